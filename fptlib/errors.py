@@ -1,0 +1,8 @@
+"""The one error a user can cause."""
+
+
+class InputError(ValueError):
+    """Input that cannot be used, described in one line: what is wrong, where, and what is allowed.
+
+    The command line prints the line and exits with status 2. Anything else that goes wrong is a defect and keeps its traceback.
+    """
