@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from fptlib.errors import InputError
 
+DEFAULT_METRIC = "test_metric"
 STORE_FILE = "store.json"
 STORE_FORMAT = 1
 _METADATA_KEY = b"fptlib"
@@ -84,17 +85,22 @@ class Trajectories:
         """Number of epochs recorded for every run: the horizon."""
         return int(next(iter(self.metrics.values())).shape[1])
 
-    def metric(self, name: str) -> NDArray[np.float64]:
-        """Values of one metric, shape ``(runs, epochs)``.
+    def metric(self, name: str | None = None) -> NDArray[np.float64]:
+        """Values of one metric, shape ``(runs, epochs)``; by default ``test_metric``, or the only metric there is.
 
         Raises
         ------
         InputError
-            If there is no such metric, or a value in it is not a finite number.
+            If there is no such metric, several to choose from, or a value in it is not a finite number.
         """
         where = self.meta.get("source", "trajectories")
+        known = ", ".join(sorted(self.metrics))
+        if name is None:
+            name = next(iter(self.metrics)) if len(self.metrics) == 1 else DEFAULT_METRIC
+            if name not in self.metrics:
+                raise InputError(f"{where}: which metric? name one of {known}")
         if name not in self.metrics:
-            raise InputError(f"{where}: no metric {name!r}; there is {', '.join(sorted(self.metrics))}")
+            raise InputError(f"{where}: no metric {name!r}; there is {known}")
         values = self.metrics[name]
         bad = np.argwhere(~np.isfinite(values))
         if len(bad):
