@@ -1,0 +1,240 @@
+"""Has unperturbed training reached a quasi-steady state, and from which epoch on?
+
+The metric of the runs still below the threshold is compared with the metric of the survivors of later epochs by the
+Kolmogorov-Smirnov distance. An epoch ``t`` counts as relaxed when that distance stays within a tolerance for all later epochs up to
+``2 t``: the distribution hardly changes while the age of the training doubles.
+
+The verdict rests on the distance, not on a p-value: with many runs a test rejects differences too small to matter. A p-value is given
+beside it. It comes from the centred bootstrap over runs, because survivors at a later epoch are survivors at an earlier one too, and
+a two-sample test would take them for independent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.errors import InputError
+from fptlib.firstpassage import Direction, bootstrap_weights, first_passage
+from fptlib.trajectories import Trajectories
+
+TOLERANCE = 0.2  # on published trajectories predictions hold within 7 % across distances of 0.12 to 0.17
+MIN_SURVIVORS = 30  # below this a distribution function is known to about 0.2 only
+N_EPOCHS = 40  # epochs tested, spaced evenly in log(epoch): the question is about doublings
+N_GRID = 200  # metric values at which distribution functions are compared
+N_BOOT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class QuasiSteadyState:
+    """Verdict on an unperturbed ensemble, with the profile it rests on; arrays have shape ``(tested epochs,)``.
+
+    Parameters
+    ----------
+    reached, relaxation_epoch
+        Whether a quasi-steady state was reached, and its first epoch ``t*`` (``None`` if it was not).
+    reasons
+        Sentences that say why.
+    epoch, n_survivors
+        Tested epochs (those whose doubling was observed) and the number of runs still below the threshold there.
+    distance, at
+        Largest Kolmogorov-Smirnov distance to the survivors of an epoch in ``(t, 2t]``, and that epoch.
+    p_value
+        For the hypothesis that the distribution does not change between ``t`` and ``2t``: the probability, under the centred
+        bootstrap over runs, that the largest distance over *all* pairs of epochs compared reaches the one seen at ``t`` (single-step
+        maximum, Westfall and Young 1993), so that the family-wise error over all epochs is controlled.
+    distance_to_end
+        Distance to the survivors of the last tested epoch.
+    tolerance
+        Largest distance taken as no change.
+    variance_between
+        Share of the metric's variance after ``t*`` that lies between runs: 1 if every run keeps its own level, near 0 if each run
+        visits the whole distribution. NaN if there is no ``t*``.
+    n_runs
+        Runs judged.
+    """
+
+    reached: bool
+    relaxation_epoch: int | None
+    reasons: tuple[str, ...]
+    epoch: NDArray[np.int64]
+    n_survivors: NDArray[np.int64]
+    distance: NDArray[np.float64]
+    at: NDArray[np.int64]
+    p_value: NDArray[np.float64]
+    distance_to_end: NDArray[np.float64]
+    tolerance: float
+    variance_between: float
+    n_runs: int
+
+
+def judge(
+    trajectories: Trajectories,
+    *,
+    threshold: float,
+    direction: Direction = "above",
+    metric: str | None = None,
+    tolerance: float = TOLERANCE,
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+) -> QuasiSteadyState:
+    """Judge an unperturbed ensemble.
+
+    Parameters
+    ----------
+    trajectories
+        Unperturbed runs.
+    threshold, direction, metric
+        As in `fptlib.firstpassage.first_passage`.
+    tolerance
+        Largest Kolmogorov-Smirnov distance taken as no change, between 0 and 1.
+
+    Raises
+    ------
+    InputError
+        If no run reaches the threshold, the metric is missing, or ``tolerance`` is not between 0 and 1.
+    """
+    if not 0 < tolerance < 1:
+        raise InputError(f"tolerance {tolerance} is not between 0 and 1 (a Kolmogorov-Smirnov distance)")
+    values = trajectories.metric(metric)
+    times = first_passage(trajectories, threshold=threshold, direction=direction, metric=metric)
+    if not times.observed.any():
+        raise InputError(
+            f"no run reaches {threshold}; metric values lie between {values.min():.6g} and {values.max():.6g}"
+        )
+    n_survivors = np.array([times.running(t).sum() for t in range(1, trajectories.n_epochs + 1)])
+    testable = np.flatnonzero(n_survivors >= MIN_SURVIVORS) + 1
+    last = int(testable[-1]) if len(testable) else 0
+    if last < 8:  # three doublings from epoch 1 are the least that can show a plateau
+        reason = (
+            f"only {n_survivors[0]} of {times.n_runs} runs are below the threshold after epoch 1 and fewer than "
+            f"{MIN_SURVIVORS} from epoch {last + 1} on: too few to compare distributions"
+        )
+        return _verdict(False, None, (reason,), tolerance=tolerance, n_runs=times.n_runs)
+    tested = np.unique(np.round(np.geomspace(1, last, N_EPOCHS)).astype(np.int64))
+    alive = np.stack([times.running(int(t)) for t in tested], axis=1)  # (runs, tested)
+    at_tested = values[:, tested - 1]  # (runs, tested)
+    grid = np.unique(np.quantile(at_tested[alive], np.linspace(0, 1, N_GRID)))
+    below = ((at_tested[:, :, None] <= grid) & alive[:, :, None]).astype(np.float32)  # (runs, tested, grid)
+    weights = bootstrap_weights([np.arange(times.n_runs)], n_boot=n_boot, rng=np.random.default_rng(seed))
+    weights = np.concatenate([np.ones((1, times.n_runs), dtype=np.float32), weights])
+    counts = weights @ alive.astype(np.float32)  # (1 + n_boot, tested)
+    cdf = np.tensordot(weights, below, axes=1) / np.maximum(counts, 1)[:, :, None]  # (1 + n_boot, tested, grid)
+    epoch = tested[2 * tested <= last]  # epochs whose whole doubling was observed
+    profile = _profile(tested, cdf, len(epoch))
+    start = _first_of_last_true_block(profile["distance"] <= tolerance)
+    relaxation = int(epoch[start]) if start is not None else None
+    reached = relaxation is not None and 4 * relaxation <= last
+    variance = _variance_between(values[:, relaxation - 1 :]) if relaxation is not None else float("nan")
+    reasons = _reasons(epoch, profile, relaxation, reached, tolerance, last, variance)
+    return QuasiSteadyState(
+        reached=reached,
+        relaxation_epoch=relaxation if reached else None,
+        reasons=reasons,
+        epoch=epoch,
+        n_survivors=alive.sum(axis=0)[: len(epoch)],
+        tolerance=tolerance,
+        variance_between=variance if reached else float("nan"),
+        n_runs=times.n_runs,
+        **profile,
+    )
+
+
+def _profile(tested: NDArray[np.int64], cdf: NDArray[np.float32], n_epochs: int) -> dict[str, NDArray]:
+    """Distances of the data (replicate 0) for the first ``n_epochs`` tested epochs, and p-values from the other replicates."""
+    distance, at = np.zeros(n_epochs), np.zeros(n_epochs, dtype=np.int64)
+    centred_max = np.zeros(len(cdf) - 1)
+    for i, t in enumerate(tested[:n_epochs]):
+        later = np.flatnonzero((tested > t) & (tested <= 2 * t))
+        difference = cdf[:, [i]] - cdf[:, later]  # (1 + n_boot, later, grid)
+        each = np.abs(difference[0]).max(axis=1)
+        distance[i], at[i] = each.max(), tested[later[each.argmax()]]
+        centred_max = np.maximum(centred_max, np.abs(difference[1:] - difference[0]).max(axis=(1, 2)))
+    p_value = (1 + (centred_max >= distance[:, None]).sum(axis=1)) / (1 + len(centred_max))
+    to_end = np.abs(cdf[0, :n_epochs] - cdf[0, -1]).max(axis=1)
+    return {"distance": distance, "at": at, "p_value": p_value, "distance_to_end": to_end}
+
+
+def _first_of_last_true_block(flags: NDArray[np.bool_]) -> int | None:
+    """Index from which all flags are true, ``None`` if the last one is false."""
+    if len(flags) == 0 or not flags[-1]:
+        return None
+    false = np.flatnonzero(~flags)
+    return int(false[-1]) + 1 if len(false) else 0
+
+
+def _variance_between(values: NDArray[np.float64]) -> float:
+    """Share of the variance between runs (one-way random-effects estimate), for values ``(runs, epochs)``."""
+    n_epochs = values.shape[1]
+    within = float(values.var(axis=1, ddof=1).mean())
+    between = max(float(values.mean(axis=1).var(ddof=1)) - within / n_epochs, 0.0)
+    return between / (between + within) if between + within > 0 else float("nan")
+
+
+def _reasons(
+    epoch: NDArray[np.int64],
+    profile: dict[str, NDArray],
+    relaxation: int | None,
+    reached: bool,
+    tolerance: float,
+    last: int,
+    variance: float,
+) -> tuple[str, ...]:
+    if not reached:
+        half = len(epoch) // 2
+        worst = half + int(profile["distance"][half:].argmax())
+        if relaxation is None or profile["distance"][worst] > tolerance:
+            sentence = (
+                f"the metric of the surviving runs still changes: its distribution at epoch {epoch[worst]} and at epoch "
+                f"{profile['at'][worst]} lie {profile['distance'][worst]:.2f} apart (tolerance {tolerance:g}, "
+                f"p = {profile['p_value'][worst]:.2g})"
+            )
+        else:
+            sentence = (
+                f"the distribution is within the tolerance {tolerance:g} only from epoch {relaxation} on, and the record of "
+                f"enough survivors ends at epoch {last}: too short to tell a plateau (two doublings are needed)"
+            )
+        return (sentence,)
+    assert relaxation is not None
+    start = int(np.searchsorted(epoch, relaxation))
+    largest = start + int(profile["distance"][start:].argmax())
+    sentence = (
+        f"from epoch {relaxation} on the metric of the surviving runs changes by a distance of at most "
+        f"{profile['distance'][largest]:.2f} while the epoch doubles (tolerance {tolerance:g}, "
+        f"p = {profile['p_value'][largest]:.2g} at epoch {epoch[largest]})"
+    )
+    reasons = [sentence]
+    drift = float(profile["distance_to_end"][start])
+    if drift > tolerance:
+        reasons.append(
+            f"a slow drift adds up to a distance of {drift:.2f} between epochs {relaxation} and {last}: check what it does to the "
+            "prediction before relying on periods far apart"
+        )
+    reasons.append(
+        f"{100 * variance:.0f} % of the variance after epoch {relaxation} lies between runs: "
+        + ("the state is one of the ensemble, not of each run" if variance > 0.5 else "each run explores most of it")
+    )
+    return tuple(reasons)
+
+
+def _verdict(
+    reached: bool, relaxation: int | None, reasons: tuple[str, ...], *, tolerance: float, n_runs: int
+) -> QuasiSteadyState:
+    """A verdict without a profile: there was nothing to compare."""
+    whole, real = np.empty(0, dtype=np.int64), np.empty(0)
+    return QuasiSteadyState(
+        reached=reached,
+        relaxation_epoch=relaxation,
+        reasons=reasons,
+        epoch=whole,
+        n_survivors=whole,
+        distance=real,
+        at=whole,
+        p_value=real,
+        distance_to_end=real,
+        tolerance=tolerance,
+        variance_between=float("nan"),
+        n_runs=n_runs,
+    )
