@@ -1,0 +1,244 @@
+"""Processes with a continuous state, watched once per epoch: x -> a x + b + s xi with xi standard normal.
+
+Their exact answers are those of the finite chain that Gauss-Legendre quadrature makes of the transition density (Nystrom's method): the
+nodes are its states, and as the density is smooth the means converge to rounding with a few nodes per standard deviation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from fptlib.errors import InputError
+from fptlib.processes import checks
+from fptlib.processes.chain import Array, FiniteChain, Process, as_trajectories
+from fptlib.trajectories import Trajectories
+
+_NODES, _PANEL = 10, 2.0  # Gauss-Legendre nodes per panel, and its width in units of the noise: exact to about 1e-13
+_NEGLIGIBLE = 1e-14  # probability ever to leave the interval of the quadrature downwards
+_MOST_NODES = 3000  # the matrices of a larger chain take minutes and gigabytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Walk:
+    """The walk behind both processes; a perturbation sets x to ``target + shrink x``."""
+
+    start: float
+    carry: float
+    drift: float
+    noise: float
+    threshold: float
+    target: float
+    shrink: float
+
+    def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None) -> Trajectories:
+        n_runs, horizon = checks.count("n_runs", n_runs), checks.count("horizon", horizon)
+        every = horizon + 1 if period is None else checks.count("period", period)
+        x, passed = np.full(n_runs, self.start), np.zeros(n_runs, dtype=bool)
+        metric = np.empty((n_runs, horizon))
+        for epoch in range(1, horizon + 1):
+            x = self.carry * x + self.drift + self.noise * rng.standard_normal(n_runs)
+            metric[:, epoch - 1] = x
+            passed |= x >= self.threshold
+            if epoch % every == 0:
+                x = np.where(passed, x, self.target + self.shrink * x)
+        return as_trajectories(metric)
+
+    def chain(self, *, lowest: float) -> FiniteChain:
+        """Return the chain of the start, of the nodes between `lowest` and the threshold, and of where a perturbation takes these."""
+        panels = int(np.ceil((self.threshold - lowest) / (_PANEL * self.noise)))
+        if panels * _NODES > _MOST_NODES:
+            raise InputError(
+                f"noise {self.noise:g} is too small for exact answers over states from {lowest:g} to the threshold {self.threshold:g}; "
+                f"it must be at least {_NODES * (self.threshold - lowest) / (_PANEL * _MOST_NODES):.3g}, or the process be sampled"
+            )
+        edges = np.linspace(lowest, self.threshold, panels + 1)
+        node, weight = np.polynomial.legendre.leggauss(_NODES)
+        half = np.diff(edges)[:, None] / 2
+        nodes, weights = (edges[:-1, None] + half * (1 + node)).ravel(), (half * weight).ravel()
+
+        before = np.append(self.start, nodes)
+        after, where = np.unique(self.target + self.shrink * before, return_inverse=True)
+        points, n, m = np.append(before, after), len(before), len(after)
+        transition, perturbation = np.zeros((n + m, n + m)), np.eye(n + m)
+        expected = self.carry * points[:, None] + self.drift
+        density = stats.norm.pdf(nodes, expected, self.noise)
+        # A step that would end below the interval is drawn anew: what the quadrature leaves out must not count as passed.
+        transition[:, 1:n] = weights * density / stats.norm.sf(lowest, expected, self.noise)
+        perturbation[:n] = np.eye(n + m)[n + where]
+        return FiniteChain(transition=transition, perturbation=perturbation, start=np.eye(n + m)[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrnsteinUhlenbeck(Process):
+    r"""Noise around a mean of zero that a run relaxes to: a process that reaches a quasi-steady state.
+
+    Parameters
+    ----------
+    decay
+        Share a of the state that is kept per epoch, at least 0 and below 1; relaxation takes about :math:`-1/\ln a` epochs.
+    noise
+        Standard deviation s of the noise per epoch.
+    threshold
+        State to reach.
+    start
+        State at epoch 0, below the threshold.
+    shrink
+        A perturbation sets x to ``shrink * x`` (0 to 1); None for a full reset to the start.
+
+    Notes
+    -----
+    .. math:: x_{t+1} = a x_t + s \xi_t, \qquad \xi_t \sim N(0, 1), \qquad T = \min \{t \ge 1: x_t \ge \theta\} .
+
+    Without a threshold the state settles to :math:`N(0, s^2/(1-a^2))`; the surviving runs settle to a law close to it when the threshold is
+    rarely reached, and their hazard is constant from then on.
+
+    References
+    ----------
+    .. [1] G. E. Uhlenbeck and L. S. Ornstein, "On the theory of the Brownian motion", Phys. Rev. 36, 823 (1930).
+    .. [2] A. Pal and S. Reuveni, "First passage under restart", Phys. Rev. Lett. 118, 030603 (2017).
+
+    Examples
+    --------
+    Without memory (a = 0) every epoch passes with the probability that noise is above its mean, 1/2.
+
+    >>> round(OrnsteinUhlenbeck(decay=0.0, noise=1.0, threshold=0.0, start=-1.0).mfpt(), 6)
+    2.0
+    """
+
+    decay: float = 0.8
+    noise: float = 0.6
+    threshold: float = 1.5
+    start: float = -2.0
+    shrink: float | None = None
+
+    def __post_init__(self) -> None:
+        checks.real("decay", self.decay, low=0)
+        if self.decay >= 1:
+            checks.refuse("decay", self.decay, "at least 0 and below 1")
+        checks.real("noise", self.noise, above=0)
+        checks.real("threshold", self.threshold)
+        if checks.real("start", self.start) >= self.threshold:
+            checks.refuse("start", self.start, f"below the threshold {self.threshold:g}")
+        if self.shrink is not None:
+            checks.real("shrink", self.shrink, low=0, high=1)
+
+    @property
+    def _walk(self) -> _Walk:
+        target, shrink = (self.start, 0.0) if self.shrink is None else (0.0, self.shrink)
+        return _Walk(
+            start=self.start,
+            carry=self.decay,
+            drift=0.0,
+            noise=self.noise,
+            threshold=self.threshold,
+            target=target,
+            shrink=shrink,
+        )
+
+    def chain(self) -> FiniteChain:
+        """Return the chain on the nodes of a quadrature; see the module's description."""
+        spread = self.noise / np.sqrt(1 - self.decay**2)
+        # Survivors sit above the free process, whose mean never falls below the smallest of these.
+        return self._walk.chain(lowest=min(self.start, self.threshold, 0.0) + spread * stats.norm.ppf(_NEGLIGIBLE))
+
+    def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
+        """Simulate runs; the metric is the state x. See :meth:`Process.sample`."""
+        return self._walk.sample(rng, n_runs=n_runs, horizon=horizon, period=period)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftDiffusion(Process):
+    r"""Brownian motion with drift towards a threshold: in continuous time by its law, and watched once per epoch.
+
+    Parameters
+    ----------
+    distance
+        Distance d from the start, at 0, to the threshold.
+    drift
+        Drift v towards it, per epoch.
+    noise
+        Standard deviation s of the motion per square root of an epoch.
+
+    Notes
+    -----
+    The first time at the threshold has the inverse Gaussian law with mean d/v and shape :math:`d^2/s^2`,
+
+    .. math:: f(t) = \frac{d}{\sqrt{2 \pi s^2 t^3}} \exp \left( -\frac{(d - v t)^2}{2 s^2 t} \right),
+
+    which `pdf`, `cdf`, `sf`, `mean` and `sample_times` give. All other verbs are those of the same motion watched at epochs 1, 2, 3, ... only,
+    which has passed when it is seen at or above the threshold, and whose perturbation is a full reset to 0. It is late: by Wald's
+    identity its mean is (d + overshoot)/v, and what it overshoots by is about :math:`0.5826 s + v/4` for small v [2]_.
+
+    References
+    ----------
+    .. [1] S. Redner, *A Guide to First-Passage Processes* (Cambridge, 2001), chapter 3.
+    .. [2] D. Siegmund, *Sequential Analysis* (Springer, 1985), chapter 10: the overshoot :math:`-\zeta(1/2)/\sqrt{2\pi} = 0.5826`.
+
+    Examples
+    --------
+    >>> process = DriftDiffusion(distance=20, drift=0.5, noise=1)
+    >>> process.mean, round(process.watched_mfpt(), 1)
+    (40.0, 41.4)
+    """
+
+    distance: float = 20.0
+    drift: float = 0.5
+    noise: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("distance", "drift", "noise"):
+            checks.real(name, getattr(self, name), above=0)
+
+    @property
+    def threshold(self) -> float:
+        """The distance, as the motion starts at 0."""
+        return float(self.distance)
+
+    @property
+    def mean(self) -> float:
+        """Mean first-passage time in continuous time, d/v."""
+        return self.distance / self.drift
+
+    @property
+    def shape(self) -> float:
+        """Shape parameter of the inverse Gaussian law, d^2/s^2; the variance of the time is mean^3/shape."""
+        return (self.distance / self.noise) ** 2
+
+    def pdf(self, t: ArrayLike) -> Array:
+        """Return the density of the first-passage time in continuous time, at times `t` of any shape."""
+        return np.asarray(stats.invgauss.pdf(t, self.mean / self.shape, scale=self.shape))
+
+    def cdf(self, t: ArrayLike) -> Array:
+        """Return the probability to have passed by `t` in continuous time, for `t` of any shape."""
+        return np.asarray(stats.invgauss.cdf(t, self.mean / self.shape, scale=self.shape))
+
+    def sf(self, t: ArrayLike) -> Array:
+        """Return the probability not to have passed by `t` in continuous time, for `t` of any shape."""
+        return np.asarray(stats.invgauss.sf(t, self.mean / self.shape, scale=self.shape))
+
+    def sample_times(self, rng: np.random.Generator, n: int) -> Array:
+        """Draw `n` first-passage times from the law in continuous time, shape ``(n,)``."""
+        return rng.wald(self.mean, self.shape, size=checks.count("n", n))
+
+    def watched_mfpt(self) -> float:
+        """Return the mean first-passage time when the motion is watched once per epoch, which is ``mfpt()``; `mean` is without that delay."""
+        return self.mfpt()
+
+    @property
+    def _walk(self) -> _Walk:
+        return _Walk(
+            start=0.0, carry=1.0, drift=self.drift, noise=self.noise, threshold=self.distance, target=0.0, shrink=0.0
+        )
+
+    def chain(self) -> FiniteChain:
+        """Return the chain of the watched motion on the nodes of a quadrature; see the module's description."""
+        # The motion ever falls to -x with probability exp(-2 v x / s^2).
+        return self._walk.chain(lowest=np.log(_NEGLIGIBLE) * self.noise**2 / (2 * self.drift))
+
+    def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
+        """Simulate the motion watched once per epoch; the metric is its position. See :meth:`Process.sample`."""
+        return self._walk.sample(rng, n_runs=n_runs, horizon=horizon, period=period)

@@ -1,0 +1,247 @@
+"""Processes given by hazards: nothing is to be seen before the passage, so their metric is 0 and then 1."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from scipy.linalg import block_diag
+
+from fptlib.errors import InputError
+from fptlib.processes import checks
+from fptlib.processes.chain import Array, FiniteChain, Process, as_trajectories
+from fptlib.trajectories import Trajectories
+
+
+class HazardProcess(Process):
+    """A process without a metric of its own: it shows 0 until it passes and 1 from then on."""
+
+    __slots__ = ()
+
+    threshold: ClassVar[float] = 0.5
+
+    @abstractmethod
+    def chain(self) -> FiniteChain:
+        """Return the process as a finite chain."""
+
+    def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
+        """Simulate runs; the metric is 0 before the passage and 1 after it. See :meth:`Process.sample`."""
+        chain = self.chain()
+        return as_trajectories(chain.sample_states(rng, n_runs=n_runs, horizon=horizon, period=period) == chain.n_states)
+
+
+def _countdown(length: int, hazard: float, *, meanwhile: float = 0.0) -> Array:
+    """Return transitions of a clock: in state c > 0 it counts down with the hazard `meanwhile`, in state 0 it stays with `hazard`."""
+    transition = (1 - meanwhile) * np.eye(length + 1, k=-1)
+    transition[0, 0] = 1 - hazard
+    return transition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GeometricWithKick(HazardProcess):
+    r"""A memoryless process that has another hazard in the first epoch after a perturbation.
+
+    Parameters
+    ----------
+    hazard
+        Probability h to pass in an epoch.
+    kick
+        Probability a to pass in the first epoch after a perturbation.
+
+    Notes
+    -----
+    With :math:`q = 1 - h`,
+
+    .. math:: \tau_P = \frac{1 + (1-a)(1-q^{P-1})/h}{1 - (1-a) q^{P-1}}, \qquad
+              \langle T_P \rangle = \frac{1 - q^P}{h} + q^P \tau_P .
+
+    Stationary from the start, and yet the residual time depends on P, as each later perturbation kicks anew: a prediction from one
+    period P0 that stops at the first perturbation is off by :math:`q^P (\tau_{P0} - \tau_P)`.
+
+    References
+    ----------
+    .. [1] A. Pal and S. Reuveni, "First passage under restart", Phys. Rev. Lett. 118, 030603 (2017).
+
+    Examples
+    --------
+    Perturbed at every epoch with a = 1/2: one epoch, then (with 3/4) a residual time of 2.
+
+    >>> process = GeometricWithKick(hazard=0.25, kick=0.5)
+    >>> round(process.residual_mean(1), 6), round(process.mfpt(1), 6), round(process.mfpt(), 6)
+    (2.0, 2.5, 4.0)
+    """
+
+    hazard: float
+    kick: float
+
+    def __post_init__(self) -> None:
+        checks.probability("hazard", self.hazard)
+        checks.probability("kick", self.kick)
+
+    def chain(self) -> FiniteChain:
+        """Return the chain with the states *ordinary* and *just perturbed*."""
+        return FiniteChain(
+            transition=_countdown(1, self.hazard, meanwhile=self.kick), perturbation=np.array([[0, 1], [0, 1]]), start=np.array([1, 0])
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenMixture(HazardProcess):
+    r"""Some silent epochs, after which a run either passes with a hazard or never does; a perturbation draws anew.
+
+    Parameters
+    ----------
+    silent
+        Epochs L in which no unperturbed run passes; a perturbation ends the silence.
+    good
+        Probability w of an unperturbed run to be one that passes.
+    good_after
+        The same after each perturbation, w2.
+    hazard
+        Probability h of a good run to pass in an epoch.
+
+    Notes
+    -----
+    With :math:`q = 1 - h` and, for the survival, :math:`k \ge L`,
+
+    .. math:: S(k) = w q^{k-L} + 1 - w, \qquad \tau_P = \frac{1}{h} + P \frac{1 - w_2}{w_2 (1 - q^P)} .
+
+    The metric of the surviving runs can be stationary here and the residual time depends on P all the same, since a run that draws
+    badly waits for the next perturbation. Unperturbed the mean diverges for w < 1.
+
+    References
+    ----------
+    .. [1] M. R. Evans, S. N. Majumdar and G. Schehr, "Stochastic resetting and applications", J. Phys. A 53, 193001 (2020).
+
+    Examples
+    --------
+    Good runs pass at once, half of the draws are good, a draw every 3 epochs: 1 epoch, plus 3 for each bad draw (one, on average).
+
+    >>> process = FrozenMixture(silent=2, good=0.0, good_after=0.5, hazard=1.0)
+    >>> round(process.residual_mean(3), 6), process.mfpt()
+    (4.0, inf)
+    """
+
+    silent: int
+    good: float
+    good_after: float
+    hazard: float
+
+    def __post_init__(self) -> None:
+        checks.count("silent", self.silent, least=0)
+        for name in ("good", "good_after", "hazard"):
+            checks.probability(name, getattr(self, name))
+
+    def chain(self) -> FiniteChain:
+        """Return the chain with the states *never*, *good* and the silent epochs left."""
+        n = self.silent + 2
+        transition = block_diag(1.0, _countdown(self.silent, self.hazard))
+        transition[2:3, :2] = drawn = np.array([1 - self.good, self.good])  # the silence ends
+        start = np.eye(n)[-1] if self.silent else drawn
+        drawn_after = np.concatenate([[1 - self.good_after, self.good_after], np.zeros(self.silent)])
+        return FiniteChain(transition=transition, perturbation=np.tile(drawn_after, (n, 1)), start=start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DelayedGeometric(HazardProcess):
+    r"""Some silent epochs, then a constant hazard; the first perturbation brings a new silence and another hazard, later ones nothing.
+
+    Parameters
+    ----------
+    silent
+        Epochs L in which no unperturbed run passes.
+    hazard
+        Probability h to pass in each later epoch.
+    silent_after
+        Silent epochs D after the first perturbation, on top of those of the L that are still left.
+    hazard_after
+        Probability b to pass in each later epoch after the first perturbation.
+
+    Notes
+    -----
+    .. math:: \tau_P = \max(L - P, 0) + D + 1/b, \qquad \langle T_P \rangle = \mathrm{RM}(P) + S(P) \tau_P .
+
+    For :math:`P \ge L` the residual time does not depend on P: one perturbed ensemble predicts all these periods exactly, and none below L.
+
+    Examples
+    --------
+    Perturbed at epoch 2 of 3 silent ones: 2 epochs, 1 still silent, 1 silent from the perturbation, then 1/b = 2 on average.
+
+    >>> round(DelayedGeometric(silent=3, hazard=0.1, silent_after=1, hazard_after=0.5).mfpt(2), 6)
+    6.0
+    """
+
+    silent: int
+    hazard: float
+    silent_after: int
+    hazard_after: float
+
+    def __post_init__(self) -> None:
+        for name in ("silent", "silent_after"):
+            checks.count(name, getattr(self, name), least=0)
+        for name in ("hazard", "hazard_after"):
+            checks.probability(name, getattr(self, name))
+
+    def chain(self) -> FiniteChain:
+        """Return the chain with the silent epochs left, before and after the first perturbation."""
+        before, after = self.silent + 1, self.silent + self.silent_after + 1
+        perturbation = block_diag(np.zeros((before, 0)), np.eye(after))
+        perturbation[:before, -before:] = np.eye(before)  # c epochs left become c + D
+        perturbation = np.hstack([np.zeros((before + after, before)), perturbation])
+        return FiniteChain(
+            transition=block_diag(_countdown(self.silent, self.hazard), _countdown(after - 1, self.hazard_after)),
+            perturbation=perturbation,
+            start=np.eye(before + after)[self.silent],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heterogeneous(HazardProcess):
+    r"""Runs of several equally frequent types that differ, for good, in how they respond to a perturbation.
+
+    Parameters
+    ----------
+    hazard
+        Probability to pass in an ordinary epoch, the same for all types.
+    hazards_after
+        For each type, the probability to pass in each of the epochs just after a perturbation.
+    window
+        Number of epochs for which a perturbation acts.
+
+    Notes
+    -----
+    Type i alone has, for periods P of at least the window w, :math:`\tau_P = (m_i + s_i (1-h)^{P-w} \tau_P)` with
+    :math:`s_i = (1 - a_i)^w` to survive the window, that is :math:`\tau_P = m_i / (1 - s_i (1-h)^{P-w})`, :math:`m_i` the mean time
+    within one cycle. The mixture has the mean of these. A renewal argument takes the mean of the :math:`m_i` and the mean of the survivals
+    first, as if each perturbation drew the type anew, and predicts too short a time: those who are left are the slow ones.
+
+    Examples
+    --------
+    Perturbed at every epoch, half of the runs pass at once and the others take 10 epochs.
+
+    >>> round(Heterogeneous(hazard=0.01, hazards_after=(1.0, 0.1), window=1).residual_mean(1), 6)
+    5.5
+    """
+
+    hazard: float
+    hazards_after: tuple[float, ...]
+    window: int
+
+    def __post_init__(self) -> None:
+        checks.probability("hazard", self.hazard)
+        checks.count("window", self.window, least=0)
+        if not isinstance(self.hazards_after, tuple) or not self.hazards_after:
+            raise InputError(f"hazards_after is {self.hazards_after!r}; it must be a tuple with one probability for each type")
+        for after in self.hazards_after:
+            checks.probability("hazards_after", after)
+
+    def chain(self) -> FiniteChain:
+        """Return the chain that has, for each type, the epochs left for which a perturbation acts."""
+        types, states = len(self.hazards_after), self.window + 1
+        return FiniteChain(
+            transition=block_diag(*[_countdown(self.window, self.hazard, meanwhile=after) for after in self.hazards_after]),
+            perturbation=np.kron(np.eye(types), np.tile(np.eye(states)[-1], (states, 1))),
+            start=np.tile(np.eye(states)[0] / types, types),
+        )
