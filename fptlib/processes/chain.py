@@ -1,7 +1,8 @@
 """What every process can do, and the finite Markov chain that all exact answers come from.
 
-Each process here is a finite chain, by nature or (continuous states) by quadrature. A chain is three arrays: the transitions `Q` among
-the states that have not passed (a row that sums to less than 1 passes with what is missing), the perturbation `R` and the start `pi`.
+Each process here is a finite chain, by nature or (continuous states) by quadrature. A chain is three arrays: the
+transitions `Q` among the states that have not passed (a row that sums to less than 1 passes with what is missing), the
+perturbation `R` and the start `pi`.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Process(ABC):
     ----------
     .. [1] J. G. Kemeny and J. L. Snell, *Finite Markov Chains* (1960), chapter 3 (absorbing chains).
     .. [2] A. Pal and S. Reuveni, "First passage under restart", Phys. Rev. Lett. 118, 030603 (2017).
-    .. [3] M. R. Evans, S. N. Majumdar and G. Schehr, "Stochastic resetting and applications", J. Phys. A 53, 193001 (2020).
+    .. [3] M. R. Evans, S. N. Majumdar and G. Schehr, "Stochastic resetting and applications", J. Phys. A 53, 193001
+       (2020).
     """
 
     __slots__ = ()
@@ -57,14 +59,15 @@ class Process(ABC):
         Returns
         -------
         Trajectories
-            Metric ``test_metric``, shape ``(n_runs, horizon)``; a run has passed when it is at or above ``threshold``. After its
-            passage a run is not perturbed any more.
+            Metric ``test_metric``, shape ``(n_runs, horizon)``; a run has passed when it is at or above ``threshold``.
+            After its passage a run is not perturbed any more.
         """
 
     def survival(self, horizon: int, *, period: int | None = None) -> Array:
         """Return S(k) = P(T > k) for k = 0 .. horizon, shape ``(horizon + 1,)``.
 
-        With a period, the survival under perturbation, ``S_P``; its part from P on is ``S(P)`` times the law of the residual time.
+        With a period, the survival under perturbation, ``S_P``; its part from P on is ``S(P)`` times the law of the
+        residual time.
         """
         chain, horizon = self.chain(), checks.count("horizon", horizon, least=0)
         every = horizon + 1 if period is None else checks.count("period", period)
@@ -111,7 +114,8 @@ class Process(ABC):
 
         Notes
         -----
-        :math:`\langle T_P \rangle = \mathrm{RM}(P) + S(P) \tau_P`, the restricted mean and the survival being unperturbed.
+        :math:`\langle T_P \rangle = \mathrm{RM}(P) + S(P) \tau_P`, the restricted mean and the survival being
+        unperturbed.
         """
         chain = self.chain()
         within, passed, time = _first_epochs(chain, period)
@@ -139,8 +143,8 @@ class FiniteChain(Process):
     Parameters
     ----------
     transition
-        Q, shape ``(states, states)``: probabilities per epoch to go from a state (row) to another (column); what is missing to 1 passes,
-        if it is more than 1e-12.
+        Q, shape ``(states, states)``: probabilities per epoch to go from a state (row) to another (column); what is
+        missing to 1 passes, if it is more than 1e-12.
     perturbation
         R, shape ``(states, states)``, rows sum to 1: where a perturbation puts the run.
     start
@@ -153,7 +157,8 @@ class FiniteChain(Process):
 
     Notes
     -----
-    S(k) = :math:`\pi Q^k 1`; the means are with :meth:`Process.mfpt`. In :meth:`sample` a run that has passed shows the number of states.
+    S(k) = :math:`\pi Q^k 1`; the means are with :meth:`Process.mfpt`. In :meth:`sample` a run that has passed shows the
+    number of states.
 
     Examples
     --------
@@ -173,11 +178,15 @@ class FiniteChain(Process):
             object.__setattr__(self, name, _probabilities(name, getattr(self, name)))
         n = self.start.size
         for name, shape in (("start", (n,)), ("transition", (n, n)), ("perturbation", (n, n))):
-            if getattr(self, name).shape != shape or n == 0:
-                raise InputError(f"{name} has shape {getattr(self, name).shape}; with {n} entries in start it must be {shape}, not empty")
+            found = getattr(self, name).shape
+            if found != shape or n == 0:
+                raise InputError(f"{name} has shape {found}; with {n} entries in start it must be {shape}, not empty")
         if self.transition.sum(axis=1).max() > 1 + 1e-9:
             raise InputError(f"a row of transition sums to {self.transition.sum(axis=1).max():g}; it must be at most 1")
-        for name, sums in (("row of perturbation", self.perturbation.sum(axis=1)), ("start", self.start.sum(keepdims=True))):
+        for name, sums in (
+            ("row of perturbation", self.perturbation.sum(axis=1)),
+            ("start", self.start.sum(keepdims=True)),
+        ):
             if np.abs(sums - 1).max() > 1e-9:
                 raise InputError(f"{name} sums to {sums[np.abs(sums - 1).argmax()]:g}; it must be 1")
 
@@ -192,7 +201,7 @@ class FiniteChain(Process):
         up, down
             Probabilities per epoch; with what is left the state stays.
         kick
-            The perturbation sets the state x back to ``max(x - kick, 0)``; at least ``n_states - 1`` is a full reset to 0.
+            The perturbation sets the state x back to ``max(x - kick, 0)``; from ``n_states - 1`` on, a full reset.
         start
             State at epoch 0.
 
@@ -238,8 +247,10 @@ class FiniteChain(Process):
         """Return the chain itself."""
         return self
 
-    def sample_states(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> NDArray[np.int64]:
-        """Return the state of every run at epochs 1 .. horizon, shape ``(n_runs, horizon)``; the number of states once passed."""
+    def sample_states(
+        self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None
+    ) -> NDArray[np.int64]:
+        """Return the state at epochs 1 .. horizon, shape ``(n_runs, horizon)``; the number of states once passed."""
         n_runs, horizon = checks.count("n_runs", n_runs), checks.count("horizon", horizon)
         every = horizon + 1 if period is None else checks.count("period", period)
         steps = _cumulative(self.transition, closed=self.passing == 0)
@@ -270,13 +281,15 @@ def _probabilities(name: str, values: Any) -> Array:
     except (TypeError, ValueError):
         raise InputError(f"{name} is no array of numbers; its entries must be probabilities") from None
     if not (np.isfinite(array) & (array >= 0)).all():
-        raise InputError(f"{name} has the entry {array[~(array >= 0) | ~np.isfinite(array)][0]:g}; its entries must be probabilities")
+        raise InputError(
+            f"{name} has the entry {array[~(array >= 0) | ~np.isfinite(array)][0]:g}; its entries must be probabilities"
+        )
     array.flags.writeable = False
     return array
 
 
 def _cumulative(moves: Array, *, closed: bool | NDArray[np.bool_]) -> Array:
-    """Return cumulative sums along the rows and a last row for "passed", which stays; a closed row never passes, whatever the rounding."""
+    """Return cumulative sums along the rows and a last row for "passed", which stays; a closed row never passes."""
     sums = moves.cumsum(axis=1)
     sums[:, -1] = np.where(closed, np.inf, sums[:, -1])
     return np.vstack([sums, np.zeros(moves.shape[1])])
@@ -284,14 +297,15 @@ def _cumulative(moves: Array, *, closed: bool | NDArray[np.bool_]) -> Array:
 
 def _draw(rng: np.random.Generator, cumulative: Array) -> NDArray[np.int64]:
     """Draw one state per run from its cumulative row, shape ``(runs, states)``; the number of states means passed."""
-    return (rng.random((len(cumulative), 1)) >= cumulative).sum(axis=1)
+    above: NDArray[np.int64] = (rng.random((len(cumulative), 1)) >= cumulative).sum(axis=1)
+    return above
 
 
 def _first_epochs(chain: FiniteChain, period: int) -> tuple[Array, Array, Array]:
-    """Return, for P unperturbed epochs from every state, Q^P, the probability to pass and the mean time spent before passing.
+    """Return, for P unperturbed epochs from every state, Q^P, the probability to pass and the mean time not passed.
 
-    All three come from one power of the chain completed by "passed" and by a counter of epochs, hence without a subtraction:
-    the probability to pass stays accurate however small it is.
+    All three come from one power of the chain completed by "passed" and by a counter of epochs, hence without a
+    subtraction: the probability to pass stays accurate however small it is.
     """
     period, n = checks.count("period", period), chain.n_states
     complete = np.zeros((n + 2, n + 2))
@@ -304,9 +318,10 @@ def _first_epochs(chain: FiniteChain, period: int) -> tuple[Array, Array, Array]
 def _mean_total(start: Array, moves: Array, leaves: Array, cost: Array) -> float:
     """Return the mean total cost until a chain is left; infinite if it may stay for ever.
 
-    States are eliminated one by one, what is left being the chain watched only while outside those eliminated (Grassmann, Taksar and
-    Heyman, Oper. Res. 33, 1107 (1985)). No numbers are subtracted, so a mean of 1e30 is as accurate as one of 3, and a set of states
-    without a way out shows as an exact zero, where solving with ``I - moves`` would be singular or, by rounding, merely wrong.
+    States are eliminated one by one, what is left being the chain watched only while outside those eliminated
+    (Grassmann, Taksar and Heyman, Oper. Res. 33, 1107 (1985)). No numbers are subtracted, so a mean of 1e30 is as
+    accurate as one of 3, and a set of states without a way out shows as an exact zero, where solving with ``I - moves``
+    would be singular or, by rounding, merely wrong.
     """
     n = len(start)
     flow = np.zeros((n + 1, n + 1))  # row and column 0: the start, which nothing returns to

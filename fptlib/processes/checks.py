@@ -16,7 +16,11 @@ def refuse(name: str, value: object, allowed: str) -> NoReturn:
 
 def real(name: str, value: Any, *, low: float = -math.inf, above: float = -math.inf, high: float = math.inf) -> float:
     """Return `value` as a finite float with ``low <= value <= high`` and ``value > above``."""
-    bounds = [f"{text} {bound:g}" for text, bound in (("at least", low), ("above", above), ("at most", high)) if math.isfinite(bound)]
+    bounds = [
+        f"{text} {bound:g}"
+        for text, bound in (("at least", low), ("above", above), ("at most", high))
+        if math.isfinite(bound)
+    ]
     allowed = " ".join(["a finite number", " and ".join(bounds)]).strip()
     try:
         number = float(value)

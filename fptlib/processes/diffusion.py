@@ -1,7 +1,8 @@
 """Processes with a continuous state, watched once per epoch: x -> a x + b + s xi with xi standard normal.
 
-Their exact answers are those of the finite chain that Gauss-Legendre quadrature makes of the transition density (Nystrom's method): the
-nodes are its states, and as the density is smooth the means converge to rounding with a few nodes per standard deviation.
+Their exact answers are those of the finite chain that Gauss-Legendre quadrature makes of the transition density
+(Nystrom's method): the nodes are its states, and as the density is smooth the means converge to rounding with a few
+nodes per standard deviation.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from fptlib.errors import InputError
@@ -48,12 +49,12 @@ class _Walk:
         return as_trajectories(metric)
 
     def chain(self, *, lowest: float) -> FiniteChain:
-        """Return the chain of the start, of the nodes between `lowest` and the threshold, and of where a perturbation takes these."""
+        """Return the chain of the start, nodes from `lowest` to the threshold and where a perturbation takes them."""
         panels = int(np.ceil((self.threshold - lowest) / (_PANEL * self.noise)))
         if panels * _NODES > _MOST_NODES:
             raise InputError(
-                f"noise {self.noise:g} is too small for exact answers over states from {lowest:g} to the threshold {self.threshold:g}; "
-                f"it must be at least {_NODES * (self.threshold - lowest) / (_PANEL * _MOST_NODES):.3g}, or the process be sampled"
+                f"exact answers over states from {lowest:g} to {self.threshold:g} with noise {self.noise:g} need "
+                f"{panels * _NODES} quadrature nodes; at most {_MOST_NODES} are allowed, so sample this process instead"
             )
         edges = np.linspace(lowest, self.threshold, panels + 1)
         node, weight = np.polynomial.legendre.leggauss(_NODES)
@@ -66,7 +67,7 @@ class _Walk:
         transition, perturbation = np.zeros((n + m, n + m)), np.eye(n + m)
         expected = self.carry * points[:, None] + self.drift
         density = stats.norm.pdf(nodes, expected, self.noise)
-        # A step that would end below the interval is drawn anew: what the quadrature leaves out must not count as passed.
+        # A step that would end below the interval is drawn anew: what is left out must not count as passed.
         transition[:, 1:n] = weights * density / stats.norm.sf(lowest, expected, self.noise)
         perturbation[:n] = np.eye(n + m)[n + where]
         return FiniteChain(transition=transition, perturbation=perturbation, start=np.eye(n + m)[0])
@@ -79,7 +80,8 @@ class OrnsteinUhlenbeck(Process):
     Parameters
     ----------
     decay
-        Share a of the state that is kept per epoch, at least 0 and below 1; relaxation takes about :math:`-1/\ln a` epochs.
+        Share a of the state that is kept per epoch, at least 0 and below 1; relaxation takes about :math:`-1/\ln a`
+        epochs.
     noise
         Standard deviation s of the noise per epoch.
     threshold
@@ -93,8 +95,8 @@ class OrnsteinUhlenbeck(Process):
     -----
     .. math:: x_{t+1} = a x_t + s \xi_t, \qquad \xi_t \sim N(0, 1), \qquad T = \min \{t \ge 1: x_t \ge \theta\} .
 
-    Without a threshold the state settles to :math:`N(0, s^2/(1-a^2))`; the surviving runs settle to a law close to it when the threshold is
-    rarely reached, and their hazard is constant from then on.
+    Without a threshold the state settles to :math:`N(0, s^2/(1-a^2))`; the surviving runs settle to a law close to it
+    when the threshold is rarely reached, and their hazard is constant from then on.
 
     References
     ----------
@@ -169,14 +171,16 @@ class DriftDiffusion(Process):
 
     .. math:: f(t) = \frac{d}{\sqrt{2 \pi s^2 t^3}} \exp \left( -\frac{(d - v t)^2}{2 s^2 t} \right),
 
-    which `pdf`, `cdf`, `sf`, `mean` and `sample_times` give. All other verbs are those of the same motion watched at epochs 1, 2, 3, ... only,
-    which has passed when it is seen at or above the threshold, and whose perturbation is a full reset to 0. It is late: by Wald's
-    identity its mean is (d + overshoot)/v, and what it overshoots by is about :math:`0.5826 s + v/4` for small v [2]_.
+    which `pdf`, `cdf`, `sf`, `mean` and `sample_times` give. All other verbs are those of the same motion watched at
+    epochs 1, 2, 3, ... only, which has passed when it is seen at or above the threshold, and whose perturbation is a
+    full reset to 0. It is late: by Wald's identity its mean is (d + overshoot)/v, and what it overshoots by is about
+    :math:`0.5826 s + v/4` for small v [2]_.
 
     References
     ----------
     .. [1] S. Redner, *A Guide to First-Passage Processes* (Cambridge, 2001), chapter 3.
-    .. [2] D. Siegmund, *Sequential Analysis* (Springer, 1985), chapter 10: the overshoot :math:`-\zeta(1/2)/\sqrt{2\pi} = 0.5826`.
+    .. [2] D. Siegmund, *Sequential Analysis* (Springer, 1985), chapter 10: the overshoot :math:`-\zeta(1/2)/\sqrt{2\pi}
+       = 0.5826`.
 
     Examples
     --------
@@ -225,7 +229,7 @@ class DriftDiffusion(Process):
         return rng.wald(self.mean, self.shape, size=checks.count("n", n))
 
     def watched_mfpt(self) -> float:
-        """Return the mean first-passage time when the motion is watched once per epoch, which is ``mfpt()``; `mean` is without that delay."""
+        """Return the mean first-passage time when watched once per epoch, the same as ``mfpt()``; it exceeds `mean`."""
         return self.mfpt()
 
     @property

@@ -29,11 +29,13 @@ class HazardProcess(Process):
     def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
         """Simulate runs; the metric is 0 before the passage and 1 after it. See :meth:`Process.sample`."""
         chain = self.chain()
-        return as_trajectories(chain.sample_states(rng, n_runs=n_runs, horizon=horizon, period=period) == chain.n_states)
+        return as_trajectories(
+            chain.sample_states(rng, n_runs=n_runs, horizon=horizon, period=period) == chain.n_states
+        )
 
 
 def _countdown(length: int, hazard: float, *, meanwhile: float = 0.0) -> Array:
-    """Return transitions of a clock: in state c > 0 it counts down with the hazard `meanwhile`, in state 0 it stays with `hazard`."""
+    """Return transitions of a clock: state c > 0 counts down, with hazard `meanwhile`; state 0 stays, with `hazard`."""
     transition = (1 - meanwhile) * np.eye(length + 1, k=-1)
     transition[0, 0] = 1 - hazard
     return transition
@@ -57,8 +59,8 @@ class GeometricWithKick(HazardProcess):
     .. math:: \tau_P = \frac{1 + (1-a)(1-q^{P-1})/h}{1 - (1-a) q^{P-1}}, \qquad
               \langle T_P \rangle = \frac{1 - q^P}{h} + q^P \tau_P .
 
-    Stationary from the start, and yet the residual time depends on P, as each later perturbation kicks anew: a prediction from one
-    period P0 that stops at the first perturbation is off by :math:`q^P (\tau_{P0} - \tau_P)`.
+    Stationary from the start, and yet the residual time depends on P, as each later perturbation kicks anew: a
+    prediction from one period P0 that stops at the first perturbation is off by :math:`q^P (\tau_{P0} - \tau_P)`.
 
     References
     ----------
@@ -83,7 +85,9 @@ class GeometricWithKick(HazardProcess):
     def chain(self) -> FiniteChain:
         """Return the chain with the states *ordinary* and *just perturbed*."""
         return FiniteChain(
-            transition=_countdown(1, self.hazard, meanwhile=self.kick), perturbation=np.array([[0, 1], [0, 1]]), start=np.array([1, 0])
+            transition=_countdown(1, self.hazard, meanwhile=self.kick),
+            perturbation=np.array([[0, 1], [0, 1]]),
+            start=np.array([1, 0]),
         )
 
 
@@ -108,16 +112,18 @@ class FrozenMixture(HazardProcess):
 
     .. math:: S(k) = w q^{k-L} + 1 - w, \qquad \tau_P = \frac{1}{h} + P \frac{1 - w_2}{w_2 (1 - q^P)} .
 
-    The metric of the surviving runs can be stationary here and the residual time depends on P all the same, since a run that draws
-    badly waits for the next perturbation. Unperturbed the mean diverges for w < 1.
+    The metric of the surviving runs can be stationary here and the residual time depends on P all the same, since a run
+    that draws badly waits for the next perturbation. Unperturbed the mean diverges for w < 1.
 
     References
     ----------
-    .. [1] M. R. Evans, S. N. Majumdar and G. Schehr, "Stochastic resetting and applications", J. Phys. A 53, 193001 (2020).
+    .. [1] M. R. Evans, S. N. Majumdar and G. Schehr, "Stochastic resetting and applications", J. Phys. A 53, 193001
+       (2020).
 
     Examples
     --------
-    Good runs pass at once, half of the draws are good, a draw every 3 epochs: 1 epoch, plus 3 for each bad draw (one, on average).
+    Good runs pass at once, half of the draws are good, a draw every 3 epochs: 1 epoch, plus 3 for each bad draw (one,
+    on average).
 
     >>> process = FrozenMixture(silent=2, good=0.0, good_after=0.5, hazard=1.0)
     >>> round(process.residual_mean(3), 6), process.mfpt()
@@ -146,7 +152,7 @@ class FrozenMixture(HazardProcess):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DelayedGeometric(HazardProcess):
-    r"""Some silent epochs, then a constant hazard; the first perturbation brings a new silence and another hazard, later ones nothing.
+    r"""Some silent epochs, then a constant hazard; only the first perturbation acts: new silence, new hazard.
 
     Parameters
     ----------
@@ -163,11 +169,13 @@ class DelayedGeometric(HazardProcess):
     -----
     .. math:: \tau_P = \max(L - P, 0) + D + 1/b, \qquad \langle T_P \rangle = \mathrm{RM}(P) + S(P) \tau_P .
 
-    For :math:`P \ge L` the residual time does not depend on P: one perturbed ensemble predicts all these periods exactly, and none below L.
+    For :math:`P \ge L` the residual time does not depend on P: one perturbed ensemble predicts all these periods
+    exactly, and none below L.
 
     Examples
     --------
-    Perturbed at epoch 2 of 3 silent ones: 2 epochs, 1 still silent, 1 silent from the perturbation, then 1/b = 2 on average.
+    Perturbed at epoch 2 of 3 silent ones: 2 epochs, 1 still silent, 1 silent from the perturbation, then 1/b = 2 on
+    average.
 
     >>> round(DelayedGeometric(silent=3, hazard=0.1, silent_after=1, hazard_after=0.5).mfpt(2), 6)
     6.0
@@ -212,10 +220,11 @@ class Heterogeneous(HazardProcess):
 
     Notes
     -----
-    Type i alone has, for periods P of at least the window w, :math:`\tau_P = (m_i + s_i (1-h)^{P-w} \tau_P)` with
-    :math:`s_i = (1 - a_i)^w` to survive the window, that is :math:`\tau_P = m_i / (1 - s_i (1-h)^{P-w})`, :math:`m_i` the mean time
-    within one cycle. The mixture has the mean of these. A renewal argument takes the mean of the :math:`m_i` and the mean of the survivals
-    first, as if each perturbation drew the type anew, and predicts too short a time: those who are left are the slow ones.
+    Type i alone has, for periods P of at least the window w, :math:`\tau_P = m_i / (1 - s_i (1-h)^{P-w})`, where
+    :math:`s_i = (1 - a_i)^w` is the probability to survive the window and :math:`m_i` the mean time within one cycle.
+    The mixture has the mean of these. A renewal argument takes the mean of the :math:`m_i` and the mean of the
+    survivals first, as if each perturbation drew the type anew, and predicts too short a time: those who are left are
+    the slow ones.
 
     Examples
     --------
@@ -233,7 +242,9 @@ class Heterogeneous(HazardProcess):
         checks.probability("hazard", self.hazard)
         checks.count("window", self.window, least=0)
         if not isinstance(self.hazards_after, tuple) or not self.hazards_after:
-            raise InputError(f"hazards_after is {self.hazards_after!r}; it must be a tuple with one probability for each type")
+            raise InputError(
+                f"hazards_after is {self.hazards_after!r}; it must be a tuple with one probability for each type"
+            )
         for after in self.hazards_after:
             checks.probability("hazards_after", after)
 
@@ -241,7 +252,9 @@ class Heterogeneous(HazardProcess):
         """Return the chain that has, for each type, the epochs left for which a perturbation acts."""
         types, states = len(self.hazards_after), self.window + 1
         return FiniteChain(
-            transition=block_diag(*[_countdown(self.window, self.hazard, meanwhile=after) for after in self.hazards_after]),
+            transition=block_diag(
+                *[_countdown(self.window, self.hazard, meanwhile=after) for after in self.hazards_after]
+            ),
             perturbation=np.kron(np.eye(types), np.tile(np.eye(states)[-1], (states, 1))),
             start=np.tile(np.eye(states)[0] / types, types),
         )
