@@ -1,0 +1,119 @@
+"""When must a chapter be executed again? When its key changes: everything that its outputs depend on, and no prose."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fptlib.book.project import Chapter, Project
+
+# Raised when the form in which an executed notebook is kept changes.
+FORMAT = 1
+PACKAGE = Path(__file__).resolve().parents[1]
+# These arrange and serve pages; no chapter's outputs depend on them.
+_SITE_ONLY = {
+    "__main__.py",
+    "cli.py",
+    "book/__main__.py",
+    "book/keys.py",
+    "book/pages.py",
+    "book/project.py",
+    "book/site.py",
+    "book/sphinx_ext.py",
+    "book/assets/draw.js",
+}
+# What computes, draws, and executes.
+PACKAGES = (
+    "numpy",
+    "scipy",
+    "pandas",
+    "pyarrow",
+    "pydantic",
+    "scikit-learn",
+    "torch",
+    "torchvision",
+    "altair",
+    "vl-convert-python",
+    "ipykernel",
+    "jupytext",
+    "nbclient",
+    "nbformat",
+    "papermill",
+)
+
+
+def chapter_key(project: Project, chapter: Chapter, parameters: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits that change with the code, the parameters, `fptlib`, the packages and the data."""
+    cells = [(cell.source, cell.metadata.get("tags", [])) for cell in chapter.code]
+    parts = {
+        "format": FORMAT,
+        "cells": cells,
+        "parameters": dict(parameters),
+        "library": library_digest(),
+        "versions": versions(),
+        "inputs": _files_digest(project.root, _inputs(project.root)),
+        "data": data_fingerprint(),
+    }
+    return digest(json.dumps(parts, sort_keys=True))
+
+
+def library_digest(*, everything: bool = False) -> str:
+    """Digest of the library's files; without those that only arrange pages, unless ``everything`` is asked for."""
+    files = (
+        path
+        for path in PACKAGE.rglob("*")
+        if path.is_file()
+        and "__pycache__" not in path.parts
+        and (everything or path.relative_to(PACKAGE).as_posix() not in _SITE_ONLY)
+    )
+    return _files_digest(PACKAGE, files)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that are installed."""
+    found = {"python": ".".join(map(str, sys.version_info[:3]))}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def data_fingerprint() -> str:
+    """What `fptlib.sources` says of the data at hand; empty where the library has no such module."""
+    try:
+        sources = importlib.import_module("fptlib.sources")
+    except ModuleNotFoundError as error:
+        if error.name != "fptlib.sources":
+            raise
+        return ""
+    fingerprint = getattr(sources, "fingerprint", None)
+    return str(fingerprint()) if fingerprint else ""
+
+
+def digest(*parts: str | bytes) -> str:
+    """Sixteen hexadecimal digits of SHA-256, with the boundaries between the parts included."""
+    total = hashlib.sha256()
+    for part in parts:
+        content = part.encode() if isinstance(part, str) else part
+        total.update(f"{len(content)}:".encode())
+        total.update(content)
+    return total.hexdigest()[:16]
+
+
+def _inputs(root: Path) -> Iterable[Path]:
+    """Files besides the chapter that cells read: descriptions of ensembles, results kept with the book."""
+    for folder in ("params/ensembles", "params/paper", "book/results"):
+        yield from (path for path in (root / folder).rglob("*") if path.is_file())
+
+
+def _files_digest(root: Path, files: Iterable[Path]) -> str:
+    named = sorted((path.relative_to(root).as_posix(), path) for path in files)
+    return digest(*(part for name, path in named for part in (name, path.read_bytes())))

@@ -1,0 +1,114 @@
+"""Charts that work offline and without JavaScript: a live chart, and a picture of it underneath."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# A picture cannot ask for the width of the page; the live chart replaces it where scripts run.
+STATIC_WIDTH = 640
+# Longer SVG documents weigh more in the page than a PNG image of the same chart.
+LONGEST_SVG = 60_000
+MOST_ROWS = 2000
+_NAME = "fptlib"
+
+
+def enable() -> None:
+    """Draw every Altair chart of this session with `bundle`."""
+    import altair as alt
+
+    alt.renderers.register(_NAME, lambda spec, **_: (bundle(spec), {}))
+    alt.renderers.enable(_NAME)
+    # The check of MOST_ROWS below replaces Altair's own limit, whose message suggests remedies that need a network.
+    alt.data_transformers.disable_max_rows()
+
+
+def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """Representations of one Vega-Lite chart.
+
+    Parameters
+    ----------
+    spec
+        Vega-Lite specification with its data inside. ``description`` becomes what a screen reader says.
+
+    Returns
+    -------
+    dict
+        ``text/html`` (the picture and the specification, which the site's script draws over it), ``image/png`` and ``text/plain``.
+
+    Raises
+    ------
+    ValueError
+        If the chart has no description, or holds more than 2000 rows.
+    """
+    import vl_convert as vlc
+
+    title = _title(spec)
+    description = str(spec.get("description") or "").strip()
+    if not description:
+        raise ValueError(
+            f"chart {title!r} has no description; set .properties(description=...) to what it shows, in words"
+        )
+    rows = sum(_rows(spec))
+    if rows > MOST_ROWS:
+        raise ValueError(
+            f"chart {title!r} holds {rows} rows, at most {MOST_ROWS} are allowed; aggregate the data before drawing"
+        )
+    version = _vegalite_version()
+    fixed = _with_fixed_width(spec)
+    png = vlc.vegalite_to_png(fixed, vl_version=version, scale=2)
+    svg = vlc.vegalite_to_svg(fixed, vl_version=version)
+    label = html.escape(description, quote=True)
+    picture = base64.b64encode(png).decode()
+    if len(svg.encode()) <= LONGEST_SVG:
+        static = svg
+    else:
+        static = f'<img class="dark-light" width="{STATIC_WIDTH}" alt="" src="data:image/png;base64,{picture}">'
+    # "<" is escaped so that no text in the data can close the script element.
+    payload = json.dumps(spec, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c")
+    page = (
+        f'<div class="vl-chart"><div class="vl-static" role="img" aria-label="{label}">{static}</div>'
+        f'<script type="application/json" class="vl-spec">{payload}</script></div>'
+    )
+    return {"text/html": page, "image/png": picture, "text/plain": f"[chart] {description}"}
+
+
+def _vegalite_version() -> str:
+    """The Vega-Lite that Altair writes, as ``major.minor``."""
+    import altair as alt
+
+    return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+def _title(spec: Mapping[str, Any]) -> str:
+    title = spec.get("title") or "untitled"
+    return str(title.get("text", "untitled")) if isinstance(title, Mapping) else str(title)
+
+
+def _rows(spec: Mapping[str, Any]) -> Iterator[int]:
+    """Numbers of rows of all data sets in a specification, each counted once."""
+    for values in spec.get("datasets", {}).values():
+        yield len(values)
+    pending: list[Any] = [spec]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, Mapping):
+            data = part.get("data")
+            if isinstance(data, Mapping) and isinstance(data.get("values"), list):
+                yield len(data["values"])
+            pending.extend(value for key, value in part.items() if key not in ("data", "datasets"))
+        elif isinstance(part, list):
+            pending.extend(part)
+
+
+def _with_fixed_width(spec: Mapping[str, Any]) -> dict[str, Any]:
+    fixed = dict(spec)
+    if fixed.get("width") == "container":
+        fixed["width"] = STATIC_WIDTH
+    for key in ("vconcat", "layer"):
+        if key in fixed:
+            fixed[key] = [_with_fixed_width(part) for part in fixed[key]]
+    return fixed

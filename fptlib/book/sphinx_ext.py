@@ -1,0 +1,74 @@
+"""Sphinx extension of the site: everything that a page loads comes from the site itself."""
+
+from __future__ import annotations
+
+import shutil
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
+
+_MATHJAX = "sphinx-mathjax-offline"
+_FONTS = "output/chtml/fonts/woff-v2"
+_GLOBALS = "window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;"
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Connect the handlers below."""
+    app.connect("config-inited", _configure)
+    app.connect("builder-inited", _add_assets)
+    app.connect("html-page-context", _load_charts)
+    # After every other handler, because Thebe adds its scripts late.
+    app.connect("html-page-context", _drop_thebe, priority=10_000)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _configure(app: Sphinx, config: Any) -> None:
+    # The page's own link leads to the executed notebook; the theme's menu would offer the staged one beside it.
+    config.html_theme_options = {**config.html_theme_options, "use_download_button": False}
+
+
+def _add_assets(app: Sphinx) -> None:
+    """Vega, the drawing script, and MathJax with its fonts, written beside the pages."""
+    import vl_convert
+
+    from fptlib.book.render import _vegalite_version
+
+    folder = Path(app.doctreedir) / "assets"
+    (folder / "vega").mkdir(parents=True, exist_ok=True)
+    library = vl_convert.javascript_bundle(_GLOBALS, vl_version=_vegalite_version())
+    # Inside a function: the bundle's own names stay out of the page.
+    (folder / "vega" / "vega.js").write_text(f"(function () {{{library}}})();\n")
+    shutil.copy(Path(__file__).parent / "assets" / "draw.js", folder / "vega" / "draw.js")
+    mathjax = _mathjax_folder()
+    shutil.copytree(mathjax / _FONTS, folder / "mathjax" / _FONTS, dirs_exist_ok=True)
+    shutil.copy(mathjax / "tex-chtml-full.js", folder / "mathjax" / "tex-chtml-full.js")
+    app.config.html_static_path.append(str(folder))
+
+
+def _mathjax_folder() -> Path:
+    """Folder of MathJax 3 in the package that ships it; the package's name is no Python name, so it cannot be imported."""
+    for file in metadata.files(_MATHJAX) or []:
+        if file.name == "tex-chtml-full.js":
+            return Path(str(file.locate())).parent
+    raise FileNotFoundError(
+        f"{_MATHJAX} is installed without tex-chtml-full.js; install the version in requirements.txt"
+    )
+
+
+def _load_charts(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    if 'class="vl-chart"' in (context.get("body") or ""):
+        app.add_js_file("vega/vega.js", loading_method="defer")
+        app.add_js_file("vega/draw.js", loading_method="defer")
+
+
+def _drop_thebe(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Jupyter Book loads Thebe on every page, twice, and the second copy raises an error."""
+
+    def is_thebe(script: Any) -> bool:
+        attributes = getattr(script, "attributes", None) or {}
+        return "thebe" in f"{getattr(script, 'filename', script)} {attributes.get('body', '')}".lower()
+
+    context["script_files"] = [script for script in context.get("script_files", []) if not is_thebe(script)]
