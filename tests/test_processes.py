@@ -45,12 +45,19 @@ PROCESSES = {
 every_process = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES.keys())
 hazards = st.floats(0.01, 1.0)
 periods = st.integers(1, 60)
+ODD: Any = 2.5
+WORD: Any = "loud"
 laws = settings(deadline=None, max_examples=50)
 
 
 def truncated(process: Process, period: int | None = None, horizon: int = 4000) -> float:
     """Mean first-passage time by summing the survival epoch by epoch, a route without any linear solve."""
     return process.restricted_mean(horizon=horizon, period=period)
+
+
+def finite(transition: Any, perturbation: Any, start: Any) -> FiniteChain:
+    """A chain from whatever a user may write."""
+    return FiniteChain(transition=transition, perturbation=perturbation, start=start)
 
 
 # Closed forms
@@ -330,7 +337,7 @@ def test_a_passing_epoch_is_not_perturbed_and_hazard_processes_stay_passed() -> 
             "silent is -1; it must be a whole number of at least 0",
         ),
         (
-            lambda: DelayedGeometric(silent=2.5, hazard=0.1, silent_after=0, hazard_after=0.1),
+            lambda: DelayedGeometric(silent=ODD, hazard=0.1, silent_after=0, hazard_after=0.1),
             "silent is 2.5; it must be a whole",
         ),
         (lambda: Heterogeneous(hazard=0.1, hazards_after=(), window=5), "hazards_after is (); it must be a tuple"),
@@ -338,26 +345,26 @@ def test_a_passing_epoch_is_not_perturbed_and_hazard_processes_stay_passed() -> 
         (lambda: OrnsteinUhlenbeck(start=2.0), "start is 2.0; it must be below the threshold 1.5"),
         (lambda: OrnsteinUhlenbeck(shrink=1.5), "shrink is 1.5; it must be"),
         (lambda: DriftDiffusion(drift=0), "drift is 0; it must be a finite number above 0"),
-        (lambda: DriftDiffusion(noise="loud"), "noise is 'loud'; it must be a finite number above 0"),
+        (lambda: DriftDiffusion(noise=WORD), "noise is 'loud'; it must be a finite number above 0"),
         (lambda: DriftDiffusion(drift=1e-4).mfpt(), "at most 3000 are allowed, so sample this process instead"),
         (
-            lambda: FiniteChain(transition=[[0.7, 0.4]], perturbation=[[1]], start=[1]),
+            lambda: finite([[0.7, 0.4]], [[1]], [1]),
             "transition has shape (1, 2); with 1 entries",
         ),
         (
-            lambda: FiniteChain(transition=[[1.1]], perturbation=[[1]], start=[1]),
+            lambda: finite([[1.1]], [[1]], [1]),
             "a row of transition sums to 1.1; it must be at most 1",
         ),
         (
-            lambda: FiniteChain(transition=[[0.1]], perturbation=[[0.9]], start=[1]),
+            lambda: finite([[0.1]], [[0.9]], [1]),
             "row of perturbation sums to 0.9; it must be 1",
         ),
         (
-            lambda: FiniteChain(transition=[[-0.1]], perturbation=[[1]], start=[1]),
+            lambda: finite([[-0.1]], [[1]], [1]),
             "transition has the entry -0.1; its entries",
         ),
-        (lambda: FiniteChain(transition=[["x"]], perturbation=[[1]], start=[1]), "transition is no array of numbers"),
-        (lambda: FiniteChain(transition=np.zeros((0, 0)), perturbation=np.zeros((0, 0)), start=[]), "not empty"),
+        (lambda: finite([["x"]], [[1]], [1]), "transition is no array of numbers"),
+        (lambda: finite(np.zeros((0, 0)), np.zeros((0, 0)), []), "not empty"),
         (
             lambda: FiniteChain.birth_death(n_states=3, up=0.7, down=0.4, kick=1),
             "up + down is 1.1; it must be at most 1",
