@@ -130,6 +130,20 @@ def first_passage(
     return FirstPassageTimes(time=time.astype(np.int64), observed=observed, run=trajectories.run)
 
 
+def require_passage(threshold: float, *, direction: Direction = "above", **values: NDArray[np.float64]) -> None:
+    """Make sure that some run of some ensemble reaches the threshold; ``values`` are metrics ``(runs, epochs)`` by ensemble.
+
+    Raises
+    ------
+    InputError
+        If none does, saying what was reached.
+    """
+    best = {name: float(v.max() if direction == "above" else v.min()) for name, v in values.items()}
+    if not any(value >= threshold if direction == "above" else value <= threshold for value in best.values()):
+        reached = ", ".join(f"{value:.6g} ({name})" for name, value in best.items())
+        raise InputError(f"no run reaches the threshold {threshold:g} ({direction}); the best values are {reached}")
+
+
 def residual_times(times: FirstPassageTimes, *, period: int) -> FirstPassageTimes:
     """Residual times ``T - period`` of the runs that had not passed by epoch ``period``, censored as before.
 
@@ -293,9 +307,11 @@ def bootstrap_weights(strata: list[NDArray[np.int64]], *, n_boot: int, rng: np.r
     return weights
 
 
-def survival_curves(times: FirstPassageTimes, weights: NDArray[np.float32]) -> NDArray[np.float64]:
+def survival_curves(
+    times: FirstPassageTimes, weights: NDArray[np.float32], *, horizon: int | None = None
+) -> NDArray[np.float64]:
     """Product-limit estimate of ``S(0), S(1), ...`` under weights ``(replicates, runs)``, shape ``(replicates, horizon + 1)``."""
-    events, at_risk = _counts(times)
+    events, at_risk = _counts(times, horizon)
     passed = (weights @ events).astype(np.float64)
     followed = (weights @ at_risk).astype(np.float64)
     return np.cumprod(1.0 - passed / np.maximum(followed, 1.0), axis=1)
@@ -310,9 +326,9 @@ def percentile_interval(samples: NDArray[np.float64], level: float) -> tuple[flo
     return float(low), float(high)
 
 
-def _counts(times: FirstPassageTimes) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _counts(times: FirstPassageTimes, horizon: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Indicators of passing at epoch k and of being at risk there, each ``(runs, horizon + 1)``; column 0 is empty of events."""
-    epoch = np.arange(times.horizon + 1)
+    epoch = np.arange((times.horizon if horizon is None else horizon) + 1)
     events = ((times.time[:, None] == epoch) & times.observed[:, None]).astype(np.float32)
     at_risk = (times.time[:, None] >= epoch).astype(np.float32)
     return events, at_risk

@@ -94,16 +94,12 @@ def judge(
     Raises
     ------
     InputError
-        If no run reaches the threshold, the metric is missing, or ``tolerance`` is not between 0 and 1.
+        If the metric is missing, or ``tolerance`` is not between 0 and 1.
     """
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance {tolerance} is not between 0 and 1 (a Kolmogorov-Smirnov distance)")
     values = trajectories.metric(metric)
     times = first_passage(trajectories, threshold=threshold, direction=direction, metric=metric)
-    if not times.observed.any():
-        raise InputError(
-            f"no run reaches {threshold}; metric values lie between {values.min():.6g} and {values.max():.6g}"
-        )
     n_survivors = np.array([times.running(t).sum() for t in range(1, trajectories.n_epochs + 1)])
     testable = np.flatnonzero(n_survivors >= MIN_SURVIVORS) + 1
     last = int(testable[-1]) if len(testable) else 0

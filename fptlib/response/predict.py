@@ -1,0 +1,228 @@
+"""One perturbed ensemble predicts the mean first-passage time at many periods, and says where the prediction can be relied on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.errors import InputError
+from fptlib.firstpassage import N_BOOT, Direction, Estimate
+from fptlib.qss import QuasiSteadyState, judge
+from fptlib.response.forms import cycle_residual, full_restart, restricted, splice
+from fptlib.response.sample import Sample, draw
+from fptlib.response.validity import ERROR_TOLERANCE, Status, Verdict, drift_error, verdict
+from fptlib.trajectories import Trajectories
+
+Form = Literal["auto", "2", "4", "7"]
+SECOND_PERTURBATION = 0.05  # form 7 is used where more of the perturbed runs than this meet a second perturbation
+DEFAULT_PERIODS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500)
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """Predicted restricted mean ``E min(T_P, horizon)`` at one period, in epochs, with its interval and its validity.
+
+    Parameters
+    ----------
+    period, form
+        Perturbation period in epochs, and the form of the theory that was used (see `fptlib.response.forms`).
+    mean, low, high
+        Prediction and its bootstrap interval.
+    verdict
+        Whether the prediction can be relied on, why, and the expected relative error with its interval.
+    running
+        Predicted share of runs still below the threshold at the horizon.
+    """
+
+    period: int
+    form: int
+    mean: float
+    low: float
+    high: float
+    verdict: Verdict
+    running: float
+
+    @property
+    def valid(self) -> bool:
+        """True only if the status is `Status.VALID`: not where it could not be verified."""
+        return self.verdict.status is Status.VALID
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Predictions at several periods from one perturbed ensemble.
+
+    Parameters
+    ----------
+    period, horizon, threshold, level
+        Period ``P0`` of the perturbed ensemble, last epoch used, the threshold, and the confidence level of all intervals.
+    unperturbed, residual
+        Restricted mean without perturbation, and mean residual time after ``P0`` (its ``n_runs`` are the survivors at ``P0``).
+    quasi_steady_state
+        Verdict on the unperturbed ensemble, with what its drift does to the predictions.
+    predictions
+        One for each period, in the order asked for.
+    """
+
+    period: int
+    horizon: int
+    threshold: float
+    level: float
+    unperturbed: Estimate
+    residual: Estimate
+    quasi_steady_state: QuasiSteadyState
+    predictions: tuple[Prediction, ...]
+
+    @property
+    def best(self) -> Prediction | None:
+        """The valid prediction with the smallest mean; ``None`` if none is valid."""
+        return min((p for p in self.predictions if p.valid), key=lambda p: p.mean, default=None)
+
+    @property
+    def speedup_at_least(self) -> float | None:
+        """Lower end of the unperturbed restricted mean over the upper end of the best prediction."""
+        return None if self.best is None else self.unperturbed.low / self.best.high
+
+
+def predict(
+    unperturbed: Trajectories,
+    perturbed: Trajectories,
+    *,
+    period: int,
+    threshold: float,
+    periods: Sequence[int] | None = None,
+    direction: Direction = "above",
+    metric: str | None = None,
+    form: Form = "auto",
+    level: float = 0.95,
+    tolerance: float = ERROR_TOLERANCE,
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+) -> Response:
+    """Predict the restricted mean first-passage time at other periods from runs perturbed with one period.
+
+    Parameters
+    ----------
+    unperturbed, perturbed
+        The two ensembles; the shorter horizon of the two is used. Runs with the same label in both that agree exactly up to epoch
+        ``period`` share their seed and are resampled together.
+    period
+        Perturbation period ``P0`` of the perturbed runs, in epochs.
+    threshold, direction, metric
+        As in `fptlib.firstpassage.first_passage`.
+    periods
+        Periods to predict for, in epochs, each from 1 to the horizon.
+    form
+        ``"auto"``: form 7 for periods up to ``P0`` where more than 5 % of the perturbed runs meet a second perturbation, form 2
+        elsewhere, form 4 if the store says that the perturbation is a full reset with a fresh optimiser. Or one form for all.
+    level
+        Confidence level of the intervals.
+    tolerance
+        Relative error of the mean up to which a prediction counts as valid.
+    n_boot, seed
+        Bootstrap replicates over seeds, and the seed of their random numbers.
+
+    Raises
+    ------
+    InputError
+        If no run of either ensemble reaches the threshold, a period is not between 1 and the horizon, no perturbed run is left at ``P0``,
+        or an option is not known.
+    """
+    horizon = min(unperturbed.n_epochs, perturbed.n_epochs)
+    if not 1 <= period < horizon:
+        raise InputError(
+            f"period {period} of the perturbed runs is not between 1 and {horizon - 1} (their horizon is {horizon})"
+        )
+    chosen = [p for p in DEFAULT_PERIODS if p <= horizon] if periods is None else list(periods)
+    for p in chosen:
+        if not 1 <= p <= horizon:
+            raise InputError(f"period {p} is not between 1 and the horizon {horizon}")
+    if form not in ("auto", "2", "4", "7"):
+        raise InputError(f"form {form!r} is not known; choose auto, 2, 4 or 7")
+    if not 0 < level < 1:
+        raise InputError(f"level {level} is not between 0 and 1")
+    unperturbed, perturbed = unperturbed.head(epochs=horizon), perturbed.head(epochs=horizon)
+    sample = draw(
+        unperturbed,
+        perturbed,
+        period=period,
+        threshold=threshold,
+        direction=direction,
+        metric=metric,
+        level=level,
+        n_boot=n_boot,
+        seed=seed,
+    )
+    state = judge(unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed)
+    return Response(
+        period=period,
+        horizon=horizon,
+        threshold=threshold,
+        level=level,
+        unperturbed=sample.unperturbed_mean,
+        residual=sample.residual_mean,
+        quasi_steady_state=_weigh(state, sample, tolerance),
+        predictions=tuple(_predict_one(sample, p, form, tolerance) for p in chosen),
+    )
+
+
+def _predict_one(sample: Sample, period: int, form: Form, tolerance: float) -> Prediction:
+    used = _choose(sample, period) if form == "auto" else int(form)
+    n_after = sample.horizon - period
+    if used == 4:
+        curve = full_restart(sample.survival, period=period)
+    elif used == 7:
+        residual = cycle_residual(sample.cycles, period=period, n_epochs=n_after)
+        curve = splice(sample.survival, residual, period=period)
+    else:
+        curve = splice(sample.survival, sample.residual, period=period)
+    mean = restricted(curve)
+    estimate = sample.estimate(mean, sample.n_survivors, sample.n_residual_censored)
+    return Prediction(
+        period=period,
+        form=used,
+        mean=estimate.mean,
+        low=estimate.low,
+        high=estimate.high,
+        verdict=verdict(sample, period=period, form=used, mean=mean, tolerance=tolerance),
+        running=float(curve[0, -1]),
+    )
+
+
+def _choose(sample: Sample, period: int) -> int:
+    if sample.full_restart:
+        return 4
+    first = sample.cycles[0]
+    if period < first.shape[1] and period <= sample.period and first[0, period] > SECOND_PERTURBATION:
+        return 7
+    return 2
+
+
+def _weigh(state: QuasiSteadyState, sample: Sample, tolerance: float) -> QuasiSteadyState:
+    """Add what the drift within the state does to predictions of form 2; a drift that spoils them overrules the distance."""
+    if not state.reached or state.relaxation_epoch is None:
+        return state
+    worst: NDArray[np.float64] | None = None
+    at = 0
+    for epoch in state.epoch[state.epoch >= state.relaxation_epoch]:
+        mean = restricted(splice(sample.survival, sample.residual, period=int(epoch)))
+        error = drift_error(sample, epoch=int(epoch), mean=mean)
+        if worst is None or abs(error[0]) > abs(worst[0]):
+            worst, at = error, int(epoch)
+    assert worst is not None
+    effect = sample.estimate(worst, sample.n_survivors, sample.n_residual_censored)
+    sentence = (
+        f"with the residual times after epoch {sample.period}, the drift of the metric changes predictions by at most "
+        f"{100 * effect.mean:+.1f} % (interval {100 * effect.low:+.1f} to {100 * effect.high:+.1f} %, at epoch {at})"
+    )
+    spoilt = effect.low > tolerance or effect.high < -tolerance
+    return replace(
+        state,
+        reached=not spoilt,
+        relaxation_epoch=None if spoilt else state.relaxation_epoch,
+        reasons=(*state.reasons, sentence),
+    )
