@@ -51,12 +51,12 @@ laws = settings(deadline=None, max_examples=50)
 
 
 def truncated(process: Process, period: int | None = None, horizon: int = 4000) -> float:
-    """Mean first-passage time by summing the survival epoch by epoch, a route without any linear solve."""
+    """Return the mean first-passage time by summing the survival epoch by epoch, a route without any linear solve."""
     return process.restricted_mean(horizon=horizon, period=period)
 
 
 def finite(transition: Any, perturbation: Any, start: Any) -> FiniteChain:
-    """A chain from whatever a user may write."""
+    """Return the chain of whatever a user may write."""
     return FiniteChain(transition=transition, perturbation=perturbation, start=start)
 
 
