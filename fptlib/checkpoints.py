@@ -1,0 +1,98 @@
+"""Snapshots of a training in the middle: written in one step, checked when read, and read without executing anything."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fptlib.errors import InputError
+
+# First bytes of a snapshot; the number is raised when the content changes shape.
+_MAGIC = b"fptlib snapshot 1\n"
+_SUM_BYTES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A block of runs after some epoch, perturbed if that epoch was due.
+
+    Parameters
+    ----------
+    digest
+        Digest of the specification.
+    first_run
+        Number of the first run of the block.
+    epoch
+        Epochs done.
+    parameters, buffers
+        Name to tensor ``(runs, ...)``, on the CPU.
+    optimiser
+        The optimiser's state as PyTorch's ``state_dict()["state"]`` has it.
+    learning_rate
+        Learning rate.
+    metrics
+        Name to what was recorded, float64, shape ``(runs, epoch)``.
+    """
+
+    digest: str
+    first_run: int
+    epoch: int
+    parameters: Mapping[str, Tensor]
+    buffers: Mapping[str, Tensor]
+    optimiser: Mapping[Any, Any]
+    learning_rate: float
+    metrics: Mapping[str, Tensor]
+
+
+def write(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
+    """Write a snapshot: whenever the process is stopped, the file is the old one or the new one."""
+    content = {name: getattr(snapshot, name) for name in Snapshot.__slots__}
+    buffer = io.BytesIO()
+    torch.save({key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}, buffer)
+    payload = buffer.getvalue()
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(_MAGIC)
+            file.write(hashlib.sha256(payload).hexdigest().encode())
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
+
+
+def read(path: str | os.PathLike[str]) -> Snapshot:
+    """Read a snapshot.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no snapshot or is damaged.
+    """
+    try:
+        raw = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; a snapshot is needed") from None
+    if not raw.startswith(_MAGIC):
+        raise InputError(f"{path}: not a snapshot of this version")
+    start = len(_MAGIC) + _SUM_BYTES
+    payload = raw[start:]
+    if hashlib.sha256(payload).hexdigest().encode() != raw[len(_MAGIC) : start]:
+        raise InputError(f"{path}: damaged snapshot (its checksum differs)")
+    # weights_only: tensors and plain values are rebuilt, and nothing in the file is called.
+    return Snapshot(**torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True))
