@@ -1,0 +1,53 @@
+# Everything runs in .venv, which is made on first use from the pinned requirements.txt.
+PYTHON ?= python3.11
+PARAMS ?= quick
+PORT ?= 8000
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help book test check serve clean distclean
+
+help:
+	@echo "make book               execute what has changed and build the site in _build/html"
+	@echo "make book PARAMS=full   the same with the parameters in params/full"
+	@echo "make serve              show the site on http://127.0.0.1:$(PORT)"
+	@echo "make test               run all tests"
+	@echo "make check              format, lint, types and tests"
+	@echo "make clean              delete _build and the tools' caches (trained ensembles stay in the user's cache)"
+	@echo "make distclean          the same, and .venv"
+	@echo "One chapter with other parameters: $(VENV)/bin/fpt book --chapter NAME --set key=value"
+
+book: $(INSTALLED)
+	@$(VENV)/bin/fpt book --params $(PARAMS)
+
+test: $(INSTALLED)
+	@$(RUN) -m pytest
+
+check: $(INSTALLED)
+	$(RUN) -m ruff format --check .
+	$(RUN) -m ruff check .
+	$(RUN) -m mypy
+	$(RUN) -m pytest
+
+serve: $(INSTALLED)
+	@test -f _build/html/index.html || { echo "there is no site yet: make book" >&2; exit 2; }
+	@echo "http://127.0.0.1:$(PORT) (stop with Ctrl-C)"
+	@$(RUN) -m http.server $(PORT) --bind 127.0.0.1 --directory _build/html
+
+clean:
+	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find fptlib tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) *.egg-info
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or name one: make PYTHON=..." >&2; exit 2; }
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	@echo "installing requirements.txt into $(VENV); PyTorch alone is several hundred megabytes, so this takes minutes ..."
+	@$(RUN) -m pip install -q --disable-pip-version-check -r requirements.txt
+	@$(RUN) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+	@echo "installed"

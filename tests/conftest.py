@@ -1,0 +1,48 @@
+"""Fixtures and rules for all tests: no skipping where it is forbidden, no store outside the test's own folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+# Skips for a lack of hardware that no installation can mend.
+_HARDWARE = ("cuda",)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of a test neither use nor fill the stores of the person who runs it."""
+    monkeypatch.setenv("FPTLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    """Root folder of the project."""
+    return Path(__file__).resolve().parents[1]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turn a skip into a failure where ``FPTLIB_NO_SKIP`` is set, unless the test needs hardware that is not there."""
+    report = yield
+    forbidden = os.environ.get("FPTLIB_NO_SKIP") == "1" and not any(item.get_closest_marker(m) for m in _HARDWARE)
+    if report.skipped and forbidden and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        report.outcome = "failed"
+        report.longrepr = f"skipping is forbidden (FPTLIB_NO_SKIP=1): {reason}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for files that skip themselves as a whole."""
+    report = yield
+    if report.outcome == "skipped" and os.environ.get("FPTLIB_NO_SKIP") == "1":
+        report.outcome = "failed"
+        report.longrepr = f"skipping is forbidden (FPTLIB_NO_SKIP=1): {collector.nodeid}"
+    return report
