@@ -1,0 +1,366 @@
+"""Charts of estimates (Altair). Each takes tidy tables (`fptlib.tables`) and returns one chart with a description in words.
+
+Colours are those of Okabe and Ito, which colour-blind readers can tell apart; status is also told by the shape of the mark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from fptlib.trajectories import Trajectories
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STATUS_COLOURS = {"measured": "#000000", "valid": "#0072B2", "unverified": "#E69F00", "not valid": "#D55E00"}
+STATUS_SHAPES = {"measured": "cross", "valid": "circle", "unverified": "triangle-up", "not valid": "square"}
+HEIGHT = 280
+MAX_POINTS = 500  # points on one curve: more cannot be told apart on a page
+
+
+def survival(curves: Mapping[str, pd.DataFrame], *, description: str = "", log: bool = False) -> alt.LayerChart:
+    """Survival functions with their intervals: share of runs still below the threshold against epoch.
+
+    Parameters
+    ----------
+    curves
+        Name of a curve to its table, columns ``epoch, survival`` and, where there is an interval, ``low, high``.
+    description
+        What the chart shows, for readers who cannot see it; a general sentence by default.
+    log
+        Logarithmic survival axis, on which an exponential is a straight line; zeros are left out.
+    """
+    frame = _named(curves)
+    if log:
+        frame = frame[frame["survival"] > 0]
+    scale = alt.Scale(type="log", nice=False) if log else alt.Scale(domain=[0, 1])
+    title = "share of runs below the threshold, S"
+    base = alt.Chart(frame).encode(x=alt.X("epoch:Q", title="epoch"), color=_colour(list(curves), "curve"))
+    line = base.mark_line(interpolate="step-after").encode(
+        y=alt.Y("survival:Q", title=title, scale=scale),
+        tooltip=["curve", "epoch", alt.Tooltip("survival", format=".3f")],
+    )
+    layers = [line]
+    if {"low", "high"} <= set(frame.columns):
+        smallest = float(frame["survival"].min())
+        band = frame.assign(low=frame["low"].clip(lower=smallest / 2)) if log else frame
+        band = band.dropna(subset=["low", "high"])
+        layers.insert(
+            0,
+            alt.Chart(band)
+            .mark_area(opacity=0.2, interpolate="step-after")
+            .encode(
+                x="epoch:Q",
+                y=alt.Y("low:Q", title=title, scale=scale),
+                y2="high:Q",
+                color=_colour(list(curves), "curve"),
+            ),
+        )
+    last = "; ".join(f"{name} ends at {table['survival'].iloc[-1]:.2f}" for name, table in curves.items())
+    return _finish(alt.layer(*layers), description or f"Survival against epoch: {last}.")
+
+
+def fan(
+    table: pd.DataFrame, *, threshold: float | None = None, metric: str = "test accuracy", description: str = ""
+) -> alt.LayerChart:
+    """Spread of a metric over runs against epoch: median, middle half and middle nine tenths.
+
+    Parameters
+    ----------
+    table
+        Columns of `fptlib.tables.quantile_table`.
+    threshold
+        Drawn as a dashed line if given, in the unit of the metric.
+    metric
+        Title of the axis, with its unit.
+    """
+    table = _thin(table)
+    low, high = float(table["q05"].min()), float(table["q95"].max())
+    late = table["q05"].iloc[len(table) // 10 :]
+    # the first epochs would squeeze everything else against the upper edge
+    bottom = low if low > late.min() - 2 * (high - late.min()) else float(late.min() - (high - late.min()))
+    scale = alt.Scale(domain=[bottom, max(high, threshold or high)], nice=True, clamp=False)
+    base = alt.Chart(table).encode(x=alt.X("epoch:Q", title="epoch"))
+    y = alt.Y("q50:Q", title=metric, scale=scale)
+    layers = [
+        base.mark_area(opacity=0.18, color=PALETTE[0], clip=True).encode(
+            y=alt.Y("q05:Q", title=metric, scale=scale), y2="q95:Q"
+        ),
+        base.mark_area(opacity=0.30, color=PALETTE[0], clip=True).encode(
+            y=alt.Y("q25:Q", title=metric, scale=scale), y2="q75:Q"
+        ),
+        base.mark_line(color=PALETTE[0], clip=True).encode(y=y, tooltip=["epoch", alt.Tooltip("q50", format=".4g")]),
+    ]
+    if threshold is not None:
+        layers.append(_rule(threshold))
+    said = f"Median {metric} over runs goes from {table['q50'].iloc[0]:.3g} to {table['q50'].iloc[-1]:.3g}"
+    return _finish(
+        alt.layer(*layers),
+        description or f"{said} in {table['epoch'].iloc[-1]} epochs; bands hold half and nine tenths of the runs.",
+    )
+
+
+def trajectories(
+    runs: Trajectories,
+    *,
+    threshold: float,
+    n_shown: int = 6,
+    metric: str | None = None,
+    title: str = "test accuracy",
+    description: str = "",
+) -> alt.LayerChart:
+    """The first few runs one by one, with the threshold and a mark where each first reaches it."""
+    values = runs.metric(metric)[:n_shown]
+    step = max(1, int(np.ceil(values.size / 1800)))
+    rows = [
+        (str(label), epoch + 1, float(value))
+        for label, series in zip(runs.run, values, strict=False)
+        for epoch, value in enumerate(series)
+        if epoch % step == 0
+    ]
+    reached = [
+        (str(label), int(np.argmax(series >= threshold)) + 1, float(series[np.argmax(series >= threshold)]))
+        for label, series in zip(runs.run, values, strict=False)
+        if (series >= threshold).any()
+    ]
+    late = values[:, values.shape[1] // 10 :]
+    bottom = max(float(values.min()), float(late.min() - (late.max() - late.min())))
+    scale = alt.Scale(domain=[bottom, max(float(values.max()), threshold)])
+    lines = (
+        alt.Chart(pd.DataFrame(rows, columns=["run", "epoch", "metric"]))
+        .mark_line(opacity=0.7, strokeWidth=1.2, clip=True)
+        .encode(
+            x=alt.X("epoch:Q", title="epoch"),
+            y=alt.Y("metric:Q", title=title, scale=scale),
+            color=_colour([str(label) for label in runs.run[:n_shown]], "run"),
+        )
+    )
+    points = (
+        alt.Chart(pd.DataFrame(reached, columns=["run", "epoch", "metric"]))
+        .mark_point(size=80, filled=True, opacity=1)
+        .encode(
+            x="epoch:Q",
+            y="metric:Q",
+            color=_colour([str(label) for label in runs.run[:n_shown]], "run"),
+            tooltip=["run", "epoch"],
+        )
+    )
+    said = f"{len(values)} runs; {len(reached)} of them reach {threshold:g} within {values.shape[1]} epochs."
+    return _finish(alt.layer(lines, _rule(threshold), points), description or said)
+
+
+def distance(
+    profiles: Mapping[str, pd.DataFrame],
+    *,
+    tolerance: float,
+    relaxation: Mapping[str, int | None] | None = None,
+    description: str = "",
+) -> alt.LayerChart:
+    """Kolmogorov-Smirnov distance of the survivors' metric to later epochs against epoch, with the tolerance.
+
+    Parameters
+    ----------
+    profiles
+        Name of an ensemble to its table, columns of `fptlib.tables.state_table`.
+    tolerance
+        Drawn as a dashed line.
+    relaxation
+        Relaxation epoch of each ensemble; a dotted vertical line where there is one.
+    """
+    frame = _named(profiles)
+    names = list(profiles)
+    base = alt.Chart(frame).encode(
+        x=alt.X("epoch:Q", title="epoch t", scale=alt.Scale(type="log", nice=False)),
+        y=alt.Y("distance:Q", title="distance to survivors up to 2t", scale=alt.Scale(domain=[0, 1])),
+        color=_colour(names, "curve"),
+    )
+    tips = [
+        "curve",
+        "epoch",
+        "n_survivors",
+        alt.Tooltip("distance", format=".2f"),
+        alt.Tooltip("p_value", format=".3f"),
+    ]
+    layers = [base.mark_line(), base.mark_point(filled=True, size=25).encode(tooltip=tips), _rule(tolerance)]
+    starts = pd.DataFrame([(n, e) for n, e in (relaxation or {}).items() if e is not None], columns=["curve", "epoch"])
+    if len(starts):
+        layers.append(alt.Chart(starts).mark_rule(strokeDash=[2, 3]).encode(x="epoch:Q", color=_colour(names, "curve")))
+    said = "; ".join(
+        f"{name}: {table['distance'].iloc[-1]:.2f} at epoch {table['epoch'].iloc[-1]}"
+        for name, table in profiles.items()
+    )
+    return _finish(
+        alt.layer(*layers), description or f"Distance of the survivors' distribution while the epoch doubles. {said}."
+    )
+
+
+def hazard(curves: Mapping[str, pd.DataFrame], *, description: str = "") -> alt.LayerChart:
+    """Hazard in bins of epochs with exact intervals, on a logarithmic axis; bins without a passage show their upper end only.
+
+    Parameters
+    ----------
+    curves
+        Name of a curve to its table, columns of `fptlib.tables.hazard_table`.
+    """
+    frame = _named(curves)
+    frame = frame.assign(middle=(frame["first"] + frame["last"]) / 2)
+    floor = float(frame.loc[frame["high"] > 0, ["hazard", "high"]].to_numpy()[lambda a: a > 0].min()) / 3
+    frame = frame.assign(low=frame["low"].clip(lower=floor))
+    names = list(curves)
+    scale = alt.Scale(type="log", nice=False)
+    x = alt.X("middle:Q", title="epoch")
+    bars = (
+        alt.Chart(frame)
+        .mark_rule(opacity=0.6)
+        .encode(
+            x=x, y=alt.Y("low:Q", title="hazard per epoch", scale=scale), y2="high:Q", color=_colour(names, "curve")
+        )
+    )
+    points = (
+        alt.Chart(frame[frame["hazard"] > 0])
+        .mark_point(filled=True, size=45)
+        .encode(
+            x=x,
+            y=alt.Y("hazard:Q", title="hazard per epoch", scale=scale),
+            color=_colour(names, "curve"),
+            tooltip=["curve", "first", "last", "n_passed", alt.Tooltip("hazard", format=".4f")],
+        )
+    )
+    said = "; ".join(
+        f"{name} from {table['hazard'].iloc[0]:.2g} to {table['hazard'].iloc[-1]:.2g}" for name, table in curves.items()
+    )
+    return _finish(alt.layer(bars, points), description or f"Hazard per epoch: {said}.")
+
+
+def response(
+    predicted: pd.DataFrame,
+    measured: pd.DataFrame | None = None,
+    *,
+    period: int | None = None,
+    unperturbed: float | None = None,
+    cap: float | None = None,
+    description: str = "",
+) -> alt.LayerChart:
+    """Predicted and measured mean first-passage time against the perturbation period, with intervals.
+
+    Parameters
+    ----------
+    predicted, measured
+        Columns ``period, mean, low, high``, and ``status`` in ``predicted`` (`fptlib.tables.response_table`, `measured_row`).
+    period
+        Period of the ensemble that the prediction is made from; marked by a dotted line.
+    unperturbed
+        Mean without perturbation, drawn as a dashed line.
+    cap
+        Upper end of the axis in epochs; predictions beyond it are drawn at the edge.
+    """
+    parts = [predicted.assign(status=predicted["status"])]
+    if measured is not None:
+        parts.append(measured.assign(status="measured"))
+    frame = pd.concat([part[["period", "mean", "low", "high", "status"]] for part in parts])
+    present = [name for name in STATUS_COLOURS if name in set(frame["status"])]
+    top = float(frame["high"].max()) if cap is None else cap
+    x = alt.X("period:Q", title="perturbation period P (epochs)", scale=alt.Scale(type="log"))
+    scale = alt.Scale(type="log", domain=[float(frame["low"].min()) * 0.9, top * 1.05], clamp=True)
+    title = "mean first-passage time (epochs)"
+    colour = alt.Color(
+        "status:N",
+        title=None,
+        scale=alt.Scale(domain=present, range=[STATUS_COLOURS[n] for n in present]),
+        legend=alt.Legend(orient="top"),
+    )
+    shape = alt.Shape(
+        "status:N",
+        title=None,
+        scale=alt.Scale(domain=present, range=[STATUS_SHAPES[n] for n in present]),
+        legend=alt.Legend(orient="top"),
+    )
+    bars = (
+        alt.Chart(frame)
+        .mark_rule(opacity=0.7)
+        .encode(x=x, y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q", color=colour)
+    )
+    points = alt.Chart(frame).mark_point(filled=True, size=70, opacity=0.9).encode(
+        x=x, y=alt.Y("mean:Q", title=title, scale=scale), color=colour, shape=shape,
+        tooltip=["status", "period", alt.Tooltip("mean", format=".2f"), alt.Tooltip("low", format=".2f"), alt.Tooltip("high", format=".2f")],
+    )  # fmt: skip
+    layers = [bars, points]
+    if unperturbed is not None:
+        layers.insert(0, _rule(unperturbed))
+    if period is not None:
+        source = pd.DataFrame({"period": [period]})
+        layers.insert(0, alt.Chart(source).mark_rule(strokeDash=[2, 3], color="#777777").encode(x="period:Q"))
+    best = frame.loc[frame["mean"].idxmin()]
+    said = f"Mean first-passage time against period, {len(predicted)} predictions and {0 if measured is None else len(measured)} measurements; the smallest is {best['mean']:.1f} epochs at period {int(best['period'])} ({best['status']})."
+    return _finish(alt.layer(*layers), description or said)
+
+
+def agreement(table: pd.DataFrame, *, description: str = "") -> alt.LayerChart:
+    """Predicted against measured mean, both with intervals; on the dashed line they agree.
+
+    Parameters
+    ----------
+    table
+        Columns ``period, mean, low, high, status`` (predicted) and ``measured, measured_low, measured_high``.
+    """
+    present = [name for name in STATUS_COLOURS if name in set(table["status"])]
+    low = float(min(table["low"].min(), table["measured_low"].min())) * 0.9
+    high = float(max(table["mean"].max(), table["measured_high"].max())) * 1.1
+    scale = alt.Scale(type="log", domain=[low, high], clamp=True)
+    colour = alt.Color(
+        "status:N",
+        title=None,
+        scale=alt.Scale(domain=present, range=[STATUS_COLOURS[n] for n in present]),
+        legend=alt.Legend(orient="top"),
+    )
+    shape = alt.Shape(
+        "status:N",
+        title=None,
+        scale=alt.Scale(domain=present, range=[STATUS_SHAPES[n] for n in present]),
+        legend=alt.Legend(orient="top"),
+    )
+    x = alt.X("measured:Q", title="measured mean first-passage time (epochs)", scale=scale)
+    y = alt.Y("mean:Q", title="predicted (epochs)", scale=scale)
+    base = alt.Chart(table)
+    diagonal = alt.Chart(pd.DataFrame({"m": [low, high], "p": [low, high]})).mark_line(
+        strokeDash=[4, 4], color="#777777"
+    )
+    layers = [
+        diagonal.encode(x=alt.X("m:Q", scale=scale), y=alt.Y("p:Q", scale=scale)),
+        base.mark_rule(opacity=0.7).encode(x=x, y=alt.Y("low:Q", scale=scale), y2="high:Q", color=colour),
+        base.mark_rule(opacity=0.7).encode(x=alt.X("measured_low:Q", scale=scale), x2="measured_high:Q", y=y, color=colour),
+        base.mark_point(filled=True, size=70, opacity=0.9).encode(x=x, y=y, color=colour, shape=shape, tooltip=["period", "status", alt.Tooltip("mean", format=".2f"), alt.Tooltip("measured", format=".2f")]),
+    ]  # fmt: skip
+    worst = float((table["mean"] / table["measured"] - 1).abs().max())
+    return _finish(
+        alt.layer(*layers),
+        description
+        or f"Predicted against measured means at {len(table)} periods; the largest difference is {100 * worst:.0f} %.",
+    )
+
+
+def _named(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat([_thin(table).assign(curve=name) for name, table in tables.items()])
+
+
+def _thin(table: pd.DataFrame) -> pd.DataFrame:
+    if len(table) <= MAX_POINTS:
+        return table
+    keep = np.unique(np.linspace(0, len(table) - 1, MAX_POINTS).round().astype(int))
+    return table.iloc[keep]
+
+
+def _colour(names: list[str], field: str) -> alt.Color:
+    colours = [PALETTE[i % len(PALETTE)] for i in range(len(names))]
+    legend = alt.Legend(orient="top", title=None) if len(names) > 1 and field == "curve" else None
+    return alt.Color(f"{field}:N", scale=alt.Scale(domain=names, range=colours), legend=legend)
+
+
+def _rule(at: float) -> alt.Chart:
+    return alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color="#444444").encode(y="at:Q")
+
+
+def _finish(chart: alt.LayerChart, description: str) -> alt.LayerChart:
+    return chart.properties(width="container", height=HEIGHT, description=description)

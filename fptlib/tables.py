@@ -1,0 +1,83 @@
+"""Estimates as tidy tables (pandas), one row for each epoch or period: what charts draw and what files keep."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from fptlib.firstpassage import Direction, Hazard, Survival, first_passage, residual_times, restricted_mean
+from fptlib.qss import QuasiSteadyState
+from fptlib.response import Response
+from fptlib.trajectories import Trajectories
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def survival_table(curve: Survival) -> pd.DataFrame:
+    """Columns ``epoch, survival, low, high``."""
+    return pd.DataFrame({"epoch": curve.epoch, "survival": curve.survival, "low": curve.low, "high": curve.high})
+
+
+def hazard_table(bins: Hazard) -> pd.DataFrame:
+    """Columns ``first, last, hazard, low, high, n_passed``."""
+    return pd.DataFrame(
+        {
+            "first": bins.first,
+            "last": bins.last,
+            "hazard": bins.hazard,
+            "low": bins.low,
+            "high": bins.high,
+            "n_passed": bins.n_passed,
+        }
+    )
+
+
+def quantile_table(trajectories: Trajectories, *, metric: str | None = None) -> pd.DataFrame:
+    """Spread of a metric over runs: columns ``epoch, q05, q25, q50, q75, q95, mean``."""
+    values = trajectories.metric(metric)
+    columns = {f"q{round(100 * q):02d}": np.quantile(values, q, axis=0) for q in QUANTILES}
+    return pd.DataFrame({"epoch": np.arange(1, values.shape[1] + 1), **columns, "mean": values.mean(axis=0)})
+
+
+def state_table(state: QuasiSteadyState) -> pd.DataFrame:
+    """Columns ``epoch, n_survivors, distance, at, p_value, distance_to_end``."""
+    names = ("epoch", "n_survivors", "distance", "at", "p_value", "distance_to_end")
+    return pd.DataFrame({name: getattr(state, name) for name in names})
+
+
+def response_table(response: Response) -> pd.DataFrame:
+    """Columns ``period, form, mean, low, high, status, reason``."""
+    rows = [
+        (p.period, p.form, p.mean, p.low, p.high, p.verdict.status.value, p.verdict.reason)
+        for p in response.predictions
+    ]
+    return pd.DataFrame(rows, columns=["period", "form", "mean", "low", "high", "status", "reason"])
+
+
+def measured_row(
+    perturbed: Trajectories,
+    *,
+    period: int,
+    threshold: float,
+    direction: Direction = "above",
+    metric: str | None = None,
+) -> dict[str, float | int]:
+    """Measured restricted mean and mean residual time of one perturbed ensemble, each with its interval and numbers of runs."""
+    times = first_passage(perturbed, threshold=threshold, direction=direction, metric=metric)
+    mean = restricted_mean(times, horizon=times.horizon)
+    row: dict[str, float | int] = {
+        "period": period,
+        "n_runs": mean.n_runs,
+        "n_censored": mean.n_censored,
+        "mean": mean.mean,
+        "low": mean.low,
+        "high": mean.high,
+        "n_survivors": int(times.running(period).sum()),
+        "residual": float("nan"),
+        "residual_low": float("nan"),
+        "residual_high": float("nan"),
+    }
+    if (times.time > period).any():
+        residual = restricted_mean(residual_times(times, period=period))
+        row |= {"residual": residual.mean, "residual_low": residual.low, "residual_high": residual.high}
+    return row
