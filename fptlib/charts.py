@@ -1,6 +1,6 @@
-"""Charts of estimates (Altair). Each takes tidy tables (`fptlib.tables`) and returns one chart with a description in words.
+"""Charts of estimates (Altair): tidy tables (`fptlib.tables`) in, one chart with a description in words out.
 
-Colours are those of Okabe and Ito, which colour-blind readers can tell apart; status is also told by the shape of the mark.
+Colours are those of Okabe and Ito, which colour-blind readers can tell apart; shapes tell the status as well.
 """
 
 from __future__ import annotations
@@ -197,7 +197,9 @@ def distance(
 
 
 def hazard(curves: Mapping[str, pd.DataFrame], *, description: str = "") -> alt.LayerChart:
-    """Hazard in bins of epochs with exact intervals, on a logarithmic axis; bins without a passage show their upper end only.
+    """Hazard in bins of epochs with exact intervals, on a logarithmic axis.
+
+    Bins without a passage show their interval only.
 
     Parameters
     ----------
@@ -248,7 +250,8 @@ def response(
     Parameters
     ----------
     predicted, measured
-        Columns ``period, mean, low, high``, and ``status`` in ``predicted`` (`fptlib.tables.response_table`, `measured_row`).
+        Columns ``period, mean, low, high``, and in ``predicted`` also ``status``; see `fptlib.tables.response_table` and
+        `fptlib.tables.measured_row`.
     period
         Period of the ensemble that the prediction is made from; marked by a dotted line.
     unperturbed
@@ -256,7 +259,7 @@ def response(
     cap
         Upper end of the axis in epochs; predictions beyond it are drawn at the edge.
     """
-    parts = [predicted.assign(status=predicted["status"])]
+    parts = [predicted]
     if measured is not None:
         parts.append(measured.assign(status="measured"))
     frame = pd.concat([part[["period", "mean", "low", "high", "status"]] for part in parts])
@@ -265,27 +268,19 @@ def response(
     x = alt.X("period:Q", title="perturbation period P (epochs)", scale=alt.Scale(type="log"))
     scale = alt.Scale(type="log", domain=[float(frame["low"].min()) * 0.9, top * 1.05], clamp=True)
     title = "mean first-passage time (epochs)"
-    colour = alt.Color(
-        "status:N",
-        title=None,
-        scale=alt.Scale(domain=present, range=[STATUS_COLOURS[n] for n in present]),
-        legend=alt.Legend(orient="top"),
+    legend = alt.Legend(orient="top")
+    colours = alt.Scale(domain=present, range=[STATUS_COLOURS[name] for name in present])
+    shapes = alt.Scale(domain=present, range=[STATUS_SHAPES[name] for name in present])
+    colour = alt.Color("status:N", title=None, scale=colours, legend=legend)
+    shape = alt.Shape("status:N", title=None, scale=shapes, legend=legend)
+    tips = ["status", "period", *(alt.Tooltip(name, format=".2f") for name in ("mean", "low", "high"))]
+    base = alt.Chart(frame)
+    bars = base.mark_rule(opacity=0.7).encode(
+        x=x, y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q", color=colour
     )
-    shape = alt.Shape(
-        "status:N",
-        title=None,
-        scale=alt.Scale(domain=present, range=[STATUS_SHAPES[n] for n in present]),
-        legend=alt.Legend(orient="top"),
+    points = base.mark_point(filled=True, size=70, opacity=0.9).encode(
+        x=x, y=alt.Y("mean:Q", title=title, scale=scale), color=colour, shape=shape, tooltip=tips
     )
-    bars = (
-        alt.Chart(frame)
-        .mark_rule(opacity=0.7)
-        .encode(x=x, y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q", color=colour)
-    )
-    points = alt.Chart(frame).mark_point(filled=True, size=70, opacity=0.9).encode(
-        x=x, y=alt.Y("mean:Q", title=title, scale=scale), color=colour, shape=shape,
-        tooltip=["status", "period", alt.Tooltip("mean", format=".2f"), alt.Tooltip("low", format=".2f"), alt.Tooltip("high", format=".2f")],
-    )  # fmt: skip
     layers = [bars, points]
     if unperturbed is not None:
         layers.insert(0, _rule(unperturbed))
@@ -293,52 +288,12 @@ def response(
         source = pd.DataFrame({"period": [period]})
         layers.insert(0, alt.Chart(source).mark_rule(strokeDash=[2, 3], color="#777777").encode(x="period:Q"))
     best = frame.loc[frame["mean"].idxmin()]
-    said = f"Mean first-passage time against period, {len(predicted)} predictions and {0 if measured is None else len(measured)} measurements; the smallest is {best['mean']:.1f} epochs at period {int(best['period'])} ({best['status']})."
+    said = (
+        f"Mean first-passage time against period: {len(predicted)} predictions, "
+        f"{0 if measured is None else len(measured)} measurements; the smallest is {best['mean']:.1f} epochs at period "
+        f"{int(best['period'])} ({best['status']})."
+    )
     return _finish(alt.layer(*layers), description or said)
-
-
-def agreement(table: pd.DataFrame, *, description: str = "") -> alt.LayerChart:
-    """Predicted against measured mean, both with intervals; on the dashed line they agree.
-
-    Parameters
-    ----------
-    table
-        Columns ``period, mean, low, high, status`` (predicted) and ``measured, measured_low, measured_high``.
-    """
-    present = [name for name in STATUS_COLOURS if name in set(table["status"])]
-    low = float(min(table["low"].min(), table["measured_low"].min())) * 0.9
-    high = float(max(table["mean"].max(), table["measured_high"].max())) * 1.1
-    scale = alt.Scale(type="log", domain=[low, high], clamp=True)
-    colour = alt.Color(
-        "status:N",
-        title=None,
-        scale=alt.Scale(domain=present, range=[STATUS_COLOURS[n] for n in present]),
-        legend=alt.Legend(orient="top"),
-    )
-    shape = alt.Shape(
-        "status:N",
-        title=None,
-        scale=alt.Scale(domain=present, range=[STATUS_SHAPES[n] for n in present]),
-        legend=alt.Legend(orient="top"),
-    )
-    x = alt.X("measured:Q", title="measured mean first-passage time (epochs)", scale=scale)
-    y = alt.Y("mean:Q", title="predicted (epochs)", scale=scale)
-    base = alt.Chart(table)
-    diagonal = alt.Chart(pd.DataFrame({"m": [low, high], "p": [low, high]})).mark_line(
-        strokeDash=[4, 4], color="#777777"
-    )
-    layers = [
-        diagonal.encode(x=alt.X("m:Q", scale=scale), y=alt.Y("p:Q", scale=scale)),
-        base.mark_rule(opacity=0.7).encode(x=x, y=alt.Y("low:Q", scale=scale), y2="high:Q", color=colour),
-        base.mark_rule(opacity=0.7).encode(x=alt.X("measured_low:Q", scale=scale), x2="measured_high:Q", y=y, color=colour),
-        base.mark_point(filled=True, size=70, opacity=0.9).encode(x=x, y=y, color=colour, shape=shape, tooltip=["period", "status", alt.Tooltip("mean", format=".2f"), alt.Tooltip("measured", format=".2f")]),
-    ]  # fmt: skip
-    worst = float((table["mean"] / table["measured"] - 1).abs().max())
-    return _finish(
-        alt.layer(*layers),
-        description
-        or f"Predicted against measured means at {len(table)} periods; the largest difference is {100 * worst:.0f} %.",
-    )
 
 
 def _named(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
