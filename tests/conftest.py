@@ -12,10 +12,12 @@ import pytest
 _HARDWARE = ("cuda",)
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings of a test neither use nor fill the stores of the person who runs it."""
-    monkeypatch.setenv("FPTLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Trainings and fetched data of the tests neither use nor fill the stores of the person who runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FPTLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -39,7 +41,9 @@ def pytest_runtest_makereport(
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_make_collect_report(collector: pytest.Collector) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
     """The same for files that skip themselves as a whole."""
     report = yield
     if report.outcome == "skipped" and os.environ.get("FPTLIB_NO_SKIP") == "1":

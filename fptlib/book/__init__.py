@@ -1,7 +1,8 @@
 """The book: what chapters call, and the machinery that executes them and builds the site.
 
-Chapters write ``from fptlib import book`` and use the functions below. They work in any Jupyter session; inside a build they also record
-what the page's provenance box shows. The machinery (`fptlib.book.site`) is imported only by the command line, so that a kernel stays light.
+Chapters write ``from fptlib import book`` and use the functions below. They work in any Jupyter session; inside a build
+they also record what the page's provenance box shows. The machinery (`fptlib.book.site`) is imported only by the
+command line, so that a kernel stays light.
 """
 
 from fptlib.book.notebook import ensemble, glue, note, provenance, setup, uses

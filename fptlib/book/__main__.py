@@ -11,15 +11,15 @@ from fptlib.errors import InputError
 def main(arguments: list[str]) -> int:
     """Build and return the exit status: 0, 1 for a failed build, 2 for wrong input."""
     if len(arguments) > 1:
-        print("usage: python -m fptlib.book [quick|full]", file=sys.stderr)
+        sys.stderr.write("usage: python -m fptlib.book [quick|full]\n")
         return 2
     try:
         build(Path.cwd(), *arguments)
     except InputError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 2
     except BuildError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 

@@ -38,7 +38,8 @@ class Executed:
     notebook
         Current prose, current code, outputs.
     record
-        What the provenance box shows: ``parameters``, ``ensembles``, ``sources``, ``versions``, ``commit``, ``seconds``, ``cores``.
+        What the provenance box shows: ``parameters``, ``ensembles``, ``sources``, ``versions``, ``commit``, ``seconds``
+        and ``cores``.
     """
 
     chapter: Chapter
@@ -158,7 +159,7 @@ def _kernel(project: Project) -> Iterator[Path]:
 
 
 def _progress_file() -> str:
-    """This process's stderr as a file that a kernel can open, or nothing."""
+    """Stderr of this process as a file that a kernel can open, or nothing."""
     path = f"/proc/{os.getpid()}/fd/2"
     try:
         with open(path, "a"):

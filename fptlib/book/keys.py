@@ -91,7 +91,7 @@ def data_fingerprint() -> str:
     try:
         sources = importlib.import_module("fptlib.sources")
     except ModuleNotFoundError as error:
-        if error.name != "fptlib.sources":
+        if not (error.name or "").startswith("fptlib"):
             raise
         return ""
     fingerprint = getattr(sources, "fingerprint", None)

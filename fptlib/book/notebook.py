@@ -37,7 +37,7 @@ def setup() -> None:
 
 
 def ensemble(name: str | os.PathLike[str], **overrides: Any) -> Trajectories:
-    """The ensemble described by ``params/ensembles/NAME.yml``: from the book's results, from the user's store, or trained now.
+    """The ensemble of ``params/ensembles/NAME.yml``: kept with the book, in the user's store, or trained now.
 
     Parameters
     ----------
@@ -143,7 +143,8 @@ def spell(value: object, *, digits: int = 2, level: float = 0.95) -> str:
     parts = [value.get(k) if isinstance(value, Mapping) else getattr(value, k, None) for k in ("mean", "low", "high")]
     if any(part is None for part in parts):
         raise InputError(
-            f"glue: cannot put {type(value).__name__} into words; give a string, a number, or an estimate with mean, low and high"
+            f"glue: cannot put {type(value).__name__} into words; "
+            "give a string, a number, or an estimate with mean, low and high"
         )
     mean, low, high = (f"{float(part):.{digits}f}" for part in parts)  # type: ignore[arg-type]
     return f"{mean} ({100 * level:g} % interval {low} to {high})"
@@ -205,7 +206,7 @@ def _kept_result(path: Path, digest: str, runs: int, epochs: int, *, overridden:
             found = trajectories.read_store_file(named)["digest"]
             if found != digest:
                 raise InputError(
-                    f"{named}: stale (digest {found}, {path.name} now has {digest}); train it again or delete the folder"
+                    f"{named}: stale (digest {found}, but {path.name} has {digest}); train it again or delete it"
                 )
     return None
 

@@ -41,7 +41,7 @@ def page(executed: Executed, *, profile: str, under_title: bool = True) -> Noteb
 
 def not_executed(notebook: NotebookNode) -> NotebookNode:
     """A page without outputs that says so."""
-    text = "```{note}\nThis page was not executed in this run; it stands here so that references to it lead somewhere.\n```"
+    text = "```{note}\nNot executed in this run: the page stands here so that references to it lead somewhere.\n```"
     return nbformat.v4.new_notebook(cells=_insert_under_title(list(notebook.cells), text), metadata=notebook.metadata)
 
 

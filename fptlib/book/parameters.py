@@ -100,7 +100,8 @@ def resolve(chapter: Chapter, file: Path, overrides: Mapping[str, Any]) -> dict[
     Raises
     ------
     InputError
-        If a name does not exist in the chapter or a value has the wrong type; names the key, the place and the nearest name.
+        If a name does not exist in the chapter or a value has the wrong type; names the key, the place and the nearest
+        name.
     """
     known = declared(chapter)
     values = {name: copy.deepcopy(parameter.default) for name, parameter in known.items()}

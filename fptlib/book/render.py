@@ -37,7 +37,8 @@ def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``text/html`` (the picture and the specification, which the site's script draws over it), ``image/png`` and ``text/plain``.
+        ``text/html`` (the picture, and the specification that the site's script draws over it), ``image/png`` and
+        ``text/plain``.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Executed chapters -> staged tree -> Jupyter Book -> ``_build/html``; or one chapter with other parameters -> ``_build/runs``."""
+"""Executed chapters -> staged tree -> Jupyter Book -> ``_build/html``; a changed chapter -> ``_build/runs``."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def _add_assets(app: Sphinx) -> None:
 
 
 def _mathjax_folder() -> Path:
-    """Folder of MathJax 3 in the package that ships it; the package's name is no Python name, so it cannot be imported."""
+    """Folder of MathJax 3 in the package that ships it, whose name is no Python name and cannot be imported."""
     for file in metadata.files(_MATHJAX) or []:
         if file.name == "tex-chtml-full.js":
             return Path(str(file.locate())).parent
