@@ -116,7 +116,9 @@ def _digits() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise InputError("data.name: digits comes with scikit-learn, which is not installed; pip install '.[train]'") from None
+        raise InputError(
+            "data.name: digits comes with scikit-learn, which is not installed; pip install '.[train]'"
+        ) from None
     images, labels = load_digits(return_X_y=True)
     images, labels = np.ascontiguousarray(images, dtype=np.float64), np.ascontiguousarray(labels, dtype=np.int64)
     found = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()

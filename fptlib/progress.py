@@ -77,7 +77,13 @@ class _Bar(tqdm):  # type: ignore[type-arg]
         target = file if terminal or file is None else _Lines(file)
         interval = 0.1 if terminal else _LOG_INTERVAL_S
         super().__init__(
-            total=total, desc=desc, file=target, mininterval=interval, maxinterval=interval, disable=disable, leave=False
+            total=total,
+            desc=desc,
+            file=target,
+            mininterval=interval,
+            maxinterval=interval,
+            disable=disable,
+            leave=False,
         )
 
     def close(self) -> None:

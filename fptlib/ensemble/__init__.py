@@ -1,8 +1,8 @@
 """Train many runs at once: specification -> trajectories, kept in a store that is reused, resumed and grown.
 
-Runs are trained in blocks, stacked in one tensor. Run ``k`` draws from its own random streams, always sits at a place congruent to
-``k`` modulo `UNIT` of its stack, and blocks are trained whole: on one machine and version it is the same run, bit for bit, whatever
-is trained beside it, in whatever order, and however often it was interrupted.
+Runs are trained in blocks, stacked in one tensor. Run ``k`` draws from its own random streams and always sits at a place
+congruent to ``k`` modulo `UNIT` of its stack, and blocks are trained whole: on one machine and version it is the same
+run, bit for bit, whatever is trained beside it, in whatever order, and however often it was interrupted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from fptlib.trajectories import Trajectories
 
 __all__ = ["UNIT", "store_path", "train"]
 
-# Runs in one stack. On a CPU one unit already hides Python's overhead and still fits the cache; a GPU wants more at once.
+# Runs in one stack. On a CPU one unit already hides Python's overhead and still fits the cache; a GPU wants more.
 _STACK: Final = {"cpu": UNIT, "cuda": 16 * UNIT}
 
 
@@ -49,8 +49,8 @@ def train(
 ) -> Trajectories:
     """Train the runs of a specification, or read those that are stored.
 
-    A store that holds them is read. What is missing is trained: further runs, epochs beyond the stored horizon, and whatever an
-    interruption left undone.
+    A store that holds them is read. What is missing is trained: further runs, epochs beyond the stored horizon, and
+    whatever an interruption left undone.
 
     Parameters
     ----------
@@ -66,8 +66,9 @@ def train(
     Returns
     -------
     Trajectories
-        ``train_loss``, ``test_loss``, ``test_metric`` (accuracy, a fraction) and, with a validation split, ``valid_metric``, each
-        of shape ``(runs, epochs)``. ``train_loss`` is the mean over the images of the epoch's batches as they were trained.
+        ``train_loss``, ``test_loss``, ``test_metric`` (accuracy, a fraction) and, with a validation split,
+        ``valid_metric``, each of shape ``(runs, epochs)``. ``train_loss`` is the mean over the epoch's images, each as
+        it was when its batch was trained.
 
     Raises
     ------

@@ -7,7 +7,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,17 +16,18 @@ from numpy.typing import NDArray
 from fptlib import checkpoints, trajectories
 from fptlib.ensemble.training import UNIT, Block, Training
 from fptlib.errors import InputError
+from fptlib.sources import cache_dir
 from fptlib.spec import ENGINE_VERSION, EnsembleSpec
 from fptlib.trajectories import Trajectories
 
-CACHE_VARIABLE: Final = "FPTLIB_CACHE"
-
 
 def shard_path(folder: Path, unit: int) -> Path:
+    """Parquet file of the runs from ``unit`` on."""
     return folder / f"runs-{unit:05d}-{unit + UNIT - 1:05d}.parquet"
 
 
 def snapshot_path(folder: Path, unit: int) -> Path:
+    """Snapshot of the runs from ``unit`` on."""
     return shard_path(folder, unit).with_suffix(".ckpt")
 
 
@@ -98,15 +99,6 @@ def common_snapshots(folder: Path, block: Block) -> list[checkpoints.Snapshot]:
     return found if len({snapshot.epoch for snapshot in found}) == 1 else []
 
 
-def _cache() -> Path:
-    """Where stores are kept unless told otherwise."""
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return Path(named)
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "fptlib"
-
-
 def store_path(spec: EnsembleSpec, out: str | os.PathLike[str] | None = None) -> Path:
     """Folder of the store of a specification: ``out/<digest>``.
 
@@ -117,7 +109,7 @@ def store_path(spec: EnsembleSpec, out: str | os.PathLike[str] | None = None) ->
     out
         Folder of stores; by default the one that ``FPTLIB_CACHE`` names, else ``ensembles`` in the user's cache.
     """
-    return (Path(out) if out is not None else _cache() / "ensembles") / spec.digest()
+    return (Path(out) if out is not None else cache_dir() / "ensembles") / spec.digest()
 
 
 def note_request(folder: Path, spec: EnsembleSpec) -> None:

@@ -18,9 +18,13 @@ from fptlib.checkpoints import Snapshot
 from fptlib.errors import InputError
 from fptlib.spec import EnsembleSpec, OptimiserSpec
 
-# Runs in one shard of the store, and the modulus of a run's place in a stack. Matrix kernels choose their path by the alignment of
-# a matrix to 64 bytes, and so round differently: 16 float32 (8 float64) fill 64 bytes, so a place modulo 16 fixes the alignment.
+# Runs in one shard of the store, and the modulus of a run's place in a stack. Matrix kernels choose their path, and with
+# it their rounding, by the alignment of a matrix to 64 bytes. Sixteen float32 fill 64 bytes, so that a run's place modulo
+# 16 fixes the alignment of every one of its matrices.
 UNIT: Final = 16
+
+# Images in one evaluation: activations of a stack then stay in the cache, which halves the time.
+_EVALUATED_TOGETHER: Final = 256
 
 # Purposes of random streams.
 _INITIAL, _ORDER, _FRESH, _PERTURB = range(4)
@@ -29,8 +33,8 @@ _INITIAL, _ORDER, _FRESH, _PERTURB = range(4)
 def stream(seed: int, run: int, purpose: int, epoch: int = 0) -> np.random.Generator:
     """Random numbers of one run for one purpose in one epoch.
 
-    They depend on nothing else: no random state has to be kept to resume, and two specifications with the same seed share them, so
-    that a perturbed run equals the unperturbed one until its first perturbation.
+    They depend on nothing else: no random state has to be kept to resume, and two specifications with the same seed
+    share them, so that a perturbed run equals the unperturbed one until its first perturbation.
     """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(run, purpose, epoch))))
 
@@ -48,6 +52,7 @@ class Block:
 
     @property
     def runs(self) -> range:
+        """Numbers of the runs."""
         return range(self.first, self.first + self.size)
 
     @property
@@ -114,7 +119,8 @@ class Training:
 
     def _start(self, state: perturbations.State) -> None:
         """Continue from a state, with an optimiser of its own."""
-        # Copies in one piece: the kernels' rounding depends on how a tensor lies in memory, and resuming must not change it.
+        # Copies, each in one piece of memory: rounding depends on how a tensor lies there, and must not on where it
+        # came from.
         self.parameters = {
             name: value.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
             for name, value in state.parameters.items()
@@ -227,11 +233,16 @@ class Training:
     @torch.no_grad()
     def _evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss and accuracy on held-out images, shape ``(runs,)`` each."""
-        logits = self.model.forward(self.parameters, self.buffers, x, training=False)
-        labels = y.expand(self.block.size, -1)
-        loss = _cross_entropy(logits, labels).to(torch.float64).mean(dim=1)
-        right = (logits.argmax(dim=2) == labels).sum(dim=1)
-        return loss, right.to(torch.float64) / len(y)
+        loss = torch.zeros(self.block.size, dtype=torch.float64, device=self.device)
+        right = torch.zeros(self.block.size, dtype=torch.int64, device=self.device)
+        for start in range(0, len(y), _EVALUATED_TOGETHER):
+            logits = self.model.forward(
+                self.parameters, self.buffers, x[start : start + _EVALUATED_TOGETHER], training=False
+            )
+            labels = y[start : start + _EVALUATED_TOGETHER].expand(self.block.size, -1)
+            loss += _cross_entropy(logits, labels).to(torch.float64).sum(dim=1)
+            right += (logits.argmax(dim=2) == labels).sum(dim=1)
+        return loss / len(y), right.to(torch.float64) / len(y)
 
 
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

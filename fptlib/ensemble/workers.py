@@ -127,7 +127,7 @@ def _drain(reports: Any, report: Callable[[int], object]) -> None:
 def _main_hidden() -> Iterator[None]:
     """Keep spawned processes from importing the script that calls.
 
-    They need nothing of it, and importing a script without ``if __name__ == "__main__"`` would run it again in each of them.
+    They need nothing of it, and importing a script without ``if __name__ == "__main__"`` would run it again in each.
     """
     main = sys.modules["__main__"]
     kept = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
@@ -147,7 +147,7 @@ _channels: tuple[Any, Any] | None = None
 
 def _start(reports: Any, stop: Any) -> None:
     """Prepare a worker process."""
-    global _channels  # noqa: PLW0603
+    global _channels
     _channels = (reports, stop)
     # Ctrl-C reaches every process of a terminal; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
