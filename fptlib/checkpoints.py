@@ -1,4 +1,4 @@
-"""Snapshots of a training in the middle: written in one step, checked when read, and read without executing anything."""
+"""Snapshots of a training in the middle: written in one step, checked when read, read without executing anything."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Networks by name, stacked: every parameter has a leading axis of runs, so that many networks train at once.
 
-A stack of ``R`` networks is a dictionary of tensors ``(R, ...)`` under the names that a single network of `StackedModel.single`
-has in its ``state_dict``.
+A stack of ``R`` networks is a dictionary of tensors ``(R, ...)`` under the names that a single network of
+`StackedModel.single` has in its ``state_dict``.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ class ShrinkPerturb(Perturbation):
 
     Notes
     -----
-    ``theta <- shrink * theta + perturb * theta_fresh``. The original acts on parameters; the implementation published with
-    arXiv:2502.04121 acts on the whole state.
+    ``theta <- shrink * theta + perturb * theta_fresh``. The original acts on parameters; the implementation published
+    with arXiv:2502.04121 acts on the whole state.
 
     References
     ----------
@@ -132,14 +132,14 @@ class PartialReset(Perturbation):
     quantile
         Entries whose magnitude lies below this quantile of all of the run's weights are redrawn: 0 none, 1 all.
     fan_in
-        The new value comes from U(-1/sqrt(n), 1/sqrt(n)). ``published``: ``n`` is the number of input channels. ``true``: the
-        number of inputs of one unit, the kernel's area included, as in PyTorch's default initialisation. They differ for
-        convolutions only. For one-dimensional weights ``n`` is their length.
+        The new value comes from U(-1/sqrt(n), 1/sqrt(n)). ``published``: ``n`` is the number of input channels.
+        ``true``: the number of inputs of one unit, the kernel's area included, as in PyTorch's default initialisation.
+        They differ for convolutions only. For one-dimensional weights ``n`` is their length.
 
     Notes
     -----
-    Weights are the tensors called ``weight``, the gains of BatchNorm among them, as in the implementation published with
-    arXiv:2502.04121.
+    Weights are the tensors called ``weight``, the gains of BatchNorm among them, as in the implementation published
+    with arXiv:2502.04121.
     """
 
     quantile: float

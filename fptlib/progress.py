@@ -9,7 +9,8 @@ from typing import IO
 
 from tqdm import tqdm
 
-# Whoever builds the book names here the file to which the bars of its kernels go: a kernel's own output ends up in the page.
+# Whoever builds the book names here the file to which the bars of its kernels go: a kernel's own output ends up in the
+# page.
 PROGRESS_VARIABLE = "FPTLIB_PROGRESS"
 # A log file gets a line now and then; a terminal is redrawn ten times a second.
 _LOG_INTERVAL_S = 10.0
@@ -18,8 +19,8 @@ _LOG_INTERVAL_S = 10.0
 def bar(total: int, desc: str) -> tqdm[None]:
     """Progress bar over ``total`` steps.
 
-    Drawn on a terminal. Otherwise it goes to the file that ``FPTLIB_PROGRESS`` names, as one line every 10 s unless that file is
-    a terminal. Without either it shows nothing.
+    Drawn on a terminal. Otherwise it goes to the file that ``FPTLIB_PROGRESS`` names, as one line every 10 s unless
+    that file is a terminal. Without either it shows nothing.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Train many runs at once: specification -> trajectories, kept in a store that is reused, resumed and grown.
 
-Runs are trained in blocks, stacked in one tensor. Run ``k`` draws from its own random streams and always sits at a place
-congruent to ``k`` modulo `UNIT` of its stack, and blocks are trained whole: on one machine and version it is the same
-run, bit for bit, whatever is trained beside it, in whatever order, and however often it was interrupted.
+Runs are trained in blocks, stacked in one tensor. Run ``k`` draws from its own random streams and always sits at a
+place congruent to ``k`` modulo `UNIT` of its stack, and blocks are trained whole: on one machine and version it is the
+same run, bit for bit, whatever is trained beside it, in whatever order, and however often it was interrupted.
 """
 
 from __future__ import annotations
