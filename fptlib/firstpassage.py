@@ -326,6 +326,27 @@ def percentile_interval(samples: NDArray[np.float64], level: float) -> tuple[flo
     return float(low), float(high)
 
 
+def weighted_slope(
+    x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Least-squares slope of ``y`` on ``x`` and mean of ``x`` for each row of weights ``(replicates, runs)``; 0 where ``x`` is constant.
+
+    Examples
+    --------
+    >>> weighted_slope(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]), np.ones((1, 3), dtype=np.float32))
+    (array([2.]), array([1.]))
+    """
+    centre = x.mean()
+    columns = np.stack([np.ones_like(x), x - centre, y, (x - centre) ** 2, (x - centre) * y], axis=1)
+    moments = weights.astype(np.float64) @ columns
+    n = np.maximum(moments[:, 0], 1.0)
+    mean_x, mean_y, mean_xx, mean_xy = (moments[:, j] / n for j in range(1, 5))
+    variance = mean_xx - mean_x**2
+    spread = variance > 1e-12 * max(float(np.var(x)), 1e-300)
+    slope = np.where(spread, (mean_xy - mean_x * mean_y) / np.where(spread, variance, 1.0), 0.0)
+    return slope, mean_x + centre
+
+
 def _counts(times: FirstPassageTimes, horizon: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Indicators of passing at epoch k and of being at risk there, each ``(runs, horizon + 1)``; column 0 is empty of events."""
     epoch = np.arange((times.horizon if horizon is None else horizon) + 1)

@@ -1,10 +1,12 @@
 """Has unperturbed training reached a quasi-steady state, and from which epoch on?
 
 The metric of the runs still below the threshold is compared with the metric of the survivors of later epochs by the
-Kolmogorov-Smirnov distance. An epoch ``t`` counts as relaxed when that distance stays within a tolerance for all later epochs up to
-``2 t``: the distribution hardly changes while the age of the training doubles.
+Kolmogorov-Smirnov distance. An epoch ``t`` counts as relaxed when, while the age of the training doubles, two things stay within a
+tolerance: that distance, and what the shift of the mean metric means for the time that is left. The second is first order, the slope
+of the remaining time on the metric among the survivors at ``t`` times the shift; perturbed runs forget faster than unperturbed ones, so
+it overstates what the drift does to a prediction.
 
-The verdict rests on the distance, not on a p-value: with many runs a test rejects differences too small to matter. A p-value is given
+The verdict rests on these sizes, not on a p-value: with many runs a test rejects differences too small to matter. A p-value is given
 beside it. It comes from the centred bootstrap over runs, because survivors at a later epoch are survivors at an earlier one too, and
 a two-sample test would take them for independent.
 """
@@ -17,10 +19,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import Direction, bootstrap_weights, first_passage
+from fptlib.firstpassage import (
+    Direction,
+    FirstPassageTimes,
+    bootstrap_weights,
+    first_passage,
+    percentile_interval,
+    weighted_slope,
+)
 from fptlib.trajectories import Trajectories
 
 TOLERANCE = 0.2  # on published trajectories predictions hold within 7 % across distances of 0.12 to 0.17
+EFFECT = 0.1  # of the restricted mean: the error that a prediction may have
 MIN_SURVIVORS = 30  # below this a distribution function is known to about 0.2 only
 N_EPOCHS = 40  # epochs tested, spaced evenly in log(epoch): the question is about doublings
 N_GRID = 200  # metric values at which distribution functions are compared
@@ -47,6 +57,9 @@ class QuasiSteadyState:
         maximum, Westfall and Young 1993), so that the family-wise error over all epochs is controlled.
     distance_to_end
         Distance to the survivors of the last tested epoch.
+    effect, effect_low, effect_high
+        Change of the expected remaining time that goes with the largest shift of the mean metric in ``(t, 2t]``, times ``S(t)`` and
+        relative to the restricted mean, with its 95 % bootstrap interval.
     tolerance
         Largest distance taken as no change.
     variance_between
@@ -65,6 +78,9 @@ class QuasiSteadyState:
     at: NDArray[np.int64]
     p_value: NDArray[np.float64]
     distance_to_end: NDArray[np.float64]
+    effect: NDArray[np.float64]
+    effect_low: NDArray[np.float64]
+    effect_high: NDArray[np.float64]
     tolerance: float
     variance_between: float
     n_runs: int
@@ -119,8 +135,8 @@ def judge(
     counts = weights @ alive.astype(np.float32)  # (1 + n_boot, tested)
     cdf = np.tensordot(weights, below, axes=1) / np.maximum(counts, 1)[:, :, None]  # (1 + n_boot, tested, grid)
     epoch = tested[2 * tested <= last]  # epochs whose whole doubling was observed
-    profile = _profile(tested, cdf, len(epoch))
-    start = _first_of_last_true_block(profile["distance"] <= tolerance)
+    profile = _profile(tested, cdf, len(epoch)) | _effects(epoch, tested, values, times, weights)
+    start = _first_of_last_true_block((profile["distance"] <= tolerance) & (np.abs(profile["effect"]) <= EFFECT))
     relaxation = int(epoch[start]) if start is not None else None
     reached = relaxation is not None and 4 * relaxation <= last
     variance = _variance_between(values[:, relaxation - 1 :]) if relaxation is not None else float("nan")
@@ -153,6 +169,30 @@ def _profile(tested: NDArray[np.int64], cdf: NDArray[np.float32], n_epochs: int)
     return {"distance": distance, "at": at, "p_value": p_value, "distance_to_end": to_end}
 
 
+def _effects(
+    epoch: NDArray[np.int64],
+    tested: NDArray[np.int64],
+    values: NDArray[np.float64],
+    times: FirstPassageTimes,
+    weights: NDArray[np.float32],
+) -> dict[str, NDArray[np.float64]]:
+    """What the shift of the survivors' mean metric means for the remaining time, see `QuasiSteadyState`."""
+    mean = {}
+    for t in tested:
+        alive = times.running(int(t))
+        mean[int(t)] = weights[:, alive] @ values[alive, t - 1] / np.maximum(weights[:, alive].sum(axis=1), 1)
+    restricted = weights @ times.time / len(times.time)
+    found = np.zeros((len(epoch), 3))
+    for i, t in enumerate(epoch):
+        alive = times.running(int(t))
+        slope, _ = weighted_slope(values[alive, t - 1], (times.time[alive] - t).astype(float), weights[:, alive])
+        shifts = [mean[int(later)] - mean[int(t)] for later in tested[(tested > t) & (tested <= 2 * t)]]
+        shift = max(shifts, key=lambda s: abs(s[0]))
+        effect = weights[:, alive].sum(axis=1) / len(times.time) * slope * shift / restricted
+        found[i] = effect[0], *percentile_interval(effect[1:], 0.95)
+    return {"effect": found[:, 0], "effect_low": found[:, 1], "effect_high": found[:, 2]}
+
+
 def _first_of_last_true_block(flags: NDArray[np.bool_]) -> int | None:
     """Index from which all flags are true, ``None`` if the last one is false."""
     if len(flags) == 0 or not flags[-1]:
@@ -180,19 +220,28 @@ def _reasons(
 ) -> tuple[str, ...]:
     if not reached:
         half = len(epoch) // 2
-        worst = half + int(profile["distance"][half:].argmax())
-        if relaxation is None or profile["distance"][worst] > tolerance:
-            sentence = (
-                f"the metric of the surviving runs still changes: its distribution at epoch {epoch[worst]} and at epoch "
-                f"{profile['at'][worst]} lie {profile['distance'][worst]:.2f} apart (tolerance {tolerance:g}, "
-                f"p = {profile['p_value'][worst]:.2g})"
+        far, moving = (half + int(np.abs(profile[name][half:]).argmax()) for name in ("distance", "effect"))
+        reasons = []
+        chance = profile["p_value"][far] > 0.05
+        if profile["distance"][far] > tolerance:
+            reasons.append(
+                f"the metric of the surviving runs still changes: its distributions at epochs {epoch[far]} and "
+                f"{profile['at'][far]} lie {profile['distance'][far]:.2f} apart (tolerance {tolerance:g}, "
+                f"p = {profile['p_value'][far]:.2g})"
+                + (": few enough survivors for this to be chance; more runs would tell" if chance else "")
             )
-        else:
-            sentence = (
-                f"the distribution is within the tolerance {tolerance:g} only from epoch {relaxation} on, and the record of "
-                f"enough survivors ends at epoch {last}: too short to tell a plateau (two doublings are needed)"
+        if abs(profile["effect"][moving]) > EFFECT:
+            reasons.append(
+                f"its mean drifts so far while epoch {epoch[moving]} doubles that the expected remaining time changes by "
+                f"{_interval(profile, moving)} of the restricted mean (tolerance {100 * EFFECT:.0f} %)"
             )
-        return (sentence,)
+        if not reasons:
+            first = "no epoch" if relaxation is None else f"epoch {relaxation}"
+            reasons.append(
+                f"the distribution is within the tolerances only from {first} on, and the record of enough survivors ends at "
+                f"epoch {last}: too short to tell a plateau (two doublings are needed)"
+            )
+        return tuple(reasons)
     assert relaxation is not None
     start = int(np.searchsorted(epoch, relaxation))
     largest = start + int(profile["distance"][start:].argmax())
@@ -201,7 +250,11 @@ def _reasons(
         f"{profile['distance'][largest]:.2f} while the epoch doubles (tolerance {tolerance:g}, "
         f"p = {profile['p_value'][largest]:.2g} at epoch {epoch[largest]})"
     )
-    reasons = [sentence]
+    moving = start + int(np.abs(profile["effect"][start:]).argmax())
+    reasons = [
+        sentence,
+        f"the drift of its mean changes the expected remaining time by at most {_interval(profile, moving)} of the restricted mean",
+    ]
     drift = float(profile["distance_to_end"][start])
     if drift > tolerance:
         reasons.append(
@@ -213,6 +266,12 @@ def _reasons(
         + ("the state is one of the ensemble, not of each run" if variance > 0.5 else "each run explores most of it")
     )
     return tuple(reasons)
+
+
+def _interval(profile: dict[str, NDArray], i: int) -> str:
+    """Effect at the ``i``-th epoch in words."""
+    effect, low, high = (100 * profile[name][i] for name in ("effect", "effect_low", "effect_high"))
+    return f"{effect:+.1f} % (interval {low:+.1f} to {high:+.1f} %)"
 
 
 def _verdict(
@@ -230,6 +289,9 @@ def _verdict(
         at=whole,
         p_value=real,
         distance_to_end=real,
+        effect=real,
+        effect_low=real,
+        effect_high=real,
         tolerance=tolerance,
         variance_between=float("nan"),
         n_runs=n_runs,

@@ -40,8 +40,18 @@ def quantile_table(trajectories: Trajectories, *, metric: str | None = None) -> 
 
 
 def state_table(state: QuasiSteadyState) -> pd.DataFrame:
-    """Columns ``epoch, n_survivors, distance, at, p_value, distance_to_end``."""
-    names = ("epoch", "n_survivors", "distance", "at", "p_value", "distance_to_end")
+    """Columns ``epoch, n_survivors, distance, at, p_value, distance_to_end, effect, effect_low, effect_high``."""
+    names = (
+        "epoch",
+        "n_survivors",
+        "distance",
+        "at",
+        "p_value",
+        "distance_to_end",
+        "effect",
+        "effect_low",
+        "effect_high",
+    )
     return pd.DataFrame({name: getattr(state, name) for name in names})
 
 

@@ -17,6 +17,7 @@ from fptlib.firstpassage import (
     percentile_interval,
     require_passage,
     survival_curves,
+    weighted_slope,
 )
 from fptlib.response.forms import cycles, restricted
 from fptlib.trajectories import Trajectories
@@ -130,7 +131,7 @@ def draw(
     weights, weights_p = _weights(unperturbed.run, perturbed.run, values, values_p, period, n_boot, seed)
     curve_p = survival_curves(times_p, weights_p, horizon=horizon)
     at_p0 = values_p[alive, period - 1]
-    slope, mean = _regress(at_p0, (times_p.time[alive] - period).astype(float), weights_p[:, alive])
+    slope, mean = weighted_slope(at_p0, (times_p.time[alive] - period).astype(float), weights_p[:, alive])
     return Sample(
         period=period,
         horizon=horizon,
@@ -178,22 +179,6 @@ def _weights(
     place[both] = place_p[both_p] = np.arange(len(both))
     place[only], place_p[only_p] = np.arange(sizes[0], sizes[1]), np.arange(sizes[1], sizes[2])
     return seeds[:, place], seeds[:, place_p]
-
-
-def _regress(
-    x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Least-squares slope of ``y`` on ``x`` and mean of ``x`` for each row of weights; slope 0 where ``x`` does not vary."""
-    centre = x.mean()
-    moments = weights.astype(np.float64) @ np.stack(
-        [np.ones_like(x), x - centre, y, (x - centre) ** 2, (x - centre) * y], axis=1
-    )
-    n = np.maximum(moments[:, 0], 1.0)
-    mean_x, mean_y, mean_xx, mean_xy = (moments[:, j] / n for j in range(1, 5))
-    variance = mean_xx - mean_x**2
-    covariance = mean_xy - mean_x * mean_y
-    spread = variance > 1e-12 * max(float(np.var(x)), 1e-300)
-    return np.where(spread, covariance / np.where(spread, variance, 1.0), 0.0), mean_x + centre
 
 
 def _is_full_restart(perturbed: Trajectories) -> bool:
