@@ -24,7 +24,7 @@ from fptlib.firstpassage import first_passage, hazard, restricted_mean, survival
 from fptlib.qss import judge
 from fptlib.readers import read_csv_folder
 from fptlib.response import predict
-from fptlib.response.predict import Form
+from fptlib.response.prediction import Form
 from fptlib.sources import PUBLISHED, find
 from fptlib.tables import hazard_table, measured_row, quantile_table, response_table, state_table, survival_table
 from fptlib.trajectories import Trajectories, write_atomically

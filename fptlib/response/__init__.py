@@ -9,7 +9,7 @@ from fptlib.response.forms import (
     restricted,
     splice,
 )
-from fptlib.response.predict import Prediction, Response, predict
+from fptlib.response.prediction import Prediction, Response, predict
 
 __all__ = [
     "Prediction",

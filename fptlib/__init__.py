@@ -1,0 +1,81 @@
+"""Treat training as a first-passage process.
+
+The public names are loaded when they are first used, so that analysing logs never imports torch::
+
+    import fptlib as fpt
+    runs = fpt.read("logs/")
+    times = fpt.first_passage(runs, threshold=0.9)
+    print(fpt.restricted_mean(times))
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fptlib.ensemble import train
+    from fptlib.errors import InputError
+    from fptlib.firstpassage import (
+        Estimate,
+        FirstPassageTimes,
+        first_passage,
+        hazard,
+        residual_times,
+        restricted_mean,
+        survival,
+    )
+    from fptlib.qss import QuasiSteadyState, judge
+    from fptlib.readers import read
+    from fptlib.response import Prediction, Response, predict
+    from fptlib.spec import EnsembleSpec
+    from fptlib.trajectories import Trajectories
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "EnsembleSpec": "spec",
+    "Estimate": "firstpassage",
+    "FirstPassageTimes": "firstpassage",
+    "InputError": "errors",
+    "Prediction": "response",
+    "QuasiSteadyState": "qss",
+    "Response": "response",
+    "Trajectories": "trajectories",
+    "first_passage": "firstpassage",
+    "hazard": "firstpassage",
+    "judge": "qss",
+    "predict": "response",
+    "read": "readers",
+    "residual_times": "firstpassage",
+    "restricted_mean": "firstpassage",
+    "survival": "firstpassage",
+    "train": "ensemble",
+}
+__all__ = [
+    "EnsembleSpec",
+    "Estimate",
+    "FirstPassageTimes",
+    "InputError",
+    "Prediction",
+    "QuasiSteadyState",
+    "Response",
+    "Trajectories",
+    "first_passage",
+    "hazard",
+    "judge",
+    "predict",
+    "read",
+    "residual_times",
+    "restricted_mean",
+    "survival",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'fptlib' has no attribute {name!r}")
+    return getattr(import_module(f"fptlib.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])
