@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Generator
 from pathlib import Path
 
 import pytest
+import small_book
+
+from fptlib.book import keys
 
 # Skips for a lack of hardware that no installation can mend.
 _HARDWARE = ("cuda",)
@@ -50,3 +54,20 @@ def pytest_make_collect_report(
         report.outcome = "failed"
         report.longrepr = f"skipping is forbidden (FPTLIB_NO_SKIP=1): {collector.nodeid}"
     return report
+
+
+@pytest.fixture(scope="session")
+def library_as_it_is() -> Generator[None]:
+    """Digest the library once, so that somebody may go on editing it while the tests run."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "library_digest", functools.cache(keys.library_digest))
+        yield
+
+
+@pytest.fixture(scope="session")
+def small_site(tmp_path_factory: pytest.TempPathFactory, root: Path, library_as_it_is: None) -> Path:
+    """Root folder of a small project whose site has been built; tests leave it as it is."""
+    site = pytest.importorskip("fptlib.book.site", reason="the packages that build the book are not installed")
+    folder = small_book.write(tmp_path_factory.mktemp("book"), like=root)
+    site.build(folder)
+    return folder

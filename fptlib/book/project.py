@@ -46,10 +46,21 @@ class Chapter:
 
     @cached_property
     def notebook(self) -> NotebookNode:
-        """The source as a notebook without outputs."""
-        import jupytext
+        """The source as a notebook without outputs.
 
-        return jupytext.read(self.path, fmt="md:myst")
+        Raises
+        ------
+        InputError
+            If it cannot be read, for example for a caption with an unquoted colon.
+        """
+        import jupytext
+        from jupytext.myst import MystMetadataParsingError
+
+        try:
+            return jupytext.read(self.path, fmt="md:myst")
+        except (MystMetadataParsingError, yaml.YAMLError) as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self.path}: {reason} (text with a colon or a quote needs quotes)") from None
 
     @property
     def code(self) -> list[NotebookNode]:

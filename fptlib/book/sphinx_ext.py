@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
+_PRELOAD = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')
 _MATHJAX = "sphinx-mathjax-offline"
 _FONTS = "output/chtml/fonts/woff-v2"
 _GLOBALS = "window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;"
@@ -22,6 +24,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", _load_charts)
     # After every other handler, because Thebe adds its scripts late.
     app.connect("html-page-context", _drop_thebe, priority=10_000)
+    app.connect("build-finished", _drop_preloads)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -72,3 +75,10 @@ def _drop_thebe(app: Sphinx, pagename: str, templatename: str, context: dict[str
         return "thebe" in f"{getattr(script, 'filename', script)} {attributes.get('body', '')}".lower()
 
     context["script_files"] = [script for script in context.get("script_files", []) if not is_thebe(script)]
+
+
+def _drop_preloads(app: Sphinx, error: Exception | None) -> None:
+    """For a page opened from the disk browsers refuse to fetch fonts ahead of need, and complain; they load them anyway."""
+    if error is None:
+        for page in Path(app.outdir).rglob("*.html"):
+            page.write_text(_PRELOAD.sub("", page.read_text()))
