@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import os
+import pickle
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -94,5 +95,9 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
     payload = raw[start:]
     if hashlib.sha256(payload).hexdigest().encode() != raw[len(_MAGIC) : start]:
         raise InputError(f"{path}: damaged snapshot (its checksum differs)")
-    # weights_only: tensors and plain values are rebuilt, and nothing in the file is called.
-    return Snapshot(**torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True))
+    try:
+        # weights_only: tensors and plain values are rebuilt, and nothing in the file is called.
+        content = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+        return Snapshot(**content)
+    except (pickle.UnpicklingError, RuntimeError, TypeError):
+        raise InputError(f"{path}: not a snapshot of this version") from None

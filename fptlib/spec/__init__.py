@@ -56,6 +56,7 @@ __all__ = [
     "SgdSpec",
     "ShrinkPerturbSpec",
     "TrainingSpec",
+    "kinds_of",
     "known",
     "load",
     "override",

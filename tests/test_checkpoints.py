@@ -1,0 +1,94 @@
+"""Snapshots: what is read is what was written, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import pytest
+import torch
+
+from fptlib import checkpoints
+from fptlib.checkpoints import Snapshot
+from fptlib.errors import InputError
+
+
+def snapshot() -> Snapshot:
+    torch.manual_seed(0)
+    return Snapshot(
+        digest="0123456789abcdef",
+        first_run=16,
+        epoch=7,
+        parameters={"a.weight": torch.randn(16, 3, 2)},
+        buffers={"b.num_batches_tracked": torch.arange(16)},
+        optimiser={0: {"step": torch.tensor(3.0), "exp_avg": torch.randn(16, 3, 2)}},
+        learning_rate=0.1,
+        metrics={"test_metric": torch.rand(16, 7, dtype=torch.float64)},
+    )
+
+
+def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
+    checkpoints.write(tmp_path / "a.ckpt", snapshot())
+    read = checkpoints.read(tmp_path / "a.ckpt")
+    assert (read.digest, read.first_run, read.epoch, read.learning_rate) == ("0123456789abcdef", 16, 7, 0.1)
+    for field in ("parameters", "buffers", "metrics"):
+        expected = getattr(snapshot(), field)
+        assert all(torch.equal(value, expected[name]) for name, value in getattr(read, field).items())
+    assert torch.equal(read.optimiser[0]["exp_avg"], snapshot().optimiser[0]["exp_avg"])
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+@pytest.mark.parametrize("where", [3, 30, 100, -2000, -1])
+def test_any_damage_is_found(tmp_path: Path, where: int) -> None:
+    path = tmp_path / "a.ckpt"
+    checkpoints.write(path, snapshot())
+    raw = bytearray(path.read_bytes())
+    raw[where] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(InputError, match=r"a\.ckpt: (damaged snapshot|not a snapshot)"):
+        checkpoints.read(path)
+
+
+@pytest.mark.parametrize("length", [0, 10, 60, 500])
+def test_a_torn_file_is_found(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "a.ckpt"
+    checkpoints.write(path, snapshot())
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(InputError, match=r"a\.ckpt"):
+        checkpoints.read(path)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none\.ckpt: No such file"):
+        checkpoints.read(tmp_path / "none.ckpt")
+
+
+def test_a_failure_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.ckpt"
+    checkpoints.write(path, snapshot())
+    before = path.read_bytes()
+
+    def full(_handle: int) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space left"):
+        checkpoints.write(path, snapshot())
+    assert path.read_bytes() == before
+    assert [found.name for found in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path.touch, (tmp_path / "sprung",))
+
+    buffer = io.BytesIO()
+    torch.save({"digest": Trap()}, buffer)
+    payload = buffer.getvalue()
+    path = tmp_path / "a.ckpt"
+    path.write_bytes(b"fptlib snapshot 1\n" + hashlib.sha256(payload).hexdigest().encode() + payload)
+    with pytest.raises(InputError, match="not a snapshot"):
+        checkpoints.read(path)
+    assert not (tmp_path / "sprung").exists()
