@@ -117,7 +117,7 @@ def predict(
     periods
         Periods to predict for, in epochs, each from 1 to the horizon.
     form
-        ``"auto"``: form 7 for periods up to ``P0`` where more than 5 % of the perturbed runs meet a second perturbation, form 2
+        ``"auto"``: form 7 for periods below ``P0`` where more than 5 % of the perturbed runs meet a second perturbation, form 2
         elsewhere, form 4 if the store says that the perturbation is a full reset with a fresh optimiser. Or one form for all.
     level
         Confidence level of the intervals.
@@ -196,6 +196,8 @@ def _predict_one(sample: Sample, period: int, form: Form, tolerance: float) -> P
 def _choose(sample: Sample, period: int) -> int:
     if sample.full_restart:
         return 4
+    if period == sample.period:
+        return 2  # there it is form 1, a measurement
     first = sample.cycles[0]
     if period < first.shape[1] and period <= sample.period and first[0, period] > SECOND_PERTURBATION:
         return 7

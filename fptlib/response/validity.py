@@ -60,6 +60,8 @@ def expected_error(
     """
     if form == 4:
         return _restart_error(sample)
+    if form == 2 and period == sample.period:
+        return np.zeros(len(mean)), np.zeros(len(mean))  # form 1: exact
     drift = drift_error(sample, epoch=period, mean=mean)
     n_after = sample.horizon - period
     low, high = (
@@ -90,9 +92,10 @@ def verdict(
     error = float((below[0] + above[0]) / 2)
     outside = 0.0 if form == 4 else sample.outside(period)
     said = f"the mean is expected {_percent(error)} from the prediction (interval {_percent(low)} to {_percent(high)})"
+    measured = form == 2 and period == sample.period
     if low > tolerance or high < -tolerance:
         status, reason = Status.NOT_VALID, f"{said}, beyond {_percent(tolerance, sign=False)}"
-    elif outside > OUT_OF_RANGE:
+    elif outside > OUT_OF_RANGE and not measured:
         status = Status.UNVERIFIED
         reason = f"{_percent(outside, sign=False)} of the survivors at epoch {period} have a metric not seen at epoch {sample.period}"
     elif sample.n_survivors < MIN_SURVIVORS:
@@ -101,7 +104,8 @@ def verdict(
             f"only {sample.n_survivors} survivors at epoch {sample.period}; {MIN_SURVIVORS} are needed for an interval"
         )
     elif -tolerance <= low and high <= tolerance:
-        status, reason = Status.VALID, f"{said}, within {_percent(tolerance, sign=False)}"
+        status = Status.VALID
+        reason = "measured at this period" if measured else f"{said}, within {_percent(tolerance, sign=False)}"
     else:
         status, reason = (
             Status.UNVERIFIED,
