@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import sys
 from collections.abc import Iterable, Mapping
@@ -11,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from fptlib import sources
 from fptlib.book.project import Chapter, Project
 
 # Raised when the form in which an executed notebook is kept changes.
@@ -87,15 +87,8 @@ def versions() -> dict[str, str]:
 
 
 def data_fingerprint() -> str:
-    """What `fptlib.sources` says of the data at hand; empty where the library has no such module."""
-    try:
-        sources = importlib.import_module("fptlib.sources")
-    except ModuleNotFoundError as error:
-        if not (error.name or "").startswith("fptlib"):
-            raise
-        return ""
-    fingerprint = getattr(sources, "fingerprint", None)
-    return str(fingerprint()) if fingerprint else ""
+    """Which of the data that is not part of the project is at hand: chapters compute from it where it is."""
+    return sources.fingerprint()
 
 
 def digest(*parts: str | bytes) -> str:

@@ -6,7 +6,6 @@ import html
 import json
 import os
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +102,7 @@ def glue(name: str, value: object, *, digits: int = 2, level: float = 0.95) -> N
     name
         Name, unique in the chapter.
     value
-        A string (shown as it is), a number, or an estimate with attributes (or keys) ``mean``, ``low`` and ``high``.
+        A string (shown as it is), a number, or an estimate: something with attributes or keys ``mean``, ``low``, ``high``.
     digits
         Decimals of floating-point numbers.
     level
@@ -140,13 +139,15 @@ def spell(value: object, *, digits: int = 2, level: float = 0.95) -> str:
         return str(int(value))
     if isinstance(value, float | np.floating):
         return f"{float(value):.{digits}f}"
-    parts = [value.get(k) if isinstance(value, Mapping) else getattr(value, k, None) for k in ("mean", "low", "high")]
+    # A row of a table has keys too, and a method named mean.
+    part_of = value.get if hasattr(value, "get") else lambda name: getattr(value, name, None)
+    parts = [part_of(name) for name in ("mean", "low", "high")]
     if any(part is None for part in parts):
         raise InputError(
             f"glue: cannot put {type(value).__name__} into words; "
             "give a string, a number, or an estimate with mean, low and high"
         )
-    mean, low, high = (f"{float(part):.{digits}f}" for part in parts)  # type: ignore[arg-type]
+    mean, low, high = (f"{float(part):.{digits}f}" for part in parts)
     return f"{mean} ({100 * level:g} % interval {low} to {high})"
 
 

@@ -124,8 +124,8 @@ def resolve(chapter: Chapter, file: Path, overrides: Mapping[str, Any]) -> dict[
     return values
 
 
-def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
-    """Values of ``--set``, each ``key=value`` with the value in YAML.
+def parse_overrides(pairs: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
+    """Values of ``--set``: texts ``key=value``, or a mapping; whatever is text is read as YAML.
 
     Examples
     --------
@@ -137,16 +137,22 @@ def parse_overrides(pairs: Iterable[str]) -> dict[str, Any]:
     InputError
         If a pair has no key, no equals sign, or a value that is not YAML.
     """
+    if isinstance(pairs, Mapping):
+        return {key: _value(key, text) if isinstance(text, str) else text for key, text in pairs.items()}
     values = {}
     for pair in pairs:
         key, equals, text = pair.partition("=")
         if not equals or not key.strip():
             raise InputError(f"--set {pair}: expected key=value")
-        try:
-            values[key.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise InputError(f"--set {pair}: the value is not valid YAML") from None
+        values[key.strip()] = _value(key, text)
     return values
+
+
+def _value(key: str, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {key}={text}: the value is not valid YAML") from None
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def build(
     chapter
         Name of a chapter, or the beginning of one. Without it the whole site is built.
     overrides
-        Changed parameters, as a mapping or as ``key=value`` texts; only with ``chapter``.
+        Changed parameters, as a mapping or as ``key=value`` texts, values that are text in YAML; only with ``chapter``.
 
     Returns
     -------
@@ -72,7 +72,7 @@ def build(
         If a cell fails or Sphinx finds fault with a page.
     """
     project = Project(root=Path(root).resolve())
-    changes = dict(overrides) if isinstance(overrides, Mapping) else parse_overrides(overrides)
+    changes = parse_overrides(overrides)
     if chapter is not None:
         return _build_run(project, profile, project.chapter(chapter), changes)
     if changes:

@@ -78,7 +78,7 @@ def _drop_thebe(app: Sphinx, pagename: str, templatename: str, context: dict[str
 
 
 def _drop_preloads(app: Sphinx, error: Exception | None) -> None:
-    """For a page opened from the disk browsers refuse to fetch fonts ahead of need, and complain; they load them anyway."""
+    """Browsers refuse to fetch fonts ahead of need for a page opened from the disk, and complain about it."""
     if error is None:
         for page in Path(app.outdir).rglob("*.html"):
             page.write_text(_PRELOAD.sub("", page.read_text()))
