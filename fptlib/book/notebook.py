@@ -102,7 +102,7 @@ def glue(name: str, value: object, *, digits: int = 2, level: float = 0.95) -> N
     name
         Name, unique in the chapter.
     value
-        A string (shown as it is), a number, or an estimate: something with attributes or keys ``mean``, ``low``, ``high``.
+        A string (shown as it is), a number, or an estimate with attributes or keys ``mean``, ``low`` and ``high``.
     digits
         Decimals of floating-point numbers.
     level
@@ -140,8 +140,8 @@ def spell(value: object, *, digits: int = 2, level: float = 0.95) -> str:
     if isinstance(value, float | np.floating):
         return f"{float(value):.{digits}f}"
     # A row of a table has keys too, and a method named mean.
-    part_of = value.get if hasattr(value, "get") else lambda name: getattr(value, name, None)
-    parts = [part_of(name) for name in ("mean", "low", "high")]
+    part_of: Any = value.get if hasattr(value, "get") else lambda name: getattr(value, name, None)
+    parts: list[Any] = [part_of(name) for name in ("mean", "low", "high")]
     if any(part is None for part in parts):
         raise InputError(
             f"glue: cannot put {type(value).__name__} into words; "
