@@ -1,8 +1,8 @@
 """Train many runs at once: specification -> trajectories, kept in a store that is reused, resumed and grown.
 
-Runs are trained in blocks, stacked in one tensor. Run ``k`` draws from its own random streams and always sits at a
-place congruent to ``k`` modulo `UNIT` of its stack, and blocks are trained whole: on one machine and version it is the
-same run, bit for bit, whatever is trained beside it, in whatever order, and however often it was interrupted.
+Runs are trained in blocks, stacked in one tensor. Run ``k`` draws from its own random streams, and always sits at the
+same place of a stack of the same shape, because blocks are trained whole: on one machine and version it is the same
+run, bit for bit, whatever is trained beside it, in whatever order, and however often it was interrupted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ from fptlib.trajectories import Trajectories
 
 __all__ = ["UNIT", "store_path", "train"]
 
-# Runs in one stack. On a CPU one unit already hides Python's overhead and still fits the cache; a GPU wants more.
+# Runs in one stack, a multiple of `UNIT`; what does not fill one is filled up with further runs. One shape for all,
+# since kernels choose their path, and with it their rounding, by shapes and by the alignment of matrices. On a CPU 16
+# runs hide Python's overhead and still fit the cache; a GPU wants more.
 _STACK: Final = {"cpu": UNIT, "cuda": 16 * UNIT}
 
 
@@ -34,18 +36,11 @@ def _device(spec: EnsembleSpec) -> str:
     return "cuda" if available and spec.device != "cpu" else "cpu"
 
 
-def _positive(name: str, value: int) -> int:
-    if value < 1:
-        raise InputError(f"{name}: {value} is not possible; allowed: 1 or more")
-    return value
-
-
 def train(
     spec: EnsembleSpec,
     *,
     out: str | os.PathLike[str] | None = None,
     workers: int | None = None,
-    stack: int | None = None,
 ) -> Trajectories:
     """Train the runs of a specification, or read those that are stored.
 
@@ -60,8 +55,6 @@ def train(
         Folder of stores, see `store_path`.
     workers
         Processes. By default one for each core, or none beside this one where the work is small or done by a GPU.
-    stack
-        Runs trained in one stack, a multiple of `UNIT`. The numbers do not depend on it on a CPU.
 
     Returns
     -------
@@ -76,11 +69,9 @@ def train(
         If the data cannot be had, the device is not there or an argument is impossible.
     """
     device = _device(spec)
-    size = _STACK[device] if stack is None else stack
-    if size < 1 or size % UNIT:
-        raise InputError(f"stack: {size} is not possible; allowed: multiples of {UNIT}")
-    if workers is not None:
-        _positive("workers", workers)
+    size = _STACK[device]
+    if workers is not None and workers < 1:
+        raise InputError(f"workers: {workers} is not possible; allowed: 1 or more")
     folder = store_path(spec, out)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -18,9 +18,7 @@ from fptlib.checkpoints import Snapshot
 from fptlib.errors import InputError
 from fptlib.spec import EnsembleSpec, OptimiserSpec
 
-# Runs in one shard of the store, and the modulus of a run's place in a stack. Matrix kernels choose their path, and
-# with it their rounding, by the alignment of a matrix to 64 bytes. Sixteen float32 fill 64 bytes, so that a run's place
-# modulo 16 fixes the alignment of every one of its matrices.
+# Runs in one shard of the store. Sixteen float32 fill 64 bytes, the alignment that matrix kernels prefer.
 UNIT: Final = 16
 
 # Images in one evaluation: activations of a stack then stay in the cache, which halves the time.
