@@ -16,6 +16,7 @@ from fptlib.trajectories import Trajectories
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STATUS_COLOURS = {"measured": "#000000", "valid": "#0072B2", "unverified": "#E69F00", "not valid": "#D55E00"}
 STATUS_SHAPES = {"measured": "cross", "valid": "circle", "unverified": "triangle-up", "not valid": "square"}
+GREY = "#555555"
 HEIGHT = 280
 MAX_POINTS = 500  # points on one curve: more cannot be told apart on a page
 
@@ -208,7 +209,10 @@ def hazard(curves: Mapping[str, pd.DataFrame], *, description: str = "") -> alt.
     """
     frame = _named(curves)
     frame = frame.assign(middle=(frame["first"] + frame["last"]) / 2)
-    floor = float(frame.loc[frame["high"] > 0, ["hazard", "high"]].to_numpy()[lambda a: a > 0].min()) / 3
+    # a logarithmic axis has no zero: an interval that starts there starts below everything else that is drawn
+    floor = (
+        min(float(values[values > 0].min()) for values in (frame["hazard"], frame["high"]) if (values > 0).any()) / 3
+    )
     frame = frame.assign(low=frame["low"].clip(lower=floor))
     names = list(curves)
     scale = alt.Scale(type="log", nice=False)
@@ -262,31 +266,44 @@ def response(
     parts = [predicted]
     if measured is not None:
         parts.append(measured.assign(status="measured"))
-    frame = pd.concat([part[["period", "mean", "low", "high", "status"]] for part in parts])
+    frame = pd.concat([part[["period", "mean", "low", "high", "status"]] for part in parts], ignore_index=True)
     present = [name for name in STATUS_COLOURS if name in set(frame["status"])]
     top = float(frame["high"].max()) if cap is None else cap
-    x = alt.X("period:Q", title="perturbation period P (epochs)", scale=alt.Scale(type="log"))
-    scale = alt.Scale(type="log", domain=[float(frame["low"].min()) * 0.9, top * 1.05], clamp=True)
-    title = "mean first-passage time (epochs)"
-    legend = alt.Legend(orient="top")
+    x = _log_axis(
+        alt.X("period:Q", title="perturbation period P (epochs)"),
+        float(frame["period"].min()) * 0.85,
+        float(frame["period"].max()) * 1.15,
+    )
+    title, lowest = "mean first-passage time (epochs)", float(frame["low"].min()) * 0.85
+    legend = alt.Legend(orient="top", labelExpr="datum.label == 'measured' ? 'measured' : 'predicted, ' + datum.label")
     colours = alt.Scale(domain=present, range=[STATUS_COLOURS[name] for name in present])
     shapes = alt.Scale(domain=present, range=[STATUS_SHAPES[name] for name in present])
     colour = alt.Color("status:N", title=None, scale=colours, legend=legend)
     shape = alt.Shape("status:N", title=None, scale=shapes, legend=legend)
     tips = ["status", "period", *(alt.Tooltip(name, format=".2f") for name in ("mean", "low", "high"))]
-    base = alt.Chart(frame)
-    bars = base.mark_rule(opacity=0.7).encode(
-        x=x, y=alt.Y("low:Q", title=title, scale=scale), y2="high:Q", color=colour
-    )
-    points = base.mark_point(filled=True, size=70, opacity=0.9).encode(
-        x=x, y=alt.Y("mean:Q", title=title, scale=scale), color=colour, shape=shape, tooltip=tips
-    )
-    layers = [bars, points]
+    layers = []
+    for part, size, width in (
+        (frame[frame["status"] != "measured"], 130, 2),
+        (frame[frame["status"] == "measured"], 45, 1),
+    ):
+        base = alt.Chart(part).encode(x=x, color=colour)
+        low, mean = (_log_axis(alt.Y(f"{name}:Q", title=title), lowest, top * 1.1) for name in ("low", "mean"))
+        layers.append(base.mark_rule(opacity=0.7, strokeWidth=width).encode(y=low, y2="high:Q"))
+        layers.append(
+            base.mark_point(filled=size < 100, size=size, strokeWidth=2, opacity=1).encode(
+                y=mean, shape=shape, tooltip=tips
+            )
+        )
+    if period is not None:
+        source = alt.Chart(pd.DataFrame({"period": [period], "text": ["P0"]})).encode(x="period:Q")
+        layers.insert(0, source.mark_rule(strokeDash=[2, 3], color=GREY))
+        layers.insert(0, source.mark_text(align="left", dx=4, dy=8, color=GREY).encode(y=alt.value(0), text="text"))
     if unperturbed is not None:
         layers.insert(0, _rule(unperturbed))
-    if period is not None:
-        source = pd.DataFrame({"period": [period]})
-        layers.insert(0, alt.Chart(source).mark_rule(strokeDash=[2, 3], color="#777777").encode(x="period:Q"))
+        level = alt.Chart(pd.DataFrame({"at": [unperturbed], "text": ["without perturbation"]})).encode(y="at:Q")
+        layers.insert(
+            0, level.mark_text(align="right", dx=-6, dy=-7, color=GREY).encode(x=alt.value("width"), text="text")
+        )
     best = frame.loc[frame["mean"].idxmin()]
     said = (
         f"Mean first-passage time against period: {len(predicted)} predictions, "
@@ -313,8 +330,17 @@ def _colour(names: list[str], field: str) -> alt.Color:
     return alt.Color(f"{field}:N", scale=alt.Scale(domain=names, range=colours), legend=legend)
 
 
+def _log_axis(channel: alt.X | alt.Y, low: float, high: float) -> alt.X | alt.Y:
+    """The channel on a logarithmic axis from ``low`` to ``high`` with readable ticks; values outside are drawn at its ends."""
+    decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    ticks = [m * 10.0**d for d in decades for m in (1, 2, 3, 5, 7) if low <= m * 10.0**d <= high]
+    return channel.scale(type="log", domain=[low, high], nice=False, clamp=True).axis(
+        values=ticks, format="~g", gridOpacity=0.5
+    )
+
+
 def _rule(at: float) -> alt.Chart:
-    return alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color="#444444").encode(y="at:Q")
+    return alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color=GREY).encode(y="at:Q")
 
 
 def _finish(chart: alt.LayerChart, description: str) -> alt.LayerChart:

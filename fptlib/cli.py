@@ -201,9 +201,14 @@ def book(
     set_: Set = None,
 ) -> None:
     """Execute the chapters and build the site, or execute one chapter with other parameters."""
+    from fptlib.book.project import BuildError
     from fptlib.book.site import build
 
-    build(Path.cwd(), profile=params, chapter=chapter, overrides=_assignments(set_ or []))
+    try:
+        build(Path.cwd(), profile=params, chapter=chapter, overrides=_assignments(set_ or []))
+    except BuildError as error:
+        print(f"fpt: {error}", file=sys.stderr)  # the traceback of the cell follows the first line
+        raise Exit(1) from None
 
 
 def _complain(message: str) -> int:
