@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 _PRELOAD = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')
+_REFERENCE = re.compile(r"^(\s*)\.\. \[(\d+)\]")
+_CITED = re.compile(r"\[(\d+)\]_")
 _MATHJAX = "sphinx-mathjax-offline"
 _FONTS = "output/chtml/fonts/woff-v2"
 _GLOBALS = "window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;"
@@ -25,6 +27,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     # After every other handler, because Thebe adds its scripts late.
     app.connect("html-page-context", _drop_thebe, priority=10_000)
     app.connect("build-finished", _drop_preloads)
+    app.connect("autodoc-process-docstring", _list_references)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -82,3 +85,9 @@ def _drop_preloads(app: Sphinx, error: Exception | None) -> None:
     if error is None:
         for page in Path(app.outdir).rglob("*.html"):
             page.write_text(_PRELOAD.sub("", page.read_text()))
+
+
+def _list_references(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """Numbered references of a docstring become a list: as footnotes they would clash with those of the next one."""
+    for number, line in enumerate(lines):
+        lines[number] = _CITED.sub(r"[\1]", _REFERENCE.sub(r"\1*  [\2]", line))
