@@ -55,9 +55,9 @@ def read_csv_folder(folder: str | os.PathLike[str]) -> Trajectories:
 def _labels(paths: list[Path]) -> NDArray[np.int64]:
     numbers = [re.findall(r"\d+", path.stem) for path in paths]
     if all(numbers):
-        labels = np.array([int(found[-1]) for found in numbers], dtype=np.int64)
-        if len(np.unique(labels)) == len(labels):
-            return labels
+        labels = [int(found[-1]) for found in numbers]
+        if len(set(labels)) == len(labels) and max(labels) <= np.iinfo(np.int64).max:
+            return np.array(labels, dtype=np.int64)
     return np.arange(len(paths), dtype=np.int64)
 
 

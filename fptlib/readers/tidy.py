@@ -19,14 +19,14 @@ _PARQUET_MAGIC = b"PAR1"
 def read_tidy(path: str | os.PathLike[str]) -> Trajectories:
     """Read a table with one row for each run and epoch, in any order.
 
-    Runs may be labelled by numbers or by names; epochs count 1, 2, 3, ... and are the same for all runs. Columns that hold no
-    numbers are left out.
+    Runs may be labelled by numbers or by names; epochs count 1, 2, 3, ... and are the same for all runs. Columns of text are left
+    out.
 
     Raises
     ------
     InputError
-        If the file cannot be read, ``run`` or ``epoch`` is missing, no numeric column is left, an epoch is missing or repeated,
-        or runs have different lengths.
+        If the file cannot be read, ``run`` or ``epoch`` is missing, a column of numbers holds a text, no column of numbers is
+        left, an epoch is missing or repeated, or runs have different lengths.
     """
     path = Path(path)
     frame = _read_frame(path)
@@ -39,6 +39,8 @@ def read_tidy(path: str | os.PathLike[str]) -> Trajectories:
         raise InputError(f"{path}, line {row + 2}: epoch is {frame['epoch'].iloc[row]!r}, a number is needed")
     if frame.empty:
         raise InputError(f"{path}: no rows")
+    for name in frame.columns.drop(["run", "epoch"]):
+        _refuse_text(path, frame[name])
     codes, labels = pd.factorize(frame["run"], sort=True)
     if (codes < 0).any():
         raise InputError(f"{path}, line {int((codes < 0).argmax()) + 2}: no run given")
@@ -56,8 +58,9 @@ def read_tidy(path: str | os.PathLike[str]) -> Trajectories:
         raise InputError(f"{path}: epochs of run {labels[wrong[0]]} are not 1, 2, 3, ... to {epochs.shape[1]}")
     numeric = [name for name in frame.columns if name not in ("run", "epoch") and _is_numeric(frame[name])]
     if not numeric:
-        others = [str(name) for name in frame.columns if name not in ("run", "epoch")]
-        raise InputError(f"{path}: no column of numbers beside run and epoch" + _first_text(frame, others))
+        texts = frame.drop(columns=["run", "epoch"]).loc[[0]]  # the first line, wherever sorting has put it
+        said = [f"; line 2: {name} is {column.iloc[0]!r}" for name, column in texts.items()]
+        raise InputError(f"{path}: no column of numbers beside run and epoch" + "".join(said[:1]))
     metrics = {str(name): frame[name].to_numpy(dtype=np.float64).reshape(epochs.shape) for name in numeric}
     run = labels.to_numpy() if hasattr(labels, "to_numpy") else np.asarray(labels)
     if not np.issubdtype(run.dtype, np.integer):
@@ -70,23 +73,30 @@ def _read_frame(path: Path) -> pd.DataFrame:
         with open(path, "rb") as file:
             is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
         if is_parquet:
-            return pq.read_table(path).to_pandas()
-        return pd.read_csv(path)
+            return pq.read_table(path).to_pandas(ignore_metadata=True)  # an index is a column, too
+        # the default conversion is fast and misses the nearest number, enough to miss a threshold that was reached exactly
+        frame = pd.read_csv(path, float_precision="round_trip")
     except pd.errors.EmptyDataError:
         raise InputError(f"{path}: empty; expected columns run, epoch and a metric") from None
     except (pd.errors.ParserError, UnicodeDecodeError, pa.ArrowException) as error:
         raise InputError(f"{path}: not a readable table ({' '.join(str(error).split())})") from None
+    if not isinstance(frame.index, pd.RangeIndex):  # pandas takes surplus values at the start of rows for labels
+        n_named = len(frame.columns)
+        raise InputError(
+            f"{path}: rows have {n_named + frame.index.nlevels} values, but the header names {n_named} columns"
+        )
+    return frame
 
 
 def _is_numeric(column: pd.Series) -> bool:
     return pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
 
 
-def _first_text(frame: pd.DataFrame, columns: list[str]) -> str:
-    """Where the first value stands that keeps a column from being numeric."""
-    for name in columns:
-        texts = pd.to_numeric(frame[name], errors="coerce").isna() & frame[name].notna()
-        if texts.any():
-            row = frame.index[texts][0]
-            return f"; line {int(row) + 2}: {name} is {frame[name].loc[row]!r}"
-    return ""
+def _refuse_text(path: Path, column: pd.Series) -> None:
+    """Refuse a column where at least half of the values are numbers and another is not: it is a metric with a fault."""
+    if pd.api.types.is_numeric_dtype(column):
+        return
+    texts = (pd.to_numeric(column, errors="coerce").isna() & column.notna()).to_numpy()
+    if 0 < texts.sum() <= column.notna().sum() / 2:
+        row = int(texts.argmax())
+        raise InputError(f"{path}, line {row + 2}: {column.name} is {column.iloc[row]!r}, a number is needed")
