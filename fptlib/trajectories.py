@@ -192,14 +192,21 @@ def read_shard(path: str | os.PathLike[str]) -> Trajectories:
     metadata = table.schema.metadata or {}
     if _METADATA_KEY not in metadata:
         raise InputError(f"{path}: a Parquet file without the metadata of a shard")
-    n_epochs = int(np.max(table["epoch"].to_numpy(), initial=0))
-    run = table["run"].to_numpy().reshape(-1, n_epochs)[:, 0].astype(np.int64)
-    metrics = {
-        name: table[name].to_numpy().astype(np.float64).reshape(-1, n_epochs)
-        for name in table.column_names
-        if name not in ("run", "epoch")
-    }
-    return Trajectories(metrics=metrics, run=run, meta=json.loads(metadata[_METADATA_KEY]))
+    try:
+        return _from_table(table, json.loads(metadata[_METADATA_KEY]))
+    except (KeyError, ValueError, pa.ArrowException) as error:
+        raise InputError(f"{path}: damaged ({' '.join(str(error).split())})") from None
+
+
+def _from_table(table: pa.Table, meta: Mapping[str, Any]) -> Trajectories:
+    """Undo `to_table`; a ValueError or KeyError says what is not as it would have left it."""
+    n_epochs = int(np.max(table["epoch"].to_numpy(), initial=1))
+    grid = {name: table[name].to_numpy().reshape(-1, n_epochs) for name in table.column_names}
+    run, epoch = grid.pop("run"), grid.pop("epoch")
+    if (run != run[:, :1]).any() or (epoch != np.arange(1, n_epochs + 1)).any():
+        raise ValueError("rows are not in the order of runs and epochs")
+    metrics = {name: values.astype(np.float64) for name, values in grid.items()}
+    return Trajectories(metrics=metrics, run=run[:, 0].astype(np.int64), meta=meta)
 
 
 def write_store_file(folder: Path, content: Mapping[str, Any]) -> None:
@@ -225,6 +232,8 @@ def read_store_file(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: damaged (not JSON)") from None
     if not isinstance(content, dict) or content.get("format") != STORE_FORMAT:
         raise InputError(f"{path}: not a store of format {STORE_FORMAT}")
+    if not all(isinstance(content.get(name), kind) for name, kind in (("digest", str), ("runs", int), ("epochs", int))):
+        raise InputError(f"{path}: damaged (digest, runs or epochs missing)")
     return content
 
 
@@ -238,7 +247,7 @@ def read_store(folder: str | os.PathLike[str]) -> Trajectories:
     """
     folder = Path(folder)
     content = read_store_file(folder)
-    runs, epochs = int(content["runs"]), int(content["epochs"])
+    runs, epochs = content["runs"], content["epochs"]
     parts: list[Trajectories] = []
     for path in sorted(folder.glob("runs-*.parquet")):
         part = read_shard(path)
