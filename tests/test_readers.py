@@ -1,0 +1,223 @@
+"""Foreign logs: what is read is what was written, and every fault is one line with file and line number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fptlib.errors import InputError
+from fptlib.readers import read, read_csv_folder, read_tidy
+from fptlib.trajectories import Trajectories, write_shard, write_store_file
+
+laws = settings(deadline=None, max_examples=25)
+
+
+def folder(path: Path, **files: str) -> Path:
+    """Write CSV files: name without ending, content with semicolons for line ends."""
+    path.mkdir(exist_ok=True)
+    for name, text in files.items():
+        (path / f"{name}.csv").write_text(text.replace(";", "\n"))
+    return path
+
+
+def table(path: Path, text: str) -> Path:
+    """Write one file, semicolons for line ends."""
+    path.write_text(text.replace(";", "\n"))
+    return path
+
+
+def write_small_store(path: Path) -> Path:
+    """Write a store of one run and two epochs."""
+    one = Trajectories(metrics={"test_metric": np.array([[0.1, 0.2]])}, run=np.array([0]), meta={"digest": "d"})
+    write_shard(path / "runs-00000-00000.parquet", one)
+    write_store_file(path, {"spec": {}, "digest": "d", "runs": 1, "epochs": 2})
+    return path
+
+
+# Closed forms
+
+
+def test_a_folder_of_csv_files_is_one_run_a_file(tmp_path: Path) -> None:
+    runs = read(folder(tmp_path, b="acc,loss;0.1,2;0.2,1;", a="acc,loss;0.3,4;0.4,3"))
+    assert set(runs.metrics) == {"acc", "loss"} and runs.meta["source"] == str(tmp_path)
+    np.testing.assert_array_equal(runs.metric("acc"), [[0.3, 0.4], [0.1, 0.2]])
+    np.testing.assert_array_equal(runs.metric("loss"), [[4, 3], [2, 1]])
+
+
+def test_labels_are_the_last_numbers_of_the_names_where_these_differ(tmp_path: Path) -> None:
+    named = folder(tmp_path / "named", test_acc_10="a;1", test_acc_9="a;2", v2_seed3="a;3")
+    np.testing.assert_array_equal(read(named).run, [10, 9, 3])
+    np.testing.assert_array_equal(read(named).metric()[:, 0], [1, 2, 3])
+    same = folder(tmp_path / "same", a_lr1="a;1", b_lr1="a;2")
+    np.testing.assert_array_equal(read(same).run, [0, 1])
+    without = folder(tmp_path / "without", x="a;1", run_7="a;2")
+    np.testing.assert_array_equal(read(without).run, [0, 1])
+    huge = folder(tmp_path / "huge", run_20241122053300123456="a;1", run_20241122053300123457="a;2")
+    np.testing.assert_array_equal(read(huge).run, [0, 1])  # beyond 64 bits
+
+
+def test_csv_files_may_have_marks_blank_lines_spaces_and_an_epoch_column(tmp_path: Path) -> None:
+    (tmp_path / "1.csv").write_bytes("\ufeffepoch, acc\r\n1,0.5\r\n\r\n2, 0.6 \r\n".encode())
+    runs = read(tmp_path)
+    assert set(runs.metrics) == {"acc"}
+    np.testing.assert_array_equal(runs.metric(), [[0.5, 0.6]])
+
+
+def test_a_tidy_table_may_name_its_runs_and_carry_other_columns(tmp_path: Path) -> None:
+    path = table(tmp_path / "t.csv", "run,epoch,acc,note;mary,2,0.2,x;adam,1,0.3,y;mary,1,0.1,x;adam,2,0.4,y;")
+    runs = read(path)
+    np.testing.assert_array_equal(runs.run, [0, 1])  # in the order of the names
+    np.testing.assert_array_equal(runs.metric(), [[0.3, 0.4], [0.1, 0.2]])
+
+
+def test_a_parquet_table_may_keep_run_and_epoch_in_its_index(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"run": [4, 4], "epoch": [1, 2], "acc": [0.1, 0.2]}).set_index(["run", "epoch"])
+    frame.to_parquet(tmp_path / "indexed")
+    runs = read(tmp_path / "indexed")
+    assert runs.run == [4] and runs.metric().tolist() == [[0.1, 0.2]]
+
+
+def test_a_folder_that_holds_one_store_stands_for_it(tmp_path: Path) -> None:
+    write_small_store(tmp_path / "abc")
+    np.testing.assert_array_equal(read(tmp_path).metric(), [[0.1, 0.2]])
+    np.testing.assert_array_equal(read(tmp_path / "abc").metric(), [[0.1, 0.2]])
+    write_small_store(tmp_path / "def")
+    with pytest.raises(InputError, match="holds 2 stores; name one of abc, def"):
+        read(tmp_path)
+
+
+# Laws
+
+
+@laws
+@given(data=st.data(), n_runs=st.integers(1, 4), n_epochs=st.integers(1, 4), parquet=st.booleans())
+def test_the_order_of_rows_does_not_matter_and_no_digit_is_lost(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, n_runs: int, n_epochs: int, parquet: bool
+) -> None:
+    numbers = st.floats(allow_nan=False, allow_infinity=False)
+    size = n_runs * n_epochs
+    values = np.array(data.draw(st.lists(numbers, min_size=size, max_size=size))).reshape(n_runs, n_epochs)
+    labels = sorted(data.draw(st.sets(st.integers(0, 10**9), min_size=n_runs, max_size=n_runs)))
+    frame = pd.DataFrame(
+        {
+            "run": np.repeat(labels, n_epochs),
+            "epoch": np.tile(np.arange(1, n_epochs + 1), n_runs),
+            "acc": values.ravel(),
+        }
+    )
+    frame = frame.iloc[data.draw(st.permutations(range(size)))]
+    path = tmp_path_factory.mktemp("tidy") / "table"  # the kind is told from the content, not from the name
+    frame.to_parquet(path) if parquet else frame.to_csv(path, index=False)
+    runs = read(path)
+    np.testing.assert_array_equal(runs.run, labels)
+    np.testing.assert_array_equal(runs.metric(), values)
+
+
+# Parity
+
+
+def test_folder_csv_table_parquet_table_and_store_give_the_same_numbers(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random((3, 4))
+    whole = Trajectories(metrics={"test_metric": values}, run=np.arange(3), meta={"digest": "d"})
+    write_shard(tmp_path / "store" / "runs-00000-00002.parquet", whole)
+    write_store_file(tmp_path / "store", {"spec": {}, "digest": "d", "runs": 3, "epochs": 4})
+    tidy = pd.DataFrame(
+        {"run": np.repeat(np.arange(3), 4), "epoch": np.tile(np.arange(1, 5), 3), "test_metric": values.ravel()}
+    )
+    tidy.to_csv(tmp_path / "tidy.csv", index=False)
+    tidy.to_parquet(tmp_path / "tidy.parquet")
+    (tmp_path / "folder").mkdir()
+    for run, series in enumerate(values):
+        pd.DataFrame({"test_metric": series}).to_csv(tmp_path / "folder" / f"run_{run}.csv", index=False)
+    for name in ("store", "tidy.csv", "tidy.parquet", "folder", "store/runs-00000-00002.parquet"):
+        np.testing.assert_array_equal(read(tmp_path / name).metric(), values)
+        np.testing.assert_array_equal(read(tmp_path / name).run, [0, 1, 2])
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "no .csv file in this folder"),
+        ({"a": "acc;1;2,3;"}, "a.csv, line 3: 2 values, but the header names 1 columns"),
+        ({"a": "acc,loss;1,2;;3;"}, "a.csv, line 4: 1 values, but the header names 2 columns"),
+        ({"a": "acc;0.5;high;"}, "a.csv, line 3: acc is 'high', a number is needed"),
+        ({"a": "acc;0.5;", "b": 'acc;;"";'}, "b.csv, line 3: acc is '', a number is needed"),
+        ({"a": ""}, "a.csv: empty; expected a header line"),
+        ({"a": "acc;"}, "a.csv: no epochs below the header line"),
+        ({"a": "0.1;0.2;"}, "a.csv, line 1: a number where the names of the columns are expected"),
+        ({"a": "acc;1;", "b": "loss;1;"}, "b.csv: columns loss, but a.csv has acc"),
+        ({"a": "acc;1;2;", "b": "acc;1;"}, "b.csv: 1 epochs, but a.csv has 2"),
+        ({"a": "epoch,acc;0,1;1,2;"}, "a.csv: column epoch must count 1, 2, 3"),
+        ({"a": "epoch;1;"}, "no metric; at least one is needed"),
+    ],
+)
+def test_faults_of_a_folder_name_file_and_line(tmp_path: Path, files: dict[str, str], said: str) -> None:
+    path = folder(tmp_path / "logs", **files)
+    with pytest.raises(InputError) as refused:
+        read_csv_folder(path)
+    assert said in str(refused.value) and str(path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "empty; expected columns run, epoch and a metric"),
+        ("run,epoch,acc;", "no rows"),
+        ("epoch,acc;1,2;", "no column 'run'; there is epoch, acc"),
+        ("run,step,acc;1,2,3;", "no column 'epoch'; there is run, step, acc"),
+        ("run,epoch,acc;0,1,0.5;0,x,0.5;", "line 3: epoch is 'x', a number is needed"),
+        ("run,epoch,acc;0,1,0.5;,1,0.5;", "line 3: no run given"),
+        ("run,epoch,acc;0,1,1;0,2,1;7,1,1;", "run 7 has 1 epochs, run 0 has 2"),
+        ("run,epoch,acc;0,1,1;0,3,1;", "epochs of run 0 are not 1, 2, 3, ... to 2"),
+        ("run,epoch,acc;0,1,1;0,1,1;", "epochs of run 0 are not 1, 2, 3, ... to 2"),
+        ("run,epoch,acc;0,0,1;0,1,1;", "epochs of run 0 are not 1, 2, 3, ... to 2"),
+        ("run,epoch;0,1;", "no column of numbers beside run and epoch"),
+        ("run,epoch,acc;1,1,high;0,1,low;", "no column of numbers beside run and epoch; line 2: acc is 'high'"),
+        ("run,epoch,acc,loss;0,1,0.5,1;0,2,O.6,1;", "line 3: acc is 'O.6', a number is needed"),
+        ("run,epoch,acc;0,1,0.5;0,2,0.5,9;", "not a readable table"),
+        ("run,epoch,acc;0,1,0.5,;0,2,0.5,;", "rows have 4 values, but the header names 3 columns"),
+    ],
+)
+def test_faults_of_a_table_name_file_and_line(tmp_path: Path, text: str, said: str) -> None:
+    path = table(tmp_path / "tidy.csv", text)
+    with pytest.raises(InputError) as refused:
+        read_tidy(path)
+    assert said in str(refused.value) and str(path) in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_short_row_of_a_table_is_refused_when_its_metric_is_used(tmp_path: Path) -> None:
+    runs = read(table(tmp_path / "tidy.csv", "run,epoch,acc;4,1,0.5;4,2;"))
+    with pytest.raises(InputError, match="'acc' of run 4 at epoch 2 is nan; finite numbers are needed"):
+        runs.metric()
+
+
+@pytest.mark.parametrize("content", [b"PAR1 and no more", b"\xff\xfe\x00run"])
+def test_files_that_are_no_tables_are_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "odd").write_bytes(content)
+    with pytest.raises(InputError, match="odd: not a readable table"):
+        read(tmp_path / "odd")
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "odd.csv").write_bytes(b"\xff\xfe\x00acc\n1\n")
+    with pytest.raises(InputError, match=r"odd\.csv: not a CSV text file"):
+        read(tmp_path / "logs")
+
+
+def test_a_path_where_nothing_is_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nowhere: no such file or folder"):
+        read(tmp_path / "nowhere")
+
+
+def test_a_number_that_is_not_finite_is_refused_when_its_metric_is_used(tmp_path: Path) -> None:
+    runs: Any = read(folder(tmp_path, r1="acc,loss;1,2;nan,3;"))
+    assert runs.metric("loss")[0, 1] == 3
+    with pytest.raises(InputError, match="'acc' of run 1 at epoch 2 is nan"):
+        runs.metric("acc")
