@@ -73,7 +73,9 @@ def _read_frame(path: Path) -> pd.DataFrame:
         with open(path, "rb") as file:
             is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
         if is_parquet:
-            return pq.read_table(path).to_pandas(ignore_metadata=True)  # an index is a column, too
+            frame = pq.read_table(path).to_pandas()
+            named = [name for name in frame.index.names if name is not None]  # pandas may have kept columns as an index
+            return (frame.reset_index(named) if named else frame).reset_index(drop=True)
         # the default conversion is fast and misses the nearest number, enough to miss a threshold that was reached exactly
         frame = pd.read_csv(path, float_precision="round_trip")
     except pd.errors.EmptyDataError:
