@@ -22,7 +22,7 @@ from fptlib.ensemble.training import Block, Training, numerics
 
 _SNAPSHOT_INTERVAL_S: Final = 10.0
 
-# Below this many run-epochs, starting processes (seconds each, for importing torch) costs more than it saves.
+# Below this many run-epochs, starting processes (seconds, for importing torch) costs more than it saves.
 _WORTH_PROCESSES: Final = 4000
 
 
@@ -90,10 +90,13 @@ def _defined_in_main(block: Block) -> bool:
 
 
 def _in_processes(folder: Path, blocks: Sequence[Block], workers: int, report: Callable[[int], object]) -> None:
-    # Forking a process in which torch's threads have run can hang; spawned ones start clean.
-    context = multiprocessing.get_context("spawn")
-    reports = context.Queue()
-    stop = context.Event()
+    # Forking this process could hang, for torch's threads have run in it. The fork server is a clean process that has
+    # imported what workers need and is kept: the first call pays some seconds for it, further ones do not.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fptlib.ensemble.workers", "torch._dynamo"])
+    with _main_hidden():
+        reports = context.Queue()
+        stop = context.Event()
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(reports, stop))
     try:
         with _main_hidden():
@@ -125,7 +128,7 @@ def _drain(reports: Any, report: Callable[[int], object]) -> None:
 
 @contextmanager
 def _main_hidden() -> Iterator[None]:
-    """Keep spawned processes from importing the script that calls.
+    """Keep new processes from importing the script that calls.
 
     They need nothing of it, and importing a script without ``if __name__ == "__main__"`` would run it again in each.
     """
