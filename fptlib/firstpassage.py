@@ -174,7 +174,8 @@ class Survival:
 def survival(times: FirstPassageTimes, *, level: float = 0.95) -> Survival:
     """Kaplan-Meier survival function with a pointwise log-log interval.
 
-    Where the log-log interval is undefined (nobody or everybody has passed) the exact binomial interval stands in.
+    Where the log-log interval is undefined (nobody or everybody has passed) the exact binomial interval of the runs whose state is
+    known stands in.
 
     References
     ----------
@@ -198,8 +199,8 @@ def survival(times: FirstPassageTimes, *, level: float = 0.95) -> Survival:
         estimate, low, high = (np.array(f.evaluate(epoch), dtype=float) for f in (curve, interval.low, interval.high))
     undefined = (estimate <= 0) | (estimate >= 1) | ~np.isfinite(low) | ~np.isfinite(high)
     for k in np.flatnonzero(undefined):
-        at_risk = max(int(np.sum(times.time >= epoch[k])), 1)
-        exact = stats.binomtest(round(estimate[k] * at_risk), at_risk).proportion_ci(level, "exact")
+        known = int(np.sum(times.observed | (times.time >= epoch[k])))  # all but those censored earlier
+        exact = stats.binomtest(round(estimate[k] * known), known).proportion_ci(level, "exact")
         low[k], high[k] = exact.low, exact.high
     low[0] = high[0] = 1.0  # no run can have passed before its first epoch
     return Survival(
@@ -267,12 +268,12 @@ def restricted_mean(
     Parameters
     ----------
     horizon
-        Epochs to look at; all that were followed by default.
+        Epochs to look at; all that were followed by default. Any where no run is censored: after the last passage nothing is left.
 
     Raises
     ------
     InputError
-        If ``horizon`` is not between 1 and the last epoch followed.
+        If ``horizon`` is below 1, or beyond the last epoch followed while some run is censored.
 
     Examples
     --------
@@ -281,11 +282,11 @@ def restricted_mean(
     2.667
     """
     limit = times.horizon if horizon is None else horizon
-    if not 1 <= limit <= times.horizon:
+    if limit < 1 or (limit > times.horizon and times.n_censored):
         raise InputError(f"horizon {limit} is not between 1 and {times.horizon}, the last epoch followed")
     weights = bootstrap_weights([np.arange(times.n_runs)], n_boot=n_boot, rng=np.random.default_rng(seed))
     whole = np.ones((1, times.n_runs), dtype=np.float32)
-    curves = survival_curves(times, np.concatenate([whole, weights]))  # (1 + n_boot, horizon + 1)
+    curves = survival_curves(times, np.concatenate([whole, weights]), horizon=limit)  # (1 + n_boot, limit + 1)
     means = curves[:, :limit].sum(axis=1)
     low, high = percentile_interval(means[1:], level)
     n_censored = int(np.sum((times.time > limit) | ~times.observed))
