@@ -1,0 +1,334 @@
+"""First-passage times under censoring: hand-checkable, laws, lifelines as oracle, and intervals that cover."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import lifelines
+import lifelines.utils
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+from scipy import stats
+
+from fptlib.errors import InputError
+from fptlib.firstpassage import (
+    FirstPassageTimes,
+    bootstrap_weights,
+    first_passage,
+    hazard,
+    percentile_interval,
+    require_passage,
+    residual_times,
+    restricted_mean,
+    survival,
+    survival_curves,
+    weighted_slope,
+)
+from fptlib.processes import GeometricWithKick
+from fptlib.trajectories import Trajectories
+
+laws = settings(deadline=None, max_examples=50)
+directions = st.sampled_from(["above", "below"])
+metrics = nps.arrays(
+    np.float64, st.tuples(st.integers(1, 8), st.integers(1, 10)), elements=st.floats(-3, 3, allow_subnormal=False)
+)
+# Runs with their own horizons: the times and which of them are passages.
+censored = st.lists(st.tuples(st.integers(1, 15), st.booleans()), min_size=1, max_size=25)
+
+
+def record(values: Any) -> Trajectories:
+    """Return trajectories with one metric."""
+    values = np.asarray(values, dtype=float)
+    return Trajectories(metrics={"metric": values}, run=np.arange(len(values)))
+
+
+def times_of(pairs: list[tuple[int, bool]]) -> FirstPassageTimes:
+    """Return first-passage times from pairs of time and whether it is a passage."""
+    time, observed = zip(*pairs, strict=True)
+    return FirstPassageTimes(time=np.array(time), observed=np.array(observed), run=np.arange(len(pairs)))
+
+
+def geometric(rng: np.random.Generator, *, p: float, horizon: int, n_runs: int) -> FirstPassageTimes:
+    """Draw geometric times, censored at one horizon."""
+    time = rng.geometric(p, n_runs)
+    return FirstPassageTimes(time=np.minimum(time, horizon), observed=time <= horizon, run=np.arange(n_runs))
+
+
+# Closed forms
+
+
+def test_four_runs_by_hand() -> None:
+    times = first_passage(record([[1, 3, 0, 0], [3, 0, 0, 0], [0, 1, 2, 2.9], [0, 0, 0, 3]]), threshold=3)
+    assert times.time.tolist() == [2, 1, 4, 4] and times.observed.tolist() == [True, True, False, True]
+    assert (times.n_runs, times.n_censored, times.horizon) == (4, 1, 4)
+    assert [int(times.running(epoch).sum()) for epoch in range(5)] == [4, 3, 2, 2, 1]
+    np.testing.assert_allclose(survival(times).survival, [1, 3 / 4, 2 / 4, 2 / 4, 1 / 4])
+    assert restricted_mean(times, n_boot=10).mean == pytest.approx((2 + 1 + 4 + 4) / 4)
+
+
+def test_a_run_censored_early_counts_as_long_as_it_was_followed() -> None:
+    # 4 at risk at epoch 2, one of them passes; the run censored there leaves 2, one of which passes at epoch 5.
+    times = times_of([(2, True), (2, False), (5, True), (5, False)])
+    np.testing.assert_allclose(survival(times).survival, [1, 1, 3 / 4, 3 / 4, 3 / 4, 3 / 8])
+    bins = hazard(times, width=2)
+    assert bins.first.tolist() == [1, 3, 5] and bins.last.tolist() == [2, 4, 5]
+    np.testing.assert_allclose(bins.hazard, [1 / 8, 0, 1 / 2])
+
+
+def test_residual_times_by_hand() -> None:
+    left = residual_times(times_of([(2, True), (3, False), (5, True), (9, False)]), period=3)
+    assert left.time.tolist() == [2, 6] and left.observed.tolist() == [True, False] and left.run.tolist() == [2, 3]
+
+
+def test_slope_and_mean_of_a_line_under_weights() -> None:
+    x, weights = np.array([1.0, 2.0, 4.0]), np.array([[1, 1, 1], [2, 0, 1], [3, 0, 0]], dtype=np.float32)
+    slope, mean = weighted_slope(x, 5 - 2 * x, weights)
+    np.testing.assert_allclose(slope, [-2, -2, 0], atol=1e-12)  # one distinct value has no slope
+    np.testing.assert_allclose(mean, [7 / 3, 2, 1])
+
+
+# Laws
+
+
+@laws
+@given(values=metrics, low=st.floats(-3, 3), more=st.floats(0, 3), direction=directions)
+def test_a_harder_threshold_is_never_reached_earlier(
+    values: Any, low: float, more: float, direction: Literal["above", "below"]
+) -> None:
+    harder = low + more if direction == "above" else low - more
+    easy, hard = (first_passage(record(values), threshold=at, direction=direction) for at in (low, harder))
+    assert (hard.time >= easy.time).all() and (hard.observed <= easy.observed).all()
+    for epoch in range(values.shape[1] + 1):
+        assert (hard.running(epoch) >= easy.running(epoch)).all()
+
+
+@laws
+@given(values=metrics, threshold=st.floats(-3, 3))
+def test_below_a_metric_is_above_its_negative(values: Any, threshold: float) -> None:
+    below = first_passage(record(values), threshold=threshold, direction="below")
+    above = first_passage(record(-values), threshold=-threshold, direction="above")
+    np.testing.assert_array_equal(below.time, above.time)
+    np.testing.assert_array_equal(below.observed, above.observed)
+
+
+@laws
+@given(values=metrics, threshold=st.floats(-3, 3))
+def test_no_run_is_dropped_and_a_longer_record_changes_no_passage(values: Any, threshold: float) -> None:
+    whole = first_passage(record(values), threshold=threshold)
+    assert whole.n_runs == len(values)
+    assert whole.n_censored == int((values < threshold).all(axis=1).sum())
+    half = first_passage(record(values[:, : (values.shape[1] + 1) // 2]), threshold=threshold)
+    np.testing.assert_array_equal(half.time[half.observed], whole.time[half.observed])
+    np.testing.assert_array_equal(half.running(1), whole.running(1))
+
+
+@laws
+@given(pairs=censored)
+def test_survival_never_rises_and_lies_in_its_interval(pairs: list[tuple[int, bool]]) -> None:
+    curve = survival(times_of(pairs))
+    assert curve.survival[0] == 1 and curve.epoch.tolist() == list(range(max(t for t, _ in pairs) + 1))
+    assert (np.diff(curve.survival) <= 1e-12).all() and (curve.survival >= 0).all()
+    assert (curve.low <= curve.survival + 1e-12).all() and (curve.survival <= curve.high + 1e-12).all()
+    assert np.isfinite(curve.low).all() and np.isfinite(curve.high).all()
+
+
+@laws
+@given(pairs=censored)
+def test_restricted_mean_grows_with_the_horizon_by_the_survival(pairs: list[tuple[int, bool]]) -> None:
+    times = times_of(pairs)
+    means = [restricted_mean(times, horizon=h, n_boot=2).mean for h in range(1, times.horizon + 1)]
+    np.testing.assert_allclose(np.diff([0.0, *means]), survival(times).survival[:-1], atol=1e-12)
+
+
+@laws
+@given(
+    values=metrics,
+    threshold=st.floats(-3, 3),
+)
+def test_with_one_horizon_the_restricted_mean_is_the_plain_mean(values: Any, threshold: float) -> None:
+    times = first_passage(record(values), threshold=threshold)
+    horizon = times.horizon
+    estimate = restricted_mean(times, horizon=horizon, n_boot=2)
+    assert estimate.mean == pytest.approx(np.minimum(times.time, horizon).mean())
+    assert (estimate.n_runs, estimate.n_censored) == (times.n_runs, times.n_censored)
+
+
+@laws
+@given(pairs=censored, width=st.integers(1, 20))
+def test_hazard_bins_hold_every_passage_and_every_epoch_at_risk_once(pairs: list[tuple[int, bool]], width: int) -> None:
+    times = times_of(pairs)
+    bins = hazard(times, width=width)
+    assert bins.n_passed.sum() == times.observed.sum()
+    ends = zip(bins.first, bins.last, strict=True)
+    followed = [(np.minimum(times.time, last) - np.minimum(times.time, first - 1)).sum() for first, last in ends]
+    assert sum(followed) == times.time.sum()
+    np.testing.assert_allclose(bins.hazard * followed, bins.n_passed, atol=1e-9)
+    assert (bins.low <= bins.hazard).all() and (bins.hazard <= bins.high).all()
+
+
+@laws
+@given(pairs=censored, period=st.integers(1, 14))
+def test_mean_is_the_restricted_mean_plus_the_survivors_residual(pairs: list[tuple[int, bool]], period: int) -> None:
+    times = times_of(pairs)
+    if not (times.time > period).any():
+        with pytest.raises(InputError, match="no run is still below the threshold"):
+            residual_times(times, period=period)
+        return
+    curve, left = survival(times).survival, survival(residual_times(times, period=period)).survival
+    np.testing.assert_allclose(curve[period:], curve[period] * left, atol=1e-12)
+
+
+@laws
+@given(sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4), n_boot=st.integers(1, 20), data=st.data())
+def test_bootstrap_replicates_keep_the_size_of_every_stratum(
+    sizes: list[int], n_boot: int, data: st.DataObject
+) -> None:
+    order = np.array(data.draw(st.permutations(range(sum(sizes)))))
+    strata = np.split(order, np.cumsum(sizes)[:-1])
+    weights = bootstrap_weights(strata, n_boot=n_boot, rng=np.random.default_rng(0))
+    assert weights.shape == (n_boot, sum(sizes)) and (weights >= 0).all()
+    for members in strata:
+        np.testing.assert_array_equal(weights[:, members].sum(axis=1), len(members))
+
+
+@laws
+@given(pairs=censored)
+def test_weights_act_like_repeated_runs(pairs: list[tuple[int, bool]]) -> None:
+    times = times_of(pairs)
+    weights = np.arange(times.n_runs) % 3
+    weights[0] += 1
+    repeated = times_of([pair for pair, weight in zip(pairs, weights, strict=True) for _ in range(weight)])
+    curve = survival_curves(times, weights[None].astype(np.float32), horizon=times.horizon)[0]
+    np.testing.assert_allclose(curve[: repeated.horizon + 1], survival(repeated).survival, atol=1e-12)
+
+
+# Limits
+
+
+def test_with_no_censoring_the_survival_is_the_share_still_running() -> None:
+    time = np.random.default_rng(0).geometric(0.1, 200)
+    times = FirstPassageTimes(time=time, observed=np.ones(200, dtype=bool), run=np.arange(200))
+    curve = survival(times)
+    np.testing.assert_allclose(curve.survival, (time[:, None] > curve.epoch).mean(axis=0))
+
+
+def test_without_a_passage_the_survival_is_one_and_the_mean_is_the_horizon() -> None:
+    times = first_passage(record(np.zeros((20, 7))), threshold=1)
+    curve, mean = survival(times), restricted_mean(times)
+    assert (curve.survival == 1).all() and mean.mean == mean.low == mean.high == 7 and mean.n_censored == 20
+    # None of 20: the exact interval ends at 0.025 ** (1 / 20).
+    np.testing.assert_allclose(curve.low, [1, *[0.025 ** (1 / 20)] * 7])
+
+
+def test_where_all_have_passed_the_interval_is_that_of_none_of_all_runs() -> None:
+    times = first_passage(record(np.triu(np.ones((20, 30)))), threshold=1)
+    assert survival(times).survival[-1] == 0
+    assert survival(times).high[-1] == pytest.approx(1 - 0.025 ** (1 / 20))
+
+
+def test_where_all_have_passed_a_longer_horizon_adds_nothing() -> None:
+    times = times_of([(2, True), (5, True)])
+    assert restricted_mean(times, horizon=100) == restricted_mean(times)
+
+
+def test_one_run_and_one_epoch() -> None:
+    passed = first_passage(record([[1.0]]), threshold=1)
+    assert passed.time.tolist() == [1] and survival(passed).survival.tolist() == [1, 0]
+    assert restricted_mean(passed).mean == 1
+
+
+def test_percentiles_leave_out_what_is_not_finite() -> None:
+    assert percentile_interval(np.array([1.0, np.inf, 3.0, np.nan]), 0.5) == (1.5, 2.5)
+    assert np.isnan(percentile_interval(np.array([np.nan]), 0.5)).all()
+
+
+# Oracles
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_survival_and_interval_agree_with_lifelines(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    time, limit = rng.geometric(0.08, 60), rng.integers(1, 40, 60)
+    times = FirstPassageTimes(time=np.minimum(time, limit), observed=time <= limit, run=np.arange(60))
+    curve = survival(times, level=0.9)
+    oracle = lifelines.KaplanMeierFitter(alpha=0.1).fit(times.time, times.observed, timeline=curve.epoch)
+    np.testing.assert_allclose(curve.survival, oracle.survival_function_.to_numpy()[:, 0], atol=1e-12)
+    between = (curve.survival > 0) & (curve.survival < 1)
+    expected = oracle.confidence_interval_survival_function_.to_numpy()[between]
+    np.testing.assert_allclose(np.stack([curve.low, curve.high], axis=1)[between], expected, atol=1e-9)
+    for horizon in (5, 17):
+        # lifelines integrates the step function up to the horizon, which is the sum of S(k) over k < horizon.
+        rmst = lifelines.utils.restricted_mean_survival_time(oracle, t=horizon)
+        assert restricted_mean(times, horizon=horizon, n_boot=2).mean == pytest.approx(rmst)
+
+
+def test_restricted_mean_of_geometric_times_is_the_exact_one() -> None:
+    process = GeometricWithKick(hazard=0.05, kick=0.05)
+    times = geometric(np.random.default_rng(3), p=0.05, horizon=40, n_runs=4000)
+    estimate = restricted_mean(times)
+    assert estimate.low < process.restricted_mean(horizon=40) < estimate.high
+    assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * times.time.std() / np.sqrt(4000), rel=0.05)
+    bins = hazard(times, width=10)
+    assert (bins.low < 0.05).all() and (bins.high > 0.05).all()
+
+
+@pytest.mark.parametrize("horizon", [15, 60])
+def test_bootstrap_intervals_cover_the_exact_mean_as_often_as_they_say(horizon: int) -> None:
+    exact, hits, repeats = GeometricWithKick(hazard=0.05, kick=0.05).restricted_mean(horizon=horizon), 0, 200
+    rng = np.random.default_rng(horizon)
+    for seed in range(repeats):
+        times = geometric(rng, p=0.05, horizon=horizon, n_runs=50)
+        estimate = restricted_mean(times, horizon=horizon, n_boot=150, level=0.9, seed=seed)
+        hits += estimate.low <= exact <= estimate.high
+    # Binomial with 0.9 within four standard errors; a percentile interval from 50 runs falls short by a little.
+    assert stats.binom.ppf(1e-4, repeats, 0.87) <= hits <= stats.binom.ppf(1 - 1e-4, repeats, 0.92)
+
+
+def test_dropping_censored_runs_would_be_far_off() -> None:
+    times = geometric(np.random.default_rng(0), p=0.02, horizon=50, n_runs=4000)
+    kept = restricted_mean(times).mean
+    assert times.time[times.observed].mean() < 0.7 * kept
+    assert kept == pytest.approx(GeometricWithKick(hazard=0.02, kick=0.02).restricted_mean(horizon=50), rel=0.05)
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    times = geometric(np.random.default_rng(0), p=0.1, horizon=20, n_runs=30)
+    assert restricted_mean(times, seed=4) == restricted_mean(times, seed=4) != restricted_mean(times, seed=5)
+
+
+# What is refused
+
+
+def test_bad_input_is_one_clear_line() -> None:
+    runs, times = record([[0.1, 0.4]]), times_of([(3, True), (3, False)])
+    sideways: Any = "sideways"
+    with pytest.raises(InputError, match="direction 'sideways' is not known; choose above or below"):
+        first_passage(runs, threshold=1, direction=sideways)
+    with pytest.raises(InputError, match="no metric 'loss'"):
+        first_passage(runs, threshold=1, metric="loss")
+    with pytest.raises(InputError, match="epochs counted from 1"):
+        times_of([(0, True)])
+    with pytest.raises(InputError, match="at least one run"):
+        FirstPassageTimes(time=np.array([], int), observed=np.array([], bool), run=np.array([], int))
+    with pytest.raises(InputError, match="one entry for each run"):
+        FirstPassageTimes(time=np.array([1]), observed=np.array([True, False]), run=np.array([0]))
+    for horizon in (0, 4):
+        with pytest.raises(InputError, match=f"horizon {horizon} is not between 1 and 3"):
+            restricted_mean(times, horizon=horizon)
+    with pytest.raises(InputError, match="width of a hazard bin is 0"):
+        hazard(times, width=0)
+
+
+@pytest.mark.parametrize(("direction", "best"), [("above", "0.4"), ("below", "0.1")])
+def test_a_threshold_that_nobody_reaches_is_refused_with_what_was_reached(
+    direction: Literal["above", "below"], best: str
+) -> None:
+    values = np.array([[0.1, 0.4], [0.2, 0.3]])
+    beyond = 0.5 if direction == "above" else 0.05
+    with pytest.raises(InputError, match=rf"no run reaches the threshold {beyond} \({direction}\).* {best} \(logs\)"):
+        require_passage(beyond, direction=direction, logs=values)
+    require_passage(beyond, direction=direction, logs=values, other=np.array([[beyond]]))
+    require_passage(float(best), direction=direction, logs=values)  # reaching it exactly counts
