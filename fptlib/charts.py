@@ -215,24 +215,18 @@ def hazard(curves: Mapping[str, pd.DataFrame], *, description: str = "") -> alt.
     )
     frame = frame.assign(low=frame["low"].clip(lower=floor))
     names = list(curves)
-    scale = alt.Scale(type="log", nice=False)
-    x = alt.X("middle:Q", title="epoch")
+    title, x = "hazard per epoch", alt.X("middle:Q", title="epoch")
+    ends = floor, float(frame["high"].max()) * 1.2
     bars = (
         alt.Chart(frame)
         .mark_rule(opacity=0.6)
-        .encode(
-            x=x, y=alt.Y("low:Q", title="hazard per epoch", scale=scale), y2="high:Q", color=_colour(names, "curve")
-        )
+        .encode(x=x, y=_log_axis(alt.Y("low:Q", title=title), *ends), y2="high:Q", color=_colour(names, "curve"))
     )
+    tips = ["curve", "first", "last", "n_passed", alt.Tooltip("hazard", format=".4f")]
     points = (
         alt.Chart(frame[frame["hazard"] > 0])
-        .mark_point(filled=True, size=45)
-        .encode(
-            x=x,
-            y=alt.Y("hazard:Q", title="hazard per epoch", scale=scale),
-            color=_colour(names, "curve"),
-            tooltip=["curve", "first", "last", "n_passed", alt.Tooltip("hazard", format=".4f")],
-        )
+        .mark_point(filled=True, size=45, opacity=1)
+        .encode(x=x, y=_log_axis(alt.Y("hazard:Q", title=title), *ends), color=_colour(names, "curve"), tooltip=tips)
     )
     said = "; ".join(
         f"{name} from {table['hazard'].iloc[0]:.2g} to {table['hazard'].iloc[-1]:.2g}" for name, table in curves.items()
@@ -326,7 +320,7 @@ def _thin(table: pd.DataFrame) -> pd.DataFrame:
 
 def _colour(names: list[str], field: str) -> alt.Color:
     colours = [PALETTE[i % len(PALETTE)] for i in range(len(names))]
-    legend = alt.Legend(orient="top", title=None) if len(names) > 1 and field == "curve" else None
+    legend = alt.Legend(orient="top", title=None, symbolOpacity=1) if len(names) > 1 and field == "curve" else None
     return alt.Color(f"{field}:N", scale=alt.Scale(domain=names, range=colours), legend=legend)
 
 

@@ -91,3 +91,37 @@ def measured_row(
         residual = restricted_mean(residual_times(times, period=period))
         row |= {"residual": residual.mean, "residual_low": residual.low, "residual_high": residual.high}
     return row
+
+
+def comparison_table(predicted: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
+    """Predictions beside measurements at the periods that have both, in words for a page.
+
+    Parameters
+    ----------
+    predicted, measured
+        Tables of `response_table` and rows of `measured_row`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``period, form, predicted, measured, runs, censored, off, status``; means with their intervals, ``off`` relative to
+        the measurement.
+    """
+    both = predicted.merge(measured, on="period", suffixes=("", "_measured"))
+
+    def spelled(suffix: str) -> list[str]:
+        columns = (both[f"{name}{suffix}"] for name in ("mean", "low", "high"))
+        return [f"{mean:.1f} ({low:.1f} to {high:.1f})" for mean, low, high in zip(*columns, strict=True)]
+
+    return pd.DataFrame(
+        {
+            "period": both["period"],
+            "form": both["form"],
+            "predicted": spelled(""),
+            "measured": spelled("_measured"),
+            "runs": both["n_runs"],
+            "censored": both["n_censored"],
+            "off": [f"{100 * ratio:+.0f} %" for ratio in both["mean"] / both["mean_measured"] - 1],
+            "status": both["status"],
+        }
+    )

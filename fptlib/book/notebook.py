@@ -163,6 +163,19 @@ def note(text: str, *, title: str = "Note") -> None:
     display({"text/html": page, "text/plain": f"{title}: {text}"}, raw=True)
 
 
+def published_note() -> None:
+    """Record whether the published trajectories or their summary are shown, and say so on the page where it is the summary."""
+    from fptlib import published
+
+    uses(published.origin())
+    if not published.available():
+        note(
+            "The published trajectories are not on this machine. What is shown here comes from the summary table kept with this "
+            "book, which was computed from them; fpt data fetch published brings the trajectories themselves.",
+            title="From the summary table",
+        )
+
+
 def provenance() -> dict[str, list[Any]]:
     """What has been recorded since `setup`: ``ensembles`` and ``sources``."""
     return {key: list(entries) for key, entries in _record.items()}
