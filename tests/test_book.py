@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
@@ -225,6 +226,14 @@ def test_parameter_cell_holds_literal_assignments_only(project: Project) -> None
     edit(project.root / "book" / "waiting.md", "horizon: int = 30", "horizon: int = 3 * 10")
     with pytest.raises(InputError, match=r"parameter cell: 'horizon: int = 3 \* 10' is not NAME = a literal value"):
         declared(project.chapter("waiting"))
+
+
+def test_second_build_at_the_same_time_is_refused(project: Project) -> None:
+    project.build.mkdir()
+    with open(project.build / "lock", "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        with pytest.raises(BuildError, match="another build is running"):
+            site.build(project.root)
 
 
 # What comes out

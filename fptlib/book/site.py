@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -73,11 +75,24 @@ def build(
     """
     project = Project(root=Path(root).resolve())
     changes = parse_overrides(overrides)
-    if chapter is not None:
-        return _build_run(project, profile, project.chapter(chapter), changes)
-    if changes:
+    if chapter is None and changes:
         raise InputError(f"--set {next(iter(changes))}: needs --chapter, because the site is built from files only")
-    return _build_site(project, profile)
+    with _alone(project):
+        if chapter is not None:
+            return _build_run(project, profile, project.chapter(chapter), changes)
+        return _build_site(project, profile)
+
+
+@contextlib.contextmanager
+def _alone(project: Project) -> Iterator[None]:
+    """Refuse to build while another process builds the same project: both write the same folders."""
+    project.build.mkdir(exist_ok=True)
+    with open(project.build / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise BuildError(f"{project.root}: another build is running; wait until it is done") from None
+        yield
 
 
 def _build_site(project: Project, profile: str) -> Path:
