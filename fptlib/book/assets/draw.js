@@ -12,8 +12,9 @@
       live.querySelectorAll("summary").forEach(function (node) { node.setAttribute("aria-label", "Save the chart"); });
       picture.hidden = true;
       box.classList.add("vl-drawn");
-      // The width of the container is measured while the picture is still there; measure again without it.
-      window.dispatchEvent(new Event("resize"));
+      // Vega measures its container when the window is resized. The container also changes without that: when the picture goes,
+      // when a sidebar folds, after printing.
+      new ResizeObserver(function () { window.dispatchEvent(new Event("resize")); }).observe(live);
     }).catch(function (error) {
       live.remove();
       console.error(error);
