@@ -218,7 +218,12 @@ def _reasons(
     last: int,
     variance: float,
 ) -> tuple[str, ...]:
-    if not reached:
+    if not reached and relaxation is not None:
+        return (
+            f"the distribution is within the tolerances only from epoch {relaxation} on, and the record of enough survivors "
+            f"ends at epoch {last}: too short to tell a plateau (two doublings are needed)",
+        )
+    if relaxation is None:
         half = len(epoch) // 2
         far, moving = (half + int(np.abs(profile[name][half:]).argmax()) for name in ("distance", "effect"))
         reasons = []
@@ -235,14 +240,7 @@ def _reasons(
                 f"its mean drifts so far while epoch {epoch[moving]} doubles that the expected remaining time changes by "
                 f"{_interval(profile, moving)} of the restricted mean (tolerance {100 * EFFECT:.0f} %)"
             )
-        if not reasons:
-            first = "no epoch" if relaxation is None else f"epoch {relaxation}"
-            reasons.append(
-                f"the distribution is within the tolerances only from {first} on, and the record of enough survivors ends at "
-                f"epoch {last}: too short to tell a plateau (two doublings are needed)"
-            )
         return tuple(reasons)
-    assert relaxation is not None
     start = int(np.searchsorted(epoch, relaxation))
     largest = start + int(profile["distance"][start:].argmax())
     sentence = (
