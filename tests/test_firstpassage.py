@@ -62,7 +62,8 @@ def geometric(rng: np.random.Generator, *, p: float, horizon: int, n_runs: int) 
 
 def test_four_runs_by_hand() -> None:
     times = first_passage(record([[1, 3, 0, 0], [3, 0, 0, 0], [0, 1, 2, 2.9], [0, 0, 0, 3]]), threshold=3)
-    assert times.time.tolist() == [2, 1, 4, 4] and times.observed.tolist() == [True, True, False, True]
+    assert times.time.tolist() == [2, 1, 4, 4]
+    assert times.observed.tolist() == [True, True, False, True]
     assert (times.n_runs, times.n_censored, times.horizon) == (4, 1, 4)
     assert [int(times.running(epoch).sum()) for epoch in range(5)] == [4, 3, 2, 2, 1]
     np.testing.assert_allclose(survival(times).survival, [1, 3 / 4, 2 / 4, 2 / 4, 1 / 4])
@@ -74,13 +75,16 @@ def test_a_run_censored_early_counts_as_long_as_it_was_followed() -> None:
     times = times_of([(2, True), (2, False), (5, True), (5, False)])
     np.testing.assert_allclose(survival(times).survival, [1, 1, 3 / 4, 3 / 4, 3 / 4, 3 / 8])
     bins = hazard(times, width=2)
-    assert bins.first.tolist() == [1, 3, 5] and bins.last.tolist() == [2, 4, 5]
+    assert bins.first.tolist() == [1, 3, 5]
+    assert bins.last.tolist() == [2, 4, 5]
     np.testing.assert_allclose(bins.hazard, [1 / 8, 0, 1 / 2])
 
 
 def test_residual_times_by_hand() -> None:
     left = residual_times(times_of([(2, True), (3, False), (5, True), (9, False)]), period=3)
-    assert left.time.tolist() == [2, 6] and left.observed.tolist() == [True, False] and left.run.tolist() == [2, 3]
+    assert left.time.tolist() == [2, 6]
+    assert left.observed.tolist() == [True, False]
+    assert left.run.tolist() == [2, 3]
 
 
 def test_slope_and_mean_of_a_line_under_weights() -> None:
@@ -100,7 +104,8 @@ def test_a_harder_threshold_is_never_reached_earlier(
 ) -> None:
     harder = low + more if direction == "above" else low - more
     easy, hard = (first_passage(record(values), threshold=at, direction=direction) for at in (low, harder))
-    assert (hard.time >= easy.time).all() and (hard.observed <= easy.observed).all()
+    assert (hard.time >= easy.time).all()
+    assert (hard.observed <= easy.observed).all()
     for epoch in range(values.shape[1] + 1):
         assert (hard.running(epoch) >= easy.running(epoch)).all()
 
@@ -129,10 +134,14 @@ def test_no_run_is_dropped_and_a_longer_record_changes_no_passage(values: Any, t
 @given(pairs=censored)
 def test_survival_never_rises_and_lies_in_its_interval(pairs: list[tuple[int, bool]]) -> None:
     curve = survival(times_of(pairs))
-    assert curve.survival[0] == 1 and curve.epoch.tolist() == list(range(max(t for t, _ in pairs) + 1))
-    assert (np.diff(curve.survival) <= 1e-12).all() and (curve.survival >= 0).all()
-    assert (curve.low <= curve.survival + 1e-12).all() and (curve.survival <= curve.high + 1e-12).all()
-    assert np.isfinite(curve.low).all() and np.isfinite(curve.high).all()
+    assert curve.survival[0] == 1
+    assert curve.epoch.tolist() == list(range(max(t for t, _ in pairs) + 1))
+    assert (np.diff(curve.survival) <= 1e-12).all()
+    assert (curve.survival >= 0).all()
+    assert (curve.low <= curve.survival + 1e-12).all()
+    assert (curve.survival <= curve.high + 1e-12).all()
+    assert np.isfinite(curve.low).all()
+    assert np.isfinite(curve.high).all()
 
 
 @laws
@@ -166,7 +175,8 @@ def test_hazard_bins_hold_every_passage_and_every_epoch_at_risk_once(pairs: list
     followed = [(np.minimum(times.time, last) - np.minimum(times.time, first - 1)).sum() for first, last in ends]
     assert sum(followed) == times.time.sum()
     np.testing.assert_allclose(bins.hazard * followed, bins.n_passed, atol=1e-9)
-    assert (bins.low <= bins.hazard).all() and (bins.hazard <= bins.high).all()
+    assert (bins.low <= bins.hazard).all()
+    assert (bins.hazard <= bins.high).all()
 
 
 @laws
@@ -189,7 +199,8 @@ def test_bootstrap_replicates_keep_the_size_of_every_stratum(
     order = np.array(data.draw(st.permutations(range(sum(sizes)))))
     strata = np.split(order, np.cumsum(sizes)[:-1])
     weights = bootstrap_weights(strata, n_boot=n_boot, rng=np.random.default_rng(0))
-    assert weights.shape == (n_boot, sum(sizes)) and (weights >= 0).all()
+    assert weights.shape == (n_boot, sum(sizes))
+    assert (weights >= 0).all()
     for members in strata:
         np.testing.assert_array_equal(weights[:, members].sum(axis=1), len(members))
 
@@ -218,7 +229,9 @@ def test_with_no_censoring_the_survival_is_the_share_still_running() -> None:
 def test_without_a_passage_the_survival_is_one_and_the_mean_is_the_horizon() -> None:
     times = first_passage(record(np.zeros((20, 7))), threshold=1)
     curve, mean = survival(times), restricted_mean(times)
-    assert (curve.survival == 1).all() and mean.mean == mean.low == mean.high == 7 and mean.n_censored == 20
+    assert (curve.survival == 1).all()
+    assert mean.mean == mean.low == mean.high == 7
+    assert mean.n_censored == 20
     # None of 20: the exact interval ends at 0.025 ** (1 / 20).
     np.testing.assert_allclose(curve.low, [1, *[0.025 ** (1 / 20)] * 7])
 
@@ -236,7 +249,8 @@ def test_where_all_have_passed_a_longer_horizon_adds_nothing() -> None:
 
 def test_one_run_and_one_epoch() -> None:
     passed = first_passage(record([[1.0]]), threshold=1)
-    assert passed.time.tolist() == [1] and survival(passed).survival.tolist() == [1, 0]
+    assert passed.time.tolist() == [1]
+    assert survival(passed).survival.tolist() == [1, 0]
     assert restricted_mean(passed).mean == 1
 
 
@@ -272,7 +286,8 @@ def test_restricted_mean_of_geometric_times_is_the_exact_one() -> None:
     assert estimate.low < process.restricted_mean(horizon=40) < estimate.high
     assert estimate.high - estimate.low == pytest.approx(2 * 1.96 * times.time.std() / np.sqrt(4000), rel=0.05)
     bins = hazard(times, width=10)
-    assert (bins.low < 0.05).all() and (bins.high > 0.05).all()
+    assert (bins.low < 0.05).all()
+    assert (bins.high > 0.05).all()
 
 
 @pytest.mark.parametrize("horizon", [15, 60])

@@ -45,7 +45,8 @@ def write_small_store(path: Path) -> Path:
 
 def test_a_folder_of_csv_files_is_one_run_a_file(tmp_path: Path) -> None:
     runs = read(folder(tmp_path, b="acc,loss;0.1,2;0.2,1;", a="acc,loss;0.3,4;0.4,3"))
-    assert set(runs.metrics) == {"acc", "loss"} and runs.meta["source"] == str(tmp_path)
+    assert set(runs.metrics) == {"acc", "loss"}
+    assert runs.meta["source"] == str(tmp_path)
     np.testing.assert_array_equal(runs.metric("acc"), [[0.3, 0.4], [0.1, 0.2]])
     np.testing.assert_array_equal(runs.metric("loss"), [[4, 3], [2, 1]])
 
@@ -80,7 +81,8 @@ def test_a_parquet_table_may_keep_run_and_epoch_in_its_index(tmp_path: Path) -> 
     frame = pd.DataFrame({"run": [4, 4], "epoch": [1, 2], "acc": [0.1, 0.2]}).set_index(["run", "epoch"])
     frame.to_parquet(tmp_path / "indexed")
     runs = read(tmp_path / "indexed")
-    assert runs.run == [4] and runs.metric().tolist() == [[0.1, 0.2]]
+    assert runs.run == [4]
+    assert runs.metric().tolist() == [[0.1, 0.2]]
 
 
 def test_a_folder_that_holds_one_store_stands_for_it(tmp_path: Path) -> None:
@@ -164,7 +166,9 @@ def test_faults_of_a_folder_name_file_and_line(tmp_path: Path, files: dict[str, 
     path = folder(tmp_path / "logs", **files)
     with pytest.raises(InputError) as refused:
         read_csv_folder(path)
-    assert said in str(refused.value) and str(path) in str(refused.value) and "\n" not in str(refused.value)
+    assert said in str(refused.value)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,9 @@ def test_faults_of_a_table_name_file_and_line(tmp_path: Path, text: str, said: s
     path = table(tmp_path / "tidy.csv", text)
     with pytest.raises(InputError) as refused:
         read_tidy(path)
-    assert said in str(refused.value) and str(path) in str(refused.value) and "\n" not in str(refused.value)
+    assert said in str(refused.value)
+    assert str(path) in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_short_row_of_a_table_is_refused_when_its_metric_is_used(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ def test_a_record_counts_its_runs_and_epochs_and_shows_a_table_in_the_order_of_r
     two = record(run=[7, 3], test_loss=1 - SMALL)
     assert (two.n_runs, two.n_epochs) == (2, 3)
     columns = to_table(two).to_pydict()
-    assert columns["run"] == [7, 7, 7, 3, 3, 3] and columns["epoch"] == [1, 2, 3, 1, 2, 3]
+    assert columns["run"] == [7, 7, 7, 3, 3, 3]
+    assert columns["epoch"] == [1, 2, 3, 1, 2, 3]
     assert columns["test_metric"] == SMALL.ravel().tolist()
 
 
@@ -101,7 +102,8 @@ def test_a_shard_keeps_every_bit_every_label_and_the_metadata(
     path = tmp_path_factory.mktemp("shard") / "runs.parquet"
     write_shard(path, before)
     after = read_shard(path)
-    assert after.meta == meta and set(after.metrics) == set(before.metrics)
+    assert after.meta == meta
+    assert set(after.metrics) == set(before.metrics)
     np.testing.assert_array_equal(after.run, before.run)
     for name, column in before.metrics.items():
         assert after.metrics[name].dtype == np.float64
@@ -152,9 +154,11 @@ def test_a_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path: Path) -
 
     with pytest.raises(KeyboardInterrupt):
         write_atomically(path, fail)
-    assert path.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
     write_atomically(path, lambda file: file.write(b"new"))
-    assert path.read_bytes() == b"new" and [p.name for p in tmp_path.iterdir()] == ["file"]
+    assert path.read_bytes() == b"new"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -168,7 +172,8 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -
         seen.append(path.read_bytes())
 
     write_atomically(path, write)
-    assert seen == [b"old"] and path.read_bytes() == b"new"
+    assert seen == [b"old"]
+    assert path.read_bytes() == b"new"
 
 
 def test_files_get_the_permissions_of_a_plain_open(tmp_path: Path) -> None:

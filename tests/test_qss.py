@@ -1,0 +1,250 @@
+"""The verdict on the quasi-steady state: on processes that have one, on processes that have none, and its error rate."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fptlib.errors import InputError
+from fptlib.firstpassage import first_passage
+from fptlib.processes import GeometricWithKick, OrnsteinUhlenbeck
+from fptlib.qss import MIN_SURVIVORS, judge
+from fptlib.trajectories import Trajectories
+
+NEVER = 1e9  # a threshold that keeps every run
+
+
+def record(values: Any) -> Trajectories:
+    """Return trajectories with one metric."""
+    return Trajectories(metrics={"metric": np.asarray(values, dtype=float)}, run=np.arange(len(values)))
+
+
+def relaxing(decay: float, start: float, *, seed: int = 0, threshold: float = 20.0) -> Trajectories:
+    """Return 500 runs of 200 epochs that relax from ``start`` to the standard normal law."""
+    process = OrnsteinUhlenbeck(decay=decay, noise=np.sqrt(1 - decay**2), threshold=threshold, start=start)
+    return process.sample(np.random.default_rng(seed), n_runs=500, horizon=200)
+
+
+def stationary(rng: np.random.Generator, *, n_runs: int, persistent: float, hazard: float) -> Trajectories:
+    """Return runs that differ for ever, fluctuate with a memory of some epochs and pass whatever their metric is.
+
+    The survivors are nested and correlated, and their law is the standard normal one at each of the 30 epochs.
+    """
+    level, y, decay = rng.standard_normal(n_runs), rng.standard_normal(n_runs), 0.8
+    values = np.empty((n_runs, 30))
+    for epoch in range(30):
+        y = decay * y + np.sqrt(1 - decay**2) * rng.standard_normal(n_runs)
+        values[:, epoch] = np.sqrt(persistent) * level + np.sqrt(1 - persistent) * y
+    values[np.arange(30) >= rng.geometric(hazard, (n_runs, 1)) - 1] = 9
+    return record(values)
+
+
+# Closed forms
+
+
+@pytest.mark.parametrize(("decay", "start"), [(0.8, -3.0), (0.9, -3.0), (0.95, -3.0)])
+def test_relaxation_epoch_is_that_of_the_exact_law(decay: float, start: float) -> None:
+    # Without a threshold the law at epoch t is normal with mean start * decay**t and variance 1 - decay**(2 t).
+    epoch = np.arange(1, 101)
+    x = np.linspace(-5, 5, 2001)
+    cdf = stats.norm.cdf((x - start * decay ** epoch[:, None]) / np.sqrt(1 - decay ** (2 * epoch[:, None])))
+    exact = np.array([np.abs(cdf[t - 1] - cdf[t : 2 * t]).max() for t in range(1, 51)])
+    # Distances of 500 runs are known to about 0.05.
+    latest, earliest = (int(np.flatnonzero(exact > at)[-1]) + 2 for at in (0.14, 0.26))
+    state = judge(relaxing(decay, start), threshold=20.0)
+    assert state.reached
+    assert state.relaxation_epoch is not None
+    assert earliest <= state.relaxation_epoch <= latest + 1
+
+
+@pytest.mark.parametrize(
+    ("persistent", "expected"), [(1.0, 1.0), (0.5, 0.5), (0.0, 0.0)], ids=["frozen", "half", "white"]
+)
+def test_share_of_variance_between_runs_is_that_of_the_levels(persistent: float, expected: float) -> None:
+    rng = np.random.default_rng(0)
+    levels, noise = rng.standard_normal((400, 1)), rng.standard_normal((400, 60))
+    state = judge(record(np.sqrt(persistent) * levels + np.sqrt(1 - persistent) * noise), threshold=NEVER)
+    assert state.reached
+    assert state.relaxation_epoch == 1
+    assert state.variance_between == pytest.approx(expected, abs=0.04)
+    said = "one of the ensemble" if persistent == 1 else "each run explores most of it"
+    assert persistent == 0.5 or said in state.reasons[-1]
+
+
+def test_the_effect_is_what_the_drift_means_for_the_time_left() -> None:
+    # Ranks are frozen and each run rises by 4 per epoch: the time left falls by a quarter per unit of the metric, and
+    # the mean rises by 4 t while t doubles. At epoch 2 nobody has passed nor will before epoch 4.
+    runs = record(np.linspace(-400, -100, 301)[:, None] + 4 * np.arange(1, 121))
+    state, times = judge(runs, threshold=0.0), first_passage(runs, threshold=0.0)
+    two = int(np.flatnonzero(state.epoch == 2)[0])
+    assert state.effect[two] == pytest.approx(-(4 * 2) / 4 / times.time.mean(), rel=0.02)
+    assert state.effect_low[two] < state.effect[two] < state.effect_high[two]
+    # Where nobody ever passes the time left is the same for all, and no drift changes it.
+    np.testing.assert_allclose(judge(runs, threshold=NEVER).effect, 0, atol=1e-12)
+
+
+# Laws
+
+
+def test_the_verdict_does_not_depend_on_the_unit_of_the_metric_and_mirrors_its_direction() -> None:
+    runs = relaxing(0.9, -3.0, threshold=1.5)
+    plain = judge(runs, threshold=1.5, n_boot=50)
+    scaled = judge(record(100 + 5 * runs.metric()), threshold=107.5, n_boot=50)
+    mirrored = judge(record(-runs.metric()), threshold=-1.5, direction="below", n_boot=50)
+    for other in (scaled, mirrored):
+        assert (other.reached, other.relaxation_epoch) == (plain.reached, plain.relaxation_epoch)
+        np.testing.assert_allclose(other.distance, plain.distance, atol=0.02)
+        np.testing.assert_allclose(other.effect, plain.effect, atol=1e-5)
+        np.testing.assert_array_equal(other.n_survivors, plain.n_survivors)
+
+
+def test_the_same_seed_gives_the_same_verdict_and_the_order_of_runs_does_not_matter() -> None:
+    runs = relaxing(0.9, -3.0, threshold=1.5)
+    first, again, other = (judge(runs, threshold=1.5, n_boot=50, seed=seed) for seed in (1, 1, 2))
+    for name in ("distance", "p_value", "effect", "effect_low", "effect_high"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    assert first.reasons == again.reasons
+    assert (first.effect_low != other.effect_low).any()
+    shuffled = judge(record(runs.metric()[::-1]), threshold=1.5, n_boot=50, seed=1)
+    np.testing.assert_allclose(shuffled.distance, first.distance, atol=1e-12)
+    assert shuffled.relaxation_epoch == first.relaxation_epoch
+
+
+def test_a_wider_tolerance_never_relaxes_later() -> None:
+    runs = relaxing(0.9, -3.0)
+    epochs = [judge(runs, threshold=20.0, tolerance=at, n_boot=2).relaxation_epoch for at in (0.2, 0.3, 0.6)]
+    assert None not in epochs
+    assert sorted(epochs, key=lambda e: -(e or 0)) == epochs
+    assert epochs[0] != epochs[-1]
+
+
+def test_profile_is_consistent() -> None:
+    runs = relaxing(0.9, -3.0, threshold=1.5)
+    state, times = judge(runs, threshold=1.5, n_boot=99), first_passage(runs, threshold=1.5)
+    assert state.n_survivors.tolist() == [times.running(t).sum() for t in state.epoch]
+    assert (state.at > state.epoch).all()
+    assert (state.at <= 2 * state.epoch).all()
+    assert ((state.distance >= 0) & (state.distance <= 1)).all()
+    assert ((state.p_value >= 1 / 100) & (state.p_value <= 1)).all()
+    # The larger the distance the smaller the p-value: all are held against one maximum.
+    order = np.argsort(state.distance)
+    assert (np.diff(state.p_value[order]) <= 0).all()
+
+
+# Limits
+
+
+@pytest.mark.parametrize("kind", ["drift", "decay", "spread"])
+def test_what_never_settles_is_not_reached(kind: str) -> None:
+    noise, epoch = np.random.default_rng(0).standard_normal((300, 100)), np.arange(1, 101)
+    moving = {"drift": noise - 0.02 * epoch, "decay": noise - np.log(epoch), "spread": noise * epoch}[kind]
+    state = judge(record(moving), threshold=NEVER)
+    assert not state.reached
+    assert state.relaxation_epoch is None
+    assert np.isnan(state.variance_between)
+    assert "still changes: its distributions at epochs" in state.reasons[0]
+    assert state.p_value.min() == 1 / 501  # the smallest that 500 replicates can give
+
+
+def test_a_plateau_shorter_than_two_doublings_is_not_told() -> None:
+    whole = judge(relaxing(0.95, -3.0), threshold=20.0)
+    assert whole.relaxation_epoch is not None
+    early = judge(relaxing(0.95, -3.0).head(epochs=3 * whole.relaxation_epoch), threshold=20.0)
+    assert not early.reached
+    assert early.relaxation_epoch is None
+    (reason,) = early.reasons
+    assert f"ends at epoch {3 * whole.relaxation_epoch}: too short to tell a plateau" in reason
+
+
+def test_few_survivors_are_a_reason() -> None:
+    few = judge(record(np.random.default_rng(0).standard_normal((MIN_SURVIVORS - 1, 50))), threshold=NEVER)
+    assert not few.reached
+    assert len(few.epoch) == 0
+    assert "too few to compare distributions" in few.reasons[0]
+    fast = GeometricWithKick(hazard=0.5, kick=0.5).sample(np.random.default_rng(0), n_runs=500, horizon=50)
+    assert "fewer than 30 from epoch" in judge(fast, threshold=0.5).reasons[0]
+    enough = judge(record(np.random.default_rng(0).standard_normal((MIN_SURVIVORS, 50))), threshold=NEVER)
+    assert len(enough.epoch) > 0
+
+
+def test_nothing_that_moves_is_a_steady_state_from_the_first_epoch() -> None:
+    memoryless = GeometricWithKick(hazard=0.02, kick=0.02).sample(np.random.default_rng(0), n_runs=300, horizon=60)
+    state = judge(memoryless, threshold=0.5)
+    assert state.reached
+    assert state.relaxation_epoch == 1
+    np.testing.assert_array_equal(state.distance, 0)
+    np.testing.assert_array_equal(state.effect, 0)
+    np.testing.assert_array_equal(state.p_value, 1)
+
+
+# Oracles
+
+
+def test_distance_is_the_two_sample_statistic_of_the_survivors() -> None:
+    runs = relaxing(0.9, -3.0, threshold=1.5)
+    values, times = runs.metric(), first_passage(runs, threshold=1.5)
+    state = judge(runs, threshold=1.5, n_boot=2)
+    for epoch, at, distance in zip(state.epoch, state.at, state.distance, strict=True):
+        two = [values[times.running(t), t - 1] for t in (epoch, at)]
+        assert distance == pytest.approx(stats.ks_2samp(*two).statistic, abs=0.015)
+
+
+@pytest.mark.parametrize(("persistent", "n_runs"), [(0.8, 100), (0.0, 100)])
+def test_the_family_of_tests_rejects_a_stationary_ensemble_as_rarely_as_it_says(persistent: float, n_runs: int) -> None:
+    repeats = 60
+    rng = np.random.default_rng(1)
+    smallest = np.array(
+        [
+            judge(
+                stationary(rng, n_runs=n_runs, persistent=persistent, hazard=0.02), threshold=8, n_boot=59, seed=seed
+            ).p_value.min()
+            for seed in range(repeats)
+        ]
+    )
+    assert (smallest <= 0.05).sum() <= stats.binom.ppf(0.99, repeats, 0.05)
+    # Exact p-values are uniform: neither is the test so cautious that it could never reject.
+    assert 0.3 < np.median(smallest) < 0.75
+
+
+def test_many_runs_reject_a_difference_too_small_to_matter_and_the_verdict_does_not() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((3000, 1)) + 0.02 * rng.standard_normal((3000, 64)) + 0.1 * (np.arange(64) >= 40)
+    state = judge(record(values), threshold=NEVER, n_boot=199)
+    assert state.reached
+    assert state.p_value.min() == 1 / 200
+    assert state.distance.max() < 0.1
+
+
+def test_a_drift_that_matters_for_the_time_left_is_not_steady_whatever_the_distance() -> None:
+    # Levels far apart hide a small common drift from the distance, yet a run passes when it has drifted by what it lacks.
+    level = np.random.default_rng(0).uniform(-3.0, -0.2, (1000, 1))
+    state = judge(record(level + 1.5 * np.log2(np.arange(1, 129)) / 7), threshold=0.0, n_boot=50)
+    assert state.distance.max() <= 0.12
+    moving = np.flatnonzero(np.abs(state.effect) > 0.1)
+    assert len(moving) > 0
+    assert state.relaxation_epoch == state.epoch[moving[-1] + 1] > 1
+    assert "the drift of its mean changes the expected remaining time by at most" in state.reasons[1]
+
+
+# What is refused
+
+
+@pytest.mark.parametrize("tolerance", [0.0, 1.0, -0.1])
+def test_an_impossible_tolerance_is_refused(tolerance: float) -> None:
+    with pytest.raises(InputError, match="is not between 0 and 1"):
+        judge(relaxing(0.8, -2.0), threshold=1.0, tolerance=tolerance)
+
+
+def test_a_missing_metric_is_refused() -> None:
+    with pytest.raises(InputError, match="no metric 'loss'"):
+        judge(relaxing(0.8, -2.0), threshold=1.0, metric="loss")
+
+
+def test_the_verdict_cannot_be_changed() -> None:
+    state = judge(record(np.zeros((10, 20))), threshold=NEVER)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        state.reached = True  # type: ignore[misc]
