@@ -1,4 +1,4 @@
-"""The verdict on the quasi-steady state: on processes that have one, on processes that have none, and its error rate."""
+"""The verdict on the quasi-steady state: on processes that have one and on such that have none, and its error rate."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_profile_is_consistent() -> None:
 @pytest.mark.parametrize("kind", ["drift", "decay", "spread"])
 def test_what_never_settles_is_not_reached(kind: str) -> None:
     noise, epoch = np.random.default_rng(0).standard_normal((300, 100)), np.arange(1, 101)
-    moving = {"drift": noise - 0.02 * epoch, "decay": noise - np.log(epoch), "spread": noise * epoch}[kind]
+    moving = {"drift": noise - 0.02 * epoch, "decay": noise - np.log(epoch), "spread": noise * epoch**2}[kind]
     state = judge(record(moving), threshold=NEVER)
     assert not state.reached
     assert state.relaxation_epoch is None
@@ -220,7 +220,7 @@ def test_many_runs_reject_a_difference_too_small_to_matter_and_the_verdict_does_
 
 
 def test_a_drift_that_matters_for_the_time_left_is_not_steady_whatever_the_distance() -> None:
-    # Levels far apart hide a small common drift from the distance, yet a run passes when it has drifted by what it lacks.
+    # Levels far apart hide a small common drift from the distance, yet a run passes once it has drifted far enough.
     level = np.random.default_rng(0).uniform(-3.0, -0.2, (1000, 1))
     state = judge(record(level + 1.5 * np.log2(np.arange(1, 129)) / 7), threshold=0.0, n_boot=50)
     assert state.distance.max() <= 0.12
