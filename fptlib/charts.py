@@ -6,12 +6,15 @@ Colours are those of Okabe and Ito, which colour-blind readers can tell apart; s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
 from fptlib.trajectories import Trajectories
+
+Channel = TypeVar("Channel", alt.X, alt.Y)
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 STATUS_COLOURS = {"measured": "#000000", "valid": "#0072B2", "unverified": "#E69F00", "not valid": "#D55E00"}
@@ -60,7 +63,7 @@ def survival(curves: Mapping[str, pd.DataFrame], *, description: str = "", log: 
             ),
         )
     last = "; ".join(f"{name} ends at {table['survival'].iloc[-1]:.2f}" for name, table in curves.items())
-    return _finish(alt.layer(*layers), description or f"Survival against epoch: {last}.")
+    return _finish(layers, description or f"Survival against epoch: {last}.")
 
 
 def fan(
@@ -98,7 +101,7 @@ def fan(
         layers.append(_rule(threshold))
     said = f"Median {metric} over runs goes from {table['q50'].iloc[0]:.3g} to {table['q50'].iloc[-1]:.3g}"
     return _finish(
-        alt.layer(*layers),
+        layers,
         description or f"{said} in {table['epoch'].iloc[-1]} epochs; bands hold half and nine tenths of the runs.",
     )
 
@@ -149,7 +152,7 @@ def trajectories(
         )
     )
     said = f"{len(values)} runs; {len(reached)} of them reach {threshold:g} within {values.shape[1]} epochs."
-    return _finish(alt.layer(lines, _rule(threshold), points), description or said)
+    return _finish([lines, _rule(threshold), points], description or said)
 
 
 def distance(
@@ -192,9 +195,7 @@ def distance(
         f"{name}: {table['distance'].iloc[-1]:.2f} at epoch {table['epoch'].iloc[-1]}"
         for name, table in profiles.items()
     )
-    return _finish(
-        alt.layer(*layers), description or f"Distance of the survivors' distribution while the epoch doubles. {said}."
-    )
+    return _finish(layers, description or f"Distance of the survivors' distribution while the epoch doubles. {said}.")
 
 
 def hazard(curves: Mapping[str, pd.DataFrame], *, description: str = "") -> alt.LayerChart:
@@ -220,18 +221,18 @@ def hazard(curves: Mapping[str, pd.DataFrame], *, description: str = "") -> alt.
     bars = (
         alt.Chart(frame)
         .mark_rule(opacity=0.6)
-        .encode(x=x, y=_log_axis(alt.Y("low:Q", title=title), *ends), y2="high:Q", color=_colour(names, "curve"))
+        .encode(x=x, y=alt.Y("low:Q", title=title, **_log_axis(*ends)), y2="high:Q", color=_colour(names, "curve"))
     )
     tips = ["curve", "first", "last", "n_passed", alt.Tooltip("hazard", format=".4f")]
     points = (
         alt.Chart(frame[frame["hazard"] > 0])
         .mark_point(filled=True, size=45, opacity=1)
-        .encode(x=x, y=_log_axis(alt.Y("hazard:Q", title=title), *ends), color=_colour(names, "curve"), tooltip=tips)
+        .encode(x=x, y=alt.Y("hazard:Q", title=title, **_log_axis(*ends)), color=_colour(names, "curve"), tooltip=tips)
     )
     said = "; ".join(
         f"{name} from {table['hazard'].iloc[0]:.2g} to {table['hazard'].iloc[-1]:.2g}" for name, table in curves.items()
     )
-    return _finish(alt.layer(bars, points), description or f"Hazard per epoch: {said}.")
+    return _finish([bars, points], description or f"Hazard per epoch: {said}.")
 
 
 def response(
@@ -263,10 +264,10 @@ def response(
     frame = pd.concat([part[["period", "mean", "low", "high", "status"]] for part in parts], ignore_index=True)
     present = [name for name in STATUS_COLOURS if name in set(frame["status"])]
     top = float(frame["high"].max()) if cap is None else cap
-    x = _log_axis(
-        alt.X("period:Q", title="perturbation period P (epochs)"),
-        float(frame["period"].min()) * 0.85,
-        float(frame["period"].max()) * 1.15,
+    x = alt.X(
+        "period:Q",
+        title="perturbation period P (epochs)",
+        **_log_axis(float(frame["period"].min()) * 0.85, float(frame["period"].max()) * 1.15),
     )
     title, lowest = "mean first-passage time (epochs)", float(frame["low"].min()) * 0.85
     legend = alt.Legend(orient="top", labelExpr="datum.label == 'measured' ? 'measured' : 'predicted, ' + datum.label")
@@ -281,7 +282,7 @@ def response(
         (frame[frame["status"] == "measured"], 45, 1),
     ):
         base = alt.Chart(part).encode(x=x, color=colour)
-        low, mean = (_log_axis(alt.Y(f"{name}:Q", title=title), lowest, top * 1.1) for name in ("low", "mean"))
+        low, mean = (alt.Y(f"{name}:Q", title=title, **_log_axis(lowest, top * 1.1)) for name in ("low", "mean"))
         layers.append(base.mark_rule(opacity=0.7, strokeWidth=width).encode(y=low, y2="high:Q"))
         layers.append(
             base.mark_point(filled=size < 100, size=size, strokeWidth=2, opacity=1).encode(
@@ -298,13 +299,13 @@ def response(
         layers.insert(
             0, level.mark_text(align="right", dx=-6, dy=-7, color=GREY).encode(x=alt.value("width"), text="text")
         )
-    best = frame.loc[frame["mean"].idxmin()]
+    best = frame.sort_values("mean").iloc[0]
     said = (
         f"Mean first-passage time against period: {len(predicted)} predictions, "
         f"{0 if measured is None else len(measured)} measurements; the smallest is {best['mean']:.1f} epochs at period "
         f"{int(best['period'])} ({best['status']})."
     )
-    return _finish(alt.layer(*layers), description or said)
+    return _finish(layers, description or said)
 
 
 def _named(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -324,18 +325,20 @@ def _colour(names: list[str], field: str) -> alt.Color:
     return alt.Color(f"{field}:N", scale=alt.Scale(domain=names, range=colours), legend=legend)
 
 
-def _log_axis(channel: alt.X | alt.Y, low: float, high: float) -> alt.X | alt.Y:
-    """The channel on a logarithmic axis from ``low`` to ``high`` with readable ticks; values outside are drawn at its ends."""
+def _log_axis(low: float, high: float) -> dict[str, alt.Scale | alt.Axis]:
+    """Scale and axis, logarithmic from ``low`` to ``high`` with readable ticks; values outside are drawn at the ends."""
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     ticks = [m * 10.0**d for d in decades for m in (1, 2, 3, 5, 7) if low <= m * 10.0**d <= high]
-    return channel.scale(type="log", domain=[low, high], nice=False, clamp=True).axis(
-        values=ticks, format="~g", gridOpacity=0.5
-    )
+    return {
+        "scale": alt.Scale(type="log", domain=[low, high], nice=False, clamp=True),
+        "axis": alt.Axis(values=ticks, format="~g", gridOpacity=0.5),
+    }
 
 
 def _rule(at: float) -> alt.Chart:
-    return alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color=GREY).encode(y="at:Q")
+    rule: alt.Chart = alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color=GREY)
+    return rule.encode(y="at:Q")
 
 
-def _finish(chart: alt.LayerChart, description: str) -> alt.LayerChart:
-    return chart.properties(width="container", height=HEIGHT, description=description)
+def _finish(layers: list[alt.Chart], description: str) -> alt.LayerChart:
+    return alt.LayerChart(layer=layers).properties(width="container", height=HEIGHT, description=description)

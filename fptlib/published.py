@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import pandas as pd
 
@@ -188,17 +188,20 @@ def write_summary(folder: Path = SUMMARY) -> None:
                     keep("predicted", frame, **keys, from_period=period, asked=form)
     for name, parts in tables.items():
         text = pd.concat(parts).round(_DIGITS).to_csv(index=False)
-        write_atomically(folder / f"{name}.csv", lambda file, text=text: file.write(text.encode()))
+        write_atomically(folder / f"{name}.csv", partial(_write_text, text))
     about = {
         "command": "FPTLIB_DATA=FOLDER python -m fptlib.published",
         "data": {"url": PUBLISHED.url, "digest": PUBLISHED.digest},
         "tables": sorted(tables),
     }
-    text = json.dumps(about, indent=1) + "\n"
-    write_atomically(folder / "about.json", lambda file: file.write(text.encode()))
+    write_atomically(folder / "about.json", partial(_write_text, json.dumps(about, indent=1) + "\n"))
 
 
-def _table(name: str, keys: dict[str, object], compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+def _write_text(text: str, file: BinaryIO) -> None:
+    file.write(text.encode())
+
+
+def _table(name: str, keys: Mapping[str, object], compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """The table computed from the trajectories where they are at hand, else the rows of the summary that carry these keys."""
     if available():
         return compute()

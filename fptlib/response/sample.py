@@ -183,5 +183,5 @@ def _weights(
 
 def _is_full_restart(perturbed: Trajectories) -> bool:
     spec = perturbed.meta.get("spec")
-    rule = spec.get("perturbation") if isinstance(spec, dict) else None
-    return bool(rule) and rule.get("name") == "full_reset" and bool(rule.get("fresh_optimiser"))
+    rule = (spec.get("perturbation") if isinstance(spec, dict) else None) or {}
+    return rule.get("name") == "full_reset" and bool(rule.get("fresh_optimiser"))

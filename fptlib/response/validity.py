@@ -76,7 +76,7 @@ def expected_error(
         closed = high[:, period * (len(sample.cycles) + 1) : -1].sum(axis=1) / mean
         width = np.maximum(closed, (restricted(high) - restricted(low)) / mean)
         return drift - width, drift + width
-    unseen = 0.0
+    unseen = np.zeros(len(mean))
     if period < sample.period:  # the residual curve ends before the horizon and was held at its last value
         unseen = sample.survival[:, period] * sample.residual[:, -1] * (sample.period - period) / mean
     return drift + (restricted(low) / mean - 1.0) - unseen, drift + (restricted(high) / mean - 1.0)
