@@ -6,7 +6,7 @@ Colours are those of Okabe and Ito, which colour-blind readers can tell apart; s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import altair as alt
 import numpy as np
@@ -325,7 +325,7 @@ def _colour(names: list[str], field: str) -> alt.Color:
     return alt.Color(f"{field}:N", scale=alt.Scale(domain=names, range=colours), legend=legend)
 
 
-def _log_axis(low: float, high: float) -> dict[str, alt.Scale | alt.Axis]:
+def _log_axis(low: float, high: float) -> dict[str, Any]:
     """Scale and axis, logarithmic from ``low`` to ``high`` with readable ticks; values outside are drawn at the ends."""
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     ticks = [m * 10.0**d for d in decades for m in (1, 2, 3, 5, 7) if low <= m * 10.0**d <= high]

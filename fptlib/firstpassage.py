@@ -90,7 +90,7 @@ class FirstPassageTimes:
 
     def running(self, epoch: int) -> NDArray[np.bool_]:
         """Which runs are known to be still below the threshold after ``epoch`` epochs, shape ``(runs,)``."""
-        return (self.time > epoch) | ((self.time == epoch) & ~self.observed)
+        return np.asarray((self.time > epoch) | ((self.time == epoch) & ~self.observed))
 
 
 def first_passage(
@@ -125,7 +125,7 @@ def first_passage(
         raise InputError(f"direction {direction!r} is not known; choose above or below")
     values = trajectories.metric(metric)  # (runs, epochs)
     reached = values >= threshold if direction == "above" else values <= threshold
-    observed = reached.any(axis=1)
+    observed = np.asarray(reached.any(axis=1))
     time = np.where(observed, reached.argmax(axis=1) + 1, trajectories.n_epochs)
     return FirstPassageTimes(time=time.astype(np.int64), observed=observed, run=trajectories.run)
 
@@ -345,7 +345,7 @@ def weighted_slope(
     variance = mean_xx - mean_x**2
     spread = variance > 1e-12 * max(float(np.var(x)), 1e-300)
     slope = np.where(spread, (mean_xy - mean_x * mean_y) / np.where(spread, variance, 1.0), 0.0)
-    return slope, mean_x + centre
+    return np.asarray(slope, dtype=np.float64), np.asarray(mean_x + centre, dtype=np.float64)
 
 
 def _counts(times: FirstPassageTimes, horizon: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -1,4 +1,4 @@
-"""Has unperturbed training reached a quasi-steady state, and from which epoch on?
+"""Tell whether unperturbed training has reached a quasi-steady state, and from which epoch on.
 
 The metric of the runs still below the threshold is compared with the metric of the survivors of later epochs by the
 Kolmogorov-Smirnov distance. An epoch ``t`` counts as relaxed when, while the age of the training doubles, two things stay within a
@@ -14,6 +14,7 @@ a two-sample test would take them for independent.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -154,7 +155,7 @@ def judge(
     )
 
 
-def _profile(tested: NDArray[np.int64], cdf: NDArray[np.float32], n_epochs: int) -> dict[str, NDArray]:
+def _profile(tested: NDArray[np.int64], cdf: NDArray[np.floating], n_epochs: int) -> dict[str, NDArray[Any]]:
     """Distances of the data (replicate 0) for the first ``n_epochs`` tested epochs, and p-values from the other replicates."""
     distance, at = np.zeros(n_epochs), np.zeros(n_epochs, dtype=np.int64)
     centred_max = np.zeros(len(cdf) - 1)
@@ -211,7 +212,7 @@ def _variance_between(values: NDArray[np.float64]) -> float:
 
 def _reasons(
     epoch: NDArray[np.int64],
-    profile: dict[str, NDArray],
+    profile: dict[str, NDArray[Any]],
     relaxation: int | None,
     reached: bool,
     tolerance: float,
@@ -266,7 +267,7 @@ def _reasons(
     return tuple(reasons)
 
 
-def _interval(profile: dict[str, NDArray], i: int) -> str:
+def _interval(profile: dict[str, NDArray[Any]], i: int) -> str:
     """Effect at the ``i``-th epoch in words."""
     effect, low, high = (100 * profile[name][i] for name in ("effect", "effect_low", "effect_high"))
     return f"{effect:+.1f} % (interval {low:+.1f} to {high:+.1f} %)"

@@ -73,7 +73,7 @@ def _read_frame(path: Path) -> pd.DataFrame:
         with open(path, "rb") as file:
             is_parquet = file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
         if is_parquet:
-            frame = pq.read_table(path).to_pandas()
+            frame: pd.DataFrame = pq.read_table(path).to_pandas()
             named = [name for name in frame.index.names if name is not None]  # pandas may have kept columns as an index
             return (frame.reset_index(named) if named else frame).reset_index(drop=True)
         # the default conversion is fast and misses the nearest number, enough to miss a threshold that was reached exactly

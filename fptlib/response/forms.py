@@ -34,7 +34,7 @@ def restricted(curve: Curves) -> NDArray[np.float64]:
     >>> restricted(np.array([[1.0, 0.5, 0.25]]))
     array([1.5])
     """
-    return curve[:, :-1].sum(axis=1)
+    return np.asarray(curve[:, :-1].sum(axis=1))
 
 
 def splice(survival: Curves, residual: Curves, *, period: int) -> Curves:
