@@ -284,13 +284,26 @@ def restricted_mean(
     limit = times.horizon if horizon is None else horizon
     if limit < 1 or (limit > times.horizon and times.n_censored):
         raise InputError(f"horizon {limit} is not between 1 and {times.horizon}, the last epoch followed")
-    weights = bootstrap_weights([np.arange(times.n_runs)], n_boot=n_boot, rng=np.random.default_rng(seed))
+    weights = bootstrap_weights([np.arange(times.n_runs)], n_boot=n_boot, rng=generator(seed))
     whole = np.ones((1, times.n_runs), dtype=np.float32)
     curves = survival_curves(times, np.concatenate([whole, weights]), horizon=limit)  # (1 + n_boot, limit + 1)
     means = curves[:, :limit].sum(axis=1)
     low, high = percentile_interval(means[1:], level)
     n_censored = int(np.sum((times.time > limit) | ~times.observed))
     return Estimate(mean=float(means[0]), low=low, high=high, n_runs=times.n_runs, n_censored=n_censored, level=level)
+
+
+def generator(seed: int) -> np.random.Generator:
+    """Random numbers of a bootstrap.
+
+    Raises
+    ------
+    InputError
+        If ``seed`` is negative.
+    """
+    if seed < 0:
+        raise InputError(f"seed {seed} is not possible; 0 or a positive whole number is needed")
+    return np.random.default_rng(seed)
 
 
 def bootstrap_weights(strata: list[NDArray[np.int64]], *, n_boot: int, rng: np.random.Generator) -> NDArray[np.float32]:
@@ -315,7 +328,7 @@ def survival_curves(
     events, at_risk = _counts(times, horizon)
     passed = (weights @ events).astype(np.float64)
     followed = (weights @ at_risk).astype(np.float64)
-    return np.cumprod(1.0 - passed / np.maximum(followed, 1.0), axis=1)
+    return np.asarray(np.cumprod(1.0 - passed / np.maximum(followed, 1.0), axis=1), dtype=np.float64)
 
 
 def percentile_interval(samples: NDArray[np.float64], level: float) -> tuple[float, float]:

