@@ -175,8 +175,9 @@ def distance(
     """
     frame = _named(profiles)
     names = list(profiles)
+    first, last = float(frame["epoch"].min()), float(frame["epoch"].max())
     base = alt.Chart(frame).encode(
-        x=alt.X("epoch:Q", title="epoch t", scale=alt.Scale(type="log", nice=False)),
+        x=alt.X("epoch:Q", title="epoch t", **_log_axis(first * 0.95, last * 1.05)),
         y=alt.Y("distance:Q", title="distance to survivors up to 2t", scale=alt.Scale(domain=[0, 1])),
         color=_colour(names, "curve"),
     )
