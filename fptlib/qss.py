@@ -25,6 +25,7 @@ from fptlib.firstpassage import (
     FirstPassageTimes,
     bootstrap_weights,
     first_passage,
+    generator,
     percentile_interval,
     weighted_slope,
 )
@@ -131,7 +132,7 @@ def judge(
     at_tested = values[:, tested - 1]  # (runs, tested)
     grid = np.unique(np.quantile(at_tested[alive], np.linspace(0, 1, N_GRID)))
     below = ((at_tested[:, :, None] <= grid) & alive[:, :, None]).astype(np.float32)  # (runs, tested, grid)
-    weights = bootstrap_weights([np.arange(times.n_runs)], n_boot=n_boot, rng=np.random.default_rng(seed))
+    weights = bootstrap_weights([np.arange(times.n_runs)], n_boot=n_boot, rng=generator(seed))
     weights = np.concatenate([np.ones((1, times.n_runs), dtype=np.float32), weights])
     counts = weights @ alive.astype(np.float32)  # (1 + n_boot, tested)
     cdf = np.tensordot(weights, below, axes=1) / np.maximum(counts, 1)[:, :, None]  # (1 + n_boot, tested, grid)

@@ -129,7 +129,8 @@ def geometric_close(observed: list[Curves], *, period: int) -> NDArray[np.float6
     with np.errstate(divide="ignore"):
         tau = np.where(last[:, period] < 1, last[:, :period].sum(axis=1) / (1 - last[:, period]), np.inf)
     for curve in observed[-2::-1]:
-        later = np.where(curve[:, period] > 0, curve[:, period] * tau, 0.0)
+        again = curve[:, period]
+        later = np.multiply(again, tau, out=np.zeros_like(tau), where=again > 0)  # nobody meets an infinite time
         tau = curve[:, :period].sum(axis=1) + later
     return tau
 

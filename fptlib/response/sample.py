@@ -14,6 +14,7 @@ from fptlib.firstpassage import (
     FirstPassageTimes,
     bootstrap_weights,
     first_passage,
+    generator,
     percentile_interval,
     require_passage,
     survival_curves,
@@ -173,7 +174,7 @@ def _weights(
         only, only_p = np.arange(len(run)), np.arange(len(run_p))
     sizes = np.cumsum([len(both), len(only), len(only_p)])
     strata = [part for part in np.split(np.arange(sizes[-1]), sizes[:-1]) if len(part)]
-    seeds = bootstrap_weights(strata, n_boot=n_boot, rng=np.random.default_rng(seed))
+    seeds = bootstrap_weights(strata, n_boot=n_boot, rng=generator(seed))
     seeds = np.concatenate([np.ones((1, sizes[-1]), dtype=np.float32), seeds])
     place, place_p = np.empty(len(run), dtype=np.int64), np.empty(len(run_p), dtype=np.int64)
     place[both] = place_p[both_p] = np.arange(len(both))
