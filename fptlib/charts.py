@@ -152,7 +152,7 @@ def trajectories(
         )
     )
     said = f"{len(values)} runs; {len(reached)} of them reach {threshold:g} within {values.shape[1]} epochs."
-    return _finish([lines, _rule(threshold), points], description or said)
+    return _finish([lines, _rule(threshold), *([points] if reached else [])], description or said)
 
 
 def distance(
@@ -233,7 +233,9 @@ def hazard(curves: Mapping[str, pd.DataFrame], *, description: str = "") -> alt.
     said = "; ".join(
         f"{name} from {table['hazard'].iloc[0]:.2g} to {table['hazard'].iloc[-1]:.2g}" for name, table in curves.items()
     )
-    return _finish([bars, points], description or f"Hazard per epoch: {said}.")
+    return _finish(
+        [bars, *([points] if (frame["hazard"] > 0).any() else [])], description or f"Hazard per epoch: {said}."
+    )
 
 
 def response(
@@ -282,6 +284,8 @@ def response(
         (frame[frame["status"] != "measured"], 130, 2),
         (frame[frame["status"] == "measured"], 45, 1),
     ):
+        if part.empty:
+            continue
         base = alt.Chart(part).encode(x=x, color=colour)
         low, mean = (alt.Y(f"{name}:Q", title=title, **_log_axis(lowest, top * 1.1)) for name in ("low", "mean"))
         layers.append(base.mark_rule(opacity=0.7, strokeWidth=width).encode(y=low, y2="high:Q"))
