@@ -1,0 +1,151 @@
+"""Charts: valid Vega-Lite with a description, few enough rows for a page, drawn without a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+import vl_convert
+
+from fptlib import charts, tables
+from fptlib.firstpassage import first_passage, hazard, survival
+from fptlib.processes import OrnsteinUhlenbeck
+from fptlib.qss import judge
+from fptlib.response import predict
+from fptlib.trajectories import Trajectories
+
+PROCESS = OrnsteinUhlenbeck(shrink=0.4)
+RUNS = PROCESS.sample(np.random.default_rng(0), n_runs=150, horizon=1200)
+SHORT = RUNS.head(epochs=60)
+KICKED = PROCESS.sample(np.random.default_rng(1), n_runs=150, horizon=60, period=10)
+TIMES = first_passage(RUNS, threshold=PROCESS.threshold)
+CURVE = tables.survival_table(survival(TIMES))
+HAZARD = tables.hazard_table(hazard(first_passage(SHORT, threshold=PROCESS.threshold), width=5))
+STATE = judge(SHORT, threshold=PROCESS.threshold, n_boot=20)
+PROFILE = tables.state_table(STATE)
+PREDICTED = tables.response_table(
+    predict(SHORT, KICKED, period=10, threshold=PROCESS.threshold, periods=[1, 2, 5, 10, 20, 40], n_boot=50)
+)
+MEASURED = pd.DataFrame([tables.measured_row(KICKED, period=10, threshold=PROCESS.threshold)])
+
+CHARTS: dict[str, Callable[[], alt.LayerChart]] = {
+    "survival": lambda: charts.survival({"unperturbed": CURVE}),
+    "survival, two curves": lambda: charts.survival({"a": CURVE, "b": CURVE.drop(columns=["low", "high"])}),
+    "survival without interval": lambda: charts.survival({"exact": CURVE[["epoch", "survival"]]}),
+    "survival, logarithmic": lambda: charts.survival({"a": CURVE, "b": CURVE}, log=True),
+    "fan": lambda: charts.fan(tables.quantile_table(RUNS)),
+    "fan with threshold": lambda: charts.fan(tables.quantile_table(RUNS), threshold=1.5, metric="state"),
+    "trajectories": lambda: charts.trajectories(RUNS, threshold=1.5),
+    "trajectories that never pass": lambda: charts.trajectories(RUNS, threshold=99.0, title="state"),
+    "distance": lambda: charts.distance({"runs": PROFILE}, tolerance=0.2),
+    "distance, two": lambda: charts.distance(
+        {"a": PROFILE, "b": PROFILE}, tolerance=0.2, relaxation={"a": STATE.relaxation_epoch, "b": None}
+    ),
+    "hazard": lambda: charts.hazard({"unperturbed": HAZARD}),
+    "hazard with empty bins": lambda: charts.hazard({"a": HAZARD, "b": HAZARD.assign(hazard=0.0, low=0.0)}),
+    "hazard where nobody passes": lambda: charts.hazard({"a": HAZARD.assign(hazard=0.0, low=0.0)}),
+    "response": lambda: charts.response(PREDICTED),
+    "response with everything": lambda: charts.response(
+        PREDICTED, MEASURED, period=10, unperturbed=40.0, cap=60.0, description="As measured."
+    ),
+}
+every_chart = pytest.mark.parametrize("make", CHARTS.values(), ids=CHARTS.keys())
+
+
+def rows(spec: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Return the data of a specification, name of a set to its rows."""
+    found: dict[str, list[dict[str, Any]]] = spec["datasets"]
+    return found
+
+
+# Closed forms
+
+
+def test_the_survival_chart_draws_the_table_and_says_where_it_ends() -> None:
+    table = pd.DataFrame(
+        {"epoch": [0, 1, 2], "survival": [1.0, 0.5, 0.25], "low": [1, 0.2, 0.1], "high": [1, 0.8, 0.6]}
+    )
+    spec = charts.survival({"mine": table}).to_dict()
+    assert spec["description"] == "Survival against epoch: mine ends at 0.25."
+    assert [r["survival"] for r in next(iter(rows(spec).values()))] == [1.0, 0.5, 0.25]
+    logarithmic = charts.survival({"mine": table.assign(survival=[1.0, 0.5, 0.0])}, log=True).to_dict()
+    drawn = [r for data in rows(logarithmic).values() for r in data]
+    assert all(r["survival"] > 0 and r["low"] > 0 for r in drawn)
+
+
+def test_first_passages_are_marked_where_they_happen() -> None:
+    runs = Trajectories(metrics={"m": np.array([[0.0, 2, 3], [1, 0, 0]])}, run=np.array([4, 7]))
+    spec = charts.trajectories(runs, threshold=2).to_dict()
+    assert {"run": "4", "epoch": 2, "metric": 2.0} in [r for data in rows(spec).values() for r in data]
+    assert spec["description"] == "2 runs; 1 of them reach 2 within 3 epochs."
+
+
+def test_the_response_chart_says_which_period_is_best() -> None:
+    spec = charts.response(PREDICTED, MEASURED).to_dict()
+    both = pd.concat([PREDICTED, MEASURED.assign(status="measured")])
+    best = both.sort_values("mean").iloc[0]
+    assert f"{best['mean']:.1f} epochs at period {best['period']} ({best['status']})" in spec["description"]
+    assert "6 predictions, 1 measurements" in spec["description"]
+
+
+# Laws
+
+
+@every_chart
+def test_every_chart_is_valid_described_and_small(make: Callable[[], alt.LayerChart]) -> None:
+    chart = make()
+    spec = chart.to_dict()  # checked against the schema
+    assert len(spec["description"]) > 10
+    assert "nan" not in spec["description"]
+    assert spec["width"] == "container"
+    for data in rows(spec).values():
+        assert len(data) < 2000
+    text = json.dumps(spec, allow_nan=False)
+    assert "http" not in text.replace(spec["$schema"], "")
+
+
+@every_chart
+def test_every_chart_is_drawn_without_a_browser(make: Callable[[], alt.LayerChart]) -> None:
+    spec = make().to_dict() | {"width": 500}
+    picture = vl_convert.vegalite_to_svg(
+        json.dumps(spec), vl_version=alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
+    )
+    assert picture.startswith("<svg")
+    assert "NaN" not in picture
+    assert picture.count("<path") > 5
+
+
+def test_a_given_description_is_kept() -> None:
+    assert charts.fan(tables.quantile_table(SHORT), description="Mine.").to_dict()["description"] == "Mine."
+
+
+def test_colours_and_shapes_tell_statuses_apart() -> None:
+    assert set(charts.STATUS_COLOURS) == set(charts.STATUS_SHAPES)
+    assert len(set(charts.STATUS_COLOURS.values())) == len(set(charts.STATUS_SHAPES.values())) == 4
+    assert len(set(charts.PALETTE)) == len(charts.PALETTE)
+
+
+# Limits
+
+
+def test_thinning_keeps_both_ends_and_the_shape() -> None:
+    spec = charts.survival({"long": CURVE}).to_dict()
+    drawn = next(iter(rows(spec).values()))
+    assert len(drawn) <= charts.MAX_POINTS
+    assert (drawn[0]["epoch"], drawn[-1]["epoch"]) == (0, CURVE["epoch"].iloc[-1])
+    kept = CURVE.set_index("epoch")["survival"]
+    assert all(r["survival"] == pytest.approx(kept[r["epoch"]]) for r in drawn)
+
+
+def test_a_single_epoch_and_a_single_prediction_can_be_drawn() -> None:
+    one = charts.response(PREDICTED.head(1), period=1)
+    vl_convert.vegalite_to_svg(
+        json.dumps(one.to_dict() | {"width": 300}), vl_version=alt.SCHEMA_VERSION.removeprefix("v").rpartition(".")[0]
+    )
+    charts.survival({"start": CURVE.head(1)}).to_dict()
+    charts.fan(tables.quantile_table(RUNS.head(epochs=1))).to_dict()
