@@ -39,7 +39,7 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
 }
 
 
-def asked(name: str) -> pd.DataFrame:
+def asked(name: str) -> Any:
     """Return the table, computed once where the trajectories are at hand."""
     table = _computed(name) if published.available() else TABLES[name]()
     return table.set_index("period") if "period" in table else table
@@ -76,11 +76,11 @@ def origin(request: pytest.FixtureRequest) -> str:
 
 
 def test_a_third_of_the_unperturbed_runs_is_censored(origin: str) -> None:
-    row = published.unperturbed_mean(threshold=72).iloc[0]
+    row: Any = published.unperturbed_mean(threshold=72).iloc[0]
     assert (row["n_runs"], row["n_censored"]) == (1000, 293)
     assert f"{row['mean']:.2f}" == "76.96"
     assert row["low"] < 76.96 < row["high"]
-    curve = published.survival_curve(threshold=72)
+    curve: Any = published.survival_curve(threshold=72)
     assert curve["survival"].iloc[-1] == pytest.approx(0.293)
     assert curve["survival"].iloc[:-1].sum() == pytest.approx(row["mean"], rel=1e-5)
 
@@ -105,7 +105,7 @@ def test_one_period_predicts_many_within_seven_per_cent(origin: str) -> None:
 
 def test_partial_reset_breaks_form_2_and_not_form_7(origin: str) -> None:
     form_2, best = asked("predicted by form 2"), asked("predicted partial reset")
-    measured = published.measured("partial_reset", threshold=74).set_index("period")["mean"]
+    measured: Any = published.measured("partial_reset", threshold=74).set_index("period")["mean"]
     assert form_2.loc[20, "mean"] / measured[20] - 1 == pytest.approx(0.38, abs=0.005)
     assert form_2.loc[20, "status"] != "valid"
     for period in (7, 10, 12, 15, 20, 30):
@@ -114,7 +114,7 @@ def test_partial_reset_breaks_form_2_and_not_form_7(origin: str) -> None:
 
 
 def test_hazard_falls_so_that_no_exponential_tail_can_be_assumed(origin: str) -> None:
-    bins = published.hazard_bins(threshold=72).set_index("first")
+    bins: Any = published.hazard_bins(threshold=72).set_index("first")
     assert bins.loc[21, "low"] > bins.loc[191, "high"]
     assert bins["n_passed"].sum() == 707
 

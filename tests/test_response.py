@@ -72,7 +72,9 @@ def sampled(
     process: Any, seed: int, *, n_runs: int = 300, horizon: int = 150, period: int | None = None, first: int = 0
 ) -> Trajectories:
     """Return a sample of the process whose runs are labelled from ``first`` on."""
-    runs = process.sample(np.random.default_rng([seed, period or 0]), n_runs=n_runs, horizon=horizon, period=period)
+    runs: Trajectories = process.sample(
+        np.random.default_rng([seed, period or 0]), n_runs=n_runs, horizon=horizon, period=period
+    )
     return dataclasses.replace(runs, run=runs.run + first)
 
 
@@ -206,7 +208,7 @@ def test_predictions_scale_with_the_unit_of_time(survival: Any, tau: Any, unit: 
 @laws
 @given(p=st.floats(0.01, 0.99), period=st.integers(1, 50), other=st.integers(1, 50))
 def test_restart_leaves_a_memoryless_process_unchanged(p: float, period: int, other: int) -> None:
-    survival = ((1 - p) ** np.arange(121))[None]
+    survival: Any = ((1 - p) ** np.arange(121))[None]
     np.testing.assert_allclose(full_restart(survival, period=period), survival, atol=1e-12)
     np.testing.assert_allclose(splice(survival, survival, period=period), survival, atol=1e-12)
     assert restart_mean(survival, period=period)[0] == pytest.approx(1 / p)

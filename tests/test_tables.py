@@ -26,7 +26,7 @@ def test_quantiles_of_five_runs_by_hand() -> None:
     runs = Trajectories(metrics={"m": np.array([[0.0, 9], [1, 9], [2, 9], [3, 9], [4, 9]])}, run=np.arange(5))
     table = quantile_table(runs)
     assert table.columns.tolist() == ["epoch", "q05", "q25", "q50", "q75", "q95", "mean"]
-    np.testing.assert_allclose(table.to_numpy(), [[1, 0.2, 1, 2, 3, 3.8, 2], [2, 9, 9, 9, 9, 9, 9]])
+    np.testing.assert_allclose(table.to_numpy(), np.array([[1, 0.2, 1, 2, 3, 3.8, 2], [2, 9, 9, 9, 9, 9, 9]]))
 
 
 def test_a_measured_row_by_hand() -> None:
