@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).resolve().parents[1]
 _SITE_ONLY = {
     "__main__.py",
     "cli.py",
-    "book/__main__.py",
+    "book/cover.py",
     "book/keys.py",
     "book/pages.py",
     "book/project.py",
