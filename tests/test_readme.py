@@ -1,0 +1,53 @@
+"""What README shows is true: its code runs, its figure is the one that the summary gives, its files are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fptlib.book import cover
+
+
+@pytest.fixture
+def readme(root: Path) -> str:
+    return (root / "README.md").read_text()
+
+
+def _write_logs(folder: Path, *, seed: int, period: int | None) -> None:
+    """Sixty trainings that settle at levels of their own and draw a new one when they are perturbed."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for run in range(60):
+        level, rows = rng.normal(0.88, 0.015), []
+        for epoch in range(1, 101):
+            rows.append(level - 0.5 * np.exp(-epoch / 3) + rng.normal(0, 0.002))
+            if period is not None and epoch % period == 0:
+                level = rng.normal(0.885, 0.015)
+        pd.DataFrame({"val_acc": rows}).to_csv(folder / f"run_{run}.csv", index=False)
+
+
+def test_the_library_example_runs_as_it_stands(
+    readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _write_logs(tmp_path / "logs" / "plain", seed=0, period=None)
+    _write_logs(tmp_path / "logs" / "every20", seed=1, period=20)
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    exec(compile(code, "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 5  # the mean, and one line for each period
+    assert (tmp_path / "response.svg").read_text().startswith("<svg")
+
+
+def test_main_figure_is_the_one_that_the_summary_gives() -> None:
+    assert cover.PATH.read_text() == cover.draw()
+
+
+def test_files_that_are_linked_are_there(readme: str, root: Path) -> None:
+    linked = [target for target in re.findall(r"\]\(([^)]+)\)", readme) if not target.startswith("http")]
+    assert linked
+    for target in linked:
+        assert (root / target).exists(), target
