@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 import altair as alt
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from fptlib.firstpassage import Direction, first_passage
 from fptlib.trajectories import Trajectories
 
 Channel = TypeVar("Channel", alt.X, alt.Y)
@@ -81,11 +83,7 @@ def fan(
         Title of the axis, with its unit.
     """
     table = _thin(table)
-    low, high = float(table["q05"].min()), float(table["q95"].max())
-    late = table["q05"].iloc[len(table) // 10 :]
-    # the first epochs would squeeze everything else against the upper edge
-    bottom = low if low > late.min() - 2 * (high - late.min()) else float(late.min() - (high - late.min()))
-    scale = alt.Scale(domain=[bottom, max(high, threshold or high)], nice=True, clamp=False)
+    scale = _settled(table["q05"].to_numpy(), table["q95"].to_numpy(), threshold)
     base = alt.Chart(table).encode(x=alt.X("epoch:Q", title="epoch"))
     y = alt.Y("q50:Q", title=metric, scale=scale)
     layers = [
@@ -111,34 +109,35 @@ def trajectories(
     *,
     threshold: float,
     n_shown: int = 6,
+    direction: Direction = "above",
     metric: str | None = None,
     title: str = "test accuracy",
     description: str = "",
 ) -> alt.LayerChart:
     """The first few runs one by one, with the threshold and a mark where each first reaches it."""
-    values = runs.metric(metric)[:n_shown]
+    shown = runs.head(runs=n_shown)
+    values = shown.metric(metric)
+    times = first_passage(shown, threshold=threshold, direction=direction, metric=metric)
     step = max(1, int(np.ceil(values.size / 1800)))
     rows = [
         (str(label), epoch + 1, float(value))
-        for label, series in zip(runs.run, values, strict=False)
+        for label, series in zip(shown.run, values, strict=True)
         for epoch, value in enumerate(series)
         if epoch % step == 0
     ]
     reached = [
-        (str(label), int(np.argmax(series >= threshold)) + 1, float(series[np.argmax(series >= threshold)]))
-        for label, series in zip(runs.run, values, strict=False)
-        if (series >= threshold).any()
+        (str(label), int(time), float(series[time - 1]))
+        for label, series, time, passed in zip(shown.run, values, times.time, times.observed, strict=True)
+        if passed
     ]
-    late = values[:, values.shape[1] // 10 :]
-    bottom = max(float(values.min()), float(late.min() - (late.max() - late.min())))
-    scale = alt.Scale(domain=[bottom, max(float(values.max()), threshold)])
+    scale = _settled(values.min(axis=0), values.max(axis=0), threshold)
     lines = (
         alt.Chart(pd.DataFrame(rows, columns=["run", "epoch", "metric"]))
         .mark_line(opacity=0.7, strokeWidth=1.2, clip=True)
         .encode(
             x=alt.X("epoch:Q", title="epoch"),
             y=alt.Y("metric:Q", title=title, scale=scale),
-            color=_colour([str(label) for label in runs.run[:n_shown]], "run"),
+            color=_colour([str(label) for label in shown.run], "run"),
         )
     )
     points = (
@@ -147,7 +146,7 @@ def trajectories(
         .encode(
             x="epoch:Q",
             y="metric:Q",
-            color=_colour([str(label) for label in runs.run[:n_shown]], "run"),
+            color=_colour([str(label) for label in shown.run], "run"),
             tooltip=["run", "epoch"],
         )
     )
@@ -338,6 +337,17 @@ def _log_axis(low: float, high: float) -> dict[str, Any]:
         "scale": alt.Scale(type="log", domain=[low, high], nice=False, clamp=True),
         "axis": alt.Axis(values=ticks, format="~g", gridOpacity=0.5),
     }
+
+
+def _settled(low: NDArray[np.float64], high: NDArray[np.float64], threshold: float | None) -> alt.Scale:
+    """Axis for what goes on after the first tenth of the epochs, which would squeeze everything else against an edge."""
+    start = len(low) // 10
+    late_low, late_high = float(low[start:].min()), float(high[start:].max())
+    room = late_high - late_low
+    marks = [] if threshold is None else [threshold]
+    bottom = min(max(float(low.min()), late_low - room), *marks, late_low)
+    top = max(min(float(high.max()), late_high + room), *marks, late_high)
+    return alt.Scale(domain=[bottom, top], nice=True)
 
 
 def _rule(at: float) -> alt.Chart:

@@ -157,8 +157,10 @@ def test_birth_death_chain_against_its_ladder_sum(up: float, down: float, n: int
 @pytest.mark.parametrize("period", [None, 1, 7])
 def test_survival_starts_at_one_and_never_rises(process: Process, period: int | None) -> None:
     survival = process.survival(100, period=period)
-    assert survival.shape == (101,) and survival[0] == 1
-    assert (np.diff(survival) <= 0).all() and (survival >= 0).all()
+    assert survival.shape == (101,)
+    assert survival[0] == 1
+    assert (np.diff(survival) <= 0).all()
+    assert (survival >= 0).all()
 
 
 @every_process
@@ -239,7 +241,8 @@ def test_means_diverge_exactly_where_some_run_never_passes() -> None:
     steps = FiniteChain.birth_death(n_states=3, up=1.0, down=0.0, kick=3)
     assert steps.mfpt() == steps.mfpt(3) == steps.mfpt(4) == 3  # an epoch that passes is not perturbed
     assert steps.mfpt(2) == steps.residual_mean(2) == np.inf
-    assert MIXTURE.mfpt() == np.inf and dataclasses.replace(MIXTURE, good_after=0.0).mfpt(30) == np.inf
+    assert MIXTURE.mfpt() == np.inf
+    assert dataclasses.replace(MIXTURE, good_after=0.0).mfpt(30) == np.inf
     assert dataclasses.replace(MIXTURE, good=1.0).mfpt() == pytest.approx(20)
     assert GeometricWithKick(hazard=0.0, kick=0.5).mfpt() == np.inf
     assert GeometricWithKick(hazard=0.0, kick=0.5).mfpt(4) == pytest.approx(4 + 1 + 4)  # one wasted kick on average
@@ -260,7 +263,8 @@ def test_inverse_gaussian_law() -> None:
     np.testing.assert_allclose(DRIFT.pdf(t), density, rtol=1e-9)
     np.testing.assert_allclose(DRIFT.cdf(t) + DRIFT.sf(t), 1)
     assert integrate.quad(DRIFT.pdf, 0, 50)[0] == pytest.approx(float(DRIFT.cdf(50)))
-    assert integrate.quad(DRIFT.sf, 0, np.inf)[0] == pytest.approx(DRIFT.mean) and DRIFT.mean == 40
+    assert integrate.quad(DRIFT.sf, 0, np.inf)[0] == pytest.approx(DRIFT.mean)
+    assert DRIFT.mean == 40
     assert stats.kstest(DRIFT.sample_times(np.random.default_rng(1), 5000), DRIFT.cdf).pvalue > 0.01
 
 
@@ -318,7 +322,8 @@ def test_a_passing_epoch_is_not_perturbed_and_hazard_processes_stay_passed() -> 
     shown = steps.sample(np.random.default_rng(0), n_runs=2, horizon=5, period=3).metrics["test_metric"]
     np.testing.assert_array_equal(shown, [[1, 2, 3, 3, 3]] * 2)
     shown = KICK.sample(np.random.default_rng(0), n_runs=50, horizon=80, period=5).metrics["test_metric"]
-    assert set(np.unique(shown)) == {0.0, 1.0} and (np.diff(shown, axis=1) >= 0).all()
+    assert set(np.unique(shown)) == {0.0, 1.0}
+    assert (np.diff(shown, axis=1) >= 0).all()
 
 
 # What is refused
@@ -395,7 +400,8 @@ def test_a_passing_epoch_is_not_perturbed_and_hazard_processes_stay_passed() -> 
 def test_bad_input_is_one_clear_line(make: Callable[[], object], said: str) -> None:
     with pytest.raises(InputError) as refused:
         make()
-    assert said in str(refused.value) and "\n" not in str(refused.value)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_processes_cannot_be_changed() -> None:
