@@ -172,16 +172,24 @@ def test_beyond_the_cycles_seen_form_7_brackets_the_truth(process: Process) -> N
     assert low < process.restricted_mean(horizon=200, period=20) < high
 
 
-def test_cycles_end_where_the_horizon_cuts_them_or_few_runs_are_left() -> None:
+def test_cycles_end_where_the_horizon_cuts_them_and_are_pooled_where_few_runs_are_left() -> None:
     curve = exact(KICK, 50, 20)
     seen = cycles(curve, period=20, n_runs=MANY)
     assert [c.shape[1] - 1 for c in seen] == [20]  # the second is cut at epoch 50
     np.testing.assert_allclose(seen[0], curve[:, 20:41] / curve[:, 20:21])
     assert [c.shape[1] - 1 for c in cycles(curve[:, :31], period=20, n_runs=MANY)] == [10]
-    left = exact(KICK, 200, 20)[0, ::20]
-    for n_runs in (20, 100, 1000):
-        entered = [n_runs * s >= 10 for s in left[1:-1]]
-        assert len(cycles(exact(KICK, 200, 20), period=20, n_runs=n_runs)) == max(1, sum(entered))
+    curve = exact(KICK, 200, 20)
+    left = curve[0, ::20]  # at 0, 20, ..., 200
+    for n_runs in (5, 20, 100, 1000):
+        alone = 1 + sum(n_runs * s >= 100 for s in left[2:-1])
+        seen = cycles(curve, period=20, n_runs=n_runs)
+        rest = left[1 + alone : -1]
+        pooled = n_runs * rest.sum() >= 10
+        assert len(seen) == alone + pooled
+        if pooled:
+            starts = range(20 * (1 + alone), 200, 20)
+            passed = sum(curve[0, s + 20] for s in starts) / sum(curve[0, s] for s in starts)
+            np.testing.assert_allclose(seen[-1][0, -1], passed)
 
 
 # Laws

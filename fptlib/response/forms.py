@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Curves = NDArray[np.float64]  # (replicates, epochs + 1)
-MIN_CYCLE_RUNS = 10  # a cycle that fewer runs enter closes the sum rather than being used
+POOLED_CYCLE_RUNS = 100  # cycles that fewer runs enter are pooled
+MIN_CYCLE_RUNS = 10  # a pool that fewer runs enter is left out
 
 
 def restricted(curve: Curves) -> NDArray[np.float64]:
@@ -49,7 +50,9 @@ def splice(survival: Curves, residual: Curves, *, period: int) -> Curves:
     """
     n_after = survival.shape[1] - 1 - period
     after = np.minimum(np.arange(1, n_after + 1), residual.shape[1] - 1)
-    return np.concatenate([survival[:, : period + 1], survival[:, [period]] * residual[:, after]], axis=1)
+    entering = survival[:, [period]]
+    later = np.where(entering > 0, entering * residual[:, after], 0.0)  # a residual nobody has may be NaN
+    return np.concatenate([survival[:, : period + 1], later], axis=1)
 
 
 def full_restart(survival: Curves, *, period: int) -> Curves:
@@ -78,7 +81,7 @@ def restart_mean(survival: Curves, *, period: int) -> NDArray[np.float64]:
 
 
 def cycles(perturbed: Curves, *, period: int, n_runs: int) -> list[Curves]:
-    """Survival ``G_j(k)`` after perturbation ``j`` of the runs that it found still running, for each observed cycle.
+    """Survival ``G_j(k)`` after perturbation ``j`` of the runs that it found still running, for the cycles that were observed.
 
     Parameters
     ----------
@@ -87,32 +90,52 @@ def cycles(perturbed: Curves, *, period: int, n_runs: int) -> list[Curves]:
     period
         Their perturbation period.
     n_runs
-        Number of runs behind ``perturbed``; cycles that fewer than ten of them enter are left out, the first one is always there.
+        Number of runs behind ``perturbed``. From the second cycle on, the first that fewer than 100 runs enter is pooled with all later
+        ones: a single late cycle is too noisy to stand for what comes after it.
 
     Returns
     -------
-    list of arrays ``(replicates, length + 1)``; the length is the period, or less where the horizon cuts the cycle.
+    list of arrays ``(replicates, length + 1)``; the length is the period, or less where the horizon cuts the first cycle. A replicate
+    in which no run enters the first cycle is NaN.
     """
     horizon = perturbed.shape[1] - 1
-    found: list[Curves] = []
-    for start in range(period, horizon, period):
-        entering = perturbed[:, [start]]
-        if found and (n_runs * entering[0, 0] < MIN_CYCLE_RUNS or horizon - start < found[0].shape[1] - 1):
+    first = _conditional(perturbed[:, period : min(2 * period, horizon) + 1], empty=np.nan)
+    found = [first]
+    whole = [perturbed[:, start : start + period + 1] for start in range(2 * period, horizon - period + 1, period)]
+    for j, piece in enumerate(whole):
+        if n_runs * piece[0, 0] < POOLED_CYCLE_RUNS:
+            pooled = np.sum(whole[j:], axis=0)
+            if n_runs * pooled[0, 0] >= MIN_CYCLE_RUNS:
+                found.append(_conditional(pooled, empty=0.0))
             break
-        piece = perturbed[:, start : min(start + period, horizon) + 1]
-        found.append(np.divide(piece, entering, out=np.zeros_like(piece), where=entering > 0))
+        found.append(_conditional(piece, empty=0.0))
     return found
 
 
 def cycle_residual(
-    observed: list[Curves], *, period: int, n_epochs: int, beyond: Literal["hold", "drop"] = "hold"
+    observed: list[Curves],
+    *,
+    period: int,
+    n_epochs: int,
+    beyond: Literal["hold", "drop"] = "hold",
+    after: Literal["repeat", "hold", "drop"] = "repeat",
 ) -> Curves:
     """Form 7: residual survival under period ``P`` from the cycles of another period, shape ``(replicates, n_epochs + 1)``.
 
-    After the last observed cycle that one is repeated. For ``P`` longer than a cycle was observed, ``G_j`` is bracketed: held at its last
-    value (``"hold"``, the largest it can be) or dropped to zero (``"drop"``, the smallest).
+    Parameters
+    ----------
+    observed
+        From `cycles`.
+    period, n_epochs
+        Period ``P`` to predict for, and epochs after the first perturbation to predict.
+    beyond
+        ``G_j`` beyond the length of an observed cycle: held at its last value, the largest it can be, or dropped to zero, the smallest.
+    after
+        After the last observed cycle: that one repeated, or the bracket of what is possible (nobody passes, everybody passes).
     """
     extended = [_extend(curve, period, beyond) for curve in observed]
+    if after != "repeat":
+        extended.append(np.full((len(observed[0]), period + 1), float(after == "hold")))
     pieces = [np.ones((len(observed[0]), 1))]
     scale = pieces[0]
     for start in range(0, n_epochs, period):
@@ -133,6 +156,12 @@ def geometric_close(observed: list[Curves], *, period: int) -> NDArray[np.float6
         later = np.multiply(again, tau, out=np.zeros_like(tau), where=again > 0)  # nobody meets an infinite time
         tau = curve[:, :period].sum(axis=1) + later
     return tau
+
+
+def _conditional(alive: Curves, *, empty: float) -> Curves:
+    """Survival relative to its first column; ``empty`` where that is zero."""
+    entering = alive[:, [0]]
+    return np.divide(alive, entering, out=np.full_like(alive, empty), where=entering > 0)
 
 
 def _extend(curve: Curves, period: int, beyond: str) -> Curves:

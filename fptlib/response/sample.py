@@ -36,10 +36,9 @@ class Sample:
         Survival of the unperturbed and of the perturbed runs from epoch 0, shape ``(replicates, horizon + 1)``.
     cycles
         Survival after each perturbation, see `fptlib.response.forms.cycles`.
-    slope, metric_at_p0
-        Slope of the residual time on the metric at ``P0``, and the mean metric there, of the perturbed survivors; ``(replicates,)``.
-    seen
-        Smallest and largest metric of the perturbed survivors at ``P0``.
+    metric_at_p0, residual_at_p0, weights_at_p0
+        Metric at ``P0`` and residual time (up to the horizon) of the perturbed survivors, ``(survivors,)``, and their weights,
+        ``(replicates, survivors)``.
     n_survivors, n_residual_censored
         Perturbed runs still running at ``P0``, and how many of those were censored.
     values, times, weights
@@ -54,9 +53,9 @@ class Sample:
     survival: NDArray[np.float64]
     perturbed: NDArray[np.float64]
     cycles: list[NDArray[np.float64]]
-    slope: NDArray[np.float64]
     metric_at_p0: NDArray[np.float64]
-    seen: tuple[float, float]
+    residual_at_p0: NDArray[np.float64]
+    weights_at_p0: NDArray[np.float32]
     n_survivors: int
     n_residual_censored: int
     values: NDArray[np.float64]
@@ -66,10 +65,10 @@ class Sample:
 
     @property
     def residual(self) -> NDArray[np.float64]:
-        """Survival of the residual time after ``P0``, shape ``(replicates, horizon - period + 1)``."""
+        """Survival of the residual time after ``P0``, shape ``(replicates, horizon - period + 1)``; NaN without survivors."""
         entering = self.perturbed[:, [self.period]]
         tail = self.perturbed[:, self.period :]
-        return np.divide(tail, entering, out=np.zeros_like(tail), where=entering > 0)
+        return np.divide(tail, entering, out=np.full_like(tail, np.nan), where=entering > 0)
 
     @property
     def unperturbed_mean(self) -> Estimate:
@@ -86,18 +85,25 @@ class Sample:
         low, high = percentile_interval(replicates[1:], self.level)
         return Estimate(float(replicates[0]), low, high, n_runs, n_censored, self.level)
 
-    def metric_shift(self, epoch: int) -> NDArray[np.float64]:
-        """Mean metric of the unperturbed survivors at ``epoch`` minus that of the perturbed survivors at ``P0``; 0 without survivors."""
+    def drift(self, epoch: int) -> NDArray[np.float64]:
+        """Change of the mean residual time with the drift of the metric between ``P0`` and ``epoch``, to first order, ``(replicates,)``.
+
+        Slope of the residual time, within the epochs that are left after ``epoch``, on the metric of the perturbed survivors at ``P0``,
+        times the difference of the mean metric between the unperturbed survivors at ``epoch`` and those; 0 without survivors.
+        """
+        left = np.minimum(self.residual_at_p0, self.horizon - epoch)
+        slope, mean_at_p0 = weighted_slope(self.metric_at_p0, left, self.weights_at_p0)
         alive = self.times.running(epoch)
         weights = self.weights[:, alive]
         n = weights.sum(axis=1)
         mean = weights @ self.values[alive, epoch - 1] / np.maximum(n, 1)
-        return np.where(n > 0, mean - self.metric_at_p0, 0.0)
+        return np.where(n > 0, slope * (mean - mean_at_p0), 0.0)
 
     def outside(self, epoch: int) -> float:
         """Share of the unperturbed survivors at ``epoch`` whose metric lies outside the range seen at ``P0``."""
         metric = self.values[self.times.running(epoch), epoch - 1]
-        return float(np.mean((metric < self.seen[0]) | (metric > self.seen[1]))) if len(metric) else 0.0
+        seen = self.metric_at_p0
+        return float(np.mean((metric < seen.min()) | (metric > seen.max()))) if len(metric) else 0.0
 
 
 def draw(
@@ -131,8 +137,6 @@ def draw(
         )
     weights, weights_p = _weights(unperturbed.run, perturbed.run, values, values_p, period, n_boot, seed)
     curve_p = survival_curves(times_p, weights_p, horizon=horizon)
-    at_p0 = values_p[alive, period - 1]
-    slope, mean = weighted_slope(at_p0, (times_p.time[alive] - period).astype(float), weights_p[:, alive])
     return Sample(
         period=period,
         horizon=horizon,
@@ -140,9 +144,9 @@ def draw(
         survival=survival_curves(times, weights, horizon=horizon),
         perturbed=curve_p,
         cycles=cycles(curve_p, period=period, n_runs=perturbed.n_runs),
-        slope=slope,
-        metric_at_p0=mean,
-        seen=(float(at_p0.min()), float(at_p0.max())),
+        metric_at_p0=values_p[alive, period - 1],
+        residual_at_p0=(times_p.time[alive] - period).astype(np.float64),
+        weights_at_p0=weights_p[:, alive],
         n_survivors=int(alive.sum()),
         n_residual_censored=int(np.sum(alive & ~times_p.observed)),
         values=values,

@@ -1,13 +1,18 @@
 r"""Can a prediction be relied on? Three answers, each with its reason.
 
-Validity is about the error of the prediction. To first order, and relative to the predicted mean ``T``,
+Validity is about the error of the prediction, relative to the predicted mean ``T`` and to first order,
 
-.. math:: E(P) = \frac{S(P)\,\Delta(P) + \langle T_P\rangle_{\text{cycles}} - \langle T_P\rangle}{\langle T_P\rangle}
+.. math:: E(P) = \frac{S(P)\,\Delta(P)}{T} + \frac{\langle T_P\rangle_{\text{cycles}} - T}{T}
 
-where :math:`\Delta` is the slope of the residual time on the metric at the perturbation times the shift of the mean metric between the
-unperturbed survivors at ``P`` and the perturbed survivors at ``P0``, and the other part is what the cycle form (7) says about repeated
-perturbation. The interval of ``E`` inside the tolerance means valid, outside means not valid, across means unverified; so does a
-range of the metric that was not seen at ``P0``, or too few survivors to give an interval.
+The first part is the drift: the slope of the residual time on the metric at the perturbation times the shift of the mean metric
+between the unperturbed survivors at ``P`` and the perturbed survivors at ``P0``. The second is what the cycle form (7) says about
+repeated perturbation, a bracket where the cycles seen leave something open: beyond their length, and after the last of them. Each part
+and their sum have bootstrap intervals. All within the tolerance: valid. The sum, or the cycles alone, beyond it: not valid. Else
+unverified; so it is if the metric of the survivors was not seen at ``P0`` (the drift is then extrapolated) or if there are too few
+survivors to give an interval. What is impossible is left out: the mean lies between ``RM(P) + S(P)`` and ``RM(P) + S(P) (H - P)``.
+
+Two things stay unseen: a state that the metric does not show, and survivors whom perturbations at another period would change in
+another way.
 """
 
 from __future__ import annotations
@@ -48,87 +53,133 @@ class Verdict:
 
 def drift_error(sample: Sample, *, epoch: int, mean: NDArray[np.float64]) -> NDArray[np.float64]:
     """Relative error of ``mean`` that the drift of the metric between ``P0`` and ``epoch`` causes, ``(replicates,)``."""
-    return sample.survival[:, epoch] * sample.slope * sample.metric_shift(epoch) / mean
+    return sample.survival[:, epoch] * sample.drift(epoch) / mean
 
 
-def expected_error(
+def cycle_error(
     sample: Sample, *, period: int, form: int, mean: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Lower and upper bracket of the expected relative error of a prediction, each ``(replicates,)``.
-
-    They differ where the cycles seen leave something open: beyond the cycle length, beyond the last cycle, beyond the horizon.
-    """
-    if form == 4:
-        return _restart_error(sample)
-    if form == 2 and period == sample.period:
-        return np.zeros(len(mean)), np.zeros(len(mean))  # form 1: exact
-    drift = drift_error(sample, epoch=period, mean=mean)
+    """Bracket of the relative error of ``mean`` that repeated perturbation causes, lower and upper, each ``(replicates,)``."""
     n_after = sample.horizon - period
+    alike = _cycles_alike(sample, period)
     low, high = (
         splice(
             sample.survival,
-            cycle_residual(sample.cycles, period=period, n_epochs=n_after, beyond=beyond),
+            cycle_residual(
+                sample.cycles, period=period, n_epochs=n_after, beyond=bound, after="repeat" if alike else bound
+            ),
             period=period,
         )
-        for beyond in ("drop", "hold")
+        for bound in ("drop", "hold")
     )
-    if form == 7:
-        closed = high[:, period * (len(sample.cycles) + 1) : -1].sum(axis=1) / mean
-        width = np.maximum(closed, (restricted(high) - restricted(low)) / mean)
-        return drift - width, drift + width
+    # cycles that are alike may be repeated, with all that this adds as its uncertainty
+    closure = high[:, period * (len(sample.cycles) + 1) : -1].sum(axis=1) / mean if alike else np.zeros(len(mean))
     unseen = np.zeros(len(mean))
-    if period < sample.period:  # the residual curve ends before the horizon and was held at its last value
+    if (
+        form == 2 and period < sample.period
+    ):  # the residual curve ends before the horizon and was held at its last value
         unseen = sample.survival[:, period] * sample.residual[:, -1] * (sample.period - period) / mean
-    return drift + (restricted(low) / mean - 1.0) - unseen, drift + (restricted(high) / mean - 1.0)
+    return restricted(low) / mean - 1.0 - closure - unseen, restricted(high) / mean - 1.0 + closure
 
 
 def verdict(
     sample: Sample, *, period: int, form: int, mean: NDArray[np.float64], tolerance: float = ERROR_TOLERANCE
 ) -> Verdict:
     """Judge the prediction ``mean`` (data and replicates) of one form at one period."""
-    below, above = expected_error(sample, period=period, form=form, mean=mean)
-    low, _ = percentile_interval(below[1:], sample.level)
-    _, high = percentile_interval(above[1:], sample.level)
-    error = float((below[0] + above[0]) / 2)
-    outside = 0.0 if form == 4 else sample.outside(period)
-    said = f"the mean is expected {_percent(error)} from the prediction (interval {_percent(low)} to {_percent(high)})"
-    measured = form == 2 and period == sample.period
-    if low > tolerance or high < -tolerance:
-        status, reason = Status.NOT_VALID, f"{said}, beyond {_percent(tolerance, sign=False)}"
-    elif outside > OUT_OF_RANGE and not measured:
-        status = Status.UNVERIFIED
-        reason = f"{_percent(outside, sign=False)} of the survivors at epoch {period} have a metric not seen at epoch {sample.period}"
-    elif sample.n_survivors < MIN_SURVIVORS:
-        status = Status.UNVERIFIED
-        reason = (
-            f"only {sample.n_survivors} survivors at epoch {sample.period}; {MIN_SURVIVORS} are needed for an interval"
-        )
-    elif -tolerance <= low and high <= tolerance:
-        status = Status.VALID
-        reason = "measured at this period" if measured else f"{said}, within {_percent(tolerance, sign=False)}"
-    else:
-        status, reason = (
+    if form == 4 and sample.full_restart:
+        return _restart_verdict(sample, tolerance)
+    if form == 2 and period == sample.period:  # form 1
+        return _flag_few(sample, Verdict(Status.VALID, "measured at this period", 0.0, 0.0, 0.0))
+    drift = drift_error(sample, epoch=period, mean=mean)
+    below, above = cycle_error(sample, period=period, form=form, mean=mean)
+    reached = sample.survival[:, :period].sum(axis=1)
+    least = (reached + sample.survival[:, period]) / mean - 1.0
+    most = (reached + sample.survival[:, period] * (sample.horizon - period)) / mean - 1.0
+    bounds = (min(float(least[0]), 0.0), max(float(most[0]), 0.0))
+    whole = _interval(np.clip(below + drift, *bounds), np.clip(above + drift, *bounds), sample.level)
+    cycles = _interval(np.clip(below, *bounds), np.clip(above, *bounds), sample.level)
+    drifts = _interval(np.clip(drift, *bounds), np.clip(drift, *bounds), sample.level)
+    error = float(np.clip((below[0] + above[0]) / 2 + drift[0], *bounds))
+    said = f"the mean is expected {_percent(error)} from the prediction (interval {_percent(whole[0])} to {_percent(whole[1])})"
+    if float(above[0] - below[0]) > 2 * tolerance:
+        said = f"the cycles that were seen leave the mean open from {_percent(whole[0])} to {_percent(whole[1])} of the prediction"
+    limit = _percent(tolerance, sign=False)
+
+    def judged(status: Status, reason: str) -> Verdict:
+        return Verdict(status, reason, error, *whole)
+
+    if _within(bounds, tolerance):
+        return judged(Status.VALID, f"whatever the perturbation does, the mean cannot be {limit} from the prediction")
+    if _beyond(cycles, tolerance):
+        said = f"repeated perturbation alone puts the mean {_percent(cycles[0])} to {_percent(cycles[1])} from the prediction"
+        return judged(Status.NOT_VALID, f"{said}, beyond {limit}")
+    outside = sample.outside(period)
+    if outside > OUT_OF_RANGE:
+        share = _percent(outside, sign=False)
+        return judged(
             Status.UNVERIFIED,
-            f"{said}, across {_percent(tolerance, sign=False)}{_why(sample, period, form)}",
+            f"{share} of the survivors at epoch {period} have a metric not seen at epoch {sample.period}",
         )
-    return Verdict(status, reason, error, low, high)
+    if _beyond(whole, tolerance):
+        return _flag_few(sample, judged(Status.NOT_VALID, f"{said}, beyond {limit}"))
+    if all(_within(interval, tolerance) for interval in (whole, cycles, drifts)):
+        return _flag_few(sample, judged(Status.VALID, f"{said}, within {limit}"))
+    if _within(whole, tolerance):
+        said = "drift and repeated perturbation each move the mean and cancel only to first order"
+    return judged(Status.UNVERIFIED, f"{said}, across {limit}{_why(sample, period)}")
 
 
-def _why(sample: Sample, period: int, form: int) -> str:
-    again = float(sample.cycles[0][0, -1])
-    if form != 4 and period > sample.period and again > 0:
-        return (
-            f": {_percent(again, sign=False)} of the runs meet a second perturbation, which {period} epochs would delay"
+def _cycles_alike(sample: Sample, period: int) -> bool:
+    """Whether enough runs were seen in a second cycle and passed there as they did in the first."""
+    if len(sample.cycles) < 2:
+        return False
+    first, second = sample.cycles[0], sample.cycles[1]
+    entered = sample.n_survivors * float(first[0, -1])
+    k = min(period, first.shape[1] - 1)
+    low, high = percentile_interval((first[:, k] - second[:, k])[1:], sample.level)
+    return entered >= MIN_SURVIVORS and low <= 0 <= high
+
+
+def _restart_verdict(sample: Sample, tolerance: float) -> Verdict:
+    """A full reset restarts by construction, so that form 4 is exact; the perturbed runs at ``P0`` must agree with it."""
+    measured = restricted(splice(sample.survival, sample.residual, period=sample.period))
+    error = measured / restricted(full_restart(sample.survival, period=sample.period)) - 1.0
+    low, high = percentile_interval(error[1:], sample.level)
+    said = f"perturbed runs at epoch {sample.period} are {_percent(float(error[0]))} from a restart"
+    said = f"{said} (interval {_percent(low)} to {_percent(high)})"
+    if _beyond((low, high), tolerance):
+        return Verdict(
+            Status.NOT_VALID, f"{said}, beyond {_percent(tolerance, sign=False)}", float(error[0]), low, high
         )
+    return _flag_few(sample, Verdict(Status.VALID, f"the store says full reset; {said}", float(error[0]), low, high))
+
+
+def _flag_few(sample: Sample, judged: Verdict) -> Verdict:
+    """The verdict, or unverified where too few survivors carry it."""
+    if sample.n_survivors >= MIN_SURVIVORS:
+        return judged
+    reason = f"only {sample.n_survivors} survivors at epoch {sample.period}; {MIN_SURVIVORS} are needed for an interval"
+    return Verdict(Status.UNVERIFIED, reason, judged.error, judged.error_low, judged.error_high)
+
+
+def _why(sample: Sample, period: int) -> str:
+    first = sample.cycles[0]
+    if period > sample.period and first.shape[1] > sample.period and first[0, -1] > 0:
+        again = _percent(float(first[0, -1]), sign=False)
+        return f": {again} of the runs meet a second perturbation, which {period} epochs would delay"
     return ""
 
 
-def _restart_error(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Form 4 needs no perturbed run; the perturbed runs at ``P0`` tell whether they restart as it says."""
-    measured = restricted(splice(sample.survival, sample.residual, period=sample.period))
-    predicted = restricted(full_restart(sample.survival, period=sample.period))
-    error = measured / predicted - 1.0
-    return error, error
+def _interval(below: NDArray[np.float64], above: NDArray[np.float64], level: float) -> tuple[float, float]:
+    return percentile_interval(below[1:], level)[0], percentile_interval(above[1:], level)[1]
+
+
+def _within(interval: tuple[float, float], tolerance: float) -> bool:
+    return -tolerance <= interval[0] and interval[1] <= tolerance
+
+
+def _beyond(interval: tuple[float, float], tolerance: float) -> bool:
+    return interval[0] > tolerance or interval[1] < -tolerance
 
 
 def _percent(x: float, *, sign: bool = True) -> str:
