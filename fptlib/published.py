@@ -14,6 +14,7 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
+from itertools import product
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -25,6 +26,7 @@ from fptlib.qss import judge
 from fptlib.readers import read_csv_folder
 from fptlib.response import predict
 from fptlib.response.prediction import Form
+from fptlib.response.validity import ERROR_TOLERANCE
 from fptlib.sources import PUBLISHED, find
 from fptlib.tables import hazard_table, measured_row, quantile_table, response_table, state_table, survival_table
 from fptlib.trajectories import Trajectories, write_atomically
@@ -36,6 +38,8 @@ PERIODS = {
     "partial_reset": (1, 2, 3, 4, 5, 6, 7, 10, 12, 15, 20, 30, 50, 100),
 }
 THRESHOLDS = (72.0, 73.0, 74.0)
+SOURCE_PERIODS = (20, 50)
+FORMS = {"auto": "by default", "2": "form 2 forced"}
 SUMMARY = Path(__file__).resolve().parents[1] / "book" / "results" / "published"
 _DIGITS = 6
 
@@ -165,6 +169,25 @@ def predicted(perturbation: Perturbation, *, period: int, threshold: float, form
     return _table("predicted", keys, compute)
 
 
+def scores() -> pd.DataFrame:
+    """How often verdicts are right, by form and status: how many predictions lie within 10 % of the measurement.
+
+    Over both perturbations, the thresholds and source periods of the summary, and all measured periods but the source itself.
+    """
+    parts = []
+    for name in FOLDERS:
+        for threshold in THRESHOLDS:
+            truth = measured(name, threshold=threshold)  # type: ignore[arg-type]
+            for period, form in product(SOURCE_PERIODS, FORMS):
+                guess = predicted(name, period=period, threshold=threshold, form=form)  # type: ignore[arg-type]
+                both = guess.merge(truth, on="period", suffixes=("", "_measured")).assign(form=FORMS[form])
+                parts.append(both[both["period"] != period])
+    every = pd.concat(parts)
+    every["right"] = (every["mean"] / every["mean_measured"] - 1).abs() <= ERROR_TOLERANCE
+    counted = every.groupby(["form", "status"])["right"].agg(predictions="size", within="sum").reset_index()
+    return counted.rename(columns={"within": f"within {100 * ERROR_TOLERANCE:.0f} % of the measurement"})
+
+
 def write_summary(folder: Path = SUMMARY) -> None:
     """Write every table of the summary, and what it was made from, as CSV and JSON."""
     tables: dict[str, list[pd.DataFrame]] = {}
@@ -182,8 +205,8 @@ def write_summary(folder: Path = SUMMARY) -> None:
         for name in FOLDERS:
             keys = {"perturbation": name, "threshold": threshold}
             keep("measured", measured(name, threshold=threshold), **keys)  # type: ignore[arg-type]
-            for form in ("auto", "2"):
-                for period in (20, 50):
+            for form in FORMS:
+                for period in SOURCE_PERIODS:
                     frame = predicted(name, period=period, threshold=threshold, form=form)  # type: ignore[arg-type]
                     keep("predicted", frame, **keys, from_period=period, asked=form)
     for name, parts in tables.items():

@@ -123,7 +123,7 @@ def judge(
     last = int(testable[-1]) if len(testable) else 0
     if last < 8:  # three doublings from epoch 1 are the least that can show a plateau
         reason = (
-            f"only {n_survivors[0]} of {times.n_runs} runs are below the threshold after epoch 1 and fewer than "
+            f"{n_survivors[0]} of {times.n_runs} runs are below the threshold after epoch 1 and fewer than "
             f"{MIN_SURVIVORS} from epoch {last + 1} on: too few to compare distributions"
         )
         return _verdict(False, None, (reason,), tolerance=tolerance, n_runs=times.n_runs)

@@ -332,7 +332,7 @@ def test_no_process_outlives_the_one_that_asked(tmp_path: Path, root: Path, how:
         os.killpg(process.pid, how)
     else:
         process.kill()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode != 0
     if how == signal.SIGINT:
         assert errors.count(b"Traceback") == 1, errors.decode()
