@@ -332,7 +332,10 @@ def _colour(names: list[str], field: str) -> alt.Color:
 def _log_axis(low: float, high: float) -> dict[str, Any]:
     """Scale and axis, logarithmic from ``low`` to ``high`` with readable ticks; values outside are drawn at the ends."""
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    ticks = [m * 10.0**d for d in decades for m in (1, 2, 3, 5, 7) if low <= m * 10.0**d <= high]
+    for steps in ((1, 2, 3, 5, 7), (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), tuple(np.arange(1, 10, 0.2))):
+        ticks = [round(m * 10.0**d, 9) for d in decades for m in steps if low <= m * 10.0**d <= high]
+        if len(ticks) >= 4:
+            break
     return {
         "scale": alt.Scale(type="log", domain=[low, high], nice=False, clamp=True),
         "axis": alt.Axis(values=ticks, format="~g", gridOpacity=0.5),

@@ -335,10 +335,13 @@ def _print_response(response: Any) -> None:
         return
     shortest = min(p.period for p in response.predictions if p.valid)
     edge = " (the shortest valid period tried: a shorter one may be better)" if best.period == shortest else ""
-    print(
-        f"best valid period: {best.period}{edge}, {_interval(best)} epochs, at least "
-        f"{response.speedup_at_least:.2f} times faster than without perturbation"
-    )
+    print(f"best valid period: {best.period}{edge}, {_interval(best)} epochs")
+    if response.speedup_at_least > 1:
+        print(
+            f"mean up to epoch {response.horizon} at least {response.speedup_at_least:.2f} times smaller than without perturbation"
+        )
+    else:
+        print("no valid period is shown to beat training without perturbation")
 
 
 def _interval(estimate: Any) -> str:

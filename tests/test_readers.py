@@ -158,7 +158,7 @@ def test_folder_csv_table_parquet_table_and_store_give_the_same_numbers(tmp_path
         ({"a": "0.1;0.2;"}, "a.csv, line 1: a number where the names of the columns are expected"),
         ({"a": "acc;1;", "b": "loss;1;"}, "b.csv: columns loss, but a.csv has acc"),
         ({"a": "acc;1;2;", "b": "acc;1;"}, "b.csv: 1 epochs, but a.csv has 2"),
-        ({"a": "epoch,acc;0,1;1,2;"}, "a.csv: column epoch must count 1, 2, 3"),
+        ({"a": "epoch,acc;0,1;1,2;"}, "a.csv: column epoch starts 0, 1; it must count 1, 2, 3"),
         ({"a": "epoch;1;"}, "no metric; at least one is needed"),
     ],
 )

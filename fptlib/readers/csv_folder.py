@@ -47,7 +47,10 @@ def read_csv_folder(folder: str | os.PathLike[str]) -> Trajectories:
         epochs = stacked[:, :, header.index("epoch")]
         wrong = np.flatnonzero((epochs != np.arange(1, epochs.shape[1] + 1)).any(axis=1))
         if len(wrong):
-            raise InputError(f"{paths[wrong[0]]}: column epoch must count 1, 2, 3, ...")
+            raise InputError(
+                f"{paths[wrong[0]]}: column epoch starts {', '.join(f'{e:g}' for e in epochs[wrong[0]][:3])}; it must count 1, 2, 3, ... "
+                "(if it starts at 0, add 1 or leave the column out)"
+            )
     metrics = {name: stacked[:, :, j] for j, name in enumerate(header) if name not in _INDEX_COLUMNS}
     return Trajectories(metrics=metrics, run=_labels(paths), meta={"source": str(folder)})
 

@@ -55,7 +55,9 @@ def read_tidy(path: str | os.PathLike[str]) -> Trajectories:
     epochs = frame["epoch"].to_numpy().reshape(len(labels), -1)
     wrong = np.flatnonzero((epochs != np.arange(1, epochs.shape[1] + 1)).any(axis=1))
     if len(wrong):
-        raise InputError(f"{path}: epochs of run {labels[wrong[0]]} are not 1, 2, 3, ... to {epochs.shape[1]}")
+        raise InputError(
+            f"{path}: epochs of run {labels[wrong[0]]} are not 1, 2, 3, ... to {epochs.shape[1]} (if they start at 0, add 1)"
+        )
     numeric = [name for name in frame.columns if name not in ("run", "epoch") and _is_numeric(frame[name])]
     if not numeric:
         texts = frame.drop(columns=["run", "epoch"]).loc[[0]]  # the first line, wherever sorting has put it

@@ -123,17 +123,24 @@ def draw(
     Raises
     ------
     InputError
-        If no run reaches the threshold, or no perturbed run is still running after ``period``.
+        If no run reaches the threshold, all unperturbed runs reach it at epoch 1, no perturbed run is still running after ``period``,
+        or both ensembles are the same.
     """
     values, values_p = unperturbed.metric(metric), perturbed.metric(metric)
     require_passage(threshold, direction=direction, unperturbed=values, perturbed=values_p)
     times = first_passage(unperturbed, threshold=threshold, direction=direction, metric=metric)
     times_p = first_passage(perturbed, threshold=threshold, direction=direction, metric=metric)
     horizon = unperturbed.n_epochs
+    scale = f"is {threshold:g} on the scale of the metric, and is {direction!r} the right direction?"
+    if times.observed.all() and times.time.max() == 1:
+        raise InputError(f"all unperturbed runs reach {threshold:g} at epoch 1: {scale}")
+    if values.shape == values_p.shape and np.array_equal(values, values_p):
+        raise InputError("the perturbed runs are the unperturbed ones: name two different ensembles")
     alive = times_p.running(period)
     if not alive.any():
         raise InputError(
-            f"all perturbed runs reach {threshold:g} by epoch {period}; residual times need a shorter period or a harder threshold"
+            f"all perturbed runs reach {threshold:g} by epoch {period}; residual times need a shorter period or a harder threshold "
+            f"({scale})"
         )
     weights, weights_p = _weights(unperturbed.run, perturbed.run, values, values_p, period, n_boot, seed)
     curve_p = survival_curves(times_p, weights_p, horizon=horizon)

@@ -155,7 +155,10 @@ def _restart_verdict(sample: Sample, tolerance: float) -> Verdict:
 
 
 def _flag_few(sample: Sample, judged: Verdict) -> Verdict:
-    """The verdict, or unverified where too few survivors carry it."""
+    """The verdict, or unverified where too few survivors carry it or none of them passed."""
+    if sample.n_residual_censored == sample.n_survivors:
+        reason = f"no run passed after the perturbation at epoch {sample.period}: the mean is no more than the horizon"
+        return Verdict(Status.UNVERIFIED, reason, judged.error, judged.error_low, judged.error_high)
     if sample.n_survivors >= MIN_SURVIVORS:
         return judged
     reason = f"only {sample.n_survivors} survivors at epoch {sample.period}; {MIN_SURVIVORS} are needed for an interval"
