@@ -155,6 +155,8 @@ def predict(
 
     if form not in ("auto", "2", "7"):
         raise InputError(f"--form {form}: choose auto, 2 or 7")
+    if unperturbed.resolve() == perturbed.resolve():
+        raise InputError(f"--unperturbed and --perturbed both name {perturbed}; two different ensembles are needed")
     response = respond(
         readers.read(unperturbed),
         readers.read(perturbed),

@@ -482,7 +482,7 @@ def test_below_a_loss_is_above_its_negative() -> None:
         ({"level": 95.0}, "level 95.0 is not between 0 and 1"),
         ({"metric": "loss"}, "no metric 'loss'"),
         ({"direction": "up"}, "choose above or below"),
-        ({"threshold": 0.0}, "all perturbed runs reach 0 by epoch 20"),
+        ({"threshold": 0.0}, "all unperturbed runs reach 0 at epoch 1: is 0 on the scale of the metric"),
         ({"seed": -1}, "seed -1 is not possible"),
     ],
 )
@@ -492,3 +492,43 @@ def test_bad_input_is_one_clear_line(change: dict[str, Any], said: str) -> None:
         predict(plain, kicked, **{"period": 20, "threshold": 6.0, "n_boot": 10, **change})
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+# What a prediction must not be trusted with
+
+
+@pytest.mark.parametrize("period", [5, 10, 20, 30])
+def test_one_cycle_seen_does_not_vouch_for_the_next(period: int) -> None:
+    """A tenth of the runs is helped by no perturbation: only the second cycle would show that, and the horizon cuts it."""
+    stubborn = Heterogeneous(hazard=0.005, hazards_after=(0.5,) * 9 + (0.0,), window=6)
+    plain = sampled(stubborn, 0, n_runs=1000, horizon=200)
+    kicked = sampled(stubborn, 1, n_runs=1000, horizon=200, period=100)
+    (found,) = predict(plain, kicked, period=100, threshold=0.5, periods=[period]).predictions
+    truth = stubborn.restricted_mean(horizon=200, period=period)
+    assert abs(found.mean / truth - 1) > 0.1
+    assert not found.valid
+
+
+@pytest.mark.parametrize("period", [2, 5, 20])
+def test_full_restart_is_not_vouched_for_where_the_runs_do_not_restart(period: int) -> None:
+    slowed = DelayedGeometric(silent=0, hazard=0.05, silent_after=25, hazard_after=0.05)
+    plain = sampled(slowed, 0, n_runs=1000, horizon=200)
+    kicked = sampled(slowed, 1, n_runs=1000, horizon=200, period=60)
+    (found,) = predict(plain, kicked, period=60, threshold=0.5, periods=[period], form="4").predictions
+    assert not found.valid
+
+
+def test_nothing_is_valid_if_no_run_passes_after_its_perturbation() -> None:
+    spoilt = DelayedGeometric(silent=0, hazard=0.02, silent_after=500, hazard_after=0.02)
+    plain = sampled(spoilt, 0, n_runs=200, horizon=100)
+    kicked = sampled(spoilt, 1, n_runs=200, horizon=100, period=20)
+    answer = predict(plain, kicked, period=20, threshold=0.5, periods=[10, 20, 30])
+    assert answer.residual.n_censored == answer.residual.n_runs
+    assert answer.best is None
+
+
+def test_a_replicate_without_survivors_says_nothing() -> None:
+    runs = Trajectories(metrics={"m": np.array([[0, 0, 0, 1.0], *[[1.0, 1, 1, 1]] * 9])}, run=np.arange(10), meta={})
+    later = Trajectories(metrics={"m": np.array([[0, 0, 1.0, 1], *[[1.0, 1, 1, 1]] * 9])}, run=np.arange(10), meta={})
+    residual = predict(runs, later, period=1, threshold=1.0, periods=[1]).residual
+    assert (residual.mean, residual.low, residual.high) == (2.0, 2.0, 2.0)

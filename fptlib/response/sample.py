@@ -123,8 +123,7 @@ def draw(
     Raises
     ------
     InputError
-        If no run reaches the threshold, all unperturbed runs reach it at epoch 1, no perturbed run is still running after ``period``,
-        or both ensembles are the same.
+        If no run reaches the threshold, all unperturbed runs reach it at epoch 1, or no perturbed run is still running after ``period``.
     """
     values, values_p = unperturbed.metric(metric), perturbed.metric(metric)
     require_passage(threshold, direction=direction, unperturbed=values, perturbed=values_p)
@@ -134,8 +133,6 @@ def draw(
     scale = f"is {threshold:g} on the scale of the metric, and is {direction!r} the right direction?"
     if times.observed.all() and times.time.max() == 1:
         raise InputError(f"all unperturbed runs reach {threshold:g} at epoch 1: {scale}")
-    if values.shape == values_p.shape and np.array_equal(values, values_p):
-        raise InputError("the perturbed runs are the unperturbed ones: name two different ensembles")
     alive = times_p.running(period)
     if not alive.any():
         raise InputError(

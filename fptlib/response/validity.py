@@ -109,7 +109,8 @@ def verdict(
         return Verdict(status, reason, error, *whole)
 
     if _within(bounds, tolerance):
-        return judged(Status.VALID, f"whatever the perturbation does, the mean cannot be {limit} from the prediction")
+        said = f"whatever the perturbation does, the mean cannot be {limit} from the prediction"
+        return _flag_few(sample, judged(Status.VALID, said))
     if _beyond(cycles, tolerance):
         said = f"repeated perturbation alone puts the mean {_percent(cycles[0])} to {_percent(cycles[1])} from the prediction"
         return judged(Status.NOT_VALID, f"{said}, beyond {limit}")
