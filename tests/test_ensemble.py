@@ -325,6 +325,8 @@ def test_no_process_outlives_the_one_that_asked(tmp_path: Path, root: Path, how:
             cwd=tmp_path,
             env=os.environ | {"PYTHONPATH": str(root)},
             start_new_session=True,
+            # A shell that runs the tests in the background has it ignored, and children inherit that.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
     _wait_for(lambda: list(store.glob("*.ckpt")), process)
     if how == signal.SIGINT:

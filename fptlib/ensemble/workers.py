@@ -96,7 +96,7 @@ def _in_processes(folder: Path, blocks: Sequence[Block], workers: int, report: C
     context.set_forkserver_preload(["fptlib.ensemble.workers", "torch._dynamo"])
     with _main_hidden():
         reports = context.Queue()
-        stop = context.Event()
+        stop = context.RawValue("b", 0)  # no lock: a worker that is killed could hold it for ever
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start, initargs=(reports, stop))
     try:
         with _main_hidden():
@@ -112,7 +112,7 @@ def _in_processes(folder: Path, blocks: Sequence[Block], workers: int, report: C
         ) from error
     finally:
         # Reached with work left only after an interruption: workers then finish their epoch and keep a snapshot.
-        stop.set()
+        stop.value = 1
         pool.shutdown(wait=True, cancel_futures=True)
         _drain(reports, report)
         reports.close()
@@ -169,5 +169,5 @@ def _work(folder: Path, block: Block) -> None:
     """Train a block in a worker process."""
     assert _channels is not None
     reports, stop = _channels
-    if not stop.is_set():
-        train_block(folder, block, reports.put, stop.is_set)
+    if not stop.value:
+        train_block(folder, block, reports.put, lambda: bool(stop.value))
