@@ -14,7 +14,6 @@ import tempfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from platformdirs import user_cache_path
@@ -134,17 +133,12 @@ def _cached(source: Source) -> Path:
     return cache_dir() / f"{source.name}-{source.digest[:16]}" / source.folder
 
 
-@lru_cache(maxsize=8)
-def _exists(path: Path) -> bool:
-    return path.is_file()
-
-
 def _local_archive(source: Source) -> Path | None:
     named = os.environ.get(DATA_VARIABLE)
     if not named:
         return None
     path = Path(named) / source.archive
-    return path if _exists(path) else None
+    return path if path.is_file() else None
 
 
 def _unpack(source: Source, archive: Path) -> Path:
