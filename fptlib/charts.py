@@ -123,14 +123,15 @@ def trajectories(
         (str(label), epoch + 1, float(value))
         for label, series in zip(shown.run, values, strict=True)
         for epoch, value in enumerate(series)
-        if epoch % step == 0
+        if epoch % step == 0 and np.isfinite(value)  # retired runs end early
     ]
     reached = [
         (str(label), int(time), float(series[time - 1]))
         for label, series, time, passed in zip(shown.run, values, times.time, times.observed, strict=True)
         if passed
     ]
-    scale = _settled(values.min(axis=0), values.max(axis=0), threshold)
+    recorded = values[:, np.isfinite(values).any(axis=0)]
+    scale = _settled(np.nanmin(recorded, axis=0), np.nanmax(recorded, axis=0), threshold)
     lines = (
         alt.Chart(pd.DataFrame(rows, columns=["run", "epoch", "metric"]))
         .mark_line(opacity=0.7, strokeWidth=1.2, clip=True)

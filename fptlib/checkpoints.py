@@ -17,42 +17,45 @@ import torch
 from torch import Tensor
 
 from fptlib.errors import InputError
+from fptlib.perturbations import State
 
 # First bytes of a snapshot; the number is raised when the content changes shape.
-_MAGIC = b"fptlib snapshot 1\n"
+_MAGIC = b"fptlib snapshot 2\n"
 _SUM_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """A block of runs after some epoch, perturbed if that epoch was due.
+    """Some runs of an ensemble, each after some epoch, perturbed if that epoch was due.
 
     Parameters
     ----------
     digest
         Digest of the specification.
-    first_run
-        Number of the first run of the block.
-    epoch
-        Epochs done.
+    run, epoch
+        Number of each run and the epochs it has done, int64, shape ``(runs,)``.
     parameters, buffers
         Name to tensor ``(runs, ...)``, on the CPU.
     optimiser
-        The optimiser's state as PyTorch's ``state_dict()["state"]`` has it.
+        The optimiser's state as PyTorch's ``state_dict()["state"]`` has it, with an axis of runs everywhere.
     learning_rate
-        Learning rate.
+        Float64, shape ``(runs,)``.
     metrics
-        Name to what was recorded, float64, shape ``(runs, epoch)``.
+        Name to what was recorded, float64, shape ``(runs, epochs)``; NaN beyond a run's own epoch.
     """
 
     digest: str
-    first_run: int
-    epoch: int
+    run: Tensor
+    epoch: Tensor
     parameters: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     optimiser: Mapping[Any, Any]
-    learning_rate: float
+    learning_rate: Tensor
     metrics: Mapping[str, Tensor]
+
+    def state(self, learning_rate: float) -> State:
+        """All runs as one state; ``learning_rate`` is that of the runs of interest."""
+        return State(self.parameters, self.buffers, self.optimiser, learning_rate)
 
 
 def write(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
@@ -101,3 +104,26 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
         return Snapshot(**content)
     except (pickle.UnpicklingError, RuntimeError, TypeError):
         raise InputError(f"{path}: not a snapshot of this version") from None
+
+
+def merge(first: Snapshot, second: Snapshot) -> Snapshot:
+    """Runs of two snapshots of one ensemble at one epoch, in order; where both have a run it is the first's."""
+    keep = [i for i, run in enumerate(second.run.tolist()) if run not in set(first.run.tolist())]
+    order = torch.argsort(torch.cat([first.run, second.run[keep]]))
+
+    def joined(a: Tensor, b: Tensor) -> Tensor:
+        return torch.cat([a, b[keep]])[order]
+
+    def each(a: Mapping[Any, Tensor], b: Mapping[Any, Tensor]) -> dict[Any, Tensor]:
+        return {name: joined(value, b[name]) for name, value in a.items()}
+
+    return Snapshot(
+        digest=first.digest,
+        run=joined(first.run, second.run),
+        epoch=joined(first.epoch, second.epoch),
+        parameters=each(first.parameters, second.parameters),
+        buffers=each(first.buffers, second.buffers),
+        optimiser={key: each(entries, second.optimiser[key]) for key, entries in first.optimiser.items()},
+        learning_rate=joined(first.learning_rate, second.learning_rate),
+        metrics=each(first.metrics, second.metrics),
+    )

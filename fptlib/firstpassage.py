@@ -1,24 +1,26 @@
 """From trajectories to first-passage times, survival, restricted mean and hazard, each with an interval.
 
 Time is discrete: epochs count from 1, the first-passage time ``T`` is the first epoch at which the metric reaches the threshold, and
-``S(k) = P(T > k)``. A run that ends before it reaches the threshold is right-censored at its last epoch.
+``S(k) = P(T > k)``. A run that ends before it reaches the threshold is right-censored at its last epoch. A run that was retired at
+some threshold is censored at none: it has passed there, and of any harder threshold it says nothing.
 """
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
 from fptlib.errors import InputError
-from fptlib.trajectories import Trajectories
+from fptlib.trajectories import Direction as Direction
+from fptlib.trajectories import Trajectories, reached
 
-Direction = Literal["above", "below"]
 N_BOOT = 2000
+_ROWS = 256  # replicates drawn at a time: their counts stay in the processor's cache
+_ROWS_OF_SUMS = 2048  # replicates summed at a time: enough for a matrix product to be fast, few enough for memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,8 @@ def first_passage(
     Raises
     ------
     InputError
-        If the metric is missing or not finite, or the direction is unknown.
+        If the metric is missing or not finite, the direction is unknown, or runs were retired before they could reach this threshold:
+        at an easier one, or one of another metric or direction.
 
     Examples
     --------
@@ -123,22 +126,24 @@ def first_passage(
     """
     if direction not in ("above", "below"):
         raise InputError(f"direction {direction!r} is not known; choose above or below")
-    values = trajectories.metric(metric)  # (runs, epochs)
-    reached = values >= threshold if direction == "above" else values <= threshold
-    observed = np.asarray(reached.any(axis=1))
-    time = np.where(observed, reached.argmax(axis=1) + 1, trajectories.n_epochs)
+    name = trajectories.metric_name(metric)
+    passed = reached(trajectories.metric(name), threshold=threshold, direction=direction)  # (runs, epochs)
+    trajectories.require_followed(threshold=threshold, direction=direction, metric=name)
+    observed = np.asarray(passed.any(axis=1))
+    time = np.where(observed, passed.argmax(axis=1) + 1, trajectories.n_epochs)
     return FirstPassageTimes(time=time.astype(np.int64), observed=observed, run=trajectories.run)
 
 
 def require_passage(threshold: float, *, direction: Direction = "above", **values: NDArray[np.float64]) -> None:
-    """Make sure that some run of some ensemble reaches the threshold; ``values`` are metrics ``(runs, epochs)`` by ensemble.
+    """Make sure that some run of some ensemble reaches the threshold; ``values`` are metrics ``(runs, epochs)`` by ensemble,
+    NaN after the last epoch that a run was followed to.
 
     Raises
     ------
     InputError
         If none does, saying what was reached.
     """
-    best = {name: float(v.max() if direction == "above" else v.min()) for name, v in values.items()}
+    best = {name: float(np.nanmax(v) if direction == "above" else np.nanmin(v)) for name, v in values.items()}
     if not any(value >= threshold if direction == "above" else value <= threshold for value in best.values()):
         reached = ", ".join(f"{value:.6g} ({name})" for name, value in best.items())
         raise InputError(f"no run reaches the threshold {threshold:g} ({direction}); the best values are {reached}")
@@ -238,11 +243,10 @@ def hazard(times: FirstPassageTimes, *, width: int = 10, level: float = 0.95) ->
     """
     if width < 1:
         raise InputError(f"width of a hazard bin is {width}; at least 1 epoch is needed")
-    events, at_risk = _counts(times)
-    passed, followed = events.sum(axis=0)[1:], at_risk.sum(axis=0)[1:]
+    passed = np.bincount(times.time[times.observed], minlength=times.horizon + 1)[1:]  # at epochs 1, 2, ...
+    followed = (times.time[:, None] >= np.arange(1, times.horizon + 1)).sum(axis=0)
     starts = np.arange(0, times.horizon, width)
-    d = np.add.reduceat(passed, starts).astype(int)
-    exposure = np.add.reduceat(followed, starts).astype(int)
+    d, exposure = np.add.reduceat(passed, starts), np.add.reduceat(followed, starts)
     keep = exposure > 0
     intervals = [
         stats.binomtest(int(a), int(b)).proportion_ci(level, "exact")
@@ -285,8 +289,7 @@ def restricted_mean(
     if limit < 1 or (limit > times.horizon and times.n_censored):
         raise InputError(f"horizon {limit} is not between 1 and {times.horizon}, the last epoch followed")
     weights = bootstrap_weights([np.arange(times.n_runs)], n_boot=n_boot, rng=generator(seed))
-    whole = np.ones((1, times.n_runs), dtype=np.float32)
-    curves = survival_curves(times, np.concatenate([whole, weights]), horizon=limit)  # (1 + n_boot, limit + 1)
+    curves = survival_curves(times, weights, horizon=limit)  # (1 + n_boot, limit + 1)
     means = curves[:, :limit].sum(axis=1)
     low, high = percentile_interval(means[1:], level)
     n_censored = int(np.sum((times.time > limit) | ~times.observed))
@@ -307,28 +310,51 @@ def generator(seed: int) -> np.random.Generator:
 
 
 def bootstrap_weights(strata: list[NDArray[np.int64]], *, n_boot: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """How often each run (or seed) occurs in each bootstrap replicate, shape ``(n_boot, runs)``.
+    """How often each run (or seed) occurs in the data (row 0: once) and in each replicate (the others), ``(1 + n_boot, runs)``.
 
     Indices of one stratum are drawn among themselves, so that every replicate has as many of each kind as the data.
     """
-    n_total = sum(len(members) for members in strata)
-    weights = np.zeros((n_boot, n_total), dtype=np.float32)
-    rows = np.arange(n_boot)[:, None]
+    weights = np.empty((1 + n_boot, sum(len(members) for members in strata)), dtype=np.float32)
+    weights[0] = 1
     for members in strata:
         n = len(members)
-        drawn = rng.integers(0, n, size=(n_boot, n)) + rows * n
-        weights[:, members] = np.bincount(drawn.reshape(-1), minlength=n_boot * n).reshape(n_boot, n)
+        for first in range(1, 1 + n_boot, _ROWS):
+            n_rows = min(_ROWS, 1 + n_boot - first)
+            drawn = rng.integers(0, n, size=(n_rows, n)) + np.arange(n_rows)[:, None] * n
+            counts = np.bincount(drawn.reshape(-1), minlength=n_rows * n).reshape(n_rows, n)
+            weights[first : first + n_rows, members] = counts
     return weights
 
 
 def survival_curves(
     times: FirstPassageTimes, weights: NDArray[np.float32], *, horizon: int | None = None
 ) -> NDArray[np.float64]:
-    """Product-limit estimate of ``S(0), S(1), ...`` under weights ``(replicates, runs)``, shape ``(replicates, horizon + 1)``."""
-    events, at_risk = _counts(times, horizon)
-    passed = (weights @ events).astype(np.float64)
-    followed = (weights @ at_risk).astype(np.float64)
-    return np.asarray(np.cumprod(1.0 - passed / np.maximum(followed, 1.0), axis=1), dtype=np.float64)
+    """Product-limit estimate of ``S(0), S(1), ...`` under weights ``(replicates, runs)``, shape ``(replicates, horizon + 1)``.
+
+    The values of one epoch lie side by side in memory.
+    """
+    n_epochs = times.horizon if horizon is None else horizon
+    lost_at = np.unique(times.time[~times.observed & (times.time < n_epochs)])
+    epoch, time = np.arange(n_epochs + 1), times.time[:, None]
+    passing, leaving = (time == epoch) & times.observed[:, None], (time == lost_at) & ~times.observed[:, None]
+    kinds = np.concatenate([passing, leaving, np.ones_like(time, dtype=bool)], axis=1).astype(np.float32)
+    counts = kinds.T @ weights.T  # (passing at each epoch, lost at each epoch, all; replicates): whole numbers, exact
+    lost = dict(zip(lost_at.tolist(), counts[n_epochs + 1 : -1], strict=True))
+    at_risk = counts[-1].astype(np.float64)
+    curves = np.ones((n_epochs + 1, len(weights)))
+    for k in range(1, n_epochs + 1):
+        curves[k] = curves[k - 1] * (1.0 - counts[k] / np.maximum(at_risk, 1.0))
+        at_risk -= counts[k] + lost.get(k, 0.0)
+    return curves.T
+
+
+def weighted_sums(weights: NDArray[np.float32], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums over runs of columns ``(runs, columns)`` for each row of weights ``(replicates, runs)``, shape ``(replicates, columns)``."""
+    sums = np.empty((len(weights), columns.shape[1]))
+    for first in range(0, len(weights), _ROWS_OF_SUMS):
+        rows = slice(first, first + _ROWS_OF_SUMS)
+        sums[rows] = weights[rows].astype(np.float64) @ columns
+    return sums
 
 
 def percentile_interval(samples: NDArray[np.float64], level: float) -> tuple[float, float]:
@@ -345,25 +371,23 @@ def weighted_slope(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Least-squares slope of ``y`` on ``x`` and mean of ``x`` for each row of weights ``(replicates, runs)``; 0 where ``x`` is constant.
 
+    Parameters
+    ----------
+    x, y
+        One value for each run, ``(runs,)``; or several targets ``y`` at once, ``(runs, targets)``, with slopes ``(replicates, targets)``.
+
     Examples
     --------
     >>> weighted_slope(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]), np.ones((1, 3), dtype=np.float32))
     (array([2.]), array([1.]))
     """
     centre = x.mean()
-    columns = np.stack([np.ones_like(x), x - centre, y, (x - centre) ** 2, (x - centre) * y], axis=1)
-    moments = weights.astype(np.float64) @ columns
-    n = np.maximum(moments[:, 0], 1.0)
-    mean_x, mean_y, mean_xx, mean_xy = (moments[:, j] / n for j in range(1, 5))
+    u, targets = (x - centre)[:, None], y.reshape(len(y), -1)
+    moments = weighted_sums(weights, np.concatenate([np.ones_like(u), u, u**2, targets, u * targets], axis=1))
+    n = np.maximum(moments[:, [0]], 1.0)
+    mean_x, mean_xx = moments[:, [1]] / n, moments[:, [2]] / n
+    mean_y, mean_xy = np.split(moments[:, 3:] / n, 2, axis=1)
     variance = mean_xx - mean_x**2
     spread = variance > 1e-12 * max(float(np.var(x)), 1e-300)
     slope = np.where(spread, (mean_xy - mean_x * mean_y) / np.where(spread, variance, 1.0), 0.0)
-    return np.asarray(slope, dtype=np.float64), np.asarray(mean_x + centre, dtype=np.float64)
-
-
-def _counts(times: FirstPassageTimes, horizon: int | None = None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Indicators of passing at epoch k and of being at risk there, each ``(runs, horizon + 1)``; column 0 is empty of events."""
-    epoch = np.arange((times.horizon if horizon is None else horizon) + 1)
-    events = ((times.time[:, None] == epoch) & times.observed[:, None]).astype(np.float32)
-    at_risk = (times.time[:, None] >= epoch).astype(np.float32)
-    return events, at_risk
+    return slope.reshape(len(weights), *y.shape[1:]), mean_x[:, 0] + centre

@@ -65,8 +65,9 @@ class QuasiSteadyState:
     tolerance
         Largest distance taken as no change.
     variance_between
-        Share of the metric's variance after ``t*`` that lies between runs: 1 if every run keeps its own level, near 0 if each run
-        visits the whole distribution. NaN if there is no ``t*``.
+        Share of the metric's variance after ``t*``, in all runs and whether they have passed or not, that lies between runs: 1 if
+        every run keeps its own level, near 0 if each run visits the whole distribution. NaN if there is no ``t*``, or if runs were
+        retired; all else here looks at survivors only, and is the same whether runs were retired at the threshold or not.
     n_runs
         Runs judged.
     """
@@ -133,7 +134,6 @@ def judge(
     grid = np.unique(np.quantile(at_tested[alive], np.linspace(0, 1, N_GRID)))
     below = ((at_tested[:, :, None] <= grid) & alive[:, :, None]).astype(np.float32)  # (runs, tested, grid)
     weights = bootstrap_weights([np.arange(times.n_runs)], n_boot=n_boot, rng=generator(seed))
-    weights = np.concatenate([np.ones((1, times.n_runs), dtype=np.float32), weights])
     counts = weights @ alive.astype(np.float32)  # (1 + n_boot, tested)
     cdf = np.tensordot(weights, below, axes=1) / np.maximum(counts, 1)[:, :, None]  # (1 + n_boot, tested, grid)
     epoch = tested[2 * tested <= last]  # epochs whose whole doubling was observed
@@ -141,8 +141,12 @@ def judge(
     start = _first_of_last_true_block((profile["distance"] <= tolerance) & (np.abs(profile["effect"]) <= EFFECT))
     relaxation = int(epoch[start]) if start is not None else None
     reached = relaxation is not None and 4 * relaxation <= last
-    variance = _variance_between(values[:, relaxation - 1 :]) if relaxation is not None else float("nan")
-    reasons = _reasons(epoch, profile, relaxation, reached, tolerance, last, variance)
+    variance = float("nan")
+    if relaxation is not None and trajectories.complete:
+        variance = _variance_between(values[:, relaxation - 1 :])
+    reasons = _reasons(epoch, profile, relaxation, reached, tolerance, last)
+    if reached:
+        reasons += (_ergodicity(trajectories, relaxation, variance),)
     return QuasiSteadyState(
         reached=reached,
         relaxation_epoch=relaxation if reached else None,
@@ -218,7 +222,6 @@ def _reasons(
     reached: bool,
     tolerance: float,
     last: int,
-    variance: float,
 ) -> tuple[str, ...]:
     if not reached and relaxation is not None:
         return (
@@ -261,11 +264,19 @@ def _reasons(
             f"a slow drift adds up to a distance of {drift:.2f} between epochs {relaxation} and {last}: check what it does to the "
             "prediction before relying on periods far apart"
         )
-    reasons.append(
-        f"{100 * variance:.0f} % of the variance after epoch {relaxation} lies between runs: "
-        + ("the state is one of the ensemble, not of each run" if variance > 0.5 else "each run explores most of it")
-    )
     return tuple(reasons)
+
+
+def _ergodicity(trajectories: Trajectories, relaxation: int | None, variance: float) -> str:
+    """Whether each run visits the state, in words."""
+    if not trajectories.complete:
+        return (
+            f"how much of the variance after epoch {relaxation} lies between runs is known of runs followed to the end only, and these "
+            f"were retired at {trajectories.retirement}"
+        )
+    return f"{100 * variance:.0f} % of the variance after epoch {relaxation} lies between runs: " + (
+        "the state is one of the ensemble, not of each run" if variance > 0.5 else "each run explores most of it"
+    )
 
 
 def _interval(profile: dict[str, NDArray[Any]], i: int) -> str:

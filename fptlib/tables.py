@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from fptlib.errors import InputError
 from fptlib.firstpassage import Direction, Hazard, Survival, first_passage, residual_times, restricted_mean
 from fptlib.qss import QuasiSteadyState
 from fptlib.response import Response
@@ -33,8 +34,19 @@ def hazard_table(bins: Hazard) -> pd.DataFrame:
 
 
 def quantile_table(trajectories: Trajectories, *, metric: str | None = None) -> pd.DataFrame:
-    """Spread of a metric over runs: columns ``epoch, q05, q25, q50, q75, q95, mean``."""
+    """Spread of a metric over runs: columns ``epoch, q05, q25, q50, q75, q95, mean``.
+
+    Raises
+    ------
+    InputError
+        If runs were retired: those that are left are not the ensemble.
+    """
     values = trajectories.metric(metric)
+    if not trajectories.complete:
+        raise InputError(
+            f"{trajectories.meta.get('source', 'trajectories')}: the spread over all runs needs runs followed to the end, and these were "
+            f"retired at {trajectories.retirement}; train them without retirement"
+        )
     columns = {f"q{round(100 * q):02d}": np.quantile(values, q, axis=0) for q in QUANTILES}
     return pd.DataFrame({"epoch": np.arange(1, values.shape[1] + 1), **columns, "mean": values.mean(axis=0)})
 

@@ -18,12 +18,12 @@ def snapshot() -> Snapshot:
     torch.manual_seed(0)
     return Snapshot(
         digest="0123456789abcdef",
-        first_run=16,
-        epoch=7,
+        run=torch.arange(16, 32),
+        epoch=torch.full((16,), 7),
         parameters={"a.weight": torch.randn(16, 3, 2)},
         buffers={"b.num_batches_tracked": torch.arange(16)},
-        optimiser={0: {"step": torch.tensor(3.0), "exp_avg": torch.randn(16, 3, 2)}},
-        learning_rate=0.1,
+        optimiser={0: {"step": torch.full((16,), 3.0), "exp_avg": torch.randn(16, 3, 2)}},
+        learning_rate=torch.full((16,), 0.1, dtype=torch.float64),
         metrics={"test_metric": torch.rand(16, 7, dtype=torch.float64)},
     )
 
@@ -31,7 +31,9 @@ def snapshot() -> Snapshot:
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     checkpoints.write(tmp_path / "a.ckpt", snapshot())
     read = checkpoints.read(tmp_path / "a.ckpt")
-    assert (read.digest, read.first_run, read.epoch, read.learning_rate) == ("0123456789abcdef", 16, 7, 0.1)
+    assert read.digest == "0123456789abcdef"
+    for field in ("run", "epoch", "learning_rate"):
+        assert torch.equal(getattr(read, field), getattr(snapshot(), field))
     for field in ("parameters", "buffers", "metrics"):
         expected = getattr(snapshot(), field)
         assert all(torch.equal(value, expected[name]) for name, value in getattr(read, field).items())
@@ -88,7 +90,29 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     torch.save({"digest": Trap()}, buffer)
     payload = buffer.getvalue()
     path = tmp_path / "a.ckpt"
-    path.write_bytes(b"fptlib snapshot 1\n" + hashlib.sha256(payload).hexdigest().encode() + payload)
+    path.write_bytes(b"fptlib snapshot 2\n" + hashlib.sha256(payload).hexdigest().encode() + payload)
     with pytest.raises(InputError, match="not a snapshot"):
         checkpoints.read(path)
     assert not (tmp_path / "sprung").exists()
+
+
+def test_runs_of_two_snapshots_are_put_in_order() -> None:
+    whole = snapshot()
+
+    def some(rows: list[int]) -> Snapshot:
+        return Snapshot(
+            digest=whole.digest,
+            run=whole.run[rows],
+            epoch=whole.epoch[rows],
+            parameters={name: value[rows] for name, value in whole.parameters.items()},
+            buffers={name: value[rows] for name, value in whole.buffers.items()},
+            optimiser={0: {name: value[rows] for name, value in whole.optimiser[0].items()}},
+            learning_rate=whole.learning_rate[rows],
+            metrics={name: value[rows] for name, value in whole.metrics.items()},
+        )
+
+    joined = checkpoints.merge(some([1, 5, 6]), some([0, 5, 9]))
+    rows = [0, 1, 5, 6, 9]
+    assert torch.equal(joined.run, whole.run[rows])
+    assert torch.equal(joined.parameters["a.weight"], whole.parameters["a.weight"][rows])
+    assert torch.equal(joined.optimiser[0]["exp_avg"], whole.optimiser[0]["exp_avg"][rows])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -234,6 +235,43 @@ def test_train_inspect_qss_predict(fpt: Fpt, params: Path, tmp_path: Path) -> No
     assert json.loads(printed)["unperturbed"]["n_runs"] == 4
 
 
+def test_retire_fork_and_what_it_would_cost(fpt: Fpt, params: Path, tmp_path: Path) -> None:
+    out = tmp_path / "stores"
+    status, printed, err = fpt("train", params, "--out", out, "--dry-run")
+    assert (status, err) == (0, "")
+    assert [line.split()[0] for line in printed.splitlines()] == [
+        "runs",
+        "arithmetic",
+        "speed",
+        "time",
+        "memory",
+        "disk",
+    ]
+    assert not out.exists()
+    retire: list[Any] = ["--threshold", 0.6]
+    status, printed, err = fpt("train", params, "--out", out, "--keep", 4, *retire)
+    assert status == 0, err
+    store = Path(printed.strip())
+    assert "each followed until test_metric above 0.6; " in err
+    assert f"{json.loads((store / 'store.json').read_text())['retirement']['threshold']}" == "0.6"
+    status, printed, _ = fpt("inspect", store)
+    assert "each followed until test_metric above 0.6" in printed
+    assert "mean at the end of each" in printed
+    status, printed, err = fpt("fork", store, "--at", 4, "--perturbation", "shrink_perturb", "--set", "shrink=0.5")
+    assert status == 0, err
+    assert re.match(r"\d+ of \d+ runs went on; \d+ runs of \d+ epochs, each followed until", err)
+    forked = json.loads((Path(printed.strip()) / "store.json").read_text())
+    assert forked["spec"]["perturbation"] == {
+        "name": "shrink_perturb",
+        "period": 4,
+        "repeat": "periodic",
+        "fresh_optimiser": True,
+        "shrink": 0.5,
+        "perturb": 0.1,
+        "scope": "parameters",
+    }
+
+
 def _metric(store: Path) -> Any:
     from fptlib.readers import read
 
@@ -316,6 +354,24 @@ def test_parameters_that_cannot_be_are_refused_with_what_is_allowed(
     refused: Callable[..., str], params: Path, tmp_path: Path, arguments: list[str], said: str
 ) -> None:
     assert said in refused("train", params, "--out", tmp_path, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fork", "nowhere", "--at", "4", "--perturbation", "full_reset"], "nowhere/store.json: No such file"),
+        (["train", "PARAMS", "--keep", "a"], "--keep a: whole numbers separated by commas are needed"),
+        (["train", "PARAMS", "--keep", "99"], "snapshot at epoch 99: not between 1 and epochs ="),
+        (["train", "PARAMS", "--threshold", "0.9", "--metric", "acc"], "retirement: no metric 'acc' is recorded"),
+        (["train", "PARAMS", "--direction", "up", "--threshold", "1"], "--direction up: choose above or below"),
+        (["train", "PARAMS", "--scheduler", "here"], "scheduler here: "),
+    ],
+)
+def test_what_the_engine_cannot_do_is_refused_in_one_line(
+    refused: Callable[..., str], params: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    options = ["--out", tmp_path] if arguments[0] == "train" else []
+    assert said in refused(*[params if text == "PARAMS" else text for text in arguments], *options)
 
 
 def test_a_parameter_file_that_is_not_there_or_no_yaml_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from fptlib.firstpassage import (
     weighted_slope,
 )
 from fptlib.processes import GeometricWithKick
-from fptlib.trajectories import Trajectories
+from fptlib.trajectories import Retirement, Trajectories, retire
 
 laws = settings(deadline=None, max_examples=50)
 directions = st.sampled_from(["above", "below"])
@@ -131,6 +131,18 @@ def test_no_run_is_dropped_and_a_longer_record_changes_no_passage(values: Any, t
 
 
 @laws
+@given(values=metrics, threshold=st.floats(-3, 3), easier=st.floats(0, 3), direction=directions)
+def test_retired_runs_pass_when_they_would_have_passed(
+    values: Any, threshold: float, easier: float, direction: Literal["above", "below"]
+) -> None:
+    asked = threshold - easier if direction == "above" else threshold + easier
+    cut = retire(record(values), Retirement(threshold=threshold, direction=direction, metric="metric"))
+    retired, whole = (first_passage(runs, threshold=asked, direction=direction) for runs in (cut, record(values)))
+    np.testing.assert_array_equal(retired.time, whole.time)
+    np.testing.assert_array_equal(retired.observed, whole.observed)
+
+
+@laws
 @given(pairs=censored)
 def test_survival_never_rises_and_lies_in_its_interval(pairs: list[tuple[int, bool]]) -> None:
     curve = survival(times_of(pairs))
@@ -199,7 +211,8 @@ def test_bootstrap_replicates_keep_the_size_of_every_stratum(
     order = np.array(data.draw(st.permutations(range(sum(sizes)))))
     strata = np.split(order, np.cumsum(sizes)[:-1])
     weights = bootstrap_weights(strata, n_boot=n_boot, rng=np.random.default_rng(0))
-    assert weights.shape == (n_boot, sum(sizes))
+    assert weights.shape == (1 + n_boot, sum(sizes))
+    assert (weights[0] == 1).all()  # the data
     assert (weights >= 0).all()
     for members in strata:
         np.testing.assert_array_equal(weights[:, members].sum(axis=1), len(members))
@@ -217,6 +230,12 @@ def test_weights_act_like_repeated_runs(pairs: list[tuple[int, bool]]) -> None:
 
 
 # Limits
+
+
+def test_runs_of_which_none_was_retired_may_be_asked_anything() -> None:
+    runs = retire(record([[1, 2], [2, 1]]), Retirement(threshold=3, direction="above", metric="metric"))
+    assert first_passage(runs, threshold=9).n_censored == 2
+    assert first_passage(runs, threshold=1, direction="below").time.tolist() == [1, 2]
 
 
 def test_with_no_censoring_the_survival_is_the_share_still_running() -> None:
@@ -337,11 +356,34 @@ def test_bad_input_is_one_clear_line() -> None:
         hazard(times, width=0)
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"threshold": 3.5}, "which says nothing of m above 3.5; ask for m above at most 3,"),
+        ({"threshold": 3, "direction": "below"}, "which says nothing of m below 3"),
+        ({"threshold": 1, "metric": "loss"}, "which says nothing of loss above 1"),
+    ],
+)
+def test_runs_that_were_retired_say_nothing_of_what_they_were_not_followed_to(asked: dict[str, Any], said: str) -> None:
+    values = np.array([[1.0, 3, 4], [0, 0, 0]])
+    runs = Trajectories(metrics={"m": values, "loss": -values}, run=np.arange(2))
+    cut = retire(runs, Retirement(threshold=3, direction="above", metric="m"))
+    with pytest.raises(InputError, match=r"^trajectories: runs were retired at m above 3, ") as refused:
+        first_passage(cut, **{"metric": "m", **asked})
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+    # Falling metrics have their harder thresholds below.
+    falling = retire(runs, Retirement(threshold=-3, direction="below", metric="loss"))
+    assert first_passage(falling, threshold=-2, direction="below", metric="loss").time.tolist() == [2, 3]
+    with pytest.raises(InputError, match="ask for loss below at least -3"):
+        first_passage(falling, threshold=-4, direction="below", metric="loss")
+
+
 @pytest.mark.parametrize(("direction", "best"), [("above", "0.4"), ("below", "0.1")])
 def test_a_threshold_that_nobody_reaches_is_refused_with_what_was_reached(
     direction: Literal["above", "below"], best: str
 ) -> None:
-    values = np.array([[0.1, 0.4], [0.2, 0.3]])
+    values = np.array([[0.1, 0.4], [0.2, 0.3], [0.2, np.nan]])
     beyond = 0.5 if direction == "above" else 0.05
     with pytest.raises(InputError, match=rf"no run reaches the threshold {beyond} \({direction}\).* {best} \(logs\)"):
         require_passage(beyond, direction=direction, logs=values)

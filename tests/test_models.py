@@ -3,135 +3,339 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Generator
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
+from torchvision.models.resnet import BasicBlock, ResNet
 
-from fptlib import models, spec
+from fptlib import data, models, perturbations, spec
 from fptlib.errors import InputError
-from fptlib.models import StackedMLP, run_state
+from fptlib.models import CNN, MLP, Network, ResNet18, Tensors, run_state
+from fptlib.models.stacking import forward
 
-RUNS = 4
+RUNS = 3
 CPU = torch.device("cpu")
+SUBSET = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / "cifar10-subset.npz"
+
+# Network and shape of its inputs.
+KINDS: dict[str, tuple[Network, tuple[int, ...]]] = {
+    "mlp": (MLP(n_features=5, widths=(7, 6), n_classes=3, batch_norm=False), (5,)),
+    "mlp-bn": (MLP(n_features=12, widths=(7, 6), n_classes=3, batch_norm=True), (3, 2, 2)),
+    "cnn": (CNN(shape=(1, 9, 8), channels=(4, 5), kernel=3, widths=(6,), n_classes=3, batch_norm=False), (1, 9, 8)),
+    "cnn-bn": (CNN(shape=(3, 8, 8), channels=(4, 5), kernel=5, widths=(), n_classes=3, batch_norm=True), (3, 8, 8)),
+    "resnet18": (ResNet18(n_channels=3, n_classes=10, width=6, scale_buffers=True), (3, 32, 32)),
+}
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Generator[None]:
+    """Keep small sums on one core: handing them to others costs more than they do, and far more on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def generators(runs: int = RUNS, first: int = 0) -> list[np.random.Generator]:
     return [np.random.default_rng(first + k) for k in range(runs)]
 
 
-def make(batch_norm: bool, widths: tuple[int, ...] = (7, 6)) -> StackedMLP:
-    return StackedMLP(n_features=5, widths=widths, n_classes=3, batch_norm=batch_norm)
+def drawn(kind: str, runs: int = RUNS, first: int = 0) -> tuple[Tensors, Tensors]:
+    return KINDS[kind][0].initialise(generators(runs, first), dtype=torch.float64, device=CPU)
 
 
-def inputs(batch: int = 9) -> Tensor:
-    return torch.from_numpy(np.random.default_rng(99).normal(size=(RUNS, batch, 5)))
+def inputs(kind: str, batch: int = 4) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(99).normal(size=(RUNS, batch, *KINDS[kind][1])))
+
+
+def singles(network: Network, parameters: Tensors, buffers: Tensors, training: bool) -> list[nn.Module]:
+    """Plain modules with the same values."""
+    result = [network.single().double().train(training) for _ in range(RUNS)]
+    for run, module in enumerate(result):
+        module.load_state_dict(run_state(parameters, buffers, run))
+    return result
 
 
 # -- limits
 
 
 def test_no_hidden_layer_is_a_linear_classifier() -> None:
-    model = make(batch_norm=True, widths=())
-    parameters, buffers = model.initialise(generators(), dtype=torch.float64, device=CPU)
+    network = MLP(n_features=5, widths=(), n_classes=3, batch_norm=True)
+    parameters, buffers = network.initialise(generators(), dtype=torch.float64, device=CPU)
     assert list(parameters) == ["layers.0.weight", "layers.0.bias"]
     assert not buffers
-    x = inputs()
+    x = inputs("mlp")
     expected = x @ parameters["layers.0.weight"].mT + parameters["layers.0.bias"][:, None]
-    torch.testing.assert_close(model.forward(parameters, buffers, x, training=True), expected)
+    torch.testing.assert_close(forward(network.template(), parameters, buffers, x, training=True), expected)
 
 
 # -- laws
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_a_network_is_drawn_alike_whatever_is_drawn_beside_it(batch_norm: bool) -> None:
-    whole = make(batch_norm).initialise(generators(), dtype=torch.float64, device=CPU)
-    alone = make(batch_norm).initialise(generators(1, first=2), dtype=torch.float64, device=CPU)
-    for many, one in zip(whole, alone, strict=True):
-        assert all(torch.equal(many[name][2:3], one[name]) for name in many)
+@every_kind
+def test_a_network_is_drawn_alike_whatever_is_drawn_beside_it(kind: str) -> None:
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    for many, one in zip(drawn(kind), drawn(kind, runs=1, first=2), strict=True):
+        assert all(torch.equal(many[name][2:], one[name]) for name in many)
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 def test_precisions_draw_the_same_numbers() -> None:
-    double, _ = make(False).initialise(generators(), dtype=torch.float64, device=CPU)
-    single, _ = make(False).initialise(generators(), dtype=torch.float32, device=CPU)
-    assert all(torch.equal(double[name].float(), single[name]) for name in double)
+    double, _ = drawn("cnn")
+    single, _ = KINDS["cnn"][0].initialise(generators(), dtype=torch.float32, device=CPU)
+    assert all(torch.equal(double[name], single[name].double()) for name in double)
 
 
-def test_the_same_inputs_for_every_run_need_not_be_repeated() -> None:
-    model = make(True)
-    parameters, buffers = model.initialise(generators(), dtype=torch.float64, device=CPU)
-    x = inputs()[0]
-    shared = model.forward(parameters, buffers, x, training=False)
-    assert torch.equal(shared, model.forward(parameters, buffers, x.repeat(RUNS, 1, 1), training=False))
+def test_runs_are_drawn_differently() -> None:
+    parameters, _ = drawn("resnet18")
+    assert not torch.equal(parameters["conv1.weight"][0], parameters["conv1.weight"][1])
+
+
+@every_kind
+def test_the_same_inputs_for_every_run_need_not_be_repeated(kind: str) -> None:
+    module, x = KINDS[kind][0].template(), inputs(kind)[0]
+    both = []
+    for given in (x, x.expand(RUNS, *x.shape)):
+        parameters, buffers = drawn(kind)
+        both.append((forward(module, parameters, buffers, given, training=True), buffers))
+    torch.testing.assert_close(both[0], both[1], rtol=1e-12, atol=1e-12)
+
+
+def test_inputs_that_are_neither_vectors_nor_images_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"x: shape \(5,\) is neither"):
+        forward(KINDS["mlp"][0].template(), *drawn("mlp"), torch.zeros(5), training=False)
+
+
+def test_a_network_knows_whether_it_has_convolutions() -> None:
+    assert {kind: network.has_convolutions for kind, (network, _) in KINDS.items()} == {
+        kind: not kind.startswith("mlp") for kind in KINDS
+    }
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("kind", ["cnn-bn", "resnet18"])
+def test_mixed_precision_reaches_every_layer(kind: str, training: bool) -> None:
+    network, _ = KINDS[kind]
+    parameters, buffers = network.initialise(generators(), dtype=torch.float32, device=CPU)
+    seen: set[torch.dtype] = set()
+    module = network.template()
+    for part in module.modules():
+        if not list(part.children()):
+            part.register_forward_hook(lambda _module, _inputs, output: seen.add(output.dtype))
+    parameters = {name: value.requires_grad_() for name, value in parameters.items()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = forward(module, parameters, buffers, inputs(kind).float(), training=training)
+        plain = functional_call(
+            network.single().train(training), run_state(parameters, buffers, 0), (inputs(kind)[0].float(),)
+        )
+    assert seen == {torch.bfloat16}
+    # Eight bits of a number are left, and errors add up over the layers.
+    torch.testing.assert_close(logits[0], plain, rtol=0.1, atol=0.1)
+    logits.float().square().sum().backward()
+    assert all(value.grad is not None and value.grad.dtype == torch.float32 for value in parameters.values())
 
 
 # -- oracle: PyTorch
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
-def test_names_and_shapes_are_those_of_the_single_network(batch_norm: bool) -> None:
-    model = make(batch_norm)
-    parameters, buffers = model.initialise(generators(), dtype=torch.float32, device=CPU)
+@every_kind
+def test_names_and_shapes_are_those_of_the_single_network(kind: str) -> None:
+    network, _ = KINDS[kind]
+    parameters, buffers = drawn(kind)
     stacked = {name: tuple(value.shape[1:]) for name, value in {**parameters, **buffers}.items()}
-    assert stacked == {name: tuple(value.shape) for name, value in model.single().state_dict().items()}
-    assert list(parameters) == [name for name, _ in model.single().named_parameters()]
+    assert stacked == {name: tuple(value.shape) for name, value in network.single().state_dict().items()}
+    assert list(parameters) == [name for name, _ in network.single().named_parameters()]
+    assert all(value.is_contiguous() for value in (*parameters.values(), *buffers.values()))
 
 
-def test_initialisation_has_pytorchs_distribution() -> None:
-    model = StackedMLP(n_features=100, widths=(200,), n_classes=10, batch_norm=True)
-    parameters, buffers = model.initialise(generators(20), dtype=torch.float64, device=CPU)
-    torch.manual_seed(0)
-    singles = [model.single().state_dict() for _ in range(20)]
-    for name, value in {**parameters, **buffers}.items():
-        theirs = torch.stack([single[name] for single in singles]).double()
-        if name.startswith("layers.1."):
-            assert torch.equal(value.double(), theirs), name
-            continue
-        bound = 1 / math.sqrt(100 if name.startswith("layers.0") else 200)
-        for sample in (value, theirs):
-            assert sample.abs().max() <= bound
-            # The mean square of a uniform law is bound**2 / 3 and has relative variance 4 / 5 for each value.
-            error = float(sample.square().mean() / (bound**2 / 3) - 1)
-            assert abs(error) < 5 * math.sqrt(0.8 / sample.numel()), name
+def test_the_layers_of_a_fully_connected_network_are_those_of_its_module() -> None:
+    network = MLP(n_features=12, widths=(7, 6), n_classes=3, batch_norm=True)
+    layers = network.layers()
+    module = network.single()
+    assert [(inputs, outputs) for _, inputs, outputs, _ in layers] == [(12, 7), (7, 6), (6, 3)]
+    for name, n_inputs, n_outputs, norm in layers:
+        linear = module.get_submodule(name)
+        assert isinstance(linear, nn.Linear)
+        assert (linear.in_features, linear.out_features) == (n_inputs, n_outputs)
+        assert norm is None or isinstance(module.get_submodule(norm), nn.BatchNorm1d)
+    assert [norm for *_, norm in layers] == ["layers.1", "layers.4", None]
 
 
-@pytest.mark.parametrize("batch_norm", [False, True])
+def test_initialisation_has_the_distribution_of_pytorchs_layers() -> None:
+    network = CNN(shape=(3, 8, 8), channels=(20, 40), kernel=5, widths=(30,), n_classes=10, batch_norm=False)
+    parameters, _ = network.initialise(generators(20), dtype=torch.float64, device=CPU)
+    fan_in = {"features.0": 75, "features.3": 500, "layers.0": 160, "layers.2": 30}
+    for name, value in parameters.items():
+        bound = 1 / math.sqrt(fan_in[name.rpartition(".")[0]])
+        assert value.abs().max() <= bound
+        # The mean square of a uniform law is bound**2 / 3 and has relative variance 4 / 5 for each value.
+        error = float(value.square().mean() / (bound**2 / 3) - 1)
+        assert abs(error) < 5 * math.sqrt(0.8 / value.numel()), name
+
+
+@every_kind
 @pytest.mark.parametrize("training", [False, True])
-def test_outputs_gradients_and_buffers_are_those_of_single_networks(batch_norm: bool, training: bool) -> None:
-    model = make(batch_norm)
-    parameters, buffers = model.initialise(generators(), dtype=torch.float64, device=CPU)
+def test_outputs_gradients_and_buffers_are_those_of_single_networks(kind: str, training: bool) -> None:
+    network, _ = KINDS[kind]
+    parameters, buffers = drawn(kind)
     # Away from the identity, where an exchange of gain and shift or of mean and variance would not be seen.
     torch.manual_seed(1)
     for name, value in {**parameters, **buffers}.items():
-        if value.is_floating_point():
-            value.add_(torch.rand_like(value) if "var" in name else 0.3 * torch.randn_like(value))
-    single = [model.single().double().train(training) for _ in range(RUNS)]
-    for run, network in enumerate(single):
-        network.load_state_dict(run_state(parameters, buffers, run))
+        if value.is_floating_point() and value.ndim <= 2:
+            value.add_(torch.rand_like(value) if "var" in name or "scale" in name else 0.3 * torch.randn_like(value))
+    plain = singles(network, parameters, buffers, training)
     parameters = {name: value.requires_grad_() for name, value in parameters.items()}
-    labels = torch.arange(RUNS * 9).view(RUNS, 9) % 3
-    logits = model.forward(parameters, buffers, inputs(), training=training)
+    before = {name: value.clone() for name, value in buffers.items()}
+    x = inputs(kind)
+    logits = forward(network.template(), parameters, buffers, x, training=training)
+    labels = (torch.arange(logits.shape[0] * logits.shape[1]) % 3).view(logits.shape[:2])
     functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="sum").backward()
-    for run, network in enumerate(single):
-        theirs = network(inputs()[run])
-        torch.testing.assert_close(logits[run], theirs, rtol=1e-12, atol=1e-12)
+    for run, module in enumerate(plain):
+        theirs = module(x[run])
+        torch.testing.assert_close(logits[run], theirs, rtol=1e-9, atol=1e-12)
         functional.cross_entropy(theirs, labels[run], reduction="sum").backward()
-        for name, parameter in network.named_parameters():
+        for name, parameter in module.named_parameters():
             gradient = parameters[name].grad
             assert gradient is not None
-            torch.testing.assert_close(gradient[run], parameter.grad, rtol=1e-10, atol=1e-12)
-        for name, buffer in network.named_buffers():
-            torch.testing.assert_close(buffers[name][run], buffer, rtol=1e-12, atol=1e-12)
+            torch.testing.assert_close(gradient[run], parameter.grad, rtol=1e-9, atol=1e-10)
+        for name, buffer in module.named_buffers():
+            torch.testing.assert_close(buffers[name][run], buffer, rtol=1e-9, atol=1e-12)
+    changed = {name for name, value in buffers.items() if not torch.equal(value, before[name])}
+    assert changed == ({name for name in buffers if "scale" not in name} if training else set())
+
+
+def follow(kind: str, x: Tensor, y: Tensor, *, steps: int = 4, size: int = 6, lr: float = 0.1) -> None:
+    """Train a stack and single networks on the same batches, each run on its own, and compare them."""
+    network, _ = KINDS[kind]
+    parameters, buffers = drawn(kind)
+    module, plain = network.template(), singles(network, parameters, buffers, training=True)
+    parameters = {name: value.requires_grad_() for name, value in parameters.items()}
+    stacked = torch.optim.SGD(parameters.values(), lr=lr, momentum=0.9)
+    alone = [torch.optim.SGD(one.parameters(), lr=lr, momentum=0.9) for one in plain]
+    order = torch.from_numpy(np.stack([rng.permutation(len(y)) for rng in generators(first=50)]))
+    for step in range(steps):
+        batch = order[:, step * size : (step + 1) * size]
+        logits = forward(module, parameters, buffers, x[batch], training=True)
+        losses = functional.cross_entropy(logits.flatten(0, 1), y[batch].flatten(), reduction="none")
+        stacked.zero_grad()
+        losses.view(RUNS, size).mean(dim=1).sum().backward()
+        stacked.step()
+        for run, one in enumerate(plain):
+            alone[run].zero_grad()
+            functional.cross_entropy(one(x[batch[run]]), y[batch[run]]).backward()
+            alone[run].step()
+    for run, one in enumerate(plain):
+        for name, value in one.state_dict().items():
+            ours = {**parameters, **buffers}[name][run].detach()
+            torch.testing.assert_close(ours, value, rtol=1e-9, atol=1e-11)
+
+
+@every_kind
+def test_a_few_steps_of_training_are_those_of_single_networks(kind: str) -> None:
+    rng = np.random.default_rng(3)
+    classes = 10 if kind == "resnet18" else 3
+    follow(
+        kind, torch.from_numpy(rng.normal(size=(30, *KINDS[kind][1]))), torch.from_numpy(rng.integers(classes, size=30))
+    )
+
+
+@pytest.mark.published
+@pytest.mark.skipif(not SUBSET.is_file(), reason="cifar10-subset.npz is not in $FPTLIB_DATA")
+def test_a_few_steps_on_real_images_are_those_of_single_networks() -> None:
+    images = data.load(spec.Cifar10SubsetSpec(train_size=24, test_size=1))
+    follow("resnet18", torch.from_numpy(images.x_train).double(), torch.from_numpy(images.y_train))
+
+
+# -- ResNet-18 as torchvision and the published implementation have it
+
+
+def test_resnet18_is_torchvisions_with_another_stem() -> None:
+    theirs = ResNet(BasicBlock, [2, 2, 2, 2], num_classes=10).double()
+    theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False).double()
+    theirs.maxpool = nn.Identity()  # type: ignore[assignment]
+    ours = ResNet18(n_channels=3, n_classes=10, width=64, scale_buffers=False).single().double()
+    theirs.load_state_dict(ours.state_dict())
+    assert sum(parameter.numel() for parameter in ours.parameters()) == 11_173_962
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 3, 32, 32)))
+    for module in (ours, theirs):
+        functional.cross_entropy(module(x), torch.tensor([3, 7])).backward()
+    for (name, mine), (_, other) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        torch.testing.assert_close(
+            mine.grad, other.grad, rtol=1e-9, atol=1e-12, msg=lambda text, n=name: f"{n}: {text}"
+        )
+    torch.testing.assert_close(ours.eval()(x), theirs.eval()(x), rtol=1e-9, atol=1e-12)
+
+
+def test_resnet18_is_drawn_as_torchvision_draws_it() -> None:
+    value = drawn("resnet18", runs=20)[0]["layer3.0.conv1.weight"]
+    # Twice the inverse of output channels times the kernel's area; a squared normal number has relative variance 2.
+    error = float(value.square().mean() / (2 / (24 * 9)) - 1)
+    assert abs(error) < 5 * math.sqrt(2 / value.numel())
+    assert value.abs().max() > 1 / math.sqrt(12 * 9)  # outside PyTorch's default
+
+
+def test_shrinking_the_whole_state_enlarges_the_features() -> None:
+    network = ResNet18(n_channels=3, n_classes=10, width=2, scale_buffers=True)
+    fresh = network.initialise(generators(), dtype=torch.float64, device=CPU)
+    state = perturbations.State(*fresh, optimiser={}, learning_rate=0.1)
+    kick = perturbations.ShrinkPerturb(shrink=0.4, perturb=0.1, scope="state")
+    context = perturbations.Context(fresh=lambda: fresh, generators=generators())
+    expected = [0.5, 0.3, 0.22]
+    for scale in expected:
+        state = kick.apply(state, context)
+        for stage in range(1, 5):
+            torch.testing.assert_close(state.buffers[f"scale_{stage}"], torch.full((RUNS,), scale, dtype=torch.float64))
+    halved = {name: torch.full_like(value, 0.5) if name == "scale_4" else value for name, value in fresh[1].items()}
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(4, 3, 32, 32)))
+    module = network.template()
+    plain, enlarged = (forward(module, fresh[0], buffers, x, training=False) for buffers in (fresh[1], halved))
+    shift = fresh[0]["fc.bias"][:, None]
+    torch.testing.assert_close(enlarged - shift, 2 * (plain - shift))
 
 
 # -- names
 
 
-def test_specifications_become_models() -> None:
-    section = spec.MlpSpec(widths=(8,), normalisation="batch")
-    assert models.build(section, n_features=4, n_classes=2) == StackedMLP(4, (8,), 2, batch_norm=True)
-    with pytest.raises(InputError, match="no builder for 'cnn'; known: mlp"):
-        models.build(spec.MlpSpec.model_construct(name="cnn"), n_features=4, n_classes=2)
+@pytest.mark.parametrize(
+    ("section", "shape", "expected"),
+    [
+        (spec.MlpSpec(widths=(8,), normalisation="batch"), (4,), MLP(4, (8,), 2, batch_norm=True)),
+        (spec.MlpSpec(widths=(8,)), (1, 2, 3), MLP(6, (8,), 2, batch_norm=False)),
+        (
+            spec.CnnSpec(channels=(4,), kernel=3, widths=(5,), normalisation="batch"),
+            (1, 6, 6),
+            CNN((1, 6, 6), (4,), 3, (5,), 2, batch_norm=True),
+        ),
+        (spec.ResNet18Spec(width=6, scale_buffers=True), (3, 32, 32), ResNet18(3, 2, 6, scale_buffers=True)),
+    ],
+)
+def test_specifications_become_networks(section: spec.ModelSpec, shape: tuple[int, ...], expected: Network) -> None:
+    assert models.build(section, shape=shape, n_classes=2) == expected
+
+
+@pytest.mark.parametrize(
+    ("section", "shape", "message"),
+    [
+        (spec.MlpSpec.model_construct(name="vgg"), (4,), "no builder for 'vgg'; known: cnn, mlp, resnet18"),
+        (spec.CnnSpec(), (64,), r"model\.name: cnn takes images, .* a flat vector of 64 numbers; allowed here: mlp"),
+        (spec.ResNet18Spec(), (64,), r"model\.name: resnet18 takes images"),
+        (
+            spec.CnnSpec(channels=(4, 4, 4, 4, 4)),
+            (1, 28, 31),
+            r"model\.channels: 5 halvings leave nothing of an image of 28 x 31 pixels; allowed: 1 to 4 entries",
+        ),
+    ],
+)
+def test_what_cannot_be_built_is_one_line(section: spec.ModelSpec, shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        models.build(section, shape=shape, n_classes=2)
+    assert "\n" not in str(caught.value)

@@ -13,7 +13,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage
 from fptlib.processes import GeometricWithKick, OrnsteinUhlenbeck
 from fptlib.qss import MIN_SURVIVORS, judge
-from fptlib.trajectories import Trajectories
+from fptlib.trajectories import Retirement, Trajectories, retire
 
 NEVER = 1e9  # a threshold that keeps every run
 
@@ -120,6 +120,22 @@ def test_a_wider_tolerance_never_relaxes_later() -> None:
     assert None not in epochs
     assert sorted(epochs, key=lambda e: -(e or 0)) == epochs
     assert epochs[0] != epochs[-1]
+
+
+@pytest.mark.parametrize("threshold", [1.5, 1.2], ids=["at the retirement", "easier"])
+def test_retired_runs_give_the_same_verdict(threshold: float) -> None:
+    runs = relaxing(0.9, -3.0, threshold=1.5)
+    retired = retire(runs, Retirement(threshold=1.5, direction="above", metric="test_metric"))
+    assert not retired.complete
+    whole, cut = (judge(record, threshold=threshold, n_boot=50) for record in (runs, retired))
+    assert whole.reached
+    for field in dataclasses.fields(whole):
+        if field.name not in ("variance_between", "reasons"):
+            np.testing.assert_array_equal(getattr(cut, field.name), getattr(whole, field.name))
+    # The one statistic of all runs, whether they have passed or not, is not made up.
+    assert cut.reasons[:-1] == whole.reasons[:-1]
+    assert np.isnan(cut.variance_between)
+    assert "known of runs followed to the end only, and these were retired at test_metric above 1.5" in cut.reasons[-1]
 
 
 def test_profile_is_consistent() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fptlib.errors import InputError
 from fptlib.readers import read, read_csv_folder, read_tidy
-from fptlib.trajectories import Trajectories, write_shard, write_store_file
+from fptlib.trajectories import Retirement, Trajectories, retire, write_shard, write_store_file
 
 laws = settings(deadline=None, max_examples=25)
 
@@ -140,6 +140,20 @@ def test_folder_csv_table_parquet_table_and_store_give_the_same_numbers(tmp_path
     for name in ("store", "tidy.csv", "tidy.parquet", "folder", "store/runs-00000-00002.parquet"):
         np.testing.assert_array_equal(read(tmp_path / name).metric(), values)
         np.testing.assert_array_equal(read(tmp_path / name).run, [0, 1, 2])
+
+
+def test_a_store_of_retired_runs_is_read_as_it_was_written(tmp_path: Path) -> None:
+    at = Retirement(threshold=0.6, direction="above", metric="test_metric")
+    whole = Trajectories(
+        metrics={"test_metric": np.random.default_rng(0).random((5, 7))}, run=np.arange(5), meta={"digest": "d"}
+    )
+    cut = retire(whole, at)
+    write_shard(tmp_path / "runs-00000-00004.parquet", cut)
+    write_store_file(tmp_path, {"spec": {}, "digest": "d", "runs": 5, "epochs": 7, "retirement": at.to_dict()})
+    runs = read(tmp_path)
+    np.testing.assert_array_equal(runs.metric(), cut.metric())
+    assert (runs.n_trained, runs.retirement) == (cut.n_trained, at)
+    assert runs.n_trained < whole.n_trained
 
 
 # What is refused

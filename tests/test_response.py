@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from functools import cache
 from typing import Any
 
@@ -32,8 +33,9 @@ from fptlib.response import (
     restricted,
     splice,
 )
+from fptlib.response.forms import cycle_mean, restart_restricted_mean, splice_mean, sum_cycles, summed
 from fptlib.response.validity import Status
-from fptlib.trajectories import Trajectories
+from fptlib.trajectories import Retirement, Trajectories, retire
 
 KICK = GeometricWithKick(hazard=0.02, kick=0.3)
 MIXTURE = FrozenMixture(silent=10, good=0.4, good_after=0.6, hazard=0.1)
@@ -248,6 +250,27 @@ def test_every_form_gives_a_survival_function(survival: Any, tau: Any, data: st.
         np.testing.assert_array_equal(curve[:, : period + 1], survival[:, : period + 1])
 
 
+@laws
+@given(survival=falling, tau=falling, data=st.data())
+def test_means_without_the_curve_are_those_of_the_curve(survival: Any, tau: Any, data: st.DataObject) -> None:
+    horizon = survival.shape[1] - 1
+    period, other = data.draw(st.integers(1, horizon)), data.draw(st.integers(1, horizon - 1))
+    n_after, whole = horizon - period, summed(survival)
+    means = [
+        (splice_mean(whole, summed(tau).mean(n_after), period=period), splice(survival, tau, period=period)),
+        (restart_restricted_mean(whole, period=period), full_restart(survival, period=period)),
+    ]
+    assume(survival[0, other] > 0)
+    seen = cycles(survival, period=other, n_runs=100)
+    for beyond, after in (("hold", "repeat"), ("drop", "repeat"), ("hold", "hold"), ("drop", "drop")):
+        found, later = cycle_mean(sum_cycles(seen), period=period, n_epochs=n_after, beyond=beyond, after=after)
+        curve = cycle_residual(seen, period=period, n_epochs=n_after, beyond=beyond, after=after)
+        means.append((splice_mean(whole, found, period=period), splice(survival, curve, period=period)))
+        np.testing.assert_allclose(later, curve[:, period * len(seen) : -1].sum(axis=1), atol=1e-9)
+    for found, curve in means:
+        np.testing.assert_allclose(found, restricted(curve), atol=1e-9)
+
+
 # Limits
 
 
@@ -414,6 +437,50 @@ def test_runs_that_share_their_seed_are_drawn_together() -> None:
     assert means[0] == means[1] == means[2]
     assert widths[0] != widths[1]  # seeds that are not shared are drawn apart
     assert widths[1] == pytest.approx(widths[2], rel=0.1)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_retired_runs_give_the_same_response(paired: bool) -> None:
+    at = Retirement(threshold=1.5, direction="above", metric="test_metric")
+    plain = sampled(SHRINK, 1, n_runs=1000)
+    kicked = sampled(SHRINK, 2, n_runs=1000, period=20, first=10**6)
+    if paired:
+        values = np.where(np.arange(150) < 20, plain.metric(), kicked.metric())
+        passed = plain.metric()[:, :20].max(axis=1) >= 1.5
+        values[passed] = plain.metric()[passed]
+        kicked = Trajectories(metrics={"test_metric": values}, run=plain.run)
+
+    def ask(*runs: Trajectories) -> Response:
+        return predict(*runs, period=20, threshold=1.5, n_boot=100)
+
+    whole = ask(plain, kicked)
+    assert whole.quasi_steady_state.reached
+    for one, other in (
+        (plain, retire(kicked, at)),
+        (retire(plain, at), kicked),
+        (retire(plain, at), retire(kicked, at)),
+    ):
+        cut = ask(one, other)
+        assert (cut.predictions, cut.unperturbed, cut.residual) == (
+            whole.predictions,
+            whole.unperturbed,
+            whole.residual,
+        )
+        assert cut.quasi_steady_state.reasons[-1] == whole.quasi_steady_state.reasons[-1]  # what the drift does
+        np.testing.assert_array_equal(cut.quasi_steady_state.effect, whole.quasi_steady_state.effect)
+    with pytest.raises(InputError, match=r"runs were retired at test_metric above 1\.5, which says nothing of .* 1\.6"):
+        predict(plain, retire(kicked, at), period=20, threshold=1.6, n_boot=100)
+
+
+def test_ten_thousand_replicates_take_seconds() -> None:
+    # Less than a second on two cores of a laptop; counted is what the processor did, whatever else runs beside it.
+    plain, kicked = (
+        sampled(SHRINK, 0, n_runs=1000, horizon=200),
+        sampled(SHRINK, 0, n_runs=1000, horizon=200, period=20),
+    )
+    start = time.process_time()
+    predict(plain, kicked, period=20, threshold=1.5, n_boot=10_000)
+    assert time.process_time() - start < 6
 
 
 def test_the_order_of_runs_does_not_break_the_pairing() -> None:

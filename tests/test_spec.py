@@ -32,6 +32,12 @@ def test_how_many_how_long_and_where_stay_outside_the_digest(runs: int, epochs: 
     assert make(runs=runs, epochs=epochs, device=device).digest() == make().digest()
 
 
+def test_how_training_is_carried_out_stays_outside_the_digest() -> None:
+    execution = {"channels_last": True, "compile": True, "cuda_graphs": True, "stack": 8, "memory_gb": 1.5}
+    assert set(execution) == set(spec.ExecutionSpec.model_fields)
+    assert make(execution=execution).digest() == make(**{"execution.stack": 4}).digest() == make().digest()
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -39,6 +45,9 @@ def test_how_many_how_long_and_where_stay_outside_the_digest(runs: int, epochs: 
         {"data.seed": 1},
         {"data.train_size": 300},
         {"data.validation_size": 100},
+        {"data.test_size": 100},
+        {"data": {"name": "mnist5k"}},
+        {"data": {"name": "mnist5k", "pool": 2}},
         {"data.label_noise": 0.1},
         {"model.widths": [128]},
         {"model.normalisation": "batch"},
@@ -46,8 +55,14 @@ def test_how_many_how_long_and_where_stay_outside_the_digest(runs: int, epochs: 
         {"optimiser.momentum": 0.9},
         {"optimiser": {"name": "adam"}},
         {"training.batch_size": 20},
+        {"training.drop_last": True},
         {"training.dtype": "float64"},
+        {"training.autocast": "bfloat16"},
         {"perturbation": KICK},
+        {"model": {"name": "cnn"}},
+        {"model": {"name": "cnn", "kernel": 3}},
+        {"model": {"name": "resnet18"}},
+        {"model": {"name": "resnet18", "scale_buffers": True}},
     ],
 )
 def test_whatever_changes_a_run_changes_the_digest(change: dict[str, Any]) -> None:
@@ -90,8 +105,8 @@ def test_defaults_written_out_and_the_order_of_keys_do_not_matter() -> None:
 
 def test_the_digest_is_known() -> None:
     # A change here makes every store made so far unreachable: intended only together with another ENGINE_VERSION.
-    assert spec.ENGINE_VERSION == 1
-    assert make(perturbation=KICK).digest() == "b22b486d734d5224"
+    assert spec.ENGINE_VERSION == 2
+    assert make(perturbation=KICK).digest() == "2b23f25d002a171b"
 
 
 # -- errors, one line each
@@ -123,9 +138,39 @@ def test_the_digest_is_known() -> None:
         ({"training.batch_size": 0}, r"training\.batch_size: 0 is not possible; allowed: at least 1"),
         (
             {"training.batch_size": 199, "model.normalisation": "batch"},
-            r"training\.batch_size: 199 leaves",
+            r"training\.batch_size: 199 leaves a batch of one of the 200 .* or training\.drop_last: true",
         ),
-        ({"training.batch_size": 1, "model.normalisation": "batch"}, r"training\.batch_size: 1 leaves a batch of one"),
+        (
+            {"training.batch_size": 1, "training.drop_last": True, "model.normalisation": "batch"},
+            r"training\.batch_size: 1 leaves batches of one",
+        ),
+        (
+            {"data": {"name": "cifar10"}, "training.batch_size": 50001},
+            r"training\.batch_size: 50001 exceeds the number of training images, 50000; allowed: 1 to 50000",
+        ),
+        (
+            {
+                "data": {"name": "mnist5k", "validation_size": 3},
+                "model.normalisation": "batch",
+                "training.batch_size": 4,
+            },
+            r"training\.batch_size: 4 leaves a batch of one of the 3997 training images",
+        ),
+        (
+            {"training.autocast": "bfloat16", "training.dtype": "float64"},
+            r"training: autocast: bfloat16 does nothing to float64; allowed",
+        ),
+        ({"training.autocast": "half"}, r"training\.autocast: 'half' .* 'none', 'bfloat16' or 'float16'"),
+        ({"data.test_size": 798}, r"data: test_size is 798; digits has 797 test images"),
+        ({"data": {"name": "mnist5k", "pool": 3}}, r"data\.pool: 3 is not possible; allowed: 1 or 2"),
+        (
+            {"data": {"name": "cifar10", "validation_size": 50000}},
+            r"train_size \+ validation_size is at least 50001; cifar10 has 50000",
+        ),
+        ({"model": {"name": "cnn", "kernel": 4}}, r"model\.kernel: 4 is not possible; allowed: 5 or 3"),
+        ({"model": {"name": "cnn", "channels": []}}, r"model\.channels: \[\] is too short; allowed: 1 entries or more"),
+        ({"execution.stack": 0}, r"execution\.stack: 0 is not possible; allowed: at least 1"),
+        ({"execution.stacks": 1}, r"execution\.stacks: unknown key; did you mean 'stack'\?"),
         ({"runs": 2.5}, r"runs: 2\.5 is not a whole number"),
         ({"runs": -1}, r"runs: -1 is not possible; allowed: at least 1"),
         ({"device": "gpu"}, r"device: 'gpu' is not possible; allowed: 'auto', 'cpu' or 'cuda'"),
@@ -139,7 +184,7 @@ def test_the_digest_is_known() -> None:
             {"perturbation": {"name": "partial_reset", "period": 3, "quantile": 2}},
             r"quantile: 2 is not possible",
         ),
-        ({"data": "digits"}, r"data: 'digits' is not a mapping; allowed: name: digits"),
+        ({"data": "digits"}, r"data: 'digits' is not a mapping; allowed: name: cifar10\|.*\|digits\|"),
         ({"a..b": 1}, r"'a\.\.b': not a key"),
     ],
 )
@@ -151,6 +196,22 @@ def test_a_fault_is_one_line_that_names_the_key_and_what_is_allowed(changes: dic
 
 def test_without_batch_norm_a_batch_of_one_is_allowed() -> None:
     assert make(**{"training.batch_size": 199}).training.batch_size == 199
+
+
+def test_a_last_batch_of_one_image_may_be_left_out() -> None:
+    changes = {"training.batch_size": 199, "training.drop_last": True, "model.normalisation": "batch"}
+    assert spec.override(BASE, changes).training.batch_size == 199
+
+
+def test_a_data_set_of_ones_own_need_not_say_how_many_images_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SpiralsSpec(spec.DataSpec):
+        name: Literal["spirals"] = "spirals"
+
+    monkeypatch.setitem(spec.kinds_of("data")[1], "spirals", SpiralsSpec)
+    whole = spec.override(BASE, {"data": {"name": "spirals"}, "model.normalisation": "batch"})
+    assert whole.data.n_train is None
+    with pytest.raises(InputError, match=r"batch_size: 25 exceeds data\.train_size = 24"):
+        spec.override(whole, {"data.train_size": 24})
 
 
 # -- files and overrides
@@ -220,8 +281,39 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_the_ensembles_of_the_project_are_valid(root: Path) -> None:
-    files = sorted((root / "params" / "ensembles").glob("*.yml"))
-    assert len({spec.load(file).digest() for file in files}) == len(files) >= 3
+    for folder in ("ensembles", "paper"):
+        files = sorted((root / "params" / folder).glob("*.yml"))
+        assert len({spec.load(file).digest() for file in files}) == len(files) >= 3
+
+
+@pytest.mark.parametrize("name", ["cifar10_plain", "cifar10_shrink_perturb", "cifar10_partial_reset"])
+def test_the_paper_fits_a_tenth_of_the_width_and_fewer_images_by_overrides(root: Path, name: str) -> None:
+    file = root / "params" / "paper" / f"{name}.yml"
+    whole = spec.load(file)
+    overrides = ["data.name=cifar10-subset", "model.width=6", "training.autocast=none", "runs=16", "epochs=50"]
+    changed = spec.load(file, [*overrides, *(["perturbation.period=20"] if whole.perturbation else [])])
+    assert changed.data == spec.Cifar10SubsetSpec()
+    assert changed.model == spec.ResNet18Spec(width=6, scale_buffers=True)
+    assert changed.optimiser == whole.optimiser
+
+
+def test_the_paper_is_as_published(root: Path) -> None:
+    plain, shrunk, reset = (
+        spec.load(root / "params" / "paper" / f"cifar10_{name}.yml")
+        for name in ("plain", "shrink_perturb", "partial_reset")
+    )
+    assert plain.perturbation is None
+    assert shrunk.perturbation == spec.ShrinkPerturbSpec(
+        period=50, shrink=0.4, perturb=0.1, scope="state", fresh_optimiser=True
+    )
+    assert reset.perturbation == spec.PartialResetSpec(
+        period=50, quantile=0.3, fan_in="published", fresh_optimiser=False
+    )
+    # Perturbed and unperturbed runs share everything else, and so their first epochs.
+    assert spec.override(shrunk, {"perturbation": None}) == spec.override(reset, {"perturbation": None}) == plain
+    assert plain.model == spec.ResNet18Spec(width=64, scale_buffers=True)
+    assert plain.training == spec.TrainingSpec(batch_size=125, drop_last=True, autocast="float16")
+    assert (plain.data, plain.epochs, plain.runs) == (spec.Cifar10Spec(), 200, 1000)
 
 
 # -- kinds of one's own

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, hazard, residual_times, restricted_mean, survival
 from fptlib.processes import GeometricWithKick, OrnsteinUhlenbeck
 from fptlib.qss import judge
 from fptlib.response import predict
 from fptlib.tables import hazard_table, measured_row, quantile_table, response_table, state_table, survival_table
-from fptlib.trajectories import Trajectories
+from fptlib.trajectories import Retirement, Trajectories, retire
 
 PROCESS = OrnsteinUhlenbeck(shrink=0.4)
 RUNS = PROCESS.sample(np.random.default_rng(0), n_runs=150, horizon=60)
@@ -56,6 +57,16 @@ def test_a_measured_row_is_what_the_estimates_say() -> None:
     assert (row["mean"], row["low"], row["high"]) == (mean.mean, mean.low, mean.high)
     assert (row["residual"], row["residual_low"], row["residual_high"]) == (residual.mean, residual.low, residual.high)
     assert row["n_survivors"] == residual.n_runs
+
+
+def test_retired_runs_are_measured_alike_and_have_no_spread_over_all_runs() -> None:
+    at = Retirement(threshold=PROCESS.threshold, direction="above", metric="test_metric")
+    whole, cut = (measured_row(runs, period=10, threshold=PROCESS.threshold) for runs in (KICKED, retire(KICKED, at)))
+    assert cut == whole
+    with pytest.raises(
+        InputError, match=r"needs runs followed to the end, and these were retired at test_metric above 1\.5"
+    ):
+        quantile_table(retire(RUNS, at))
 
 
 def test_a_response_keeps_order_status_and_reason() -> None:

@@ -17,11 +17,14 @@ from hypothesis.extra import numpy as nps
 
 from fptlib.errors import InputError
 from fptlib.trajectories import (
+    Retirement,
     Trajectories,
     concatenate,
+    holds,
     read_shard,
     read_store,
     read_store_file,
+    retire,
     to_table,
     write_atomically,
     write_shard,
@@ -32,21 +35,43 @@ SMALL = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
 laws = settings(deadline=None, max_examples=40)
 
 
-def record(values: Any = SMALL, *, run: Any = None, meta: dict[str, Any] | None = None, **more: Any) -> Trajectories:
+def record(
+    values: Any = SMALL, *, run: Any = None, meta: dict[str, Any] | None = None, followed: Any = None, **more: Any
+) -> Trajectories:
     """Return trajectories with the metric ``test_metric`` and whatever else is named."""
     values = np.asarray(values, dtype=float)
     labels = np.arange(len(values)) if run is None else np.asarray(run)
     metrics = {"test_metric": values, **{name: np.asarray(column) for name, column in more.items()}}
-    return Trajectories(metrics=metrics, run=labels, meta=meta or {})
+    length = None if followed is None else np.asarray(followed)
+    return Trajectories(metrics=metrics, run=labels, meta=meta or {}, followed=length)
 
 
-def store(folder: Path, *, shards: dict[int, int], epochs: int, runs: int, digest: str = "d") -> Path:
-    """Write a store with shards of two runs each, first run to number of epochs; values are ``10 * run + epoch``."""
+def at(threshold: float, *, metric: str = "test_metric") -> Retirement:
+    """Return a retirement of a metric that grows."""
+    return Retirement(threshold=threshold, direction="above", metric=metric)
+
+
+def store(
+    folder: Path,
+    *,
+    shards: dict[int, int],
+    epochs: int,
+    runs: int,
+    digest: str = "d",
+    retired: dict[int, float] | None = None,
+    **asked: Any,
+) -> Path:
+    """Write a store with shards of two runs each, first run to number of epochs; values are ``10 * run + epoch``.
+
+    Shards named in ``retired``, first run to threshold, are retired there.
+    """
     for first, length in shards.items():
         run = np.arange(first, first + 2)
-        values = 10 * run[:, None] + np.arange(1, length + 1)
-        write_shard(folder / f"runs-{first:05d}-{first + 1:05d}.parquet", record(values, run=run, meta={"digest": "d"}))
-    write_store_file(folder, {"spec": {}, "digest": digest, "runs": runs, "epochs": epochs})
+        shard = record(10 * run[:, None] + np.arange(1, length + 1), run=run, meta={"digest": "d"})
+        if first in (retired or {}):
+            shard = retire(shard, at((retired or {})[first]))
+        write_shard(folder / f"runs-{first:05d}-{first + 1:05d}.parquet", shard)
+    write_store_file(folder, {"spec": {}, "digest": digest, "runs": runs, "epochs": epochs, **asked})
     return folder
 
 
@@ -78,6 +103,76 @@ def test_a_store_shows_the_runs_and_epochs_asked_for_and_no_more(tmp_path: Path)
     np.testing.assert_array_equal(whole.run, [0, 1, 2])
     np.testing.assert_array_equal(whole.metric(), [[1, 2, 3, 4], [11, 12, 13, 14], [21, 22, 23, 24]])
     assert whole.meta["source"] == str(tmp_path)
+
+
+def test_a_retired_run_ends_with_its_passage() -> None:
+    whole = record([[1, 3, 2, 0], [0, 1, 1, 2], [3, 0, 0, 0]], test_loss=np.arange(12.0).reshape(3, 4))
+    cut = retire(whole, at(3))
+    assert cut.lengths.tolist() == [2, 4, 1]
+    assert (cut.n_epochs, cut.n_trained, cut.complete, cut.retirement) == (4, 7, False, at(3))
+    np.testing.assert_array_equal(cut.metric(), [[1, 3, np.nan, np.nan], [0, 1, 1, 2], [3, np.nan, np.nan, np.nan]])
+    columns = to_table(cut).to_pydict()
+    assert columns["run"] == [0, 0, 1, 1, 1, 1, 2]
+    assert columns["epoch"] == [1, 2, 1, 2, 3, 4, 1]
+    assert columns["test_loss"] == [0, 1, 4, 5, 6, 7, 8]
+    falling = retire(whole, Retirement(threshold=5, direction="below", metric="test_loss"))
+    assert falling.lengths.tolist() == [1, 1, 4]
+    assert whole.complete
+    # Where training stopped somewhat later than it might have, the record of the passage is whole.
+    later = record([[1, 3, 2, np.nan]], followed=[3], meta={"retirement": at(3).to_dict()})
+    assert retire(later, at(3)).lengths.tolist() == [2]
+
+
+def test_what_a_record_holds() -> None:
+    whole = record([[1, 3, 2, 0], [0, 1, 1, 2]])
+    hard = retire(whole, at(3))
+    assert hard.lengths.tolist() == [2, 4]
+    assert holds(whole, epochs=4, retirement=None)
+    assert not holds(whole, epochs=5, retirement=None)
+    assert not holds(hard, epochs=4, retirement=None)
+    assert holds(hard, epochs=2, retirement=None)
+    for asked, held in ((1, True), (3, True), (3.5, False)):
+        assert holds(hard, epochs=4, retirement=at(asked)) == held
+    assert not holds(hard, epochs=4, retirement=at(3, metric="f1"))
+    assert not holds(hard, epochs=5, retirement=at(1))
+    with pytest.raises(
+        InputError, match=r"retired at test_metric above 3, and not all runs followed to test_metric above 3\.5"
+    ):
+        retire(hard, at(3.5))
+
+
+def test_a_store_shows_all_runs_as_if_retired_where_it_was_asked_for(tmp_path: Path) -> None:
+    # Runs 0 and 1 were trained to the end, 2 and 3 to a harder threshold, and longer than asked for.
+    asked = at(12).to_dict()
+    folder = store(tmp_path, shards={0: 4, 2: 6}, runs=4, epochs=4, retired={2: 24}, retirement=asked)
+    whole = read_store(folder)
+    expected = [[1, 2, 3, 4], [11, 12, np.nan, np.nan], [21, np.nan, np.nan, np.nan], [31, np.nan, np.nan, np.nan]]
+    np.testing.assert_array_equal(whole.metric(), expected)
+    assert whole.retirement == at(12)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "asked", "n_held"),
+    [(4, None, 2), (4, 24, 4), (5, 25, 2), (3, None, 2), (2, 11, 4), (7, 1, 0)],
+    ids=["not retired", "as hard", "harder", "fewer epochs, not retired", "easier", "more epochs"],
+)
+def test_a_store_whose_runs_were_retired_too_early_is_not_trained(
+    tmp_path: Path, epochs: int, asked: float | None, n_held: int
+) -> None:
+    # Run 2 leaves after epoch 4, run 3 after epoch 1.
+    more = {} if asked is None else {"retirement": at(asked).to_dict()}
+    folder = store(tmp_path, shards={0: 6, 2: 6}, runs=4, epochs=epochs, retired={2: 24}, **more)
+    if n_held == 4:
+        assert read_store(folder).n_runs == 4
+    else:
+        with pytest.raises(InputError, match=f"{n_held} of 4 runs are trained to epoch {epochs}"):
+            read_store(folder)
+
+
+def test_shards_nobody_left_early_belong_together_whatever_they_were_asked_for(tmp_path: Path) -> None:
+    whole = read_store(store(tmp_path, shards={0: 3, 2: 3}, runs=4, epochs=3, retired={2: 99}))
+    assert whole.n_trained == 12
+    assert whole.retirement is None
 
 
 # Laws
@@ -126,7 +221,49 @@ def test_cutting_and_putting_together_changes_nothing(n_runs: int, n_epochs: int
     np.testing.assert_array_equal(head.metric(), whole.metric()[:cut, :cut])
 
 
+grids = nps.arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 6)), elements=st.integers(0, 4))
+
+
+@laws
+@given(values=grids, threshold=st.integers(0, 5), more=st.integers(0, 2), epochs=st.integers(1, 6))
+def test_retiring_twice_or_of_a_shorter_record_is_retiring_once(
+    values: Any, threshold: int, more: int, epochs: int
+) -> None:
+    whole, epochs = record(values), min(epochs, values.shape[1])
+    once = retire(whole, at(threshold))
+    again = retire(retire(whole, at(threshold + more)), at(threshold))
+    np.testing.assert_array_equal(again.metric(), once.metric())
+    np.testing.assert_array_equal(again.lengths, once.lengths)
+    early, late = retire(whole.head(epochs=epochs), at(threshold)), once.head(epochs=epochs)
+    np.testing.assert_array_equal(early.metric(), late.metric())
+    np.testing.assert_array_equal(early.lengths, late.lengths)
+    parts = [retire(record([row], run=[label]), at(threshold)) for label, row in enumerate(values)]
+    np.testing.assert_array_equal(concatenate(parts).lengths, once.lengths)
+
+
+@laws
+@given(values=grids, threshold=st.integers(0, 5))
+def test_a_shard_keeps_the_horizon_of_runs_that_all_left_early(
+    tmp_path_factory: pytest.TempPathFactory, values: Any, threshold: int
+) -> None:
+    before = retire(record(values, test_loss=-values), at(threshold))
+    path = tmp_path_factory.mktemp("shard") / "runs.parquet"
+    write_shard(path, before)
+    after = read_shard(path)
+    assert (after.n_epochs, after.meta) == (before.n_epochs, before.meta)
+    np.testing.assert_array_equal(after.lengths, before.lengths)
+    for name, column in before.metrics.items():
+        np.testing.assert_array_equal(after.metrics[name], column)
+    assert pq.read_metadata(path).num_rows == before.n_trained
+
+
 # Limits
+
+
+def test_a_shard_without_its_horizon_ends_with_its_rows(tmp_path: Path) -> None:
+    table = to_table(record())
+    pq.write_table(table.replace_schema_metadata({b"fptlib": b"{}"}), tmp_path / "old.parquet")
+    np.testing.assert_array_equal(read_shard(tmp_path / "old.parquet").metric(), SMALL)
 
 
 def test_nothing_and_everything_of_a_head() -> None:
@@ -199,6 +336,30 @@ def test_files_get_the_permissions_of_a_plain_open(tmp_path: Path) -> None:
         (lambda: concatenate([record(), record(SMALL[:, :2], run=[5, 6])]), "different metrics or numbers of epochs"),
         (lambda: concatenate([record(), record(run=[5, 6], test_loss=SMALL)]), "different metrics"),
         (lambda: concatenate([record(), record(run=[1, 2])]), "run 1 occurs more than once"),
+        (lambda: record(followed=[3]), "followed must hold, for each of 2 runs, 1 to 3 epochs"),
+        (lambda: record(followed=[3, 0]), "followed must hold"),
+        (lambda: record(followed=[3, 4]), "followed must hold"),
+        (lambda: record(followed=[3.0, 3.0]), "followed must hold"),
+        (lambda: record(followed=[3, 2]), "'test_metric' has values after the last epoch that its run was followed to"),
+        (lambda: record([[1, np.nan]], followed=[1]), "run 0 was followed to epoch 1 of 2 and no retirement is given"),
+        (
+            lambda: record([[1, np.nan]], followed=[1], meta={"retirement": at(2).to_dict()}),
+            "run 0 was followed to epoch 1 of 2 and it has not reached test_metric above 2",
+        ),
+        (
+            lambda: record([[np.nan, 5, np.nan]], followed=[2], meta={"retirement": at(5).to_dict()}).metric(),
+            "of run 0 at epoch 1 is nan; finite numbers are needed",
+        ),
+        (
+            lambda: concatenate([retire(record(), at(0.2)), retire(record(run=[5, 6]), at(0.3))]),
+            r"retired differently \(test_metric above 0\.2 and test_metric above 0\.3\) cannot be put together",
+        ),
+        (lambda: concatenate([record(), retire(record(run=[5, 6]), at(0.3))]), "retired differently"),
+        (lambda: retire(record(), at(0.2, metric="f1")), "no metric 'f1'; there is test_metric"),
+        (lambda: at(float("nan")), "threshold nan is not possible; a finite number is needed"),
+        (lambda: Retirement.from_dict({"threshold": "high", "direction": "above", "metric": "m"}), "threshold 'high'"),
+        (lambda: Retirement.from_dict({"threshold": 1, "direction": "up", "metric": "m"}), "choose above or below"),
+        (lambda: Retirement.from_dict({"threshold": 1}), "threshold, direction and metric are needed"),
     ],
 )
 def test_a_record_is_checked_when_it_is_made(make: Callable[[], object], said: str) -> None:
@@ -229,6 +390,8 @@ def test_damaged_and_foreign_shards_are_named(tmp_path: Path) -> None:
         {"step": [1], "acc": [0.5]},
         {"run": [0, 0, 1], "epoch": [1, 2, 1], "acc": [0.1, 0.2, 0.3]},
         {"run": [0], "epoch": [0], "acc": [0.5]},
+        {"run": [0, 0], "epoch": [1, 3], "acc": [0.5, 0.6]},
+        {"run": [0, 1], "epoch": [1, 2], "acc": [0.5, 0.6]},
         {"run": pa.array([], pa.int64()), "epoch": pa.array([], pa.int32()), "acc": pa.array([], pa.float64())},
         {"run": [0], "epoch": [1], "acc": ["high"]},
     ],
@@ -264,6 +427,7 @@ def test_shards_of_another_ensemble_and_missing_ones_are_refused(tmp_path: Path)
         (json.dumps({"format": 2}), "not a store of format 1"),
         (json.dumps({"format": 1, "digest": "d"}), "damaged"),
         (json.dumps({"format": 1, "digest": "d", "runs": "many", "epochs": 3}), "damaged"),
+        (json.dumps({"format": 1, "digest": "d", "runs": 2, "epochs": 3, "retirement": {"threshold": 1}}), "damaged"),
     ],
 )
 def test_a_damaged_store_file_is_named(tmp_path: Path, content: str | None, said: str) -> None:

@@ -213,7 +213,7 @@ def _kept_result(path: Path, digest: str, runs: int, epochs: int, *, overridden:
         folder = path.parents[2] / _RESULTS
         for store in sorted(folder.glob(f"*/{trajectories.STORE_FILE}")):
             content = trajectories.read_store_file(store.parent)
-            if content["digest"] == digest and content["runs"] >= runs and content["epochs"] >= epochs:
+            if content["digest"] == digest and _covers(content, runs, epochs):
                 return trajectories.read_store(store.parent).head(runs=runs, epochs=epochs)
         named = folder / path.stem
         if not overridden and (named / trajectories.STORE_FILE).exists():
@@ -225,13 +225,18 @@ def _kept_result(path: Path, digest: str, runs: int, epochs: int, *, overridden:
     return None
 
 
+def _covers(content: dict[str, Any], runs: int, epochs: int) -> bool:
+    """Whether so many runs were asked for, each followed for so many epochs."""
+    return bool(content["runs"] >= runs and content["epochs"] >= epochs and content.get("retirement") is None)
+
+
 def _holds(store: Path, runs: int, epochs: int) -> bool:
     """Whether a store has all that is asked for, so that nothing is left to train."""
     from fptlib import trajectories
 
     try:
         content = trajectories.read_store_file(store)
-        if content["runs"] < runs or content["epochs"] < epochs:
+        if not _covers(content, runs, epochs):
             return False
         trajectories.read_store(store)
     except InputError:

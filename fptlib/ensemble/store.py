@@ -1,102 +1,35 @@
-"""What an ensemble keeps on disk: shards, snapshots and the note of what was asked for."""
+"""What an ensemble keeps on disk: shards, snapshots and the note of what was asked for.
+
+A shard holds the record of `UNIT` runs as it was asked for last; the snapshot beside it holds how far they ever came, with
+their states. Epochs asked for are kept in snapshots of their own, to fork from. Every file is written in one step, checked
+when it is read, and made again where it is damaged.
+"""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import filelock
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fptlib import checkpoints, trajectories
-from fptlib.ensemble.training import UNIT, Block, Training
+from fptlib.checkpoints import Snapshot
+from fptlib.data import Dataset
+from fptlib.ensemble.resources import UNIT
+from fptlib.ensemble.training import Task
 from fptlib.errors import InputError
 from fptlib.sources import cache_dir
 from fptlib.spec import ENGINE_VERSION, EnsembleSpec
-from fptlib.trajectories import Trajectories
-
-
-def shard_path(folder: Path, unit: int) -> Path:
-    """Parquet file of the runs from ``unit`` on."""
-    return folder / f"runs-{unit:05d}-{unit + UNIT - 1:05d}.parquet"
-
-
-def snapshot_path(folder: Path, unit: int) -> Path:
-    """Snapshot of the runs from ``unit`` on."""
-    return shard_path(folder, unit).with_suffix(".ckpt")
-
-
-def _content(metrics: Mapping[str, NDArray[np.float64]]) -> str:
-    """Checksum of recorded numbers."""
-    state = hashlib.sha256()
-    for name in sorted(metrics):
-        state.update(name.encode())
-        state.update(np.ascontiguousarray(metrics[name]).tobytes())
-    return state.hexdigest()[:16]
-
-
-def _meta(block: Block) -> dict[str, Any]:
-    """What is written beside the numbers: where they come from."""
-    meta: dict[str, Any] = {
-        "spec": block.spec.identity(),
-        "digest": block.spec.digest(),
-        "engine": ENGINE_VERSION,
-        "torch": str(torch.__version__),
-        "device": block.device,
-        "data": block.data.digest(),
-        "n_evaluated": len(block.data.y_test),
-    }
-    if block.data.y_valid is not None:
-        meta["n_validated"] = len(block.data.y_valid)
-    return meta
-
-
-def _discard(path: Path, reason: str) -> None:
-    warnings.warn(f"{path}: {reason}; these runs are trained again", stacklevel=2)
-    path.unlink(missing_ok=True)
-
-
-def _sound_shard(folder: Path, unit: int, digest: str) -> Trajectories | None:
-    """A shard, or ``None`` where there is none or it is damaged."""
-    path = shard_path(folder, unit)
-    if not path.exists():
-        return None
-    try:
-        shard = trajectories.read_shard(path)
-    except InputError as error:
-        _discard(path, str(error).removeprefix(f"{path}: "))
-        return None
-    if shard.meta.get("digest") != digest:
-        _discard(path, f"belongs to another ensemble (digest {shard.meta.get('digest')})")
-        return None
-    if shard.meta.get("content") != _content(shard.metrics) or list(shard.run) != list(range(unit, unit + UNIT)):
-        _discard(path, "damaged (its checksum differs)")
-        return None
-    return shard
-
-
-def common_snapshots(folder: Path, block: Block) -> list[checkpoints.Snapshot]:
-    """Snapshots of all shards of a block if they are sound and of one epoch, else none."""
-    found: list[checkpoints.Snapshot] = []
-    for unit in block.units:
-        path = snapshot_path(folder, unit)
-        if not path.exists():
-            return []
-        try:
-            snapshot = checkpoints.read(path)
-        except InputError as error:
-            _discard(path, str(error).removeprefix(f"{path}: "))
-            return []
-        if snapshot.digest != block.spec.digest() or snapshot.first_run != unit:
-            _discard(path, f"belongs to other runs (digest {snapshot.digest})")
-            return []
-        found.append(snapshot)
-    return found if len({snapshot.epoch for snapshot in found}) == 1 else []
+from fptlib.trajectories import Retirement, Trajectories
 
 
 def store_path(spec: EnsembleSpec, out: str | os.PathLike[str] | None = None) -> Path:
@@ -107,46 +40,225 @@ def store_path(spec: EnsembleSpec, out: str | os.PathLike[str] | None = None) ->
     spec
         Specification.
     out
-        Folder of stores; by default the one that ``FPTLIB_CACHE`` names, else ``ensembles`` in the user's cache.
+        Folder of stores; by default ``ensembles`` in the folder that ``FPTLIB_CACHE`` names, else in the user's cache.
     """
     return (Path(out) if out is not None else cache_dir() / "ensembles") / spec.digest()
 
 
-def note_request(folder: Path, spec: EnsembleSpec) -> None:
+def shard_path(folder: Path, unit: int) -> Path:
+    """Parquet file of the runs from ``unit`` on."""
+    return folder / f"runs-{unit:05d}-{unit + UNIT - 1:05d}.parquet"
+
+
+def snapshot_path(folder: Path, unit: int, epoch: int | None = None) -> Path:
+    """Snapshot of the runs from ``unit`` on: how far they came, or after one epoch."""
+    return shard_path(folder, unit).with_suffix(".ckpt" if epoch is None else f".epoch-{epoch:05d}.ckpt")
+
+
+# -- what was asked for
+
+
+def note_request(folder: Path, spec: EnsembleSpec, retirement: Retirement | None) -> None:
     """Put what was asked for in ``store.json``, unless more than that was asked for before."""
     digest = spec.digest()
     try:
         old = trajectories.read_store_file(folder)
-        covered = old.get("digest") == digest and old["runs"] >= spec.runs and old["epochs"] >= spec.epochs
+        covered = (
+            old.get("digest") == digest
+            and old["runs"] >= spec.runs
+            and old["epochs"] >= spec.epochs
+            and _follows_further(old.get("retirement"), retirement)
+        )
     except (InputError, KeyError, TypeError):
         covered = False
     if not covered:
         content = {"spec": spec.identity(), "digest": digest, "runs": spec.runs, "epochs": spec.epochs}
+        if retirement is not None:
+            content["retirement"] = retirement.to_dict()
         trajectories.write_store_file(folder, content)
 
 
-def stored(folder: Path, spec: EnsembleSpec) -> dict[int, Trajectories]:
-    """Sound shards that reach the horizon, by their first run."""
-    found: dict[int, Trajectories] = {}
-    for unit in range(0, spec.runs, UNIT):
-        shard = _sound_shard(folder, unit, spec.digest())
-        if shard is not None and shard.n_epochs >= spec.epochs:
-            found[unit] = shard
+def _follows_further(old: Mapping[str, Any] | None, new: Retirement | None) -> bool:
+    """Whether runs retired as before are followed at least as far as is asked now."""
+    if old is None or new is None:
+        return old is None
+    return Retirement.from_dict(old).covers(new)
+
+
+# -- shards
+
+
+def _content(record: Trajectories) -> str:
+    """Checksum of recorded numbers."""
+    state = hashlib.sha256()
+    for name in sorted(record.metrics):
+        state.update(name.encode())
+        state.update(np.ascontiguousarray(record.metrics[name]).tobytes())
+    return state.hexdigest()[:16]
+
+
+def _meta(task: Task, data: Dataset) -> dict[str, Any]:
+    """What is written beside the numbers: where they come from."""
+    meta: dict[str, Any] = {
+        "spec": task.spec.identity(),
+        "digest": task.spec.digest(),
+        "engine": ENGINE_VERSION,
+        "torch": str(torch.__version__),
+        "device": task.device,
+        "data": data.digest(),
+        "n_evaluated": len(data.y_test),
+    }
+    if data.y_valid is not None:
+        meta["n_validated"] = len(data.y_valid)
+    return meta
+
+
+def _discard(path: Path, reason: str) -> None:
+    warnings.warn(f"{path}: {reason}; these runs are trained again", stacklevel=2)
+    path.unlink(missing_ok=True)
+
+
+def shard(folder: Path, unit: int, digest: str) -> Trajectories | None:
+    """A sound shard, or ``None`` where there is none or it is damaged."""
+    path = shard_path(folder, unit)
+    if not path.exists():
+        return None
+    try:
+        found = trajectories.read_shard(path)
+    except InputError as error:
+        _discard(path, str(error).removeprefix(f"{path}: "))
+        return None
+    if found.meta.get("digest") != digest:
+        _discard(path, f"belongs to another ensemble (digest {found.meta.get('digest')})")
+        return None
+    if found.meta.get("content") != _content(found) or list(found.run) != list(range(unit, unit + UNIT)):
+        _discard(path, "damaged (its checksum differs)")
+        return None
     return found
 
 
-def save_snapshots(folder: Path, training: Training) -> None:
-    """Write where the training stands, one file for each shard."""
-    for snapshot in training.snapshots():
-        checkpoints.write(snapshot_path(folder, snapshot.first_run), snapshot)
+def held(folder: Path, task: Task, unit: int) -> Trajectories | None:
+    """A shard that has what a task asks for."""
+    found = shard(folder, unit, task.spec.digest())
+    if found is None or not trajectories.holds(found, epochs=task.epochs, retirement=task.retirement):
+        return None
+    return found
 
 
-def save_shards(folder: Path, training: Training) -> None:
-    """Write what was recorded."""
-    block = training.block
-    for unit in block.units:
-        rows = slice(unit - block.first, unit - block.first + UNIT)
-        metrics = {name: values[rows] for name, values in training.recorded().items()}
-        meta = _meta(block) | {"content": _content(metrics)}
-        shard = Trajectories(metrics=metrics, run=np.arange(unit, unit + UNIT), meta=meta)
-        trajectories.write_shard(shard_path(folder, unit), shard)
+def cut(record: Trajectories, epochs: int, retirement: Retirement | None) -> Trajectories:
+    """The part of a record that is asked for."""
+    record = record.head(epochs=epochs)
+    return record if retirement is None else trajectories.retire(record, retirement)
+
+
+def save_shard(
+    folder: Path,
+    task: Task,
+    data: Dataset,
+    unit: int,
+    metrics: Mapping[str, NDArray[np.float64]],
+    followed: NDArray[Any],
+) -> None:
+    """Write the record of a unit as it was asked for; rows of ``metrics`` are its runs."""
+    meta = _meta(task, data)
+    if task.retirement is not None:
+        meta["retirement"] = task.retirement.to_dict()
+    followed = np.minimum(followed, task.epochs)
+    record = Trajectories(
+        metrics={name: _cleared(values[:, : task.epochs], followed) for name, values in metrics.items()},
+        run=np.arange(unit, unit + UNIT),
+        meta=meta,
+        followed=followed,
+    )
+    record = cut(record, task.epochs, task.retirement)
+    complete = Trajectories(
+        metrics=record.metrics,
+        run=record.run,
+        meta={**record.meta, "content": _content(record)},
+        followed=record.followed,
+    )
+    with _space(folder):
+        trajectories.write_shard(shard_path(folder, unit), complete)
+
+
+def _cleared(values: NDArray[np.float64], followed: NDArray[Any]) -> NDArray[np.float64]:
+    """Values with NaN where a run was not followed."""
+    return np.where(np.arange(values.shape[1]) < followed[:, None], values, np.nan)
+
+
+# -- snapshots
+
+
+def save_snapshots(folder: Path, snapshots: Sequence[Snapshot]) -> None:
+    """Write where runs stand, one file for each shard."""
+    for snapshot in snapshots:
+        _write(folder, snapshot_path(folder, _unit(snapshot)), snapshot)
+
+
+def save_kept(folder: Path, snapshots: Sequence[Snapshot]) -> None:
+    """Write snapshots to fork from; runs that such a file has already stay in it."""
+    for snapshot in snapshots:
+        epoch = int(snapshot.epoch[0])
+        path = snapshot_path(folder, _unit(snapshot), epoch)
+        old = snapshot_at(folder, _unit(snapshot), snapshot.digest, epoch)
+        _write(folder, path, snapshot if old is None else checkpoints.merge(snapshot, old))
+
+
+def _write(folder: Path, path: Path, snapshot: Snapshot) -> None:
+    with _space(folder):
+        checkpoints.write(path, snapshot)
+
+
+def _unit(snapshot: Snapshot) -> int:
+    run = int(snapshot.run[0])
+    return run - run % UNIT
+
+
+def snapshot_at(folder: Path, unit: int, digest: str, epoch: int | None = None) -> Snapshot | None:
+    """A sound snapshot, or ``None``."""
+    path = snapshot_path(folder, unit, epoch)
+    if not path.exists():
+        return None
+    try:
+        found = checkpoints.read(path)
+    except InputError as error:
+        _discard(path, str(error).removeprefix(f"{path}: "))
+        return None
+    if found.digest != digest or _unit(found) != unit:
+        _discard(path, f"belongs to other runs (digest {found.digest})")
+        return None
+    return found
+
+
+# -- several processes, full disks
+
+
+@contextmanager
+def locked(folder: Path, units: Sequence[int], *, wait: bool) -> Iterator[bool]:
+    """Keep other processes from training these units; false where one does and we do not wait for it.
+
+    The system gives a lock back when its process ends, however it ends.
+    """
+    with ExitStack() as held_locks:
+        try:
+            for unit in units:
+                lock = filelock.FileLock(shard_path(folder, unit).with_suffix(".lock"))
+                held_locks.enter_context(lock.acquire(blocking=wait))
+        except filelock.Timeout:
+            held_locks.close()
+            yield False
+            return
+        yield True
+
+
+@contextmanager
+def _space(folder: Path) -> Iterator[None]:
+    """Say in one line that nothing could be written, and that nothing is lost."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        what = "no space is left" if full else (error.strerror or str(error))
+        raise InputError(
+            f"{folder}: {what}; everything written so far is kept: make room and repeat the same call to go on"
+        ) from None

@@ -1,267 +1,338 @@
-"""A stack of runs in training: epochs, evaluation, perturbation, snapshots in memory."""
+"""Runs in training: epochs, evaluation, perturbation, and who stops when."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
-from fptlib import data, models, perturbations
+from fptlib import models, perturbations
 from fptlib.checkpoints import Snapshot
-from fptlib.errors import InputError
-from fptlib.spec import EnsembleSpec, OptimiserSpec
-
-# Runs in one shard of the store. Sixteen float32 fill 64 bytes, the alignment that matrix kernels prefer.
-UNIT: Final = 16
-
-# Images in one evaluation: activations of a stack then stay in the cache, which halves the time.
-_EVALUATED_TOGETHER: Final = 256
-
-# Purposes of random streams.
-_INITIAL, _ORDER, _FRESH, _PERTURB = range(4)
-
-
-def stream(seed: int, run: int, purpose: int, epoch: int = 0) -> np.random.Generator:
-    """Random numbers of one run for one purpose in one epoch.
-
-    They depend on nothing else: no random state has to be kept to resume, and two specifications with the same seed
-    share them, so that a perturbed run equals the unperturbed one until its first perturbation.
-    """
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(run, purpose, epoch))))
+from fptlib.data import Dataset
+from fptlib.ensemble import compute, states
+from fptlib.ensemble.compute import Compute
+from fptlib.ensemble.resources import UNIT, stack_size
+from fptlib.ensemble.streams import Purpose, streams
+from fptlib.models import Tensors
+from fptlib.perturbations import State
+from fptlib.spec import EnsembleSpec, SgdSpec
+from fptlib.trajectories import Retirement, reached
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
-    """Runs ``first`` to ``first + size - 1``, to be trained to ``epochs`` on ``device``."""
+class Task:
+    """Runs to be trained to an epoch, or until they pass.
+
+    Parameters
+    ----------
+    spec
+        Specification; its ``runs`` and ``epochs`` do not count here.
+    runs
+        Numbers of the runs.
+    epochs
+        Last epoch.
+    device
+        ``cpu`` or ``cuda``.
+    retirement
+        Runs that reach this leave the training.
+    keep
+        Epochs after which snapshots are kept, to fork from.
+    """
 
     spec: EnsembleSpec
-    data: data.Dataset
-    first: int
-    size: int
+    runs: tuple[int, ...]
     epochs: int
     device: str
+    retirement: Retirement | None = None
+    keep: tuple[int, ...] = ()
 
     @property
-    def runs(self) -> range:
-        """Numbers of the runs."""
-        return range(self.first, self.first + self.size)
+    def units(self) -> list[int]:
+        """First run of each shard that is concerned."""
+        return sorted({run - run % UNIT for run in self.runs})
+
+
+@dataclass(slots=True)
+class _Stack:
+    """Runs that are trained together: a row of the records for each place, -1 for one that is only filled."""
+
+    rows: NDArray[np.int64]
+    runs: NDArray[np.int64]
+    compute: Compute
 
     @property
-    def units(self) -> range:
-        """First run of each shard."""
-        return range(self.first, self.first + self.size, UNIT)
-
-
-def _optimiser(spec: OptimiserSpec, parameters: Sequence[Tensor], learning_rate: float) -> torch.optim.Optimizer:
-    """Elementwise optimisers act on stacked tensors as they would on each run alone."""
-    if spec.name not in _OPTIMISERS:
-        raise InputError(f"optimiser.name: no builder for {spec.name!r}; known: {', '.join(sorted(_OPTIMISERS))}")
-    return _OPTIMISERS[spec.name](spec, list(parameters), learning_rate)
-
-
-_OPTIMISERS: dict[str, Callable[[Any, list[Tensor], float], torch.optim.Optimizer]] = {
-    "sgd": lambda spec, parameters, lr: torch.optim.SGD(
-        parameters, lr=lr, momentum=spec.momentum, weight_decay=spec.weight_decay, foreach=True
-    ),
-    "adam": lambda spec, parameters, lr: torch.optim.Adam(
-        parameters, lr=lr, weight_decay=spec.weight_decay, foreach=True
-    ),
-    "adamw": lambda spec, parameters, lr: torch.optim.AdamW(
-        parameters, lr=lr, weight_decay=spec.weight_decay, foreach=True
-    ),
-}
+    def active(self) -> NDArray[np.bool_]:
+        """Places whose run is recorded."""
+        return np.asarray(self.rows >= 0)
 
 
 class Training:
-    """A stack of runs in training."""
+    """Runs in training, each at an epoch of its own.
 
-    def __init__(self, block: Block) -> None:
-        spec, source = block.spec, block.data
-        self.block = block
-        self.device = torch.device(block.device)
-        self.dtype = torch.float64 if spec.training.dtype == "float64" else torch.float32
-        self.model = models.build(spec.model, n_features=source.n_features, n_classes=source.n_classes)
+    Parameters
+    ----------
+    task
+        What to train.
+    data
+        What to train on.
+    start
+        Snapshots of these runs to go on from; runs in none start afresh.
+    branches
+        Snapshots of the same runs in unperturbed training, at an epoch at which this training perturbs them.
+    """
+
+    def __init__(
+        self, task: Task, data: Dataset, start: Sequence[Snapshot] = (), branches: Sequence[Snapshot] = ()
+    ) -> None:
+        spec = task.spec
+        self.task = task
+        self.network = models.build(spec.model, shape=data.shape, n_classes=data.n_classes)
         self.schedule = perturbations.build(spec.perturbation)
-        self.train_set = self._tensors(source.x_train, source.y_train)
-        self.held_out = {"test": self._tensors(source.x_test, source.y_test)}
-        if source.x_valid is not None and source.y_valid is not None:
-            self.held_out["valid"] = self._tensors(source.x_valid, source.y_valid)
-        self.epoch = 0
-        self._metrics = self._empty(block.epochs)
-        parameters, buffers = self.initial(_INITIAL)
-        self._start(perturbations.State(parameters, buffers, {}, spec.optimiser.lr))
+        self._device = torch.device(task.device)
+        self._train_set = compute.tensors(data.x_train, data.y_train, spec, task.device)
+        self._held_out = {"test": compute.tensors(data.x_test, data.y_test, spec, task.device)}
+        if data.x_valid is not None and data.y_valid is not None:
+            self._held_out["valid"] = compute.tensors(data.x_valid, data.y_valid, spec, task.device)
+        self._movable = compute.movable(spec, self.network, data, task.device)
+        self._size = stack_size(spec, self.network, data, task.device, movable=self._movable)
+        self.runs = np.array(task.runs, dtype=np.int64)
+        self.epoch = np.zeros(len(self.runs), dtype=np.int64)
+        width = max([task.epochs, *(int(part.epoch.max()) for part in (*start, *branches))])
+        names = ["train_loss", "test_loss", *(f"{part}_metric" for part in self._held_out)]
+        self.metrics = {name: np.full((len(self.runs), width), np.nan) for name in names}
+        self._kept: list[Snapshot] = []
+        self._left: dict[int, State] = {}
+        self._stacks: list[_Stack] = []
+        self._enter(start, branches)
 
-    def _tensors(self, x: NDArray[Any], y: NDArray[Any]) -> tuple[Tensor, Tensor]:
-        return torch.from_numpy(x).to(self.device, self.dtype), torch.from_numpy(y).to(self.device)
+    def take_kept(self) -> list[Snapshot]:
+        """Snapshots at epochs to be kept, once."""
+        kept, self._kept = self._kept, []
+        return kept
 
-    def initial(self, purpose: int, epoch: int = 0) -> tuple[models.Tensors, models.Tensors]:
-        """Parameters and buffers of a fresh initialisation."""
-        return self.model.initialise(self.streams(purpose, epoch), dtype=self.dtype, device=self.device)
+    @property
+    def active(self) -> int:
+        """Runs still in training."""
+        return sum(int(stack.active.sum()) for stack in self._stacks)
 
-    def _empty(self, epochs: int) -> dict[str, NDArray[np.float64]]:
-        names = ["train_loss", "test_loss", *(f"{part}_metric" for part in self.held_out)]
-        return {name: np.full((self.block.size, epochs), np.nan) for name in names}
+    # -- who is trained with whom
 
-    def streams(self, purpose: int, epoch: int) -> list[np.random.Generator]:
-        """One generator for each run."""
-        return [stream(self.block.spec.seed, run, purpose, epoch) for run in self.block.runs]
+    def _enter(self, start: Sequence[Snapshot], branches: Sequence[Snapshot]) -> None:
+        """Give every run its state; those that are not done go into stacks."""
+        row_of = {int(run): row for row, run in enumerate(self.runs)}
+        ready: list[tuple[list[int], State]] = []
+        taken: set[int] = set()
+        for part, branching in [*((part, False) for part in start), *((part, True) for part in branches)]:
+            places = [i for i, run in enumerate(part.run.tolist()) if run in row_of and row_of[run] not in taken]
+            rows = [row_of[int(part.run[i])] for i in places]
+            taken.update(rows)
+            for row, place in zip(rows, places, strict=True):
+                self.epoch[row] = int(part.epoch[place])
+                for name, values in self.metrics.items():
+                    values[row, : self.epoch[row]] = part.metrics[name][place, : self.epoch[row]].numpy()
+            for rate in sorted({float(part.learning_rate[i]) for i in places}):
+                some = [k for k, i in enumerate(places) if float(part.learning_rate[i]) == rate]
+                state = states.to_device(states.select(part.state(rate), [places[k] for k in some]), self._device)
+                chosen = [rows[k] for k in some]
+                if branching:
+                    state = self._perturbed(self.runs[chosen], self.epoch[chosen], state)
+                ready.append((chosen, state))
+        fresh = [row for row in range(len(self.runs)) if row not in taken]
+        if fresh:
+            ready.append((fresh, self._fresh_state(self.runs[fresh])))
+        self._stacks = []
+        staying: list[tuple[list[int], State]] = []
+        for rows, state in ready:
+            done = [self._done(row) for row in rows]
+            for i, row in enumerate(rows):
+                if done[i]:
+                    self._left[row] = states.on_cpu(states.select(state, [i]))
+            if not all(done):
+                keep = [i for i in range(len(rows)) if not done[i]]
+                staying.append(([rows[i] for i in keep], states.select(state, keep)))
+        self._arrange(staying)
 
-    # -- state
+    def _fresh_state(self, runs: NDArray[np.int64]) -> State:
+        return State(*self._initial("initial", runs, [0] * len(runs)), {}, self.task.spec.optimiser.lr)
 
-    def _start(self, state: perturbations.State) -> None:
-        """Continue from a state, with an optimiser of its own."""
-        # Copies, each in one piece of memory: rounding depends on how a tensor lies there, and must not on where it
-        # came from.
-        self.parameters = {
-            name: value.detach().clone(memory_format=torch.contiguous_format).requires_grad_()
-            for name, value in state.parameters.items()
-        }
-        self.buffers = {
-            name: value.clone(memory_format=torch.contiguous_format) for name, value in state.buffers.items()
-        }
-        self.learning_rate = state.learning_rate
-        self.optimiser = _optimiser(self.block.spec.optimiser, list(self.parameters.values()), state.learning_rate)
-        if state.optimiser:
-            content = self.optimiser.state_dict()
-            content["state"] = state.optimiser
-            self.optimiser.load_state_dict(content)
+    def _initial(self, purpose: Purpose, runs: Iterable[int], epochs: Iterable[int]) -> tuple[Tensors, Tensors]:
+        """Parameters and buffers of fresh initialisations."""
+        generators = streams(self.task.spec.seed, runs, purpose, epochs)
+        return self.network.initialise(generators, dtype=compute.dtype_of(self.task.spec), device=self._device)
 
-    def state(self) -> perturbations.State:
-        """Everything but the recorded metrics."""
-        return perturbations.State(
-            parameters={name: value.detach() for name, value in self.parameters.items()},
-            buffers=self.buffers,
-            optimiser=self.optimiser.state_dict()["state"],
-            learning_rate=self.learning_rate,
+    def _arrange(self, parts: Sequence[tuple[Sequence[int], State]]) -> None:
+        """Put runs into stacks. Those of one stack have what an optimiser keeps in common for all of them."""
+        groups: dict[tuple[float, ...], list[tuple[int, int, int]]] = defaultdict(list)
+        mixed = isinstance(self.task.spec.optimiser, SgdSpec)
+        for k, (rows, state) in enumerate(parts):
+            for i, row in enumerate(rows):
+                epoch = 0.0 if mixed else float(self.epoch[row])
+                place = 0.0 if self._movable else float(self.runs[row] // self._size)
+                groups[(epoch, place, *states.shared(state, i))].append((row, k, i))
+        for members in groups.values():
+            members.sort()
+            n_stacks = math.ceil(len(members) / self._size)
+            for chunk in np.array_split(np.arange(len(members)), n_stacks):
+                self._add_stack([members[j] for j in chunk], [state for _, state in parts])
+
+    def _add_stack(self, members: Sequence[tuple[int, int, int]], parts: Sequence[State]) -> None:
+        pieces, rows = [], []
+        for k in sorted({k for _, k, _ in members}):
+            of_part = [(row, i) for row, part, i in members if part == k]
+            rows += [row for row, _ in of_part]
+            pieces.append(states.select(parts[k], [i for _, i in of_part]))
+        runs = self.runs[rows]
+        if not self._movable:
+            # Every run keeps its place in a stack of one shape; the places of others are filled with copies of one.
+            first = int(runs[0] // self._size) * self._size
+            missing = np.setdiff1d(np.arange(first, first + self._size), runs)
+            pieces += [states.select(pieces[0], [0] * len(missing))] if len(missing) else []
+            rows, runs = rows + [-1] * len(missing), np.concatenate([runs, missing])
+        order = np.argsort(runs, kind="stable")
+        state = states.select(states.join(pieces), order.tolist())
+        self._stacks.append(
+            _Stack(
+                np.array(rows)[order], runs[order], compute.build(self.task.spec, self.network, self.task.device, state)
+            )
         )
 
-    def snapshots(self) -> Iterator[Snapshot]:
-        """One snapshot for each shard."""
-        state = self.state()
-        for unit in self.block.units:
-            rows = slice(unit - self.block.first, unit - self.block.first + UNIT)
-            yield Snapshot(
-                digest=self.block.spec.digest(),
-                first_run=unit,
-                epoch=self.epoch,
-                parameters=_some(state.parameters, rows),
-                buffers=_some(state.buffers, rows),
-                optimiser={index: _some(values, rows) for index, values in state.optimiser.items()},
-                learning_rate=state.learning_rate,
-                metrics={name: torch.from_numpy(values[rows].copy()) for name, values in self.recorded().items()},
-            )
+    def _done(self, row: int) -> bool:
+        """Whether a run has come to the horizon, or has passed and is to be retired."""
+        epoch, retirement = int(self.epoch[row]), self.task.retirement
+        if epoch >= self.task.epochs:
+            return True
+        if retirement is None or epoch == 0:
+            return False
+        values = self.metrics[retirement.metric][row, :epoch]
+        return bool(reached(values, threshold=retirement.threshold, direction=retirement.direction).any())
 
-    def recorded(self) -> dict[str, NDArray[np.float64]]:
-        """Metrics up to the present epoch, shape ``(runs, epoch)``."""
-        return {name: values[:, : self.epoch] for name, values in self._metrics.items()}
+    # -- snapshots
 
-    def resume(self, snapshots: Sequence[Snapshot]) -> None:
-        """Continue from the snapshots of all shards of the block, which are of one epoch."""
-        first = snapshots[0]
-        self.epoch = first.epoch
-        # A snapshot may be ahead of the horizon that is asked for now.
-        self._metrics = self._empty(max(self.epoch, self.block.epochs))
-        for name, values in self._metrics.items():
-            values[:, : self.epoch] = np.concatenate([part.metrics[name].numpy() for part in snapshots])
-        self._start(
-            perturbations.State(
-                parameters=self._joined([part.parameters for part in snapshots]),
-                buffers=self._joined([part.buffers for part in snapshots]),
-                optimiser={
-                    index: self._joined([part.optimiser[index] for part in snapshots]) for index in first.optimiser
-                },
-                learning_rate=first.learning_rate,
-            )
-        )
+    def snapshots(self) -> list[Snapshot]:
+        """Where all runs stand, one snapshot for each shard."""
+        parts = [([row], state) for row, state in self._left.items()]
+        for stack in self._stacks:
+            places = np.flatnonzero(stack.active).tolist()
+            parts.append((stack.rows[places].tolist(), states.on_cpu(states.select(stack.compute.state(), places))))
+        return self._snapshots(parts)
 
-    def _joined(self, parts: Sequence[Mapping[str, Tensor]]) -> models.Tensors:
-        """Stacks put together; step counts, which have no axis of runs, are those of the first."""
-        return {
-            name: (value if value.ndim == 0 else torch.cat([part[name] for part in parts])).to(self.device)
-            for name, value in parts[0].items()
-        }
+    def _snapshots(self, parts: Sequence[tuple[Sequence[int], State]]) -> list[Snapshot]:
+        found = []
+        for unit in self.task.units:
+            chosen = [
+                (rows[i], states.select(state, [i]))
+                for rows, state in parts
+                for i in range(len(rows))
+                if unit <= self.runs[rows[i]] < unit + UNIT
+            ]
+            if chosen:
+                chosen.sort(key=lambda pair: pair[0])
+                rows = [row for row, _ in chosen]
+                width = int(self.epoch[rows].max())
+                metrics = {name: torch.from_numpy(values[rows, :width].copy()) for name, values in self.metrics.items()}
+                state = states.join([state for _, state in chosen])
+                found.append(
+                    Snapshot(
+                        digest=self.task.spec.digest(),
+                        run=torch.from_numpy(self.runs[rows]),
+                        epoch=torch.from_numpy(self.epoch[rows]),
+                        parameters=state.parameters,
+                        buffers=state.buffers,
+                        optimiser=state.optimiser,
+                        learning_rate=torch.tensor([s.learning_rate for _, s in chosen], dtype=torch.float64),
+                        metrics=metrics,
+                    )
+                )
+        return found
 
     # -- work
 
-    def step_epoch(self) -> None:
-        """Train for one epoch, evaluate, and perturb if it is time."""
-        self.epoch += 1
-        self._record("train_loss", self._train())
-        for part, (x, y) in self.held_out.items():
-            loss, metric = self._evaluate(x, y)
-            self._record(f"{part}_metric", metric)
+    def step_epoch(self) -> int:
+        """Train every run for one epoch, evaluate, perturb those whose time it is; returns the run-epochs trained."""
+        trained = self.active
+        for stack in list(self._stacks):
+            self._step(stack)
+        self._stacks = [stack for stack in self._stacks if stack.active.any()]
+        full = math.ceil(self.active / self._size)
+        if self._movable and full < len(self._stacks):
+            parts = [(stack.rows.tolist(), stack.compute.state()) for stack in self._stacks]
+            self._stacks = []
+            self._arrange(parts)
+        return trained
+
+    def _step(self, stack: _Stack) -> None:
+        spec, places = self.task.spec, np.flatnonzero(stack.active)
+        rows = stack.rows[places]
+        # Runs that only fill a place stay at epoch 1 for ever: their numbers concern nobody.
+        epochs = np.ones(len(stack.rows), dtype=np.int64)
+        epochs[places] = self.epoch[rows] + 1
+        x, y = self._train_set
+        order = np.stack([rng.permutation(len(y)) for rng in streams(spec.seed, stack.runs, "order", epochs)])
+        size = spec.training.batch_size
+        if spec.training.drop_last:
+            order = order[:, : len(y) - len(y) % size]
+        results = {"train_loss": stack.compute.train(x, y, torch.from_numpy(order).to(self._device), size)}
+        for part, held_out in self._held_out.items():
+            loss, results[f"{part}_metric"] = stack.compute.evaluate(*held_out)
             if part == "test":
-                self._record("test_loss", loss)
-        if self.schedule is not None and self.schedule.due(self.epoch):
-            context = perturbations.Context(
-                fresh=lambda: self.initial(_FRESH, self.epoch), generators=self.streams(_PERTURB, self.epoch)
-            )
-            with torch.no_grad():
-                state = self.schedule.apply(self.state(), context)
-            self._start(state)
+                results["test_loss"] = loss
+        self.epoch[rows] += 1
+        for name, values in results.items():
+            self.metrics[name][rows, self.epoch[rows] - 1] = values.cpu().numpy()[places]
+        self._keep(stack)
+        self._perturb(stack)
+        self._retire(stack)
 
-    def _record(self, name: str, values: Tensor) -> None:
-        self._metrics[name][:, self.epoch - 1] = values.cpu().numpy()
+    def _keep(self, stack: _Stack) -> None:
+        for epoch in self.task.keep:
+            places = [i for i in np.flatnonzero(stack.active).tolist() if self.epoch[stack.rows[i]] == epoch]
+            if places:
+                state = states.on_cpu(states.select(stack.compute.state(), places))
+                self._kept += self._snapshots([(stack.rows[places].tolist(), state)])
 
-    def _train(self) -> Tensor:
-        """Loss per image as trained, averaged over the epoch, shape ``(runs,)``."""
-        x, y = self.train_set
-        images, size = len(y), self.block.spec.training.batch_size
-        order = np.stack([rng.permutation(images) for rng in self.streams(_ORDER, self.epoch)])
-        chosen = torch.from_numpy(order).to(self.device)  # (runs, images)
-        total = torch.zeros(self.block.size, dtype=torch.float64, device=self.device)
-        for start in range(0, images, size):
-            batch = chosen[:, start : start + size]
-            logits = self.model.forward(self.parameters, self.buffers, x[batch], training=True)
-            losses = _cross_entropy(logits, y[batch]).mean(dim=1)
-            self.optimiser.zero_grad(set_to_none=True)
-            # The sum over runs: each run's parameters see the gradient of that run's mean loss.
-            losses.sum().backward()  # type: ignore[no-untyped-call]
-            self.optimiser.step()
-            total += losses.detach() * batch.shape[1]
-        return total / images
+    def _perturb(self, stack: _Stack) -> None:
+        if self.schedule is None:
+            return
+        whole = stack.compute.state()
+        due = np.array([row >= 0 and self.schedule.due(int(self.epoch[row])) for row in stack.rows])
+        if not due.any():
+            return
+        if np.array_equal(due, stack.active):
+            due[:] = True  # the other places too: what optimisers keep in common stays in common
+        chosen, others = np.flatnonzero(due).tolist(), np.flatnonzero(~due).tolist()
+        part = self._perturbed(stack.runs[chosen], self.epoch[stack.rows[chosen]], states.select(whole, chosen))
+        if others:
+            joined = states.join([part, states.select(whole, others)])
+            part = states.select(joined, np.argsort([*chosen, *others]).tolist())
+        stack.compute = compute.build(self.task.spec, self.network, self.task.device, part)
 
-    @torch.no_grad()
-    def _evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy on held-out images, shape ``(runs,)`` each."""
-        loss = torch.zeros(self.block.size, dtype=torch.float64, device=self.device)
-        right = torch.zeros(self.block.size, dtype=torch.int64, device=self.device)
-        for start in range(0, len(y), _EVALUATED_TOGETHER):
-            logits = self.model.forward(
-                self.parameters, self.buffers, x[start : start + _EVALUATED_TOGETHER], training=False
-            )
-            labels = y[start : start + _EVALUATED_TOGETHER].expand(self.block.size, -1)
-            loss += _cross_entropy(logits, labels).to(torch.float64).sum(dim=1)
-            right += (logits.argmax(dim=2) == labels).sum(dim=1)
-        return loss / len(y), right.to(torch.float64) / len(y)
+    def _perturbed(self, runs: NDArray[np.int64], epochs: NDArray[np.int64], state: State) -> State:
+        assert self.schedule is not None
+        context = perturbations.Context(
+            fresh=lambda: self._initial("fresh", runs, epochs),
+            generators=streams(self.task.spec.seed, runs, "perturb", epochs),
+        )
+        with torch.no_grad():
+            return self.schedule.apply(state, context)
 
-
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each image, shape ``(runs, images)``."""
-    losses = functional.cross_entropy(logits.flatten(0, 1), labels.flatten(), reduction="none")
-    return losses.view(labels.shape)
-
-
-def _some(tensors: Mapping[Any, Tensor], rows: slice) -> models.Tensors:
-    """Some runs of stacked tensors, on the CPU; step counts, which have no axis of runs, as they are."""
-    return {name: (value if value.ndim == 0 else value[rows]).detach().cpu().clone() for name, value in tensors.items()}
-
-
-@contextmanager
-def numerics() -> Iterator[None]:
-    """One thread, so that sums are taken in one order, and no denormal numbers, which cost a hundred times more."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.set_flush_denormal(True)
-    try:
-        yield
-    finally:
-        torch.set_flush_denormal(False)
-        torch.set_num_threads(threads)
+    def _retire(self, stack: _Stack) -> None:
+        """Take out runs that are done."""
+        done = [i for i in np.flatnonzero(stack.active).tolist() if self._done(int(stack.rows[i]))]
+        if not done:
+            return
+        whole = stack.compute.state()
+        for i in done:
+            self._left[int(stack.rows[i])] = states.on_cpu(states.select(whole, [i]))
+        if self._movable:
+            staying = np.setdiff1d(np.arange(len(stack.rows)), done)
+            stack.rows, stack.runs = stack.rows[staying], stack.runs[staying]
+            if len(staying):
+                state = states.select(whole, staying.tolist())
+                stack.compute = compute.build(self.task.spec, self.network, self.task.device, state)
+        else:
+            stack.rows[done] = -1

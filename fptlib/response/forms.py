@@ -1,7 +1,8 @@
 r"""Survival under perturbation with period ``P``, put together from measured curves.
 
 Every form gives the survival ``S_P(0 .. H)`` of a perturbed run up to the horizon ``H``; the restricted mean is its sum. All arrays carry
-a leading axis of bootstrap replicates: ``(replicates, epochs + 1)``. With ``RM(P) = sum of S(k), k < P``:
+a leading axis of bootstrap replicates: ``(replicates, epochs + 1)``. Where only the means are wanted, `Summed` curves give them without
+the curve: `splice_mean`, `restart_restricted_mean`, `cycle_mean`. With ``RM(P) = sum of S(k), k < P``:
 
 1. exact for any process, from runs perturbed with period ``P`` itself: ``<T_P> = RM(P) + S(P) tau_P``: `splice` with their residual.
 2. quasi-steady state, from runs perturbed with another period ``P0``: ``<T_P> ~ RM(P) + S(P) tau_P0``: `splice` with that residual.
@@ -17,6 +18,7 @@ Meir, Keidar, Reuveni and Hirshberg, arXiv:2502.04121 (forms 1 and 2). Form 4: A
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -25,6 +27,57 @@ from numpy.typing import NDArray
 Curves = NDArray[np.float64]  # (replicates, epochs + 1)
 POOLED_CYCLE_RUNS = 100  # cycles that fewer runs enter are pooled
 MIN_CYCLE_RUNS = 10  # a pool that fewer runs enter is left out
+
+
+Beyond = Literal["hold", "drop"]
+After = Literal["repeat", "hold", "drop"]
+
+
+@dataclass(frozen=True, slots=True)
+class Summed:
+    """Curves with their restricted means: column ``n`` of ``sums`` is the sum of the values at ``k < n``; make them by `summed`."""
+
+    curve: Curves
+    sums: NDArray[np.float64]
+
+    @property
+    def length(self) -> int:
+        """Last epoch of the curves."""
+        return int(self.curve.shape[1]) - 1
+
+    @property
+    def data(self) -> Summed:
+        """The first row alone."""
+        return Summed(self.curve[:1], self.sums[:1])
+
+    def value(self, k: int, *, beyond: Beyond = "hold") -> NDArray[np.float64]:
+        """Values at ``k``, shape ``(replicates,)``; beyond the end held at the last value, or zero."""
+        if k > self.length and beyond == "drop":
+            return np.zeros(len(self.curve))
+        return self.curve[:, min(k, self.length)]
+
+    def mean(self, n: int, *, beyond: Beyond = "hold") -> NDArray[np.float64]:
+        """Sum of the values at ``k < n``, shape ``(replicates,)``, beyond the end as in `value`."""
+        missing = n - self.length
+        if missing <= 0:
+            return self.sums[:, n]
+        return self.sums[:, -1] + (missing if beyond == "hold" else 1) * self.curve[:, -1]
+
+
+def summed(curve: Curves) -> Summed:
+    """Add up curves.
+
+    Examples
+    --------
+    >>> curves = summed(np.array([[1.0, 0.5, 0.25]]))
+    >>> curves.mean(2), curves.mean(4), curves.mean(4, beyond="drop")
+    (array([1.5]), array([2.]), array([1.75]))
+    """
+    by_epoch = np.ascontiguousarray(curve.T)  # the values of one epoch side by side: they are added up together
+    sums = np.zeros_like(by_epoch)
+    for k in range(1, len(sums)):
+        np.add(sums[k - 1], by_epoch[k - 1], out=sums[k])
+    return Summed(by_epoch.T, sums.T)
 
 
 def restricted(curve: Curves) -> NDArray[np.float64]:
@@ -55,6 +108,18 @@ def splice(survival: Curves, residual: Curves, *, period: int) -> Curves:
     return np.concatenate([survival[:, : period + 1], later], axis=1)
 
 
+def splice_mean(survival: Summed, residual_mean: NDArray[np.float64], *, period: int) -> NDArray[np.float64]:
+    """Restricted mean of `splice`, from that of the residual within the epochs that are left after the period, ``(replicates,)``.
+
+    Examples
+    --------
+    >>> splice_mean(summed(np.array([[1.0, 0.8, 0.6, 0.5]])), np.array([1.5]), period=1)
+    array([2.2])
+    """
+    entering = survival.value(period)
+    return survival.mean(period) + np.where(entering > 0, entering * residual_mean, 0.0)
+
+
 def full_restart(survival: Curves, *, period: int) -> Curves:
     """Form 4 as a curve: ``S_P(t) = S(P)**(t // P) S(t mod P)``.
 
@@ -65,6 +130,22 @@ def full_restart(survival: Curves, *, period: int) -> Curves:
     """
     epoch = np.arange(survival.shape[1])
     return survival[:, [period]] ** (epoch // period) * survival[:, epoch % period]
+
+
+def restart_restricted_mean(survival: Summed, *, period: int) -> NDArray[np.float64]:
+    """Restricted mean of `full_restart` at the horizon, ``(replicates,)``.
+
+    Examples
+    --------
+    >>> restart_restricted_mean(summed(np.array([[1.0, 0.5, 0.4, 0.3]])), period=1)
+    array([1.75])
+    """
+    n_periods, rest = divmod(survival.length, period)
+    total, scale = np.zeros(len(survival.curve)), np.ones(len(survival.curve))
+    for _ in range(n_periods):
+        total = total + scale * survival.mean(period)
+        scale = scale * survival.value(period)
+    return total + scale * survival.mean(rest)
 
 
 def restart_mean(survival: Curves, *, period: int) -> NDArray[np.float64]:
@@ -117,8 +198,8 @@ def cycle_residual(
     *,
     period: int,
     n_epochs: int,
-    beyond: Literal["hold", "drop"] = "hold",
-    after: Literal["repeat", "hold", "drop"] = "repeat",
+    beyond: Beyond = "hold",
+    after: After = "repeat",
 ) -> Curves:
     """Form 7: residual survival under period ``P`` from the cycles of another period, shape ``(replicates, n_epochs + 1)``.
 
@@ -144,6 +225,38 @@ def cycle_residual(
         pieces.append(scale * curve[:, 1 : take + 1])
         scale = scale * curve[:, [period]]
     return np.concatenate(pieces, axis=1)
+
+
+def cycle_mean(
+    observed: list[Summed], *, period: int, n_epochs: int, beyond: Beyond = "hold", after: After = "repeat"
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Restricted mean of `cycle_residual`, and the part of it that lies after the last observed cycle, each ``(replicates,)``.
+
+    Parameters
+    ----------
+    observed
+        From `cycles`, by `sum_cycles`.
+    period, n_epochs, beyond, after
+        As in `cycle_residual`.
+    """
+    scale = np.ones(len(observed[0].curve))
+    total, later = np.zeros_like(scale), np.zeros_like(scale)
+    for start in range(0, n_epochs, period):
+        seen, left = start // period < len(observed), n_epochs - start
+        if not seen and after != "repeat":
+            part = scale * (left if after == "hold" else 1)  # the cycle that starts here counts its first epoch
+            return total + part, part
+        cycle = observed[min(start // period, len(observed) - 1)]
+        part = scale * cycle.mean(min(period, left), beyond=beyond)
+        total = total + part
+        later = later if seen else later + part
+        scale = scale * cycle.value(period, beyond=beyond)
+    return total, later
+
+
+def sum_cycles(observed: list[Curves]) -> list[Summed]:
+    """Cycles as `cycle_mean` needs them: each starts at 1, also where nobody enters it."""
+    return [summed(np.concatenate([np.ones((len(curve), 1)), curve[:, 1:]], axis=1)) for curve in observed]
 
 
 def geometric_close(observed: list[Curves], *, period: int) -> NDArray[np.float64]:

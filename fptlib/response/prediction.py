@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fptlib.errors import InputError
 from fptlib.firstpassage import N_BOOT, Direction, Estimate
 from fptlib.qss import QuasiSteadyState, judge
-from fptlib.response.forms import cycle_residual, full_restart, restricted, splice
+from fptlib.response.forms import cycle_mean, cycle_residual, full_restart, restart_restricted_mean, splice, splice_mean
 from fptlib.response.sample import Sample, draw
 from fptlib.response.validity import ERROR_TOLERANCE, Status, Verdict, drift_error, verdict
 from fptlib.trajectories import Trajectories
@@ -166,21 +166,28 @@ def predict(
         unperturbed=sample.unperturbed_mean,
         residual=sample.residual_mean,
         quasi_steady_state=_weigh(state, sample, tolerance),
-        predictions=tuple(_predict_one(sample, p, form, tolerance) for p in chosen),
+        predictions=tuple(
+            _predict_one(sample, p, form, drift, tolerance)
+            for p, drift in zip(chosen, sample.drift(chosen), strict=True)
+        ),
     )
 
 
-def _predict_one(sample: Sample, period: int, form: Form, tolerance: float) -> Prediction:
+def _predict_one(sample: Sample, period: int, form: Form, drift: NDArray[np.float64], tolerance: float) -> Prediction:
     used = _choose(sample, period) if form == "auto" else int(form)
-    n_after = sample.horizon - period
+    n_after, survival = sample.horizon - period, sample.survival
+    data = survival.curve[:1]
     if used == 4:
-        curve = full_restart(sample.survival, period=period)
+        mean = restart_restricted_mean(survival, period=period)
+        curve = full_restart(data, period=period)
     elif used == 7:
-        residual = cycle_residual(sample.cycles, period=period, n_epochs=n_after)
-        curve = splice(sample.survival, residual, period=period)
+        residual_mean, _ = cycle_mean(sample.cycles, period=period, n_epochs=n_after)
+        mean = splice_mean(survival, residual_mean, period=period)
+        seen = [cycle.curve[:1] for cycle in sample.cycles]
+        curve = splice(data, cycle_residual(seen, period=period, n_epochs=n_after), period=period)
     else:
-        curve = splice(sample.survival, sample.residual, period=period)
-    mean = restricted(curve)
+        mean = splice_mean(survival, sample.residual.mean(n_after), period=period)
+        curve = splice(data, sample.residual.curve[:1], period=period)
     estimate = sample.estimate(mean, sample.n_survivors, sample.n_residual_censored)
     return Prediction(
         period=period,
@@ -188,7 +195,7 @@ def _predict_one(sample: Sample, period: int, form: Form, tolerance: float) -> P
         mean=estimate.mean,
         low=estimate.low,
         high=estimate.high,
-        verdict=verdict(sample, period=period, form=used, mean=mean, tolerance=tolerance),
+        verdict=verdict(sample, period=period, form=used, mean=mean, drift=drift, tolerance=tolerance),
         running=float(curve[0, -1]),
     )
 
@@ -199,7 +206,7 @@ def _choose(sample: Sample, period: int) -> int:
     if period == sample.period:
         return 2  # there it is form 1, a measurement
     first = sample.cycles[0]
-    if period < first.shape[1] and period <= sample.period and first[0, period] > SECOND_PERTURBATION:
+    if period <= min(first.length, sample.period) and first.curve[0, period] > SECOND_PERTURBATION:
         return 7
     return 2
 
@@ -208,14 +215,10 @@ def _weigh(state: QuasiSteadyState, sample: Sample, tolerance: float) -> QuasiSt
     """Add what the drift within the state does to predictions of form 2; a drift that spoils them overrules the distance."""
     if not state.reached or state.relaxation_epoch is None:
         return state
-    worst: NDArray[np.float64] | None = None
-    at = 0
-    for epoch in state.epoch[state.epoch >= state.relaxation_epoch]:
-        mean = restricted(splice(sample.survival, sample.residual, period=int(epoch)))
-        error = drift_error(sample, epoch=int(epoch), mean=mean)
-        if worst is None or abs(error[0]) > abs(worst[0]):
-            worst, at = error, int(epoch)
-    assert worst is not None
+    epochs = state.epoch[state.epoch >= state.relaxation_epoch].tolist()
+    of_data = _form_2_errors(sample.data, epochs)[:, 0]
+    at = epochs[int(np.abs(of_data).argmax())]
+    worst = _form_2_errors(sample, [at])[0]
     effect = sample.estimate(worst, sample.n_survivors, sample.n_residual_censored)
     sentence = (
         f"with the residual times after epoch {sample.period}, the drift of the metric changes predictions by at most "
@@ -228,3 +231,12 @@ def _weigh(state: QuasiSteadyState, sample: Sample, tolerance: float) -> QuasiSt
         relaxation_epoch=None if spoilt else state.relaxation_epoch,
         reasons=(*state.reasons, sentence),
     )
+
+
+def _form_2_errors(sample: Sample, epochs: list[int]) -> NDArray[np.float64]:
+    """Relative errors of form 2 that the drift of the metric between ``P0`` and each epoch causes, ``(epochs, replicates)``."""
+    errors = []
+    for epoch, drift in zip(epochs, sample.drift(epochs), strict=True):
+        mean = splice_mean(sample.survival, sample.residual.mean(sample.horizon - epoch), period=epoch)
+        errors.append(drift_error(sample, epoch=epoch, drift=drift, mean=mean))
+    return np.stack(errors)

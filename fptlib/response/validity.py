@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.firstpassage import percentile_interval
-from fptlib.response.forms import cycle_residual, full_restart, restricted, splice
+from fptlib.response.forms import Beyond, cycle_mean, restart_restricted_mean, splice_mean
 from fptlib.response.sample import Sample
 
 ERROR_TOLERANCE = 0.1  # relative error of a mean that a choice between perturbations can bear
@@ -51,9 +51,11 @@ class Verdict:
     error_high: float
 
 
-def drift_error(sample: Sample, *, epoch: int, mean: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Relative error of ``mean`` that the drift of the metric between ``P0`` and ``epoch`` causes, ``(replicates,)``."""
-    return sample.survival[:, epoch] * sample.drift(epoch) / mean
+def drift_error(
+    sample: Sample, *, epoch: int, drift: NDArray[np.float64], mean: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Relative error of ``mean`` that the drift between ``P0`` and ``epoch``, see `Sample.drift`, causes, ``(replicates,)``."""
+    return sample.survival.value(epoch) * drift / mean
 
 
 def cycle_error(
@@ -62,39 +64,42 @@ def cycle_error(
     """Bracket of the relative error of ``mean`` that repeated perturbation causes, lower and upper, each ``(replicates,)``."""
     n_after = sample.horizon - period
     alike = _cycles_alike(sample, period)
-    low, high = (
-        splice(
-            sample.survival,
-            cycle_residual(
-                sample.cycles, period=period, n_epochs=n_after, beyond=bound, after="repeat" if alike else bound
-            ),
-            period=period,
-        )
-        for bound in ("drop", "hold")
+    entering = sample.survival.value(period)
+    bounds: tuple[Beyond, ...] = ("drop", "hold")
+    (low, _), (high, later) = (
+        cycle_mean(sample.cycles, period=period, n_epochs=n_after, beyond=bound, after="repeat" if alike else bound)
+        for bound in bounds
     )
     # cycles that are alike may be repeated, with all that this adds as its uncertainty
-    closure = high[:, period * (len(sample.cycles) + 1) : -1].sum(axis=1) / mean if alike else np.zeros(len(mean))
+    closure = np.where(entering > 0, entering * later, 0.0) / mean if alike else np.zeros(len(mean))
     unseen = np.zeros(len(mean))
     if (
         form == 2 and period < sample.period
     ):  # the residual curve ends before the horizon and was held at its last value
-        unseen = sample.survival[:, period] * sample.residual[:, -1] * (sample.period - period) / mean
-    return restricted(low) / mean - 1.0 - closure - unseen, restricted(high) / mean - 1.0 + closure
+        unseen = entering * sample.residual.value(sample.horizon) * (sample.period - period) / mean
+    low, high = (splice_mean(sample.survival, m, period=period) for m in (low, high))
+    return low / mean - 1.0 - closure - unseen, high / mean - 1.0 + closure
 
 
 def verdict(
-    sample: Sample, *, period: int, form: int, mean: NDArray[np.float64], tolerance: float = ERROR_TOLERANCE
+    sample: Sample,
+    *,
+    period: int,
+    form: int,
+    mean: NDArray[np.float64],
+    drift: NDArray[np.float64],
+    tolerance: float = ERROR_TOLERANCE,
 ) -> Verdict:
-    """Judge the prediction ``mean`` (data and replicates) of one form at one period."""
+    """Judge the prediction ``mean`` (data and replicates) of one form at one period, with the drift to it (`Sample.drift`)."""
     if form == 4 and sample.full_restart:
         return _restart_verdict(sample, tolerance)
     if form == 2 and period == sample.period:  # form 1
         return _flag_few(sample, Verdict(Status.VALID, "measured at this period", 0.0, 0.0, 0.0))
-    drift = drift_error(sample, epoch=period, mean=mean)
+    drift = drift_error(sample, epoch=period, drift=drift, mean=mean)
     below, above = cycle_error(sample, period=period, form=form, mean=mean)
-    reached = sample.survival[:, :period].sum(axis=1)
-    least = (reached + sample.survival[:, period]) / mean - 1.0
-    most = (reached + sample.survival[:, period] * (sample.horizon - period)) / mean - 1.0
+    reached, entering = sample.survival.mean(period), sample.survival.value(period)
+    least = (reached + entering) / mean - 1.0
+    most = (reached + entering * (sample.horizon - period)) / mean - 1.0
     bounds = (min(float(least[0]), 0.0), max(float(most[0]), 0.0))
     whole = _interval(np.clip(below + drift, *bounds), np.clip(above + drift, *bounds), sample.level)
     cycles = _interval(np.clip(below, *bounds), np.clip(above, *bounds), sample.level)
@@ -135,16 +140,16 @@ def _cycles_alike(sample: Sample, period: int) -> bool:
     if len(sample.cycles) < 2:
         return False
     first, second = sample.cycles[0], sample.cycles[1]
-    entered = sample.n_survivors * float(first[0, -1])
-    k = min(period, first.shape[1] - 1)
-    low, high = percentile_interval((first[:, k] - second[:, k])[1:], sample.level)
+    entered = sample.n_survivors * float(first.curve[0, -1])
+    low, high = percentile_interval((first.value(period) - second.value(period))[1:], sample.level)
     return entered >= MIN_SURVIVORS and low <= 0 <= high
 
 
 def _restart_verdict(sample: Sample, tolerance: float) -> Verdict:
     """A full reset restarts by construction, so that form 4 is exact; the perturbed runs at ``P0`` must agree with it."""
-    measured = restricted(splice(sample.survival, sample.residual, period=sample.period))
-    error = measured / restricted(full_restart(sample.survival, period=sample.period)) - 1.0
+    residual = sample.residual.mean(sample.horizon - sample.period)
+    measured = splice_mean(sample.survival, residual, period=sample.period)
+    error = measured / restart_restricted_mean(sample.survival, period=sample.period) - 1.0
     low, high = percentile_interval(error[1:], sample.level)
     said = f"perturbed runs at epoch {sample.period} are {_percent(float(error[0]))} from a restart"
     said = f"{said} (interval {_percent(low)} to {_percent(high)})"
@@ -168,8 +173,8 @@ def _flag_few(sample: Sample, judged: Verdict) -> Verdict:
 
 def _why(sample: Sample, period: int) -> str:
     first = sample.cycles[0]
-    if period > sample.period and first.shape[1] > sample.period and first[0, -1] > 0:
-        again = _percent(float(first[0, -1]), sign=False)
+    if period > sample.period and first.length >= sample.period and first.curve[0, -1] > 0:
+        again = _percent(float(first.curve[0, -1]), sign=False)
         return f": {again} of the runs meet a second perturbation, which {period} epochs would delay"
     return ""
 

@@ -17,21 +17,24 @@ import yaml
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError, model_validator
 
 from fptlib.errors import InputError
+from fptlib.spec.datasets import (
+    Cifar10Spec,
+    Cifar10SubsetSpec,
+    Cifar100Spec,
+    DataSpec,
+    DigitsSpec,
+    FashionMnistSpec,
+    Mnist5kSpec,
+)
 from fptlib.spec.faults import ParameterError, describe, nearest
 from fptlib.spec.kinds import (
     AdamSpec,
     AdamWSpec,
-    DataSpec,
-    DigitsSpec,
+    ExecutionSpec,
     FullResetSpec,
-    MlpSpec,
-    ModelSpec,
     OptimiserSpec,
-    Part,
     PartialResetSpec,
     PerturbationSpec,
-    PositiveInteger,
-    Seed,
     SgdSpec,
     ShrinkPerturbSpec,
     TrainingSpec,
@@ -39,20 +42,35 @@ from fptlib.spec.kinds import (
     known,
     register,
 )
+from fptlib.spec.networks import (
+    CnnSpec,
+    MlpSpec,
+    ModelSpec,
+    ResNet18Spec,
+)
+from fptlib.spec.values import Part, PositiveInteger, Seed
 
 __all__ = [
     "ENGINE_VERSION",
     "AdamSpec",
     "AdamWSpec",
+    "Cifar10Spec",
+    "Cifar10SubsetSpec",
+    "Cifar100Spec",
+    "CnnSpec",
     "DataSpec",
     "DigitsSpec",
     "EnsembleSpec",
+    "ExecutionSpec",
+    "FashionMnistSpec",
     "FullResetSpec",
     "MlpSpec",
+    "Mnist5kSpec",
     "ModelSpec",
     "OptimiserSpec",
     "PartialResetSpec",
     "PerturbationSpec",
+    "ResNet18Spec",
     "SgdSpec",
     "ShrinkPerturbSpec",
     "TrainingSpec",
@@ -65,10 +83,10 @@ __all__ = [
 
 # Raised whenever the same parameters give other trajectories than before. Stores are keyed by it, so old ones are then
 # left alone.
-ENGINE_VERSION = 1
+ENGINE_VERSION = 2
 
-# What may differ between two requests for the same runs: how many, for how long, and on what they are trained.
-_OUTSIDE_DIGEST = ("runs", "epochs", "device")
+# What may differ between two requests for the same runs: how many, for how long, and on what and how they are trained.
+_OUTSIDE_DIGEST = ("runs", "epochs", "device", "execution")
 
 
 def _kind_of(section: str) -> BeforeValidator:
@@ -98,8 +116,8 @@ def _kind_of(section: str) -> BeforeValidator:
 class EnsembleSpec(Part):
     """All parameters of an ensemble of trainings.
 
-    Run ``k`` depends on ``seed``, ``k`` and every section, and on nothing else: not on ``runs``, ``epochs`` or
-    ``device``.
+    Run ``k`` depends on ``seed``, ``k`` and every section but ``execution``, and on nothing else: not on ``runs``,
+    ``epochs`` or ``device``.
 
     Examples
     --------
@@ -119,6 +137,7 @@ class EnsembleSpec(Part):
     epochs: PositiveInteger = 100
     seed: Seed = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    execution: ExecutionSpec = ExecutionSpec()
 
     def __init__(self, **values: Any) -> None:
         # Inside pydantic an error would be wrapped once more; out here it is one line for the user.
@@ -131,22 +150,31 @@ class EnsembleSpec(Part):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        batch, images = self.training.batch_size, self.data.train_size
-        if batch > images:
-            raise ParameterError(
-                f"training.batch_size: {batch} exceeds data.train_size = {images}; allowed: 1 to {images}"
-            )
-        if self.model.has_batch_norm and (batch == 1 or images % batch == 1):
-            raise ParameterError(
-                f"training.batch_size: {batch} leaves a batch of one of the {images} training images, whose variance "
-                "BatchNorm cannot take; allowed: sizes of 2 or more that leave another remainder"
-            )
+        self._check_batches()
         if self.perturbation is not None and self.perturbation.period > self.epochs:
             raise ParameterError(
                 f"perturbation.period: {self.perturbation.period} is beyond the horizon; "
                 f"allowed: 1 to epochs = {self.epochs}"
             )
         return self
+
+    def _check_batches(self) -> None:
+        batch, images = self.training.batch_size, self.data.n_train
+        if images is not None and batch > images:
+            whole = "data.train_size =" if self.data.train_size else "the number of training images,"
+            raise ParameterError(f"training.batch_size: {batch} exceeds {whole} {images}; allowed: 1 to {images}")
+        if not self.model.has_batch_norm:
+            return
+        if batch == 1:
+            raise ParameterError(
+                "training.batch_size: 1 leaves batches of one image, whose variance BatchNorm cannot take; "
+                "allowed: 2 or more"
+            )
+        if images is not None and images % batch == 1 and not self.training.drop_last:
+            raise ParameterError(
+                f"training.batch_size: {batch} leaves a batch of one of the {images} training images, whose variance "
+                "BatchNorm cannot take; allowed: sizes that leave another remainder, or training.drop_last: true"
+            )
 
     def identity(self) -> dict[str, Any]:
         """Everything that changes run ``k``, with defaults filled in, as JSON types."""

@@ -1,119 +1,23 @@
-"""Kinds of data sets, models, optimisers and perturbations, and the registry that knows them by name."""
+"""Kinds of optimisers and perturbations, how training goes, and the registry that knows every kind by its name."""
 
 from __future__ import annotations
 
-import operator
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
-import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, model_validator
 
 from fptlib.errors import InputError
-
-
-def _integer(value: object) -> object:
-    """Whole numbers however they are written (5, 5.0, numpy's), never truth values."""
-    if isinstance(value, bool | np.bool_):
-        raise PydanticCustomError("allowed", "a whole number")
-    if isinstance(value, float) and value.is_integer():
-        return int(value)
-    if isinstance(value, np.integer):
-        return operator.index(value)
-    if isinstance(value, str | float):
-        raise PydanticCustomError("allowed", "a whole number")
-    return value
-
-
-def _number(value: object) -> object:
-    """Finite numbers; text such as ``1e-3``, which YAML 1.1 does not take for a number, is read as one."""
-    if isinstance(value, bool | np.bool_):
-        raise PydanticCustomError("allowed", "a number")
-    if isinstance(value, np.integer | np.floating):
-        return float(value)
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            raise PydanticCustomError("allowed", "a number") from None
-    return value
-
-
-Integer = Annotated[int, BeforeValidator(_integer)]
-Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
-PositiveInteger = Annotated[Integer, Field(ge=1)]
-NaturalNumber = Annotated[Integer, Field(ge=0)]
-Positive = Annotated[Number, Field(gt=0)]
-NonNegative = Annotated[Number, Field(ge=0)]
-Fraction = Annotated[Number, Field(ge=0, le=1)]
-# numpy's seed sequences take any non-negative integer; 64 bits keep the seed portable in JSON and Parquet.
-Seed = Annotated[Integer, Field(ge=0, lt=2**63)]
-
-
-class Part(BaseModel):
-    """One section of the parameters: immutable, and closed to keys that it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
-
-
-class DataSpec(Part):
-    """What every data set has: its name, how much of it is used, and the seed of its random choices."""
-
-    name: str
-    train_size: PositiveInteger
-    validation_size: NaturalNumber = 0
-    label_noise: Fraction = 0.0
-    seed: Seed = 0
-
-
-class DigitsSpec(DataSpec):
-    """Handwritten digits (8 x 8, ten classes) that come with scikit-learn.
-
-    ``train_size`` and ``validation_size`` count images out of `POOL`; ``label_noise`` is the fraction of training
-    labels replaced by another class; ``seed`` fixes the permutation of the images and the noise.
-    """
-
-    POOL: ClassVar[int] = 1000
-
-    name: Literal["digits"] = "digits"
-    train_size: PositiveInteger = 200
-
-    @model_validator(mode="after")
-    def _fits(self) -> Self:
-        asked = self.train_size + self.validation_size
-        if asked > self.POOL:
-            raise ValueError(
-                f"train_size + validation_size is {asked}; digits has {self.POOL} images beside its test images"
-            )
-        return self
-
-
-class ModelSpec(Part):
-    """What every model has: a name. The input and output sizes come from the data."""
-
-    name: str
-
-    @property
-    def has_batch_norm(self) -> bool:
-        """Whether a batch of a single image is impossible."""
-        return False
-
-
-class MlpSpec(ModelSpec):
-    """Fully connected network with ReLU.
-
-    ``widths`` are the numbers of units of the hidden layers (none: a linear classifier); ``normalisation: batch`` puts
-    BatchNorm before each ReLU.
-    """
-
-    name: Literal["mlp"] = "mlp"
-    widths: tuple[PositiveInteger, ...] = (128, 128)
-    normalisation: Literal["none", "batch"] = "none"
-
-    @property
-    def has_batch_norm(self) -> bool:
-        """Whether a batch of a single image is impossible."""
-        return self.normalisation == "batch" and len(self.widths) > 0
+from fptlib.spec.datasets import (
+    Cifar10Spec,
+    Cifar10SubsetSpec,
+    Cifar100Spec,
+    DataSpec,
+    DigitsSpec,
+    FashionMnistSpec,
+    Mnist5kSpec,
+)
+from fptlib.spec.networks import CnnSpec, MlpSpec, ModelSpec, ResNet18Spec
+from fptlib.spec.values import Fraction, NonNegative, Number, Part, Positive, PositiveInteger
 
 
 class OptimiserSpec(Part):
@@ -148,10 +52,41 @@ class AdamWSpec(OptimiserSpec):
 
 
 class TrainingSpec(Part):
-    """Images per step, and the floating-point type of everything that is trained."""
+    """Images per step, and the floating-point types of training.
+
+    ``drop_last`` leaves out the last batch of an epoch where it is smaller than the others. ``dtype`` is the type of
+    everything that is trained; with ``autocast`` the layers compute in a shorter type (mixed precision).
+    """
 
     batch_size: PositiveInteger = 25
+    drop_last: bool = False
     dtype: Literal["float32", "float64"] = "float32"
+    autocast: Literal["none", "bfloat16", "float16"] = "none"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.autocast != "none" and self.dtype == "float64":
+            raise ValueError(
+                f"autocast: {self.autocast} does nothing to float64; allowed: autocast: none, or dtype: float32"
+            )
+        return self
+
+
+class ExecutionSpec(Part):
+    """How training is carried out; what it gives does not depend on it, beyond rounding.
+
+    ``channels_last``, ``compile`` and ``cuda_graphs`` switch on what their names say in PyTorch; what cannot be had is left
+    out with a message. ``stack`` is the number of runs that train as one stack; without it, as many as the cache likes and
+    ``memory_gb``, the memory for one process' runs in gigabytes, holds (without that: 1 on a CPU, 16 on a GPU).
+    ``snapshot_s`` is the number of seconds between snapshots to resume from.
+    """
+
+    channels_last: bool = False
+    compile: bool = False
+    cuda_graphs: bool = False
+    stack: PositiveInteger | None = None
+    memory_gb: Positive | None = None
+    snapshot_s: NonNegative = 10.0
 
 
 class PerturbationSpec(Part):
@@ -170,7 +105,7 @@ class PerturbationSpec(Part):
 class ShrinkPerturbSpec(PerturbationSpec):
     """``shrink`` times the weights plus ``perturb`` times fresh ones.
 
-    ``scope: parameters`` is what is trained; ``state`` includes BatchNorm's running averages.
+    ``scope: parameters`` is what is trained; ``state`` includes all buffers, such as BatchNorm's running averages.
     """
 
     name: Literal["shrink_perturb"] = "shrink_perturb"
@@ -244,11 +179,12 @@ def known(section: str) -> tuple[str, ...]:
     return tuple(sorted(_REGISTRIES[section][1]))
 
 
-register("data", DigitsSpec)
-register("model", MlpSpec)
-register("optimiser", SgdSpec)
-register("optimiser", AdamSpec)
-register("optimiser", AdamWSpec)
-register("perturbation", ShrinkPerturbSpec)
-register("perturbation", FullResetSpec)
-register("perturbation", PartialResetSpec)
+_BUILT_IN: dict[str, tuple[type[Part], ...]] = {
+    "data": (DigitsSpec, Mnist5kSpec, FashionMnistSpec, Cifar10Spec, Cifar100Spec, Cifar10SubsetSpec),
+    "model": (MlpSpec, CnnSpec, ResNet18Spec),
+    "optimiser": (SgdSpec, AdamSpec, AdamWSpec),
+    "perturbation": (ShrinkPerturbSpec, FullResetSpec, PartialResetSpec),
+}
+for _section, _kinds in _BUILT_IN.items():
+    for _kind in _kinds:
+        register(_section, _kind)

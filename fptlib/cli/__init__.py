@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import sys
 from collections.abc import Iterable, Sequence
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import Exit, TyperException
 
+from fptlib.cli import output
 from fptlib.errors import InputError
 
 app = typer.Typer(
@@ -36,6 +36,16 @@ DirectionOption = Annotated[str, typer.Option(help="above: the metric grows; bel
 Level = Annotated[float, typer.Option(help="Confidence level of intervals.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the bootstrap.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Retire = Annotated[
+    float | None, typer.Option(help="Runs stop once they reach this; by default all are followed to the horizon.")
+]
+RetireMetric = Annotated[str, typer.Option(help="Metric that has to reach the threshold.", metavar="COLUMN")]
+Out = Annotated[Path | None, typer.Option(help="Folder for stores; the user's cache by default.")]
+Workers = Annotated[int | None, typer.Option(help="Processes on this machine; one for each core by default.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Dask scheduler whose workers train, instead of this machine.", metavar="tcp://HOST:PORT"),
+]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a parameter; dotted keys.", metavar="KEY=VALUE")]
 
 
@@ -69,17 +79,77 @@ def train(
     params: Annotated[Path, typer.Argument(help="Parameters of an ensemble (YAML).")],
     set_: Set = None,
     runs: Annotated[int | None, typer.Option(help="Number of runs, instead of the one in the file.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for stores; the user's cache by default.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; one for each core by default.")] = None,
+    threshold: Retire = None,
+    metric: RetireMetric = "test_metric",
+    direction: DirectionOption = "above",
+    keep: Annotated[
+        str | None, typer.Option(help="Epochs after which snapshots are kept, to fork from.", metavar="20,50")
+    ] = None,
+    out: Out = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and train nothing.")] = False,
 ) -> None:
     """Train an ensemble, or only what a store lacks; prints the folder of the store."""
     from fptlib import ensemble, spec
 
-    overrides = list(set_ or []) + ([f"runs={runs}"] if runs is not None else [])
-    parameters = spec.load(params, overrides)
-    trajectories = ensemble.train(parameters, out=out, workers=workers)
-    print(f"{trajectories.n_runs} runs of {trajectories.n_epochs} epochs", file=sys.stderr)
+    parameters = spec.load(params, _with_runs(set_, runs))
+    retirement = _retirement(threshold, direction, metric)
+    if dry_run:
+        from fptlib.ensemble.estimate import estimate
+
+        output.print_cost(estimate(parameters, out=out, retirement=retirement, workers=workers))
+        return
+    trajectories = ensemble.train(
+        parameters,
+        out=out,
+        retirement=retirement,
+        keep=_integers("--keep", keep) if keep is not None else (),
+        workers=workers,
+        scheduler=scheduler,
+    )
+    print(output.trained(trajectories), file=sys.stderr)
     print(ensemble.store_path(parameters, out=out))
+
+
+@app.command()
+def fork(
+    store: Annotated[Path, typer.Argument(help="Store of unperturbed training.")],
+    at: Annotated[int, typer.Option(help="Epoch of the first perturbation; its period, where it is repeated.")],
+    perturbation: Annotated[str, typer.Option(help="Name of the perturbation, as shrink_perturb.", metavar="NAME")],
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="A parameter of the perturbation, as shrink=0.4.", metavar="KEY=VALUE"),
+    ] = None,
+    repeat: Annotated[str, typer.Option(help="How often it acts.", metavar="once|periodic")] = "periodic",
+    threshold: Retire = None,
+    metric: RetireMetric = "test_metric",
+    direction: DirectionOption = "above",
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+) -> None:
+    """Perturb the runs that had not passed at one epoch, and go on with them only; prints the folder of the new store.
+
+    Without --threshold runs stop where those of the store stopped: at its threshold, or at the horizon.
+    """
+    from fptlib import ensemble
+
+    parent, retired = ensemble.read_request(store)
+    section = {name: _value(name, text) for name, text in _assignments(set_ or []).items()}
+    forked = ensemble.fork(
+        parent,
+        at=at,
+        perturbation={"name": perturbation, "repeat": repeat, **section},
+        retirement=_retirement(threshold, direction, metric) or retired,
+        out=store.parent,
+        workers=workers,
+        scheduler=scheduler,
+    )
+    print(
+        f"{forked.n_survivors} of {forked.n_parents} runs went on; {output.trained(forked.trajectories)}",
+        file=sys.stderr,
+    )
+    print(ensemble.store_path(forked.spec, out=store.parent))
 
 
 @app.command()
@@ -89,13 +159,13 @@ def inspect(path: PathArgument) -> None:
 
     trajectories = readers.read(path)
     print(f"{path}: {trajectories.n_runs} runs of {trajectories.n_epochs} epochs")
-    rows = [
-        (name, values[:, 0].mean(), values[:, -1].mean(), values.min(), values.max())
-        for name, values in trajectories.metrics.items()
-    ]
-    _print_table(
-        ("metric", "mean at epoch 1", f"mean at epoch {trajectories.n_epochs}", "smallest", "largest"),
-        [(name, *(f"{value:.6g}" for value in values)) for name, *values in rows],
+    end = f"epoch {trajectories.n_epochs}"
+    if trajectories.retirement is not None:
+        print(f"each followed until {trajectories.retirement}: {trajectories.n_trained} run-epochs")
+        end = "the end of each"
+    output.print_table(
+        ("metric", "mean at epoch 1", f"mean at {end}", "smallest", "largest"),
+        output.metric_rows(trajectories),
     )
     for key in ("digest", "n_evaluated"):
         if key in trajectories.meta:
@@ -123,14 +193,14 @@ def qss(
     require_passage(threshold, direction=way, unperturbed=trajectories.metric(metric))
     state = judge(trajectories, threshold=threshold, direction=way, metric=metric, seed=seed)
     if as_json:
-        _print_json({**_state_json(state), "profile": _profile_json(state)})
+        output.print_json({**output.state_json(state), "profile": output.profile_json(state)})
         return
-    print(f"quasi-steady state: {_state_words(state)}  ({state.n_runs} runs)")
+    print(f"quasi-steady state: {output.state_words(state)}  ({state.n_runs} runs)")
     for reason in state.reasons:
         print(f"  - {reason}")
     columns = ("epoch", "survivors", "distance", "at epoch", "p")
     rows = zip(state.epoch, state.n_survivors, state.distance, state.at, state.p_value, strict=True)
-    _print_table(columns, [(str(t), str(n), f"{d:.2f}", str(a), f"{p:.3f}") for t, n, d, a, p in rows])
+    output.print_table(columns, [(str(t), str(n), f"{d:.2f}", str(a), f"{p:.3f}") for t, n, d, a, p in rows])
 
 
 @app.command()
@@ -162,7 +232,7 @@ def predict(
         readers.read(perturbed),
         period=period,
         threshold=threshold,
-        periods=_integers(periods) if periods is not None else None,
+        periods=_integers("--periods", periods) if periods is not None else None,
         direction=_direction(direction),
         metric=metric,
         form=form,  # type: ignore[arg-type]
@@ -170,28 +240,26 @@ def predict(
         seed=seed,
     )
     if as_json:
-        _print_json(_response_json(response))
+        output.print_json(output.response_json(response))
     else:
-        _print_response(response)
+        output.print_response(response)
 
 
 @data_app.command("list")
 def list_data() -> None:
     """List data sets and published trajectories, and where they are."""
-    from fptlib.sources import SOURCES, where
+    from fptlib.sources import catalogue
 
-    rows = [("digits", "8 x 8 handwritten digits, 1797 images", "comes with scikit-learn")]
-    rows += [(name, source.summary, where(name)) for name, source in SOURCES.items()]
-    _print_table(("name", "what", "where"), rows)
+    output.print_table(("name", "what", "where"), catalogue())
 
 
 @data_app.command("fetch")
 def fetch_data(name: Annotated[str, typer.Argument(help="Name, as fpt data list shows it.")]) -> None:
     """Bring data into the user's cache, checked; prints its folder."""
-    from fptlib.sources import fetch
+    from fptlib.sources import BUNDLED, fetch
 
-    if name == "digits":
-        print("digits comes with scikit-learn; nothing to fetch", file=sys.stderr)
+    if name in BUNDLED:
+        print(f"{name} comes with {BUNDLED[name][1]}; nothing to fetch", file=sys.stderr)
         return
     print(fetch(name))
 
@@ -224,11 +292,31 @@ def _direction(text: str) -> Any:
     return text
 
 
-def _integers(text: str) -> list[int]:
+def _integers(option: str, text: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise InputError(f"--periods {text}: whole numbers separated by commas are needed") from None
+        raise InputError(f"{option} {text}: whole numbers separated by commas are needed") from None
+
+
+def _value(key: str, text: str) -> Any:
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {key}={text}: not a value (numbers, words, true, false)") from None
+
+
+def _with_runs(texts: list[str] | None, runs: int | None) -> list[str]:
+    return list(texts or []) + ([f"runs={runs}"] if runs is not None else [])
+
+
+def _retirement(threshold: float | None, direction: str, metric: str) -> Any:
+    from fptlib.trajectories import Retirement
+
+    way = _direction(direction)
+    return None if threshold is None else Retirement(threshold=threshold, direction=way, metric=metric)
 
 
 def _assignments(texts: Iterable[str]) -> dict[str, str]:
@@ -237,114 +325,3 @@ def _assignments(texts: Iterable[str]) -> dict[str, str]:
         if not (key and equals):
             raise InputError(f"--set {text}: key=value is needed")
     return {key: value for key, _, value in pairs}
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    if not rows:
-        return
-    widths = [max(len(row[j]) for row in (columns, *rows)) for j in range(len(columns))]
-    for row in (columns, *rows):
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-def _print_json(content: object) -> None:
-    print(json.dumps(_plain(content), indent=1, allow_nan=False))
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN or infinity: null stands for a number that is not there."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _state_json(state: Any) -> dict[str, Any]:
-    return {
-        "reached": bool(state.reached),
-        "relaxation_epoch": state.relaxation_epoch,
-        "reasons": list(state.reasons),
-    }
-
-
-def _profile_json(state: Any) -> list[dict[str, Any]]:
-    from fptlib.tables import state_table
-
-    return list(json.loads(state_table(state).to_json(orient="records")))
-
-
-def _state_words(state: Any) -> str:
-    return f"reached at epoch {state.relaxation_epoch}" if state.reached else "not reached"
-
-
-def _response_json(response: Any) -> dict[str, Any]:
-    def interval(estimate: Any) -> dict[str, float]:
-        return {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
-
-    best = response.best
-    return {
-        "unperturbed": {
-            "n_runs": response.unperturbed.n_runs,
-            "n_censored": response.unperturbed.n_censored,
-            "horizon": response.horizon,
-            "restricted_mean": interval(response.unperturbed),
-        },
-        "qss": _state_json(response.quasi_steady_state),
-        "residual": {
-            "period": response.period,
-            "n_survivors": response.residual.n_runs,
-            "n_censored": response.residual.n_censored,
-            **interval(response.residual),
-        },
-        "predictions": [
-            {"period": p.period, "form": p.form, **interval(p), "valid": p.valid, "reason": _reason(p)}
-            for p in response.predictions
-        ],
-        "best": None
-        if best is None
-        else {"period": best.period, **interval(best), "speedup_at_least": response.speedup_at_least},
-    }
-
-
-def _reason(prediction: Any) -> str:
-    return f"{prediction.verdict.status.value}: {prediction.verdict.reason}"
-
-
-def _print_response(response: Any) -> None:
-    mean, residual = response.unperturbed, response.residual
-    print(
-        f"unperturbed: {_interval(mean)} epochs up to {response.horizon}, {mean.n_runs} runs, {mean.n_censored} censored"
-    )
-    print(
-        f"residual time after epoch {response.period}: {_interval(residual)} epochs, {residual.n_runs} survivors, "
-        f"{residual.n_censored} censored"
-    )
-    print(f"quasi-steady state: {_state_words(response.quasi_steady_state)}")
-    for reason in response.quasi_steady_state.reasons:
-        print(f"  - {reason}")
-    rows = [
-        (str(p.period), str(p.form), f"{p.mean:.2f}", f"{p.low:.2f} to {p.high:.2f}", p.verdict.status.value, p.verdict.reason)
-        for p in response.predictions
-    ]  # fmt: skip
-    interval = f"{100 * response.level:g} % interval"
-    _print_table(("period", "form", "mean", interval, "status", "reason"), rows)
-    best = response.best
-    if best is None:
-        print("no prediction is valid: measure at another period, with more runs, or at another threshold")
-        return
-    shortest = min(p.period for p in response.predictions if p.valid)
-    edge = " (the shortest valid period tried: a shorter one may be better)" if best.period == shortest else ""
-    print(f"best valid period: {best.period}{edge}, {_interval(best)} epochs")
-    if response.speedup_at_least > 1:
-        print(
-            f"mean up to epoch {response.horizon} at least {response.speedup_at_least:.2f} times smaller than without perturbation"
-        )
-    else:
-        print("no valid period is shown to beat training without perturbation")
-
-
-def _interval(estimate: Any) -> str:
-    return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"

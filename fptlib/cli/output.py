@@ -1,0 +1,173 @@
+"""What the command line prints: tables, sentences and JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any
+
+
+def metric_rows(trajectories: Any) -> list[tuple[str, ...]]:
+    """For each metric its name, the means at both ends of the runs and the extremes."""
+    last = trajectories.lengths - 1
+    rows = []
+    for name, values in trajectories.metrics.items():
+        ends = values[range(len(last)), last]
+        known = values[~(values != values)]  # not where a run was not followed
+        rows.append((name, *(f"{x:.6g}" for x in (values[:, 0].mean(), ends.mean(), known.min(), known.max()))))
+    return rows
+
+
+def trained(trajectories: Any) -> str:
+    """What a call of the engine gave, in words."""
+    words = f"{trajectories.n_runs} runs of {trajectories.n_epochs} epochs"
+    if trajectories.retirement is not None:
+        words += f", each followed until {trajectories.retirement}"
+    return f"{words}; {trajectories.meta['trained']} run-epochs trained"
+
+
+def print_cost(cost: Any) -> None:
+    """Rows of what an ensemble costs."""
+    rate = cost.flop_per_run_epoch / cost.seconds_per_run_epoch
+    total = cost.missing * cost.epochs * cost.flop_per_run_epoch
+    processes = f"{cost.workers} process{'es' if cost.workers > 1 else ''}"
+    rows = {
+        "runs": f"{cost.runs} of {cost.epochs} epochs; {cost.missing} are to be trained",
+        "arithmetic": f"{cost.flop_per_run_epoch:.3g} FLOP a run-epoch, {total:.3g} in all",
+        "speed": f"{1e3 * cost.seconds_per_run_epoch:.3g} ms a run-epoch, {rate:.3g} FLOP/s: measured here, in a stack of {cost.stack}",
+        "time": f"{duration(cost.seconds)} with {processes} like this one, if all runs go to the horizon",
+        "memory": f"{cost.memory / 2**30:.2f} GiB a process",
+        "disk": f"{cost.disk / 2**30:.2f} GiB, snapshots included",
+    }
+    for name, text in rows.items():
+        print(f"{name:<12}{text}")
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.1f} {unit}"
+    return f"{seconds:.1f} s"
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Columns under their names."""
+    if not rows:
+        return
+    widths = [max(len(row[j]) for row in (columns, *rows)) for j in range(len(columns))]
+    for row in (columns, *rows):
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_json(content: object) -> None:
+    """One JSON object."""
+    print(json.dumps(plain(content), indent=1, allow_nan=False))
+
+
+def plain(value: Any) -> Any:
+    """JSON has no NaN or infinity: null stands for a number that is not there."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def state_json(state: Any) -> dict[str, Any]:
+    """A verdict on the quasi-steady state as JSON types."""
+    return {
+        "reached": bool(state.reached),
+        "relaxation_epoch": state.relaxation_epoch,
+        "reasons": list(state.reasons),
+    }
+
+
+def profile_json(state: Any) -> list[dict[str, Any]]:
+    """Distances by epoch as JSON types."""
+    from fptlib.tables import state_table
+
+    return list(json.loads(state_table(state).to_json(orient="records")))
+
+
+def state_words(state: Any) -> str:
+    """The verdict in words."""
+    return f"reached at epoch {state.relaxation_epoch}" if state.reached else "not reached"
+
+
+def response_json(response: Any) -> dict[str, Any]:
+    """Everything a prediction says as JSON types."""
+
+    def interval(estimate: Any) -> dict[str, float]:
+        return {"mean": estimate.mean, "low": estimate.low, "high": estimate.high}
+
+    best = response.best
+    return {
+        "unperturbed": {
+            "n_runs": response.unperturbed.n_runs,
+            "n_censored": response.unperturbed.n_censored,
+            "horizon": response.horizon,
+            "restricted_mean": interval(response.unperturbed),
+        },
+        "qss": state_json(response.quasi_steady_state),
+        "residual": {
+            "period": response.period,
+            "n_survivors": response.residual.n_runs,
+            "n_censored": response.residual.n_censored,
+            **interval(response.residual),
+        },
+        "predictions": [
+            {"period": p.period, "form": p.form, **interval(p), "valid": p.valid, "reason": reason(p)}
+            for p in response.predictions
+        ],
+        "best": None
+        if best is None
+        else {"period": best.period, **interval(best), "speedup_at_least": response.speedup_at_least},
+    }
+
+
+def reason(prediction: Any) -> str:
+    """Status of a prediction and what decided it."""
+    return f"{prediction.verdict.status.value}: {prediction.verdict.reason}"
+
+
+def print_response(response: Any) -> None:
+    """Everything a prediction says, for people."""
+    mean, residual = response.unperturbed, response.residual
+    print(
+        f"unperturbed: {interval(mean)} epochs up to {response.horizon}, {mean.n_runs} runs, {mean.n_censored} censored"
+    )
+    print(
+        f"residual time after epoch {response.period}: {interval(residual)} epochs, {residual.n_runs} survivors, "
+        f"{residual.n_censored} censored"
+    )
+    print(f"quasi-steady state: {state_words(response.quasi_steady_state)}")
+    for reason in response.quasi_steady_state.reasons:
+        print(f"  - {reason}")
+    rows = [
+        (str(p.period), str(p.form), f"{p.mean:.2f}", f"{p.low:.2f} to {p.high:.2f}", p.verdict.status.value, p.verdict.reason)
+        for p in response.predictions
+    ]  # fmt: skip
+    heading = f"{100 * response.level:g} % interval"
+    print_table(("period", "form", "mean", heading, "status", "reason"), rows)
+    best = response.best
+    if best is None:
+        print("no prediction is valid: measure at another period, with more runs, or at another threshold")
+        return
+    shortest = min(p.period for p in response.predictions if p.valid)
+    edge = " (the shortest valid period tried: a shorter one may be better)" if best.period == shortest else ""
+    print(f"best valid period: {best.period}{edge}, {interval(best)} epochs")
+    if response.speedup_at_least > 1:
+        print(
+            f"mean up to epoch {response.horizon} at least {response.speedup_at_least:.2f} times smaller than without perturbation"
+        )
+    else:
+        print("no valid period is shown to beat training without perturbation")
+
+
+def interval(estimate: Any) -> str:
+    """An estimate with its interval."""
+    return f"{estimate.mean:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"

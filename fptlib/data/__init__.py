@@ -1,0 +1,49 @@
+"""Real data sets as arrays: a fixed split, label noise, and a digest of what is in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fptlib.data.bundled import load_digits, load_mnist5k
+from fptlib.data.dataset import Dataset, with_label_noise
+from fptlib.data.images import load_cifar, load_cifar10_subset, load_fashion_mnist
+from fptlib.errors import InputError
+from fptlib.spec import DataSpec
+
+__all__ = ["Dataset", "load", "register", "with_label_noise"]
+
+_LOADERS: dict[str, Callable[[Any], Dataset]] = {}
+
+
+def register(name: str, loader: Callable[[Any], Dataset]) -> None:
+    """Make the loader of a data set known: called with the section ``data``, it returns a `Dataset`."""
+    _LOADERS[name] = loader
+
+
+def load(spec: DataSpec) -> Dataset:
+    """Load the data that a specification names; never downloads.
+
+    Raises
+    ------
+    InputError
+        If no loader is known for the name, or the data is not here, or not what it should be.
+
+    Examples
+    --------
+    >>> from fptlib.spec import DigitsSpec
+    >>> data = load(DigitsSpec(train_size=200))
+    >>> data.x_train.shape, data.x_test.shape, data.n_classes
+    ((200, 64), (797, 64), 10)
+    """
+    if spec.name not in _LOADERS:
+        raise InputError(f"data.name: no loader for {spec.name!r}; known: {', '.join(sorted(_LOADERS))}")
+    return _LOADERS[spec.name](spec)
+
+
+register("digits", load_digits)
+register("mnist5k", load_mnist5k)
+register("fashion-mnist", load_fashion_mnist)
+register("cifar10", load_cifar)
+register("cifar100", load_cifar)
+register("cifar10-subset", load_cifar10_subset)

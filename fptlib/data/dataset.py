@@ -1,0 +1,119 @@
+"""What a data set is, and how it is cut and disturbed as a specification says."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.spec import DataSpec
+
+Labelled = tuple[NDArray[Any], NDArray[np.int64]]
+"""Images, of any type and with any number of axes, and their classes."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Dataset:
+    """Images and labels for training, validation and test.
+
+    Parameters
+    ----------
+    x_train, x_valid, x_test
+        Inputs, float32, shape ``(images, features)`` or ``(images, channels, height, width)``; ``x_valid`` is ``None``
+        without a validation split.
+    y_train, y_valid, y_test
+        Classes 0, 1, ..., int64, shape ``(images,)``.
+    n_classes
+        Number of classes.
+    """
+
+    x_train: NDArray[np.float32]
+    y_train: NDArray[np.int64]
+    x_valid: NDArray[np.float32] | None
+    y_valid: NDArray[np.int64] | None
+    x_test: NDArray[np.float32]
+    y_test: NDArray[np.int64]
+    n_classes: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return tuple(self.x_train.shape[1:])
+
+    def digest(self) -> str:
+        """16 hexadecimal digits over every value and shape."""
+        state = hashlib.sha256()
+        for array in (self.x_train, self.y_train, self.x_valid, self.y_valid, self.x_test, self.y_test):
+            if array is None:
+                state.update(b"none")
+            else:
+                state.update(f"{array.dtype.str}{array.shape}".encode())
+                state.update(np.ascontiguousarray(array).tobytes())
+        return state.hexdigest()[:16]
+
+
+def with_label_noise(
+    labels: NDArray[np.int64], *, fraction: float, n_classes: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Labels of which ``round(fraction * n)`` are replaced by another class, drawn uniformly.
+
+    Parameters
+    ----------
+    labels
+        Classes, shape ``(n,)``.
+    fraction
+        Between 0 and 1.
+    n_classes
+        Number of classes.
+    rng
+        Source of randomness.
+    """
+    noisy = labels.copy()
+    where = rng.permutation(len(labels))[: round(fraction * len(labels))]
+    # A shift by 1 .. n_classes - 1 never returns to the class itself and makes the others equally likely.
+    noisy[where] = (labels[where] + rng.integers(1, n_classes, size=len(where))) % n_classes
+    return noisy
+
+
+def assemble(
+    spec: DataSpec, pool: Labelled, test: Labelled, *, n_classes: int, as_input: Callable[[NDArray[Any]], NDArray[Any]]
+) -> Dataset:
+    """Cut a data set as its specification says.
+
+    Parameters
+    ----------
+    spec
+        Sizes, label noise and seed.
+    pool
+        Images for training and validation, in the order in which they are taken: first those for training.
+    test
+        Images for the test, likewise.
+    n_classes
+        Number of classes.
+    as_input
+        Makes inputs of images.
+    """
+    (x, y), (x_test, y_test) = pool, test
+    n = len(y) - spec.validation_size if spec.train_size is None else spec.train_size
+    end = n + spec.validation_size
+    # The noise has a stream of its own, so that the images are the same with and without it.
+    rng = np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=(1,)))
+    return Dataset(
+        x_train=as_input(x[:n]),
+        y_train=with_label_noise(y[:n], fraction=spec.label_noise, n_classes=n_classes, rng=rng),
+        x_valid=as_input(x[n:end]) if spec.validation_size else None,
+        y_valid=y[n:end] if spec.validation_size else None,
+        x_test=as_input(x_test[: spec.test_size]),
+        y_test=y_test[: spec.test_size],
+        n_classes=n_classes,
+    )
+
+
+def permuted(spec: DataSpec, images: NDArray[Any], labels: NDArray[np.int64]) -> Labelled:
+    """Images and labels in the order that the seed of the specification fixes."""
+    order = np.random.default_rng(spec.seed).permutation(len(labels))
+    return images[order], labels[order]

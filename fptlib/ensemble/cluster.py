@@ -1,0 +1,191 @@
+"""Tasks on the processes of a Dask cluster: this machine's cores, or a scheduler somewhere else."""
+
+from __future__ import annotations
+
+import queue
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fptlib.ensemble.training import Task
+from fptlib.ensemble.work import Outcome, perform
+from fptlib.errors import InputError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+# A worker that is lost takes its task with it; the task goes on elsewhere from its snapshots, this many times.
+_RETRIES: Final = 5
+_TOPIC: Final = "fptlib-progress"
+_CONNECT_S: Final = 20
+# Of this process: started when first needed and kept, since starting takes seconds.
+_local: dict[int, Client] = {}
+
+
+def perform_all(
+    folder: Path, tasks: Sequence[Task], report: Callable[[int], object], *, workers: int, scheduler: str | None
+) -> int:
+    """Perform tasks on a cluster; returns the run-epochs trained.
+
+    Parameters
+    ----------
+    folder
+        The store; all workers must see it under this name.
+    tasks
+        What to do.
+    report
+        Told of run-epochs done.
+    workers
+        Processes on this machine, where there is no ``scheduler``.
+    scheduler
+        Address of a running scheduler, as ``tcp://10.0.0.1:8786``.
+
+    Raises
+    ------
+    InputError
+        If the scheduler does not answer, or has no workers.
+    RuntimeError
+        If a task was lost with its worker too often.
+    """
+    from distributed import KilledWorker
+
+    with _client(workers, scheduler) as client:
+        client.subscribe_topic(_TOPIC, lambda event: report(int(event[1])))
+        try:
+            return _results(client, folder, tasks)
+        except KilledWorker as error:
+            raise RuntimeError(
+                "training processes ended unexpectedly, again and again (killed, or out of memory); the same call resumes"
+            ) from error
+        finally:
+            client.unsubscribe_topic(_TOPIC)
+
+
+def _results(client: Client, folder: Path, tasks: Sequence[Task]) -> int:
+    """Results of all tasks. What another process is training is waited for at the end."""
+    trained = 0
+    waiting = list(tasks)
+    for wait in (False, True):
+        futures = [
+            client.submit(_remote, folder, task, wait=wait, pure=False, retries=_RETRIES, priority=-i)
+            for i, task in enumerate(waiting)
+        ]
+        # Waited for here and not in Dask's event loop, so that Ctrl-C interrupts nothing but the waiting.
+        finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        for future in futures:
+            future.add_done_callback(finished.put)
+        for _ in futures:
+            finished.get().result()
+        outcomes: list[Outcome] = [future.result() for future in futures]
+        trained += sum(outcome.trained for outcome in outcomes)
+        waiting = [task for task, outcome in zip(waiting, outcomes, strict=True) if not outcome.done]
+        if not waiting:
+            break
+    return trained
+
+
+def _remote(folder: Path, task: Task, *, wait: bool) -> Outcome:
+    """One task in a worker process."""
+    from distributed import get_worker
+
+    worker = get_worker()
+    return perform(folder, task, _Reports(lambda n: worker.log_event(_TOPIC, n)), wait=wait)
+
+
+class _Reports:
+    """Sums reports up, so that not every epoch sends a message."""
+
+    def __init__(self, send: Callable[[int], object]) -> None:
+        import time
+
+        self._send, self._clock, self._sum, self._sent = send, time.monotonic, 0, time.monotonic()
+
+    def __call__(self, n: int) -> None:
+        self._sum += n
+        if self._clock() - self._sent > 0.5:
+            self._send(self._sum)
+            self._sum, self._sent = 0, self._clock()
+
+
+@contextmanager
+def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
+    from distributed import Client
+
+    if scheduler is not None:
+        try:
+            remote = Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise InputError(
+                f"scheduler {scheduler}: no answer ({error}); tcp://HOST:PORT of a running one is needed"
+            ) from None
+        with remote:
+            if not remote.scheduler_info()["workers"]:
+                raise InputError(f"scheduler {scheduler}: it has no workers; start some with: dask worker {scheduler}")
+            yield remote
+        return
+    with _main_hidden():
+        if workers not in _local:
+            _local[workers] = _start(workers)
+        try:
+            yield _local[workers]
+        except BaseException:
+            # Ctrl-C above all: processes are stopped where they are, and resume from their snapshots.
+            stop()
+            raise
+
+
+def stop() -> None:
+    """End the processes on this machine that wait for further work."""
+    while _local:
+        _, client = _local.popitem()
+        local = client.cluster
+        client.close()
+        if local is not None:
+            local.close(timeout=5)
+
+
+def _start(workers: int) -> Client:
+    """A cluster of single-threaded processes on this machine, reachable from it only."""
+    import logging
+
+    import dask
+    from distributed import Client, LocalCluster
+
+    settings = {
+        "distributed.worker.multiprocessing-method": "spawn",
+        # A task that lost its worker several times is not to blame: machines take workers away.
+        "distributed.scheduler.allowed-failures": _RETRIES,
+        "distributed.worker.daemon": True,
+        "distributed.scheduler.worker-ttl": None,
+    }
+    with dask.config.set(settings):
+        cluster = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.CRITICAL,
+            memory_limit=0,
+        )
+        return Client(cluster, set_as_default=False)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Keep new processes from importing the script that calls.
+
+    They need nothing of it, and importing a script without ``if __name__ == "__main__"`` would run it again in each.
+    """
+    main = sys.modules["__main__"]
+    kept = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    try:
+        if "__file__" in kept:
+            del main.__file__
+        main.__spec__ = None
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(main, name, value)

@@ -1,0 +1,207 @@
+"""Fully connected networks under SGD on a CPU, compiled: the fast path of the engine where there is no GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fptlib.ensemble import kernels
+from fptlib.models import MLP, Tensors
+from fptlib.perturbations import State
+from fptlib.spec import SgdSpec
+
+# Tensors begin at multiples of this many numbers: 64 bytes in single precision, a line of the cache.
+_LINE: Final = 16
+# Images in one evaluation: products of this size are the fastest, and stay in the cache.
+_TOGETHER: Final = 64
+
+
+@final
+class CompiledMLP:
+    """A stack of fully connected networks in training; see `fptlib.ensemble.compute.Compute`."""
+
+    def __init__(self, network: MLP, optimiser: SgdSpec, batch_size: int, state: State) -> None:
+        self._network, self._optimiser, self._lr = network, optimiser, state.learning_rate
+        self._batch = max(batch_size, _TOGETHER)
+        first = next(iter(state.parameters.values()))
+        self._runs, self._dtype = first.shape[0], first.dtype
+        self._plan, self._width, self._work = _plan(network, self._batch)
+        self._parameters = self._packed(state.parameters)
+        self._buffers = self._packed_buffers(state.buffers)
+        self._seen = {name: value.clone() for name, value in state.buffers.items() if not value.is_floating_point()}
+        self._velocity = self._restored(state) if optimiser.momentum else self._zeros(self._runs, 0)
+        classes = int(self._plan[-1, kernels.OUTPUTS])
+        self._workspace = self._zeros(self._work)
+        self._gradient = self._zeros(self._width)
+        self._logits = self._zeros(self._batch * classes)
+        self._bits = np.zeros(self._batch * classes, dtype=np.int32)
+
+    # -- where everything lies
+
+    def _zeros(self, *shape: int) -> NDArray[Any]:
+        # PyTorch's memory begins at lines of the cache, NumPy's need not.
+        return np.asarray(torch.zeros(*shape, dtype=self._dtype).numpy())
+
+    def _places(self) -> list[tuple[str, int, tuple[int, ...], bool]]:
+        """Name, place in a row, shape as it lies there, and whether that is the transpose, of all parameters."""
+        found: list[tuple[str, int, tuple[int, ...], bool]] = []
+        layers = self._network.layers()
+        for row, (name, inputs, outputs, norm) in zip(self._plan.tolist(), layers, strict=True):
+            last = name == layers[-1][0]
+            shape = (outputs, inputs) if last else (inputs, outputs)
+            found.append((f"{name}.weight", row[kernels.WEIGHT], shape, not last))
+            found.append((f"{name}.bias", row[kernels.BIAS], (outputs,), False))
+            if norm is not None:
+                found.append((f"{norm}.weight", row[kernels.GAIN], (outputs,), False))
+                found.append((f"{norm}.bias", row[kernels.SHIFT], (outputs,), False))
+        return found
+
+    def _packed(self, tensors: Mapping[str, Tensor]) -> NDArray[Any]:
+        rows = self._zeros(self._runs, self._width)
+        for name, at, shape, transposed in self._places():
+            value = tensors[name].detach().numpy()
+            value = value.transpose(0, 2, 1) if transposed else value
+            rows[:, at : at + int(np.prod(shape))] = value.reshape(self._runs, -1)
+        return rows
+
+    def _unpacked(self, rows: NDArray[Any], order: Mapping[str, Any]) -> Tensors:
+        """Tensors as PyTorch has them, in the order of ``order``; copies."""
+        found: Tensors = {}
+        for name, at, shape, transposed in self._places():
+            value = rows[:, at : at + int(np.prod(shape))].reshape(self._runs, *shape)
+            found[name] = torch.from_numpy(
+                np.ascontiguousarray(value.transpose(0, 2, 1) if transposed else value.copy())
+            )
+        return {name: found[name] for name in order}
+
+    def _norms(self) -> list[tuple[str, int, int]]:
+        """Name, place of the running mean, and units of each BatchNorm."""
+        rows = zip(self._plan.tolist(), self._network.layers(), strict=True)
+        return [(norm, row[kernels.MOVING], outputs) for row, (_, _, outputs, norm) in rows if norm is not None]
+
+    def _packed_buffers(self, buffers: Mapping[str, Tensor]) -> NDArray[Any]:
+        rows = self._zeros(self._runs, sum(2 * units for _, _, units in self._norms()))
+        for name, at, units in self._norms():
+            rows[:, at : at + units] = buffers[f"{name}.running_mean"].numpy()
+            rows[:, at + units : at + 2 * units] = buffers[f"{name}.running_var"].numpy()
+        return rows
+
+    def _restored(self, state: State) -> NDArray[Any]:
+        if not state.optimiser:
+            return self._zeros(self._runs, self._width)
+        kept = {name: state.optimiser[i]["momentum_buffer"] for i, name in enumerate(state.parameters)}
+        return self._packed(kept)
+
+    def state(self) -> State:
+        """All that the training carries on, as copies."""
+        names = list(self._network.template().state_dict())
+        parameters = self._unpacked(self._parameters, {n: None for n in names if n in self._parameter_names()})
+        buffers: Tensors = {}
+        for name, at, units in self._norms():
+            mean = self._buffers[:, at : at + units].copy()
+            variance = self._buffers[:, at + units : at + 2 * units].copy()
+            buffers[f"{name}.running_mean"], buffers[f"{name}.running_var"] = map(torch.from_numpy, (mean, variance))
+            buffers[f"{name}.num_batches_tracked"] = self._seen[f"{name}.num_batches_tracked"].clone()
+        optimiser: dict[int, Tensors] = {}
+        if self._velocity.shape[1]:
+            velocity = self._unpacked(self._velocity, parameters)
+            optimiser = {i: {"momentum_buffer": velocity[name]} for i, name in enumerate(parameters)}
+        return State(parameters, buffers, optimiser, self._lr)
+
+    def _parameter_names(self) -> set[str]:
+        return {name for name, *_ in self._places()}
+
+    # -- work
+
+    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int) -> Tensor:
+        """Train on the images in the given order; see `fptlib.ensemble.compute.Compute`."""
+        lost = np.zeros(self._runs)
+        scalar = self._workspace.dtype.type
+        kernels.train(
+            self._parameters,
+            self._velocity,
+            self._buffers,
+            self._plan,
+            self._workspace,
+            self._gradient,
+            self._logits,
+            self._bits,
+            x.flatten(1).numpy(),
+            y.numpy(),
+            order.numpy(),
+            batch_size,
+            scalar(self._lr),
+            scalar(self._optimiser.momentum),
+            scalar(self._optimiser.weight_decay),
+            lost,
+        )
+        for value in self._seen.values():
+            value.add_(-(-order.shape[1] // batch_size))
+        return torch.from_numpy(lost)
+
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and accuracy; see `fptlib.ensemble.compute.Compute`."""
+        loss, right = np.zeros(self._runs), np.zeros(self._runs)
+        kernels.evaluate(
+            self._folded(),
+            self._plan,
+            self._workspace,
+            self._logits,
+            self._bits,
+            x.flatten(1).numpy(),
+            y.numpy(),
+            _TOGETHER,
+            loss,
+            right,
+        )
+        return torch.from_numpy(loss), torch.from_numpy(right)
+
+    def _folded(self) -> NDArray[Any]:
+        """Parameters in which weights and biases include the BatchNorm after them, as it is in evaluation."""
+        if not self._norms():
+            return self._parameters
+        rows = self._zeros(*self._parameters.shape)
+        rows[:] = self._parameters
+        for (_, at, units), row in zip(self._norms(), self._plan.tolist(), strict=False):
+            n = row[kernels.INPUTS]
+            gain = self._parameters[:, row[kernels.GAIN] : row[kernels.GAIN] + units]
+            shift = self._parameters[:, row[kernels.SHIFT] : row[kernels.SHIFT] + units]
+            scale = gain / np.sqrt(self._buffers[:, at + units : at + 2 * units] + self._workspace.dtype.type(1e-5))
+            weight = rows[:, row[kernels.WEIGHT] : row[kernels.WEIGHT] + n * units].reshape(self._runs, n, units)
+            weight *= scale[:, None, :]
+            bias = rows[:, row[kernels.BIAS] : row[kernels.BIAS] + units]
+            bias -= self._buffers[:, at : at + units]
+            bias *= scale
+            bias += shift
+        return rows
+
+
+def _plan(network: MLP, batch: int) -> tuple[NDArray[np.int64], int, int]:
+    """Places of all tensors, and the lengths of a row of parameters and of the workspace."""
+    layers = network.layers()
+    plan = np.full((len(layers), kernels.COLUMNS), -1, dtype=np.int64)
+    ends = {"parameters": 0, "buffers": 0, "work": 0}
+
+    def place(where: str, numbers: int) -> int:
+        start = ends[where]
+        ends[where] = start + (numbers if where == "buffers" else -(-numbers // _LINE) * _LINE)
+        return start
+
+    for row, (_, inputs, outputs, norm) in zip(plan, layers, strict=True):
+        row[kernels.INPUTS], row[kernels.OUTPUTS] = inputs, outputs
+        row[kernels.WEIGHT] = place("parameters", inputs * outputs)
+        row[kernels.BIAS] = place("parameters", outputs)
+        row[kernels.ACTIVE] = place("work", batch * inputs)
+        row[kernels.DELTA] = place("work", batch * outputs)
+        if norm is not None:
+            row[kernels.GAIN] = place("parameters", outputs)
+            row[kernels.SHIFT] = place("parameters", outputs)
+            row[kernels.MOVING] = place("buffers", 2 * outputs)
+            row[kernels.CENTRED] = place("work", batch * outputs)
+            row[kernels.SCALES] = place("work", 2 * outputs)
+    return plan, ends["parameters"], ends["work"]

@@ -1,0 +1,380 @@
+"""The arithmetic of a stack of runs: one epoch of training, one evaluation. Which implementation is chosen by rules.
+
+- `CompiledMLP`: fully connected networks under SGD on a CPU, gradient written out and compiled, one run after another.
+- `FusedMLP`: the same in PyTorch, stacked, for a GPU, and where Numba is not installed.
+- `Stacked`: any module through `torch.func`, any elementwise optimiser of `torch.optim`, on stacked tensors.
+- `OneByOne`: the same, one run after another: a CPU gains nothing from stacked convolutions.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from typing import Any, Final, Protocol, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fptlib import models
+from fptlib.data import Dataset
+from fptlib.ensemble.fused import FusedMLP
+from fptlib.ensemble.streams import streams
+from fptlib.errors import InputError
+from fptlib.models import Network, Tensors, stacking
+from fptlib.perturbations import State
+from fptlib.spec import EnsembleSpec, OptimiserSpec, SgdSpec
+
+_HAS_NUMBA: Final = find_spec("numba") is not None
+# Images in one evaluation, so that activations stay in the cache.
+_EVALUATED_TOGETHER: Final = {"cpu": 250, "cuda": 2500}
+# float16 rounds small gradients to zero; losses are scaled by a power of two, which changes nothing else. A constant,
+# because a scale that adapts would let the runs of one stack influence each other.
+_LOSS_SCALE: Final = 1024.0
+
+
+class Compute(Protocol):
+    """A stack of runs in training."""
+
+    def state(self) -> State:
+        """All that the training carries on; its tensors are the live ones."""
+
+    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int) -> Tensor:
+        """Train on images in the given order, ``(runs, images)``.
+
+        Returns the loss of each image as it was when its batch was trained, averaged, float64, shape ``(runs,)``.
+        """
+
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and accuracy on all given images, float64, shape ``(runs,)`` each."""
+
+
+def dtype_of(spec: EnsembleSpec) -> torch.dtype:
+    """Floating-point type of everything that is trained."""
+    return torch.float64 if spec.training.dtype == "float64" else torch.float32
+
+
+def kind(spec: EnsembleSpec, network: Network, device: str) -> str:
+    """Which implementation trains these runs: ``compiled``, ``fused``, ``one by one`` or ``stacked``."""
+    if isinstance(network, models.MLP) and isinstance(spec.optimiser, SgdSpec) and spec.training.autocast == "none":
+        return "compiled" if device == "cpu" and _HAS_NUMBA else "fused"
+    return "one by one" if device == "cpu" and network.has_convolutions else "stacked"
+
+
+def build(spec: EnsembleSpec, network: Network, device: str, state: State) -> Compute:
+    """Go on from a state."""
+    which = kind(spec, network, device)
+    if which in ("compiled", "fused"):
+        assert isinstance(network, models.MLP)
+        assert isinstance(spec.optimiser, SgdSpec)
+        if which == "fused":
+            return FusedMLP(network, spec.optimiser, state)
+        from fptlib.ensemble.compiled import CompiledMLP
+
+        return CompiledMLP(network, spec.optimiser, spec.training.batch_size, state)
+    return (OneByOne if which == "one by one" else Stacked)(spec, network, device, state)
+
+
+# -- general implementations
+
+
+_OPTIMISERS: dict[str, Callable[[Any, list[Tensor], float], torch.optim.Optimizer]] = {
+    "sgd": lambda spec, parameters, lr: torch.optim.SGD(
+        parameters, lr=lr, momentum=spec.momentum, weight_decay=spec.weight_decay, foreach=True
+    ),
+    "adam": lambda spec, parameters, lr: torch.optim.Adam(
+        parameters, lr=lr, weight_decay=spec.weight_decay, foreach=True
+    ),
+    "adamw": lambda spec, parameters, lr: torch.optim.AdamW(
+        parameters, lr=lr, weight_decay=spec.weight_decay, foreach=True
+    ),
+}
+
+
+def _optimiser(spec: OptimiserSpec, parameters: Sequence[Tensor], state: State) -> torch.optim.Optimizer:
+    """Elementwise optimisers act on stacked tensors as they would on each run alone."""
+    if spec.name not in _OPTIMISERS:
+        raise InputError(f"optimiser.name: no builder for {spec.name!r}; known: {', '.join(sorted(_OPTIMISERS))}")
+    optimiser = _OPTIMISERS[spec.name](spec, list(parameters), state.learning_rate)
+    if state.optimiser:
+        content = optimiser.state_dict()
+        content["state"] = {
+            index: {name: value[0].clone() if name == _SHARED else value.clone() for name, value in entries.items()}
+            for index, entries in state.optimiser.items()
+        }
+        optimiser.load_state_dict(content)
+    return optimiser
+
+
+def _optimiser_state(optimiser: torch.optim.Optimizer, runs: int) -> dict[int, Tensors]:
+    """The optimiser's state, with an axis of runs everywhere."""
+    content: dict[int, Mapping[str, Any]] = optimiser.state_dict()["state"]
+    return {
+        index: {
+            name: value.expand(runs) if name == _SHARED else value
+            for name, value in entries.items()
+            if isinstance(value, Tensor)
+        }
+        for index, entries in content.items()
+    }
+
+
+def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of each image, not below single precision, shape of ``labels``."""
+    flat = logits.flatten(0, -2)
+    flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
+    return functional.cross_entropy(flat, labels.flatten(), reduction="none").view(labels.shape)
+
+
+def _precision(spec: EnsembleSpec, device: str) -> tuple[AbstractContextManager[Any], float]:
+    """Autocast as asked for, and the factor on losses."""
+    name = spec.training.autocast
+    if name == "none":
+        return nullcontext(), 1.0
+    dtype = torch.float16 if name == "float16" else torch.bfloat16
+    return torch.autocast(device, dtype=dtype), _LOSS_SCALE if name == "float16" else 1.0
+
+
+def _compiled(spec: EnsembleSpec, device: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The function through ``torch.compile`` where that is asked for; as it is, with a message, where that fails."""
+    options = spec.execution
+    if not (options.compile or options.cuda_graphs):
+        return function
+    if options.cuda_graphs and device != "cuda":
+        warnings.warn("execution.cuda_graphs: there is no GPU here; going on without", stacklevel=2)
+        if not options.compile:
+            return function
+    graphs = options.cuda_graphs and device == "cuda"
+    fast: Callable[..., Tensor] | None = torch.compile(function, mode="reduce-overhead" if graphs else None)
+
+    def call(*arguments: Any, **named: Any) -> Tensor:
+        nonlocal fast
+        if fast is not None:
+            try:
+                return fast(*arguments, **named)
+            except Exception as error:  # whatever a compiler raises: the plain function is the same calculation
+                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                warnings.warn(f"execution.compile: failed ({reason}); going on without", stacklevel=2)
+                fast = None
+        return function(*arguments, **named)
+
+    return call
+
+
+@final
+class Stacked:
+    """Any network: one call of `torch.func` for all runs."""
+
+    def __init__(self, spec: EnsembleSpec, network: Network, device: str, state: State) -> None:
+        self._spec, self._device = spec, device
+        module = network.template()
+        last = spec.execution.channels_last
+        self._parameters = {name: _own(value, last).requires_grad_() for name, value in state.parameters.items()}
+        self._buffers = {name: _own(value, last) for name, value in state.buffers.items()}
+        self._runs = next(iter(self._parameters.values())).shape[0]
+        self._lr = state.learning_rate
+        self._optimiser = _optimiser(spec.optimiser, list(self._parameters.values()), state)
+
+        def forward(parameters: Tensors, buffers: Tensors, x: Tensor, *, training: bool) -> Tensor:
+            return stacking.forward(module, parameters, buffers, x, training=training)
+
+        self._forward = _compiled(spec, device, forward)
+
+    def state(self) -> State:
+        """All that the training carries on."""
+        parameters = {name: value.detach() for name, value in self._parameters.items()}
+        return State(parameters, self._buffers, _optimiser_state(self._optimiser, self._runs), self._lr)
+
+    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int) -> Tensor:
+        """Train on images in the given order."""
+        total = torch.zeros(self._runs, dtype=torch.float64, device=x.device)
+        precision, scale = _precision(self._spec, self._device)
+        for start in range(0, order.shape[1], batch_size):
+            batch = order[:, start : start + batch_size]
+            with precision:
+                logits = self._forward(self._parameters, self._buffers, _images(x[batch], self._spec), training=True)
+            losses = _cross_entropy(logits, y[batch]).mean(dim=1)
+            self._optimiser.zero_grad(set_to_none=True)
+            # The sum over runs: each run's parameters see the gradient of that run's mean loss.
+            (losses.sum() * scale).backward()  # type: ignore[no-untyped-call]
+            _unscale(self._parameters.values(), scale)
+            self._optimiser.step()
+            total += losses.detach() * batch.shape[1]
+        return total / order.shape[1]
+
+    @torch.no_grad()
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and accuracy."""
+        precision, _ = _precision(self._spec, self._device)
+        loss = torch.zeros(self._runs, dtype=torch.float64, device=x.device)
+        right = torch.zeros(self._runs, dtype=torch.int64, device=x.device)
+        together = _EVALUATED_TOGETHER[self._device]
+        for start in range(0, len(y), together):
+            with precision:
+                images = _images(x[start : start + together], self._spec)
+                logits = self._forward(self._parameters, self._buffers, images, training=False)
+            labels = y[start : start + together].expand(self._runs, -1)
+            loss += _cross_entropy(logits, labels).sum(dim=1, dtype=torch.float64)
+            right += (logits.argmax(dim=2) == labels).sum(dim=1)
+        return loss / len(y), right.to(torch.float64) / len(y)
+
+
+@final
+class OneByOne:
+    """Any network, one run after another, each an ordinary module with an optimiser of its own."""
+
+    def __init__(self, spec: EnsembleSpec, network: Network, device: str, state: State) -> None:
+        self._spec, self._device, self._lr = spec, device, state.learning_rate
+        self._modules: list[nn.Module] = []
+        self._optimisers: list[torch.optim.Optimizer] = []
+        format_ = torch.channels_last if spec.execution.channels_last else torch.contiguous_format
+        for run in range(next(iter(state.parameters.values())).shape[0]):
+            module = network.single().to(device=device, dtype=dtype_of(spec))
+            module.load_state_dict(models.run_state(state.parameters, state.buffers, run))
+            module = module.to(memory_format=format_)
+            own = {
+                i: {n: v[[run]] if n == _SHARED else v[run] for n, v in e.items()} for i, e in state.optimiser.items()
+            }
+            part = State({}, {}, own, state.learning_rate)
+            self._modules.append(module)
+            self._optimisers.append(_optimiser(spec.optimiser, list(module.parameters()), part))
+
+    def state(self) -> State:
+        """All that the training carries on."""
+        optimisers = [_optimiser_state(optimiser, 1) for optimiser in self._optimisers]
+        return State(
+            parameters=_stack([dict(module.named_parameters()) for module in self._modules]),
+            buffers=_stack([dict(module.named_buffers()) for module in self._modules]),
+            optimiser={
+                index: {
+                    name: torch.cat([o[index][name] for o in optimisers])
+                    if name == _SHARED
+                    else torch.stack([o[index][name] for o in optimisers])
+                    for name in optimisers[0][index]
+                }
+                for index in optimisers[0]
+            },
+            learning_rate=self._lr,
+        )
+
+    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int) -> Tensor:
+        """Train on images in the given order."""
+        totals = torch.zeros(len(self._modules), dtype=torch.float64)
+        precision, scale = _precision(self._spec, self._device)
+        for run, (module, optimiser) in enumerate(zip(self._modules, self._optimisers, strict=True)):
+            module.train()
+            for batch in torch.split(order[run], batch_size):
+                with precision:
+                    logits = module(_images(x[batch], self._spec))
+                loss = _cross_entropy(logits, y[batch]).mean()
+                optimiser.zero_grad(set_to_none=True)
+                (loss * scale).backward()  # type: ignore[no-untyped-call]
+                _unscale(module.parameters(), scale)
+                optimiser.step()
+                totals[run] += loss.detach() * len(batch)
+        return totals / order.shape[1]
+
+    @torch.no_grad()
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and accuracy."""
+        precision, _ = _precision(self._spec, self._device)
+        loss = torch.zeros(len(self._modules), dtype=torch.float64)
+        right = torch.zeros(len(self._modules), dtype=torch.int64)
+        together = _EVALUATED_TOGETHER[self._device]
+        for run, module in enumerate(self._modules):
+            module.eval()
+            for start in range(0, len(y), together):
+                labels = y[start : start + together]
+                with precision:
+                    logits = module(_images(x[start : start + together], self._spec))
+                loss[run] += _cross_entropy(logits, labels).sum(dtype=torch.float64)
+                right[run] += (logits.argmax(dim=1) == labels).sum()
+        return loss / len(y), right.to(torch.float64) / len(y)
+
+
+# Step counts are the only thing that PyTorch's elementwise optimisers keep once for all parameters of one tensor.
+_SHARED: Final = "step"
+
+
+def _own(value: Tensor, channels_last: bool) -> Tensor:
+    """A copy in one piece of memory: rounding depends on how a tensor lies there, and must not on where it came from."""
+    if channels_last and value.ndim == 5:  # (runs, out, in, height, width)
+        return value.detach().permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
+    return value.detach().clone(memory_format=torch.contiguous_format)
+
+
+def _images(x: Tensor, spec: EnsembleSpec) -> Tensor:
+    """Images with channels last in memory where that is asked for."""
+    if spec.execution.channels_last and x.ndim >= 4:
+        return x.movedim(-3, -1).contiguous().movedim(-1, -3)
+    return x
+
+
+def _unscale(parameters: Any, scale: float) -> None:
+    if scale != 1:
+        torch._foreach_mul_([value.grad for value in parameters if value.grad is not None], 1 / scale)
+
+
+def _stack(parts: list[Any]) -> Tensors:
+    return {name: torch.stack([part[name].detach() for part in parts]).contiguous() for name in parts[0]}
+
+
+# -- may runs move?
+
+
+def movable(spec: EnsembleSpec, network: Network, data: Dataset, device: str) -> bool:
+    """Whether a run is the same, bit for bit, wherever it sits in a stack of whatever size.
+
+    Matrix kernels choose their path by the shapes and the alignment of matrices, and with it their rounding. Found out by
+    moving runs: two steps and an evaluation. Where it is not so, stacks keep one shape and every run its place.
+    """
+    which = kind(spec, network, device)
+    if which in ("compiled", "one by one"):
+        return True
+    if which == "stacked" or device != "cpu":
+        return False
+    asked = json.dumps([spec.identity(), spec.execution.model_dump()], sort_keys=True)
+    if asked not in _MOVABLE:
+        _MOVABLE[asked] = _found_movable(spec, network, data, device)
+    return _MOVABLE[asked]
+
+
+_MOVABLE: dict[str, bool] = {}
+
+
+def _found_movable(spec: EnsembleSpec, network: Network, data: Dataset, device: str) -> bool:
+    runs, size = 5, spec.training.batch_size
+    start = network.initialise(
+        streams(0, range(runs), "initial", [0] * runs), dtype=dtype_of(spec), device=torch.device(device)
+    )
+    x, y = tensors(data.x_train, data.y_train, spec, device)
+    x_test, y_test = tensors(data.x_test, data.y_test, spec, device)
+    # As many images as make a whole batch and one of the size that is left at the end.
+    images = size + len(y) % size if len(y) % size and not spec.training.drop_last else size
+    order = torch.stack(
+        [torch.from_numpy(g.permutation(len(y))[:images]) for g in streams(0, range(runs), "order", [1] * runs)]
+    )
+
+    def after(rows: list[int]) -> list[Tensor]:
+        state = State(
+            {k: v[rows] for k, v in start[0].items()}, {k: v[rows] for k, v in start[1].items()}, {}, spec.optimiser.lr
+        )
+        compute = build(spec, network, device, state)
+        results = [compute.train(x, y, order[rows], size), *compute.evaluate(x_test, y_test)]
+        done = compute.state()
+        return [*results, *done.parameters.values(), *done.buffers.values()]
+
+    whole = after(list(range(runs)))
+    return all(
+        torch.equal(part, all_[rows])
+        for rows in ([4, 3, 2, 1, 0], [3], [1, 4])
+        for part, all_ in zip(after(rows), whole, strict=True)
+    )
+
+
+def tensors(x: Any, y: Any, spec: EnsembleSpec, device: str) -> tuple[Tensor, Tensor]:
+    """Images and classes on the device."""
+    return torch.from_numpy(x).to(device, dtype_of(spec)), torch.from_numpy(y).to(device)

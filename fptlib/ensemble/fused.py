@@ -1,0 +1,282 @@
+"""Fully connected networks under SGD, stacked, with the gradient written out: the fast path of the engine.
+
+Weights are updated in place inside the batched product that forms their gradient, so no gradient is ever stored, and
+nothing is recorded for differentiation. Logits are kept as ``(runs, classes, batch)``: sums and maxima over classes then
+run along memory in vector registers, where a softmax over ten neighbouring numbers would not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Final, final
+
+import torch
+from torch import Tensor
+
+from fptlib.models import MLP, Tensors
+from fptlib.perturbations import State
+from fptlib.spec import SgdSpec
+
+# PyTorch's defaults for BatchNorm.
+_EPS: Final = 1e-5
+_MOMENTUM: Final = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One linear layer with what follows it: names of its tensors, and whether there is a BatchNorm."""
+
+    weight: str
+    bias: str
+    norm: str | None
+
+
+@dataclass(slots=True)
+class _Workspace:
+    """Tensors that every step of one batch size writes to, and views of them: making a view takes as long as a small sum."""
+
+    x: Tensor  # (runs * batch, features)
+    inputs: list[Tensor]  # of each linear layer, (runs, batch, units)
+    inputs_t: list[Tensor]  # transposed, (runs, units, batch)
+    centred: list[Tensor]  # BatchNorm: what enters it, less its mean
+    gradient: list[Tensor]  # by hidden layer, (runs, batch, units)
+    gradient_t: list[Tensor]
+    logits: Tensor  # (runs, classes, batch)
+    logits_t: Tensor
+    flat: Tensor  # logits, (runs * classes * batch,)
+    minus_one: Tensor  # (runs * batch,)
+    ones: Tensor  # (runs, 1, batch)
+
+
+@final
+class FusedMLP:
+    """A stack of fully connected networks in training; see `fptlib.ensemble.compute.Compute`."""
+
+    def __init__(self, network: MLP, optimiser: SgdSpec, state: State) -> None:
+        self._layers = [
+            _Layer(f"{name}.weight", f"{name}.bias", norm) for name, _inputs, _outputs, norm in network.layers()
+        ]
+        # Copies, each in one piece of memory: rounding depends on how a tensor lies there.
+        self._parameters = {name: _own(value) for name, value in state.parameters.items()}
+        self._buffers = {name: _own(value) for name, value in state.buffers.items()}
+        self._velocity = self._restored(state.optimiser) if optimiser.momentum else {}
+        self._optimiser = optimiser
+        self._lr = state.learning_rate
+        self._units = [outputs for _name, _inputs, outputs, _norm in network.layers()]
+        self._runs = next(iter(self._parameters.values())).shape[0]
+        self._spaces: dict[int, _Workspace] = {}
+        # Views of parameters, which are updated in place and never replaced.
+        self._weights = [self._parameters[layer.weight] for layer in self._layers]
+        self._weights_t = [weight.transpose(1, 2) for weight in self._weights]
+        self._rows = [self._parameters[layer.bias].unsqueeze(1) for layer in self._layers]
+        self._column = self._parameters[self._layers[-1].bias].unsqueeze(2)
+        # Every parameter as the matrix that a product of matrices moves: the last bias is a column, other vectors are rows.
+        self._moved = {
+            name: value if value.ndim == 3 else value.unsqueeze(1) for name, value in self._parameters.items()
+        } | {self._layers[-1].bias: self._column}
+
+    def _restored(self, optimiser: Any) -> Tensors:
+        names = list(self._parameters)
+        return {
+            name: _own(optimiser[index]["momentum_buffer"])
+            if index in optimiser
+            else torch.zeros_like(self._parameters[name])
+            for index, name in enumerate(names)
+        }
+
+    def state(self) -> State:
+        """All that the training carries on."""
+        index = {name: i for i, name in enumerate(self._parameters)}
+        optimiser = {index[name]: {"momentum_buffer": value} for name, value in self._velocity.items()}
+        return State(self._parameters, self._buffers, optimiser, self._lr)
+
+    # -- training
+
+    @torch.no_grad()
+    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int) -> Tensor:
+        """Train on the images in the given order; see `fptlib.ensemble.compute.Compute`."""
+        runs, images = order.shape
+        x = x.flatten(1)
+        lost = torch.zeros(runs, dtype=torch.float64, device=x.device)
+        whole = images - images % batch_size
+        for start, end, size in ((0, whole, batch_size), (whole, images, images - whole)):
+            if end == start:
+                continue
+            steps = (end - start) // size
+            rows = order[:, start:end].reshape(runs, steps, size).transpose(0, 1).contiguous()  # (steps, runs, batch)
+            corner = torch.arange(runs, device=x.device).view(-1, 1) * self._units[-1] * size
+            # Where the logit of each image's own class lies in memory.
+            true = (y[rows] * size + corner + torch.arange(size, device=x.device)).view(steps, -1)
+            own = torch.empty(steps, runs * size, dtype=x.dtype, device=x.device)
+            space = self._space(x, size)
+            for step in zip(rows.view(steps, -1).unbind(), true.unbind(), own.unbind(), strict=True):
+                self._step(x, space, size, *step)
+            lost -= own.view(steps, runs, size).sum((0, 2), dtype=torch.float64)
+        return lost / images
+
+    def _space(self, x: Tensor, size: int) -> _Workspace:
+        if size not in self._spaces:
+
+            def empty(*shape: int) -> Tensor:
+                return torch.empty(self._runs, *shape, dtype=x.dtype, device=x.device)
+
+            hidden = self._units[:-1]
+            norms = [layer.norm is not None for layer in self._layers[:-1]]
+            inputs = [empty(size, units) for units in (x.shape[1], *hidden)]
+            gradient = [empty(size, units) for units in hidden]
+            logits = empty(self._units[-1], size)
+            self._spaces[size] = _Workspace(
+                x=inputs[0].view(-1, x.shape[1]),
+                inputs=inputs,
+                inputs_t=[value.transpose(1, 2) for value in inputs],
+                centred=[empty(size, units) if norm else empty(0) for units, norm in zip(hidden, norms, strict=True)],
+                gradient=gradient,
+                gradient_t=[value.transpose(1, 2) for value in gradient],
+                logits=logits,
+                logits_t=logits.transpose(1, 2),
+                flat=logits.view(-1),
+                minus_one=torch.full((self._runs * size,), -1.0, dtype=x.dtype, device=x.device),
+                ones=torch.ones(self._runs, 1, size, dtype=x.dtype, device=x.device),
+            )
+        return self._spaces[size]
+
+    def _step(self, x: Tensor, space: _Workspace, size: int, rows: Tensor, true: Tensor, own: Tensor) -> None:
+        """One step; ``own`` receives the logarithm of the probability of each image's own class."""
+        torch.index_select(x, 0, rows, out=space.x)
+        scales = self._forward(space)
+        torch._log_softmax(space.logits, 1, False, out=space.logits)
+        torch.index_select(space.flat, 0, true, out=own)
+        space.flat.exp_().index_add_(0, true, space.minus_one)  # now the gradient of the loss
+        self._backward(space, scales, size)
+
+    def _forward(self, space: _Workspace) -> list[tuple[Tensor, Tensor] | None]:
+        """Fill activations and logits; returns 1/deviation and gain/deviation of each BatchNorm."""
+        scales: list[tuple[Tensor, Tensor] | None] = []
+        for i, layer in enumerate(self._layers[:-1]):
+            out = space.inputs[i + 1]
+            if layer.norm is None:
+                torch.baddbmm(self._rows[i], space.inputs[i], self._weights_t[i], out=out)
+                scales.append(None)
+            else:
+                torch.bmm(space.inputs[i], self._weights_t[i], out=space.centred[i])
+                scales.append(self._normalise(layer, space.centred[i], out))
+            out.relu_()
+        torch.baddbmm(self._column, self._weights[-1], space.inputs_t[-1], out=space.logits)
+        return scales
+
+    def _normalise(self, layer: _Layer, z: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
+        """BatchNorm of ``z``, which is centred in place; the bias before it moves the running mean and nothing else."""
+        p, b, norm, size = self._parameters, self._buffers, layer.norm, z.shape[1]
+        mean = z.mean(1, keepdim=True)
+        z.sub_(mean)
+        variance = torch.mul(z, z, out=out).mean(1)
+        b[f"{norm}.running_mean"].lerp_(mean.squeeze(1).add_(p[layer.bias]), _MOMENTUM)
+        b[f"{norm}.running_var"].lerp_(variance * (size / (size - 1)), _MOMENTUM)
+        b[f"{norm}.num_batches_tracked"].add_(1)
+        inverse = variance.add_(_EPS).rsqrt_()
+        scale = (inverse * p[f"{norm}.weight"]).unsqueeze(1)
+        torch.addcmul(p[f"{norm}.bias"].unsqueeze(1), z, scale, out=out)
+        return inverse.unsqueeze(1), scale
+
+    def _backward(self, space: _Workspace, scales: list[tuple[Tensor, Tensor] | None], size: int) -> None:
+        last = len(self._layers) - 1
+        if last:
+            torch.bmm(space.logits_t, self._weights[last], out=space.gradient[-1])
+        self._move(self._layers[last].weight, space.logits, space.inputs[last], size)
+        self._move(self._layers[last].bias, space.logits, space.ones.transpose(1, 2), size)
+        for i in range(last - 1, -1, -1):
+            layer, gradient, active = self._layers[i], space.gradient[i], space.inputs[i + 1]
+            torch.ops.aten.threshold_backward.grad_input(gradient, active, 0, grad_input=gradient)
+            scale = scales[i]
+            if scale is None:
+                self._move(layer.bias, space.ones, gradient, size)
+            else:
+                self._backward_norm(space, i, scale, size)
+            if i:
+                torch.bmm(gradient, self._weights[i], out=space.gradient[i - 1])
+            self._move(layer.weight, space.gradient_t[i], space.inputs[i], size)
+
+    def _backward_norm(self, space: _Workspace, i: int, scale: tuple[Tensor, Tensor], size: int) -> None:
+        """Take the gradient, in place, from behind a BatchNorm to before it; the bias before it has none."""
+        layer, gradient = self._layers[i], space.gradient[i]
+        z, scratch = space.centred[i], space.inputs[i + 1]
+        inverse, slope = scale
+        shift = gradient.sum(1, keepdim=True)
+        gain = torch.mul(gradient, z, out=scratch).sum(1, keepdim=True).mul_(inverse)
+        gradient.addcmul_(z, gain * inverse, value=-1 / size)
+        torch.addcmul(shift * slope * (-1 / size), gradient, slope, out=gradient)
+        one = space.ones[:, :, :1]
+        self._move(f"{layer.norm}.weight", one, gain, size)
+        self._move(f"{layer.norm}.bias", one, shift, size)
+        if self._optimiser.weight_decay or self._velocity:
+            self._move(layer.bias, one, torch.zeros_like(shift), size)
+
+    def _move(self, name: str, left: Tensor, right: Tensor, size: int) -> None:
+        """SGD with the gradient ``left @ right / size``, which is formed in the sum that moves the parameter."""
+        decay, value = self._optimiser.weight_decay, self._moved[name]
+        if self._velocity:
+            velocity = self._velocity[name].view_as(value)
+            velocity.baddbmm_(left, right, beta=self._optimiser.momentum, alpha=1 / size)
+            if decay:
+                velocity.add_(value, alpha=decay)
+            value.add_(velocity, alpha=-self._lr)
+        else:
+            value.baddbmm_(left, right, beta=1 - self._lr * decay, alpha=-self._lr / size)
+
+    # -- evaluation
+
+    @torch.no_grad()
+    def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and accuracy; see `fptlib.ensemble.compute.Compute`."""
+        layers = [self._folded(layer) for layer in self._layers]
+        # A hidden layer gives max(z, -b) instead of max(z + b, 0), one pass over memory less; the next layer's bias makes
+        # up for the missing b.
+        for i in range(1, len(layers)):
+            weight, bias = layers[i]
+            layers[i] = (weight, bias + torch.bmm(weight, layers[i - 1][1].unsqueeze(2)).squeeze(2))
+        loss = torch.zeros(self._runs, dtype=torch.float64, device=x.device)
+        right = torch.zeros(self._runs, dtype=torch.int64, device=x.device)
+        x = x.flatten(1)
+        together = self._together(x)
+        kept: list[list[Tensor]] = []  # of the first part, written to by further ones of the same size
+        for start in range(0, len(y), together):
+            labels = y[start : start + together]
+            if start == 0 or len(labels) < together:
+                kept = [[x.new_empty(self._runs, len(labels), units) for units in self._units[:-1]]]
+                kept.append([x.new_empty(self._runs, self._units[-1], len(labels))])
+            a = x[start : start + together].expand(self._runs, -1, -1)
+            for (weight, bias), out in zip(layers[:-1], kept[0], strict=True):
+                torch.bmm(a, weight.transpose(1, 2), out=out)
+                a = torch.maximum(out, -bias.unsqueeze(1), out=out)
+            weight, bias = layers[-1]
+            logits = torch.baddbmm(
+                bias.unsqueeze(2), weight, a.transpose(1, 2), out=kept[1][0]
+            )  # (runs, classes, images)
+            right += (logits.max(1).indices == labels).sum(1)
+            torch._log_softmax(logits, 1, False, out=logits)
+            loss -= logits.gather(1, labels.expand(self._runs, 1, -1)).sum((1, 2), dtype=torch.float64)
+        return loss / len(y), right.to(torch.float64) / len(y)
+
+    def _together(self, x: Tensor) -> int:
+        """Images in one evaluation: their activations then stay in the cache."""
+        if x.device.type != "cpu":
+            return len(x)
+        widest = max(self._units)
+        return max(32, 1 << round(math.log2(_EVALUATED_BYTES / (self._runs * widest * x.element_size()))))
+
+    def _folded(self, layer: _Layer) -> tuple[Tensor, Tensor]:
+        """Weights and biases of a linear layer that include the BatchNorm after it, as it is in evaluation."""
+        p, b, norm = self._parameters, self._buffers, layer.norm
+        weight, bias = p[layer.weight], p[layer.bias]
+        if norm is None:
+            return weight, bias
+        scale = p[f"{norm}.weight"] * torch.rsqrt(b[f"{norm}.running_var"] + _EPS)
+        return weight * scale.unsqueeze(2), (bias - b[f"{norm}.running_mean"]) * scale + p[f"{norm}.bias"]
+
+
+_EVALUATED_BYTES: Final = 1 << 20
+
+
+def _own(value: Tensor) -> Tensor:
+    return value.detach().clone(memory_format=torch.contiguous_format)

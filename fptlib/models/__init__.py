@@ -1,0 +1,100 @@
+"""Networks by name: each is one ordinary module, and many of them train at once as a stack.
+
+A network of one's own is a `Network` whose builder is handed to `register`; `fptlib.models.stacking.forward` computes a
+whole stack of it, whatever its layers are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from fptlib.errors import InputError
+from fptlib.models.cnn import CNN
+from fptlib.models.mlp import MLP
+from fptlib.models.network import Network, Tensors, run_state
+from fptlib.models.resnet import ResNet18
+from fptlib.spec import CnnSpec, MlpSpec, ModelSpec, ResNet18Spec
+
+__all__ = ["CNN", "MLP", "Network", "ResNet18", "Tensors", "build", "register", "run_state"]
+
+Shape = tuple[int, ...]
+
+_BUILDERS: dict[str, Callable[[Any, Shape, int], Network]] = {}
+
+
+def register(name: str, builder: Callable[[Any, Shape, int], Network]) -> None:
+    """Make a family of networks known: called as ``builder(model section, shape of an input, classes)``."""
+    _BUILDERS[name] = builder
+
+
+def build(spec: ModelSpec, *, shape: Shape, n_classes: int) -> Network:
+    """Network that a specification names.
+
+    Parameters
+    ----------
+    spec
+        Section ``model`` of the parameters.
+    shape
+        Of one input: ``(features,)`` or ``(channels, height, width)``.
+    n_classes
+        Number of classes.
+
+    Raises
+    ------
+    InputError
+        If no builder is known for the name, or the network cannot take such inputs.
+
+    Examples
+    --------
+    >>> build(MlpSpec(widths=(8,)), shape=(1, 14, 14), n_classes=10)
+    MLP(n_features=196, widths=(8,), n_classes=10, batch_norm=False)
+    """
+    if spec.name not in _BUILDERS:
+        raise InputError(f"model.name: no builder for {spec.name!r}; known: {', '.join(sorted(_BUILDERS))}")
+    return _BUILDERS[spec.name](spec, shape, n_classes)
+
+
+def _images(spec: ModelSpec, shape: Shape) -> tuple[int, int, int]:
+    """Shape of one input, which has to be an image."""
+    if len(shape) != 3:
+        raise InputError(
+            f"model.name: {spec.name} takes images, and one input of this data set is a flat vector of "
+            f"{math.prod(shape)} numbers; allowed here: mlp (or data with images, such as fashion-mnist or cifar10)"
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def _mlp(spec: MlpSpec, shape: Shape, n_classes: int) -> MLP:
+    return MLP(
+        n_features=math.prod(shape), widths=spec.widths, n_classes=n_classes, batch_norm=spec.normalisation == "batch"
+    )
+
+
+def _cnn(spec: CnnSpec, shape: Shape, n_classes: int) -> CNN:
+    image = _images(spec, shape)
+    most = min(image[1:]).bit_length() - 1
+    if len(spec.channels) > most:
+        raise InputError(
+            f"model.channels: {len(spec.channels)} halvings leave nothing of an image of {image[1]} x {image[2]} pixels; "
+            f"allowed: 1 to {most} entries"
+        )
+    return CNN(
+        shape=image,
+        channels=spec.channels,
+        kernel=spec.kernel,
+        widths=spec.widths,
+        n_classes=n_classes,
+        batch_norm=spec.has_batch_norm,
+    )
+
+
+def _resnet18(spec: ResNet18Spec, shape: Shape, n_classes: int) -> ResNet18:
+    n_channels, _, _ = _images(spec, shape)
+    return ResNet18(n_channels=n_channels, n_classes=n_classes, width=spec.width, scale_buffers=spec.scale_buffers)
+
+
+register("mlp", _mlp)
+register("cnn", _cnn)
+register("resnet18", _resnet18)

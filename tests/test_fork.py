@@ -1,0 +1,166 @@
+"""Less training for the same answer: retired runs and forks are cut out of the whole training, exactly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fptlib import ensemble, firstpassage, spec, trajectories
+from fptlib.ensemble import store
+from fptlib.errors import InputError
+from fptlib.response import predict
+from fptlib.trajectories import Retirement, Trajectories, retire
+
+SMALL: dict[str, Any] = {
+    "data": {"name": "digits", "train_size": 45},
+    "model": {"name": "mlp", "widths": [16]},
+    "optimiser": {"name": "sgd", "lr": 0.2, "momentum": 0.5},
+    "training": {"batch_size": 10},
+    "runs": 32,
+    "epochs": 12,
+    "device": "cpu",
+}
+KICK = {"name": "shrink_perturb", "shrink": 0.5, "perturb": 0.2}
+# Widths that let runs move in their stack, widths that do not, and an optimiser that counts steps for a whole stack.
+KINDS: dict[str, dict[str, Any]] = {
+    "movable": {},
+    "fixed": {"model.widths": [9, 7]},
+    "batch norm": {"model.normalisation": "batch"},
+    "adam": {"optimiser": {"name": "adam", "lr": 0.01}},
+}
+
+
+@pytest.fixture(params=KINDS)
+def asked(request: pytest.FixtureRequest) -> spec.EnsembleSpec:
+    return spec.override(SMALL, KINDS[request.param])
+
+
+def same(a: Trajectories, b: Trajectories) -> bool:
+    return a.metrics.keys() == b.metrics.keys() and all(
+        np.array_equal(values, b.metrics[name], equal_nan=True) for name, values in a.metrics.items()
+    )
+
+
+def middle(record: Trajectories, epoch: int = 6) -> Retirement:
+    """A threshold that about half of the runs have reached by an epoch."""
+    best = record.metrics["test_metric"][:, :epoch].max(axis=1)
+    return Retirement(threshold=float(np.median(best)), direction="above", metric="test_metric")
+
+
+# -- retirement
+
+
+def test_retired_runs_are_the_whole_runs_cut_and_cost_no_more(asked: spec.EnsembleSpec, tmp_path: Path) -> None:
+    whole = ensemble.train(asked, out=tmp_path / "whole")
+    at = middle(whole)
+    retired = ensemble.train(asked, out=tmp_path / "retired", retirement=at)
+    assert same(retired, retire(whole, at))
+    assert retired.meta["trained"] == retired.n_trained < whole.n_trained
+    times = firstpassage.first_passage(retired, threshold=at.threshold)
+    assert np.array_equal(times.time, firstpassage.first_passage(whole, threshold=at.threshold).time)
+    assert same(trajectories.read_store(ensemble.store_path(asked, tmp_path / "retired")), retired)
+
+
+def test_what_a_retired_run_did_not_show_is_trained_when_it_is_asked_for(
+    asked: spec.EnsembleSpec, tmp_path: Path
+) -> None:
+    whole = ensemble.train(asked, out=tmp_path / "whole")
+    at = middle(whole)
+    first = ensemble.train(asked, out=tmp_path, retirement=at)
+    with pytest.raises(InputError, match="retired"):
+        firstpassage.first_passage(first, threshold=at.threshold + 0.05)
+    harder = Retirement(threshold=at.threshold + 0.02, direction="above", metric="test_metric")
+    second = ensemble.train(asked, out=tmp_path, retirement=harder)
+    assert same(second, retire(whole, harder))
+    assert second.meta["trained"] == second.n_trained - first.n_trained
+    third = ensemble.train(asked, out=tmp_path)
+    assert same(third, whole)
+    assert third.meta["trained"] == whole.n_trained - second.n_trained
+    assert ensemble.train(asked, out=tmp_path, retirement=at).meta["trained"] == 0
+
+
+def test_a_metric_that_is_not_recorded_cannot_retire(tmp_path: Path) -> None:
+    at = Retirement(threshold=0.5, direction="above", metric="valid_metric")
+    with pytest.raises(
+        InputError, match="no metric 'valid_metric' is recorded; there is train_loss, test_loss, test_metric"
+    ):
+        ensemble.train(spec.override(SMALL, {}), out=tmp_path, retirement=at)
+
+
+# -- forks
+
+
+@pytest.mark.parametrize("repeat", ["once", "periodic"])
+def test_a_fork_is_the_perturbed_training_without_its_prefix(
+    asked: spec.EnsembleSpec, tmp_path: Path, repeat: str
+) -> None:
+    kick = KICK | {"repeat": repeat, "fresh_optimiser": False}
+    from_start = ensemble.train(spec.override(asked, {"perturbation": kick | {"period": 4}}), out=tmp_path / "start")
+    plain = ensemble.train(asked, out=tmp_path, keep=[4])
+    forked = ensemble.fork(asked, at=4, perturbation=kick, out=tmp_path)
+    assert same(forked.trajectories, from_start)
+    assert forked.trajectories.meta["trained"] == asked.runs * (asked.epochs - 4)
+    assert (forked.n_parents, forked.n_survivors) == (32, 32)
+    assert same(forked.trajectories.head(epochs=4), plain.head(epochs=4))
+
+
+def test_a_fork_costs_the_residual_epochs_of_the_survivors(asked: spec.EnsembleSpec, tmp_path: Path) -> None:
+    whole = ensemble.train(asked, out=tmp_path / "whole")
+    from_start = ensemble.train(spec.override(asked, {"perturbation": KICK | {"period": 5}}), out=tmp_path / "whole")
+    at = middle(whole)
+    ensemble.train(asked, out=tmp_path, keep=[5], retirement=at)
+    forked = ensemble.fork(asked, at=5, perturbation=KICK, retirement=at, out=tmp_path)
+    expected = retire(from_start, at)
+    assert same(forked.trajectories, expected)
+    survivors = expected.lengths > 5
+    passed_at_fork = expected.metrics["test_metric"][:, 4] >= at.threshold
+    assert forked.n_survivors == int((survivors | ((expected.lengths == 5) & ~passed_at_fork)).sum()) < asked.runs
+    assert forked.trajectories.meta["trained"] == int((expected.lengths[survivors] - 5).sum())
+    # Their prediction is the one of whole trainings.
+    options: dict[str, Any] = {"period": 5, "threshold": at.threshold, "periods": [3, 5, 8], "n_boot": 200}
+    short = predict(retire(whole, at), forked.trajectories, **options)
+    long = predict(whole, from_start, **options)
+    assert (short.unperturbed, short.residual, short.predictions) == (long.unperturbed, long.residual, long.predictions)
+
+
+def test_a_fork_makes_the_snapshots_that_are_missing(asked: spec.EnsembleSpec, tmp_path: Path) -> None:
+    whole = ensemble.train(asked, out=tmp_path)  # without snapshots to fork from
+    at = middle(whole)
+    forked = ensemble.fork(asked, at=5, perturbation=KICK, retirement=at, out=tmp_path)
+    from_start = ensemble.train(
+        spec.override(asked, {"perturbation": KICK | {"period": 5}}), out=tmp_path / "start", retirement=at
+    )
+    assert same(forked.trajectories, from_start)
+    path = store.snapshot_path(ensemble.store_path(asked, tmp_path), 0, 5)
+    kept = store.snapshot_at(path.parent, 0, asked.digest(), 5)
+    assert kept is not None
+    assert 0 < len(kept.run) < 16
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.warns(UserWarning, match=r"epoch-00005\.ckpt: damaged snapshot"):
+        ensemble.fork(asked, at=5, perturbation={"name": "full_reset"}, retirement=at, out=tmp_path)
+
+
+def test_perturbed_training_branches_off_whatever_unperturbed_training_left(tmp_path: Path) -> None:
+    asked = spec.override(SMALL, {})
+    ensemble.train(asked, out=tmp_path, keep=[4])
+    perturbed = spec.override(asked, {"perturbation": KICK | {"period": 4}})
+    branched = ensemble.train(perturbed, out=tmp_path)
+    assert branched.meta["trained"] == 32 * 8
+    assert same(branched, ensemble.train(perturbed, out=tmp_path / "start"))
+
+
+def test_impossible_forks_are_named(tmp_path: Path) -> None:
+    asked = spec.override(SMALL, {})
+    with pytest.raises(InputError, match="fork at epoch 12: not between 1 and 11"):
+        ensemble.fork(asked, at=12, perturbation=KICK, out=tmp_path)
+    with pytest.raises(InputError, match="the parent is perturbed already"):
+        ensemble.fork(
+            spec.override(asked, {"perturbation": KICK | {"period": 4}}), at=5, perturbation=KICK, out=tmp_path
+        )
+    with pytest.raises(InputError, match="snapshot at epoch 13: not between 1 and epochs = 12"):
+        ensemble.train(asked, keep=[13], out=tmp_path)
+    with pytest.raises(InputError, match="unknown perturbation 'kick'"):
+        ensemble.fork(asked, at=5, perturbation={"name": "kick"}, out=tmp_path)
