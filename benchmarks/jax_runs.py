@@ -119,7 +119,7 @@ def _program(case: Case) -> Any:
     y_train, y_test = jnp.asarray(data.y_train, jnp.int32), jnp.asarray(data.y_test, jnp.int32)
     steps = len(data.y_train) // case.batch
     # Inside a loop XLA takes a slow path for gradients of convolutions (30 times slower), so there is no loop then.
-    unroll = steps if case.is_convolutional else 1
+    unroll = case.is_convolutional
 
     def loss_of(parameters: Layers, averages: Layers, x: Array, y: Array) -> tuple[Array, Layers]:
         logits, averages = _forward(case, (parameters, averages), x, training=True)
@@ -137,7 +137,7 @@ def _program(case: Case) -> Any:
         accuracy = (logits.argmax(axis=1) == y_test).mean()
         return state, (losses.mean(), _cross_entropy(logits, y_test), accuracy)
 
-    return lambda state, orders: lax.scan(epoch, state, orders)
+    return lambda state, orders: lax.scan(epoch, state, orders, unroll=unroll)
 
 
 class JaxTrainer:

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fptlib.ensemble import train
+    from fptlib.ensemble import Fork, fork, train
     from fptlib.errors import InputError
     from fptlib.firstpassage import (
         Estimate,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fptlib.readers import read
     from fptlib.response import Prediction, Response, predict
     from fptlib.spec import EnsembleSpec
-    from fptlib.trajectories import Trajectories
+    from fptlib.trajectories import Retirement, Trajectories
 
 __version__ = "0.1.0"
 
@@ -35,12 +35,15 @@ _HOME = {
     "EnsembleSpec": "spec",
     "Estimate": "firstpassage",
     "FirstPassageTimes": "firstpassage",
+    "Fork": "ensemble",
     "InputError": "errors",
     "Prediction": "response",
     "QuasiSteadyState": "qss",
     "Response": "response",
+    "Retirement": "trajectories",
     "Trajectories": "trajectories",
     "first_passage": "firstpassage",
+    "fork": "ensemble",
     "hazard": "firstpassage",
     "judge": "qss",
     "predict": "response",
@@ -54,12 +57,15 @@ __all__ = [
     "EnsembleSpec",
     "Estimate",
     "FirstPassageTimes",
+    "Fork",
     "InputError",
     "Prediction",
     "QuasiSteadyState",
     "Response",
+    "Retirement",
     "Trajectories",
     "first_passage",
+    "fork",
     "hazard",
     "judge",
     "predict",

@@ -140,6 +140,9 @@ def test_elementwise_optimisers_act_on_a_stack_as_on_each_run_and_go_on_from_a_s
 def test_which_implementation_is_used() -> None:
     network = start(small())[0]
     assert compute.kind(small(), network, "cuda") == "fused"
+    wide = start(small(**{"model.widths": [1024, 1024]}), runs=1)[0]
+    assert compute.kind(small(), wide, "cpu") == "one by one"
+    assert compute.kind(small(), wide, "cuda") == "fused"
     assert compute.kind(small(training={"dtype": "float32", "autocast": "bfloat16"}), network, "cpu") == "stacked"
     assert compute.kind(small(optimiser={"name": "adam"}), network, "cpu") == "stacked"
     images = models.build(spec.CnnSpec(channels=(4,)), shape=(3, 8, 8), n_classes=10)

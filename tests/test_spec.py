@@ -33,7 +33,14 @@ def test_how_many_how_long_and_where_stay_outside_the_digest(runs: int, epochs: 
 
 
 def test_how_training_is_carried_out_stays_outside_the_digest() -> None:
-    execution = {"channels_last": True, "compile": True, "cuda_graphs": True, "stack": 8, "memory_gb": 1.5}
+    execution = {
+        "channels_last": True,
+        "compile": True,
+        "cuda_graphs": True,
+        "stack": 8,
+        "memory_gb": 1.5,
+        "snapshot_s": 60,
+    }
     assert set(execution) == set(spec.ExecutionSpec.model_fields)
     assert make(execution=execution).digest() == make(**{"execution.stack": 4}).digest() == make().digest()
 

@@ -190,6 +190,7 @@ def qss(
 
     trajectories = readers.read(path)
     way = _direction(direction)
+    trajectories.require_followed(threshold=threshold, direction=way, metric=trajectories.metric_name(metric))
     require_passage(threshold, direction=way, unperturbed=trajectories.metric(metric))
     state = judge(trajectories, threshold=threshold, direction=way, metric=metric, seed=seed)
     if as_json:

@@ -40,6 +40,8 @@ def print_cost(cost: Any) -> None:
         "memory": f"{cost.memory / 2**30:.2f} GiB a process",
         "disk": f"{cost.disk / 2**30:.2f} GiB, snapshots included",
     }
+    if not cost.data_at_hand:
+        rows["data"] = "not here; random images of the same size and number were used"
     for name, text in rows.items():
         print(f"{name:<12}{text}")
 

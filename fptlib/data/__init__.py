@@ -6,12 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from fptlib.data.bundled import load_digits, load_mnist5k
-from fptlib.data.dataset import Dataset, with_label_noise
+from fptlib.data.dataset import Dataset, placeholder, with_label_noise
 from fptlib.data.images import load_cifar, load_cifar10_subset, load_fashion_mnist
 from fptlib.errors import InputError
 from fptlib.spec import DataSpec
 
-__all__ = ["Dataset", "load", "register", "with_label_noise"]
+__all__ = ["Dataset", "load", "placeholder", "register", "with_label_noise"]
 
 _LOADERS: dict[str, Callable[[Any], Dataset]] = {}
 

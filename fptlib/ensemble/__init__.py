@@ -7,23 +7,25 @@ perturbed run is the unperturbed run of the same number: `fork` trains only what
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import torch
 
 from fptlib import data, models, progress, trajectories
-from fptlib.ensemble.resources import UNIT, runs_within
+from fptlib.data import Dataset
+from fptlib.ensemble.resources import UNIT, device_of, runs_within
 from fptlib.ensemble.store import cut, held, note_request, store_path
 from fptlib.ensemble.training import Task
 from fptlib.ensemble.work import passages, perform
 from fptlib.errors import InputError
+from fptlib.models import Network
 from fptlib.spec import EnsembleSpec, override
 from fptlib.trajectories import Retirement, Trajectories
 
@@ -79,7 +81,8 @@ def train(
     RuntimeError
         If training processes end unexpectedly, again and again.
     """
-    device = device_of(spec)
+    # On a cluster each worker finds out for itself.
+    device = device_of(spec) if scheduler is None else spec.device
     epochs = _checked(spec, retirement, keep, workers, scheduler)
     folder = store_path(spec, out)
     try:
@@ -187,20 +190,6 @@ def read_request(store: str | os.PathLike[str]) -> tuple[EnsembleSpec, Retiremen
     return spec, None if retired is None else Retirement.from_dict(retired)
 
 
-def device_of(spec: EnsembleSpec) -> str:
-    """``cpu`` or ``cuda``.
-
-    Raises
-    ------
-    InputError
-        If a GPU is asked for and there is none.
-    """
-    available = torch.cuda.is_available()
-    if spec.device == "cuda" and not available:
-        raise InputError("device: cuda is asked for, but torch sees no GPU; allowed here: auto, cpu")
-    return "cuda" if available and spec.device != "cpu" else "cpu"
-
-
 def _checked(
     spec: EnsembleSpec, retirement: Retirement | None, keep: Iterable[int], workers: int | None, scheduler: str | None
 ) -> tuple[int, ...]:
@@ -225,16 +214,13 @@ def _perform(folder: Path, whole: Task, units: list[int], workers: int | None, s
     runs = [run for unit in units for run in range(unit, unit + UNIT)]
     work = len(runs) * whole.epochs
     workers = min(workers or worth(whole.spec, work, whole.device), len(units))
-    count = (
-        max(workers, math.ceil(len(runs) / _largest_task(whole.spec, whole.device)))
-        if scheduler is None
-        else len(units)
-    )
-    tasks = [
-        Task(whole.spec, tuple(run for unit in part for run in range(unit, unit + UNIT)), whole.epochs, whole.device,
-             whole.retirement, whole.keep)
-        for part in _parts(units, count)
-    ]  # fmt: skip
+    largest = _largest_here(whole.spec, whole.device)
+    if whole.device == "cuda":  # stacks of one shape, filled
+        parts = [list(group) for _, group in itertools.groupby(units, key=lambda unit: unit // largest)]
+    else:
+        count = len(units) if scheduler is not None else max(workers, math.ceil(len(runs) / largest))
+        parts = [part.tolist() for part in np.array_split(units, min(count, len(units)))]
+    tasks = [replace(whole, runs=tuple(run for unit in part for run in range(unit, unit + UNIT))) for part in parts]
     with progress.bar(total=work, desc="training, run-epochs") as bar:
         if scheduler is not None or workers > 1:
             from fptlib.ensemble import cluster
@@ -243,11 +229,18 @@ def _perform(folder: Path, whole: Task, units: list[int], workers: int | None, s
         return _in_turn(folder, tasks, bar)
 
 
-def _largest_task(spec: EnsembleSpec, device: str) -> int:
+def largest_task(spec: EnsembleSpec, network: Network, source: Dataset, device: str) -> int:
     """Runs in one task at most."""
+    within = runs_within(spec, network, source, device)
+    return max(UNIT, min(_LARGEST_TASK, 1 << int(math.log2(max(1, within)))))
+
+
+def _largest_here(spec: EnsembleSpec, device: str) -> int:
+    if device == "auto":
+        return _LARGEST_TASK
     source = data.load(spec.data)
     network = models.build(spec.model, shape=source.shape, n_classes=source.n_classes)
-    return max(UNIT, min(_LARGEST_TASK, runs_within(spec, network, source, device)))
+    return largest_task(spec, network, source, device)
 
 
 def worth(spec: EnsembleSpec, run_epochs: int, device: str) -> int:
@@ -269,11 +262,6 @@ def _in_turn(folder: Path, tasks: list[Task], bar: Any) -> int:
         if not outcome.done:
             waiting.append(task)
     return trained
-
-
-def _parts(units: list[int], count: int) -> list[list[int]]:
-    """Units in so many parts of nearly equal size."""
-    return [part.tolist() for part in np.array_split(units, min(count, len(units)))]
 
 
 def _defined_in_main(spec: EnsembleSpec) -> bool:

@@ -17,8 +17,10 @@ from fptlib.spec import SgdSpec
 
 # Tensors begin at multiples of this many numbers: 64 bytes in single precision, a line of the cache.
 _LINE: Final = 16
-# Images in one evaluation: products of this size are the fastest, and stay in the cache.
+# Images in one evaluation, for layers of so many weights and for larger ones.
 _TOGETHER: Final = 64
+_TOGETHER_WIDE: Final = 256
+_WIDE: Final = 1 << 16
 
 
 @final
@@ -27,7 +29,9 @@ class CompiledMLP:
 
     def __init__(self, network: MLP, optimiser: SgdSpec, batch_size: int, state: State) -> None:
         self._network, self._optimiser, self._lr = network, optimiser, state.learning_rate
-        self._batch = max(batch_size, _TOGETHER)
+        widest = max(inputs * outputs for _, inputs, outputs, _ in network.layers())
+        self._together = _TOGETHER if widest <= _WIDE else _TOGETHER_WIDE
+        self._batch = max(batch_size, self._together)
         first = next(iter(state.parameters.values()))
         self._runs, self._dtype = first.shape[0], first.dtype
         self._plan, self._width, self._work = _plan(network, self._batch)
@@ -155,7 +159,7 @@ class CompiledMLP:
             self._bits,
             x.flatten(1).numpy(),
             y.numpy(),
-            _TOGETHER,
+            self._together,
             loss,
             right,
         )

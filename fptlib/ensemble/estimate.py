@@ -17,11 +17,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fptlib import data, models
 from fptlib.data import Dataset
-from fptlib.ensemble import compute, device_of, worth
-from fptlib.ensemble.resources import UNIT, bytes_per_run, numerics, stack_size
+from fptlib.ensemble import compute, largest_task, worth
+from fptlib.ensemble.resources import UNIT, bytes_per_run, device_of, numerics, stack_size
 from fptlib.ensemble.store import held, store_path
 from fptlib.ensemble.streams import streams
 from fptlib.ensemble.training import Task
+from fptlib.errors import InputError
 from fptlib.models import Network
 from fptlib.perturbations import State
 from fptlib.spec import EnsembleSpec
@@ -49,6 +50,8 @@ class Cost:
         Bytes of one process: its stacks, the data, and what PyTorch takes itself.
     disk
         Bytes of the store: records and snapshots.
+    data_at_hand
+        Whether the data themselves were trained on; otherwise random images of the same size and number.
     """
 
     runs: int
@@ -61,6 +64,7 @@ class Cost:
     seconds: float
     memory: float
     disk: float
+    data_at_hand: bool
 
 
 def estimate(
@@ -80,23 +84,26 @@ def estimate(
     Raises
     ------
     InputError
-        If the data cannot be had or the device is not there.
+        If the device is not there, or the data are not and their size is not known without them.
     """
     device = device_of(spec)
-    source = data.load(spec.data)
+    source, at_hand = _images(spec)
     network = models.build(spec.model, shape=source.shape, n_classes=source.n_classes)
     runs = math.ceil(spec.runs / UNIT) * UNIT
     whole = Task(spec, tuple(range(runs)), spec.epochs, device, retirement)
     folder = store_path(spec, out)
     missing = sum(UNIT for unit in whole.units if not folder.exists() or held(folder, whole, unit) is None)
     movable = compute.movable(spec, network, source, device)
-    stack = min(stack_size(spec, network, source, device, movable=movable), max(missing, UNIT))
+    alone = compute.kind(spec, network, device) == "one by one"
+    stack = 1 if alone else min(stack_size(spec, network, source, device, movable=movable), max(missing, UNIT))
     seconds = _seconds_per_run_epoch(spec, network, source, device, stack)
     used = min(workers or worth(spec, missing * spec.epochs, device), max(1, missing // UNIT))
     module = network.single()
     numbers = sum(value.numel() for value in (*module.parameters(), *module.buffers()))
     kept = numbers * (1 + _optimiser_slots(spec)) * compute.dtype_of(spec).itemsize
     names = 3 + (source.x_valid is not None)
+    # States of the runs of one task.
+    together = min(math.ceil(missing / used), largest_task(spec, network, source, device))
     return Cost(
         runs=spec.runs,
         epochs=spec.epochs,
@@ -106,9 +113,20 @@ def estimate(
         seconds_per_run_epoch=seconds,
         workers=used,
         seconds=missing * spec.epochs * seconds / used,
-        memory=_resident() + math.ceil(missing / used) * kept + stack * bytes_per_run(spec, network, source),
+        memory=_resident() + together * kept + stack * bytes_per_run(spec, network, source),
         disk=runs * (kept + 2 * 8 * names * spec.epochs),
+        data_at_hand=at_hand,
     )
+
+
+def _images(spec: EnsembleSpec) -> tuple[Dataset, bool]:
+    try:
+        return data.load(spec.data), True
+    except InputError:
+        source = data.placeholder(spec.data)
+        if source is None:
+            raise
+        return source, False
 
 
 def flop_per_run_epoch(spec: EnsembleSpec, network: Network, source: Dataset) -> float:
@@ -144,22 +162,23 @@ def _seconds_per_run_epoch(spec: EnsembleSpec, network: Network, source: Dataset
     )
     work = compute.build(spec, network, device, State(*drawn, {}, spec.optimiser.lr))
     size = spec.training.batch_size
-    steps = math.ceil(len(y) / size)
     orders = [rng.permutation(len(y)) for rng in streams(0, range(runs), "order", [1] * runs)]
     order = torch.from_numpy(np.stack(orders)).to(device)
-    n, images = 1, min(len(y_test), 200)
+    # A few images first: with large networks that is enough to be timed. Then more, until the time can be trusted.
+    trained, evaluated = min(8, len(y)), min(8, len(y_test))
     with numerics():
-        work.train(x, y, order[:, :size], size)
-        work.evaluate(x_test[:images], y_test[:images])
-        while True:  # one step more often than before, until it takes long enough to be timed
-            trained = _timed(lambda n=n: work.train(x, y, order[:, : n * size], size), device) / n
-            evaluated = _timed(lambda images=images: work.evaluate(x_test[:images], y_test[:images]), device) / images
-            whole = n == steps and images == len(y_test)
-            if whole or trained * n + evaluated * images > _TIMED_S / 3:
+        work.train(x, y, order[:, :trained], size)
+        work.evaluate(x_test[:evaluated], y_test[:evaluated])
+        while True:
+            training = _timed(lambda n=trained: work.train(x, y, order[:, :n], size), device)
+            evaluation = _timed(lambda n=evaluated: work.evaluate(x_test[:n], y_test[:n]), device)
+            whole = trained >= len(y) - len(y) % size and evaluated == len(y_test)
+            if whole or training + evaluation > _TIMED_S / 3:
                 break
-            n, images = min(4 * n, steps), min(4 * images, len(y_test))
+            trained, evaluated = min(4 * trained, len(y)), min(4 * evaluated, len(y_test))
+            trained -= trained % size if trained > size else 0
     n_held_out = len(y_test) + (len(source.y_valid) if source.y_valid is not None else 0)
-    return (trained * steps + evaluated * n_held_out) / runs
+    return (training / trained * len(y) + evaluation / evaluated * n_held_out) / runs
 
 
 def _timed(work: Any, device: str) -> float:

@@ -32,6 +32,7 @@ _EPS: Final = 1e-5
 _MOMENTUM: Final = 0.1
 # Multiply-adds of a product up to which OpenBLAS neither packs matrices nor starts threads.
 _SMALL: Final = 1_000_000
+_FEWEST: Final = 8
 # Sums may be reordered and products fused, as the machine likes; NaN and infinity stay what they are.
 _OPTIONS: Final[dict[str, Any]] = {
     "cache": True,
@@ -87,6 +88,8 @@ def _product(left: Any, right: Any, out: Any) -> None:
     rows, inner = left.shape
     pieces = 1 + rows * inner * right.shape[1] // _SMALL
     step = -(-rows // pieces)
+    if step < _FEWEST:  # large matrices fill the processor whole
+        step = rows
     for start in range(0, rows, step):
         np.dot(left[start : start + step], right, out[start : start + step])
 

@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from fptlib.data import Dataset
 from fptlib.ensemble import compute
+from fptlib.errors import InputError
 from fptlib.models import Network
 from fptlib.spec import EnsembleSpec
 
@@ -20,9 +21,23 @@ from fptlib.spec import EnsembleSpec
 UNIT: Final = 16
 # Runs in one stack at most: with more, weights leave a core's own cache; a GPU is filled by so many.
 _CPU_STACK: Final = 24
-_GPU_STACK: Final = 256
+_GPU_STACK: Final = 128
 # Memory for the runs of one process.
 _MEMORY_GB: Final = {"cpu": 1.0, "cuda": 16.0}
+
+
+def device_of(spec: EnsembleSpec) -> str:
+    """Device on which this process trains, ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    InputError
+        If a GPU is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if spec.device == "cuda" and not available:
+        raise InputError("device: cuda is asked for, but torch sees no GPU; allowed here: auto, cpu")
+    return "cuda" if available and spec.device != "cpu" else "cpu"
 
 
 def stack_size(spec: EnsembleSpec, network: Network, data: Dataset, device: str, *, movable: bool) -> int:

@@ -13,6 +13,8 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +106,7 @@ def _meta(task: Task, data: Dataset) -> dict[str, Any]:
         "digest": task.spec.digest(),
         "engine": ENGINE_VERSION,
         "torch": str(torch.__version__),
+        "numba": version("numba") if find_spec("numba") else None,
         "device": task.device,
         "data": data.digest(),
         "n_evaluated": len(data.y_test),

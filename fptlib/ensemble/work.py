@@ -16,7 +16,7 @@ from fptlib import data
 from fptlib.checkpoints import Snapshot
 from fptlib.data import Dataset
 from fptlib.ensemble import store
-from fptlib.ensemble.resources import UNIT, numerics
+from fptlib.ensemble.resources import UNIT, device_of, numerics
 from fptlib.ensemble.training import Task, Training
 from fptlib.spec import EnsembleSpec, override
 from fptlib.trajectories import Retirement, Trajectories, reached
@@ -51,6 +51,8 @@ def perform(
     wait
         Whether to wait for another process that trains some of these runs.
     """
+    if task.device == "auto" or task.spec.device == "cuda":
+        task = replace(task, device=device_of(task.spec))
     with store.locked(folder, task.units, wait=wait) as free:
         if not free:
             return Outcome(done=False, trained=0)

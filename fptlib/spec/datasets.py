@@ -20,6 +20,9 @@ class DataSpec(Part):
     # Images for training and validation, and for the test; None where a kind of one's own does not say.
     POOL: ClassVar[int | None] = None
     TEST: ClassVar[int | None] = None
+    # Shape of an image and number of classes, where the images themselves may not be at hand.
+    SHAPE: ClassVar[tuple[int, ...] | None] = None
+    CLASSES: ClassVar[int] = 10
 
     name: str
     train_size: PositiveInteger | None = None
@@ -77,6 +80,7 @@ class FashionMnistSpec(DataSpec):
 
     POOL: ClassVar[int | None] = 60_000
     TEST: ClassVar[int | None] = 10_000
+    SHAPE: ClassVar[tuple[int, ...] | None] = (1, 28, 28)
 
     name: Literal["fashion-mnist"] = "fashion-mnist"
 
@@ -86,6 +90,7 @@ class Cifar10Spec(DataSpec):
 
     POOL: ClassVar[int | None] = 50_000
     TEST: ClassVar[int | None] = 10_000
+    SHAPE: ClassVar[tuple[int, ...] | None] = (3, 32, 32)
 
     name: Literal["cifar10"] = "cifar10"
 
@@ -95,6 +100,8 @@ class Cifar100Spec(DataSpec):
 
     POOL: ClassVar[int | None] = 50_000
     TEST: ClassVar[int | None] = 10_000
+    SHAPE: ClassVar[tuple[int, ...] | None] = (3, 32, 32)
+    CLASSES: ClassVar[int] = 100
 
     name: Literal["cifar100"] = "cifar100"
 
@@ -104,5 +111,6 @@ class Cifar10SubsetSpec(DataSpec):
 
     POOL: ClassVar[int | None] = 10_000
     TEST: ClassVar[int | None] = 5_000
+    SHAPE: ClassVar[tuple[int, ...] | None] = (3, 32, 32)
 
     name: Literal["cifar10-subset"] = "cifar10-subset"

@@ -76,12 +76,12 @@ class ExecutionSpec(Part):
     """How training is carried out; what it gives does not depend on it, beyond rounding.
 
     ``channels_last``, ``compile`` and ``cuda_graphs`` switch on what their names say in PyTorch; what cannot be had is left
-    out with a message. ``stack`` is the number of runs that train as one stack; without it, as many as the cache likes and
-    ``memory_gb``, the memory for one process' runs in gigabytes, holds (without that: 1 on a CPU, 16 on a GPU).
-    ``snapshot_s`` is the number of seconds between snapshots to resume from.
+    out with a message. Without a word, channels come last on a CPU. ``stack`` is the number of runs that train as one stack;
+    without it, as many as the cache likes and ``memory_gb``, the memory for the runs of one process in gigabytes, holds
+    (without that: 1 on a CPU, 16 on a GPU). ``snapshot_s`` is the number of seconds between snapshots to resume from.
     """
 
-    channels_last: bool = False
+    channels_last: bool | None = None
     compile: bool = False
     cuda_graphs: bool = False
     stack: PositiveInteger | None = None
