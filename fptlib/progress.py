@@ -84,6 +84,7 @@ class _Bar(tqdm):  # type: ignore[type-arg]
             mininterval=interval,
             maxinterval=interval,
             disable=disable,
+            delay=0 if terminal else interval,  # what is done sooner is not worth a line
             leave=False,
         )
 

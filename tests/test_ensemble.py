@@ -450,8 +450,51 @@ def test_golden_trajectory(tmp_path: Path) -> None:
     np.testing.assert_allclose(trained.metrics["train_loss"][3], GOLDEN_LOSSES, rtol=1e-4)
 
 
-GOLDEN_COUNTS = (632, 620, 576, 693, 652)
-GOLDEN_LOSSES = (1.65757, 0.986682, 1.21599, 0.889676, 1.09777)
+GOLDEN_COUNTS = (649, 661, 598, 675, 688)
+GOLDEN_LOSSES = (1.69458, 0.992748, 1.24318, 0.90112, 1.08499)
+
+
+# -- on a GPU
+
+
+def _images(n: int) -> data.Dataset:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n, 3, 16, 16)).astype(np.float32)
+    y = rng.integers(0, 10, n)
+    return data.Dataset(x[:60], y[:60], None, None, x[60:], y[60:], 10)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("model", [{"name": "cnn", "channels": [4, 6]}, {"name": "resnet18", "width": 4}])
+@pytest.mark.parametrize("execution", [{}, {"channels_last": True}, {"compile": True}, {"cuda_graphs": True}])
+def test_a_gpu_trains_convolutional_networks_as_a_cpu_does(model: Any, execution: Any) -> None:
+    asked = small(model=model, execution=execution, training={"batch_size": 20, "dtype": "float64"})
+    results = []
+    for device in ("cpu", "cuda"):
+        trained = training.Training(training.Task(asked, tuple(range(16)), 2, device), _images(100))
+        while trained.active:
+            trained.step_epoch()
+        results.append(trained.metrics)
+    for name, values in results[0].items():
+        np.testing.assert_allclose(results[1][name], values, rtol=1e-6, err_msg=name)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("autocast", ["float16", "bfloat16"])
+def test_a_gpu_learns_in_half_precision(autocast: str) -> None:
+    asked = small(
+        model={"name": "resnet18", "width": 4},
+        training={"batch_size": 20, "autocast": autocast},
+        execution={"stack": 16},
+    )
+    trained = training.Training(training.Task(asked, tuple(range(16)), 5, "cuda"), _images(100))
+    while trained.active:
+        trained.step_epoch()
+    losses = trained.metrics["train_loss"]
+    assert np.isfinite(losses).all()
+    assert (losses[:, -1] < losses[:, 0]).all()
 
 
 @pytest.mark.cuda

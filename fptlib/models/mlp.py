@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
-from fptlib.models.network import Network
+from fptlib.models.network import Network, Tensors
 
 
 @final
@@ -58,6 +62,42 @@ class MLP(Network):
             if i < len(self.widths):
                 layers.append(nn.ReLU())
         return _Layers(nn.Sequential(*layers))
+
+    def initialise(
+        self, generators: Sequence[np.random.Generator], *, dtype: torch.dtype, device: torch.device
+    ) -> tuple[Tensors, Tensors]:
+        """Parameters and buffers of one network for each generator, from PyTorch's default distributions.
+
+        Drawn without building modules, which would take longer than an epoch: perturbations draw networks often.
+        """
+        runs, places, end = len(generators), [], 0
+        for _, inputs, outputs, _ in self.layers():
+            places.append((end, end + inputs * outputs, end + (inputs + 1) * outputs))
+            end = places[-1][-1]
+        drawn = np.empty((runs, end), dtype=np.float32)
+        for row, generator in zip(drawn, generators, strict=True):
+            generator.random(out=row, dtype=np.float32)
+        numbers = torch.from_numpy(drawn)
+        parameters: Tensors = {}
+        buffers: Tensors = {}
+        for (name, inputs, outputs, norm), (start, middle, stop) in zip(self.layers(), places, strict=True):
+            bound = 1 / math.sqrt(inputs)
+            parameters[f"{name}.weight"] = (numbers[:, start:middle] * (2 * bound) - bound).view(runs, outputs, inputs)
+            parameters[f"{name}.bias"] = numbers[:, middle:stop] * (2 * bound) - bound
+            if norm is not None:
+                parameters[f"{norm}.weight"] = torch.ones(runs, outputs)
+                parameters[f"{norm}.bias"] = torch.zeros(runs, outputs)
+                buffers[f"{norm}.running_mean"] = torch.zeros(runs, outputs)
+                buffers[f"{norm}.running_var"] = torch.ones(runs, outputs)
+                buffers[f"{norm}.num_batches_tracked"] = torch.zeros(runs, dtype=torch.int64)
+
+        def brought(tensors: Tensors) -> Tensors:
+            return {
+                name: value.to(device, dtype) if value.is_floating_point() else value.to(device)
+                for name, value in tensors.items()
+            }
+
+        return brought(parameters), brought(buffers)
 
 
 class _Layers(nn.Module):
