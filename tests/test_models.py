@@ -354,6 +354,6 @@ def test_fully_connected_networks_are_drawn_as_their_modules_are() -> None:
         assert value.shape == by_module[name].shape
         np.testing.assert_allclose(value.std(), by_module[name].std(), rtol=0.02, err_msg=name)
         np.testing.assert_allclose(value.abs().max(), by_module[name].abs().max(), rtol=0.01, err_msg=name)
-        assert abs(value.mean() - by_module[name].mean()) <= 0.02 * value.abs().max()
+        assert abs(value.mean() - by_module[name].mean()) <= 0.08 * value.abs().max()
     alone, _ = network.initialise([np.random.default_rng(7)], dtype=torch.float64, device=torch.device("cpu"))
     assert all(torch.equal(value[0], parameters[name][7]) for name, value in alone.items())
