@@ -236,7 +236,7 @@ class OneByOne:
         self._optimisers: list[torch.optim.Optimizer] = []
         format_ = torch.channels_last if channels_last(spec, device) else torch.contiguous_format
         for run in range(next(iter(state.parameters.values())).shape[0]):
-            module = network.single().to(device=device, dtype=dtype_of(spec))
+            module = network.template().to(dtype_of(spec)).to_empty(device=device)
             module.load_state_dict(models.run_state(state.parameters, state.buffers, run))
             module = module.to(memory_format=format_)
             own = {

@@ -55,7 +55,8 @@ class CNN(Network):
             features.append(nn.Conv2d(inputs, outputs, self.kernel, padding=self.kernel // 2))
             if self.batch_norm:
                 features.append(nn.BatchNorm2d(outputs))
-            features += [nn.ReLU(), nn.MaxPool2d(2)]
+            # The largest of four, then ReLU: the same as the other way round, for a quarter of the work.
+            features += [nn.MaxPool2d(2), nn.ReLU()]
         height, width = height >> len(self.channels), width >> len(self.channels)
         *hidden, last = pairwise((self.channels[-1] * height * width, *self.widths, self.n_classes))
         layers: list[nn.Module] = []
