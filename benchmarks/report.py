@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import machine
@@ -11,8 +13,9 @@ from cases import Case, flop_per_epoch
 from contenders import SGEMM, SGEMM_SIZE
 from teams import Team
 
-# Mean accuracies further apart than this are not of the same work.
+# Mean accuracies further apart than this, and than so many standard errors, are not of the same work.
 _TOLERANCE = 0.03
+_ERRORS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +124,12 @@ def _number(value: float) -> str:
 def _mean(values: list[float]) -> str:
     if len(values) < 2:
         return ""
-    error = statistics.stdev(values) / len(values) ** 0.5
-    return f"{statistics.mean(values):.3f} +- {error:.3f}"
+    return f"{statistics.mean(values):.3f} +- {_error(values):.3f}"
+
+
+def _error(values: list[float]) -> float:
+    """Standard error of the mean."""
+    return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
@@ -137,12 +144,16 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def disagreement(accuracies: dict[str, list[float]]) -> str | None:
-    """A warning if mean accuracies lie too far apart."""
-    means = {name: statistics.mean(values) for name, values in accuracies.items() if values}
-    if not means or max(means.values()) - min(means.values()) <= _TOLERANCE:
+    """A warning if mean accuracies lie too far apart, and further than chance puts them."""
+    measured = {name: (statistics.mean(values), _error(values)) for name, values in accuracies.items() if values}
+    apart = [
+        f"{first} {mean:.3f}, {second} {other:.3f}"
+        for (first, (mean, error)), (second, (other, other_error)) in combinations(measured.items(), 2)
+        if abs(mean - other) > max(_TOLERANCE, _ERRORS * math.hypot(error, other_error))
+    ]
+    if not apart:
         return None
-    listed = ", ".join(f"{name} {mean:.3f}" for name, mean in means.items())
-    return f"WARNING: accuracies differ by more than {_TOLERANCE:.0%}; is this the same work? {listed}"
+    return f"WARNING: accuracies differ by more than {_TOLERANCE}; is this the same work? {'; '.join(apart)}"
 
 
 def disturbance(results: list[Result]) -> str | None:

@@ -29,7 +29,7 @@ from fptlib.models import Network
 from fptlib.spec import EnsembleSpec, override
 from fptlib.trajectories import Retirement, Trajectories
 
-__all__ = ["UNIT", "Fork", "Retirement", "fork", "read_request", "store_path", "train"]
+__all__ = ["UNIT", "Fork", "fork", "read_request", "store_path", "train"]
 
 # Runs in one task at most: what is lost with a worker, and what a cluster moves about.
 _LARGEST_TASK: Final = 128
