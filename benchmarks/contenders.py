@@ -99,6 +99,6 @@ CONTENDERS = {
     )
 }
 
-# XLA has no fast gradients for convolutions inside loops or with weights that differ between runs: these take 13 and
-# 2.3 seconds per run-epoch instead of 0.5, and take part only when they are asked for by name.
+# XLA has no fast gradients for convolutions inside loops or with weights that differ between runs: 13 or more and about
+# 2.3 seconds per run-epoch instead of 0.5. They take part only when they are asked for by name.
 SLOW = {("jax-map", "cnn"), ("jax-vmap", "cnn")}

@@ -19,7 +19,8 @@ PACKAGE = Path(__file__).resolve().parents[1]
 # These arrange and serve pages; no chapter's outputs depend on them.
 _SITE_ONLY = {
     "__main__.py",
-    "cli.py",
+    "cli/__init__.py",
+    "cli/output.py",
     "book/cover.py",
     "book/keys.py",
     "book/pages.py",
@@ -38,6 +39,8 @@ PACKAGES = (
     "scikit-learn",
     "torch",
     "torchvision",
+    "numba",
+    "distributed",
     "altair",
     "vl-convert-python",
     "ipykernel",
