@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +14,7 @@ from fptlib.firstpassage import (
     Direction,
     Estimate,
     FirstPassageTimes,
-    bootstrap_weights,
     first_passage,
-    generator,
     percentile_interval,
     require_passage,
     survival_curves,
@@ -23,6 +22,7 @@ from fptlib.firstpassage import (
     weighted_sums,
 )
 from fptlib.response.forms import Summed, cycles, sum_cycles, summed
+from fptlib.response.seeds import Ensemble, joint_weights
 from fptlib.trajectories import Trajectories
 
 
@@ -42,7 +42,7 @@ class Sample:
         Survival after each perturbation, see `fptlib.response.forms.cycles`.
     metric_at_p0, residual_at_p0, weights_at_p0
         Metric at ``P0`` and residual time (up to the horizon) of the perturbed survivors, ``(survivors,)``, and their weights,
-        ``(replicates, survivors)``.
+        ``(replicates, survivors)``; without those whose record ends before the horizon, of whose residual time too little is known.
     n_survivors, n_residual_censored
         Perturbed runs still running at ``P0``, and how many of those were censored.
     values, times, weights
@@ -103,6 +103,8 @@ class Sample:
         ``(epochs, replicates)``.
         """
         epoch = np.array(epochs, dtype=np.int64)
+        if not len(self.metric_at_p0):
+            return np.zeros((len(epoch), len(self.weights)))
         left = np.minimum(self.residual_at_p0[:, None], self.horizon - epoch)
         slope, mean_at_p0 = weighted_slope(self.metric_at_p0, left, self.weights_at_p0)
         alive = np.empty((self.times.n_runs, len(epoch)), dtype=bool)
@@ -116,6 +118,8 @@ class Sample:
         """Share of the unperturbed survivors at ``epoch`` whose metric lies outside the range seen at ``P0``."""
         metric = self.values[self.times.running(epoch), epoch - 1]
         seen = self.metric_at_p0
+        if not len(seen):
+            return 1.0
         return float(np.mean((metric < seen.min()) | (metric > seen.max()))) if len(metric) else 0.0
 
 
@@ -131,92 +135,99 @@ def draw(
     n_boot: int,
     seed: int,
 ) -> Sample:
-    """Reduce two ensembles to a `Sample`.
+    """Reduce two ensembles of one horizon to a `Sample`; see `draw_all`."""
+    options: dict[str, Any] = {"threshold": threshold, "direction": direction, "metric": metric}
+    return draw_all(unperturbed, [(period, perturbed)], **options, level=level, n_boot=n_boot, seed=seed)[0]
+
+
+def draw_all(
+    unperturbed: Trajectories,
+    perturbed: Sequence[tuple[int, Trajectories]],
+    *,
+    threshold: float,
+    direction: Direction,
+    metric: str | None,
+    level: float,
+    n_boot: int,
+    seed: int,
+) -> list[Sample]:
+    """Reduce an unperturbed ensemble and several perturbed ones, each with its period, to a `Sample` for each of these.
+
+    All have one horizon. Row ``i`` of every array in every sample is the same replicate over seeds, so that differences between
+    perturbations, and between periods, have replicates too.
 
     Raises
     ------
     InputError
-        If no run reaches the threshold, all unperturbed runs reach it at epoch 1, or no perturbed run is still running after ``period``.
+        If no run reaches the threshold, all unperturbed runs reach it at epoch 1, or no perturbed run is still running after its period.
     """
-    values, values_p = unperturbed.metric(metric), perturbed.metric(metric)
-    times = first_passage(unperturbed, threshold=threshold, direction=direction, metric=metric)
-    times_p = first_passage(perturbed, threshold=threshold, direction=direction, metric=metric)
-    require_passage(threshold, direction=direction, unperturbed=values, perturbed=values_p)
     horizon = unperturbed.n_epochs
+    values, times = _passages(unperturbed, threshold, direction, metric)
+    ensembles = [Ensemble(values, times)]
+    for period, runs in perturbed:
+        ensembles.append(Ensemble(*_passages(runs, threshold, direction, metric), period))
+    named = {"unperturbed": values} | {_label(e, len(perturbed)): e.values for e in ensembles[1:]}
+    require_passage(threshold, direction=direction, **named)
     scale = f"is {threshold:g} on the scale of the metric, and is {direction!r} the right direction?"
     if times.observed.all() and times.time.max() == 1:
         raise InputError(f"all unperturbed runs reach {threshold:g} at epoch 1: {scale}")
+    for ensemble in ensembles[1:]:
+        if not ensemble.times.running(ensemble.period or 0).any():
+            raise InputError(
+                f"all perturbed runs reach {threshold:g} by epoch {ensemble.period}; residual times need a shorter period or a harder "
+                f"threshold ({scale})"
+            )
+    weights, *weights_p = joint_weights(ensembles, n_boot=n_boot, seed=seed)
+    survival = summed(survival_curves(times, weights, horizon=horizon))
+    plain = (survival, values, times, weights)
+    return [
+        _sample(plain, ensemble, drawn, level=level, full_restart=_is_full_restart(runs))
+        for ensemble, drawn, (_, runs) in zip(ensembles[1:], weights_p, perturbed, strict=True)
+    ]
+
+
+def _sample(
+    plain: tuple[Summed, NDArray[np.float64], FirstPassageTimes, NDArray[np.float32]],
+    ensemble: Ensemble,
+    weights_p: NDArray[np.float32],
+    *,
+    level: float,
+    full_restart: bool,
+) -> Sample:
+    survival, values, times, weights = plain
+    times_p, period, horizon = ensemble.times, ensemble.period or 0, survival.length
     alive = times_p.running(period)
-    if not alive.any():
-        raise InputError(
-            f"all perturbed runs reach {threshold:g} by epoch {period}; residual times need a shorter period or a harder threshold "
-            f"({scale})"
-        )
-    both = _shared(times, times_p, values, values_p, period)
-    weights, weights_p = _weights(both, unperturbed.n_runs, perturbed.n_runs, n_boot=n_boot, seed=seed)
     curve_p = survival_curves(times_p, weights_p, horizon=horizon)
     entering, tail = curve_p[:, [period]], curve_p[:, period:]
+    # A run whose record ends before the horizon says how long it lasted at least: no residual time to lay a slope through.
+    told = alive & (times_p.observed | (times_p.time == horizon))
     return Sample(
         period=period,
         horizon=horizon,
         level=level,
-        survival=summed(survival_curves(times, weights, horizon=horizon)),
+        survival=survival,
         residual=summed(np.where(entering > 0, tail, np.nan) / np.where(entering > 0, entering, 1.0)),
-        cycles=sum_cycles(cycles(curve_p, period=period, n_runs=perturbed.n_runs)),
-        metric_at_p0=values_p[alive, period - 1],
-        residual_at_p0=(times_p.time[alive] - period).astype(np.float64),
-        weights_at_p0=weights_p[:, alive],
+        cycles=sum_cycles(cycles(curve_p, period=period, n_runs=times_p.n_runs)),
+        metric_at_p0=ensemble.values[told, period - 1],
+        residual_at_p0=(times_p.time[told] - period).astype(np.float64),
+        weights_at_p0=weights_p[:, told],
         n_survivors=int(alive.sum()),
         n_residual_censored=int(np.sum(alive & ~times_p.observed)),
         values=values,
         times=times,
         weights=weights,
-        full_restart=_is_full_restart(perturbed),
+        full_restart=full_restart,
     )
 
 
-def _shared(
-    times: FirstPassageTimes,
-    times_p: FirstPassageTimes,
-    values: NDArray[np.float64],
-    values_p: NDArray[np.float64],
-    period: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places of the runs that share their seed, among the unperturbed and among the perturbed ones.
-
-    Runs that carry the same label and agree exactly up to epoch ``period``, or to their passage, are one seed; if any that share a label
-    disagree, labels mean nothing and no run is shared.
-    """
-    _, both, both_p = np.intersect1d(times.run, times_p.run, return_indices=True)
-    until = np.minimum(times.time[both], times_p.time[both_p])  # of two that agree so far and pass here, both pass
-    looked_at = np.arange(1, period + 1) <= until[:, None]  # (shared runs, epochs)
-    agree = values[both, :period] == values_p[both_p, :period]
-    if agree[looked_at].all():
-        return both, both_p
-    none = np.empty(0, dtype=np.int64)
-    return none, none
+def _passages(
+    runs: Trajectories, threshold: float, direction: Direction, metric: str | None
+) -> tuple[NDArray[np.float64], FirstPassageTimes]:
+    return runs.metric(metric), first_passage(runs, threshold=threshold, direction=direction, metric=metric)
 
 
-def _weights(
-    shared: tuple[NDArray[np.int64], NDArray[np.int64]], n_runs: int, n_perturbed: int, *, n_boot: int, seed: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Weights of both ensembles, data first, ``(1 + n_boot, runs)``; the runs that are shared are drawn together."""
-    both, both_p = shared
-    only, only_p = np.setdiff1d(np.arange(n_runs), both), np.setdiff1d(np.arange(n_perturbed), both_p)
-    sizes = np.cumsum([len(both), len(only), len(only_p)])
-    strata = [part for part in np.split(np.arange(sizes[-1]), sizes[:-1]) if len(part)]
-    seeds = bootstrap_weights(strata, n_boot=n_boot, rng=generator(seed))
-    place, place_p = np.empty(n_runs, dtype=np.int64), np.empty(n_perturbed, dtype=np.int64)
-    place[both] = place_p[both_p] = np.arange(len(both))
-    place[only], place_p[only_p] = np.arange(sizes[0], sizes[1]), np.arange(sizes[1], sizes[2])
-    return _columns(seeds, place), _columns(seeds, place_p)
-
-
-def _columns(table: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Columns of a table, without a copy where they are neighbours."""
-    if (np.diff(places) == 1).all():
-        return table[:, places[0] : places[0] + len(places)]
-    return np.take(table, places, axis=1)
+def _label(ensemble: Ensemble, n_perturbed: int) -> str:
+    return "perturbed" if n_perturbed == 1 else f"perturbed_{ensemble.period}"
 
 
 def _is_full_restart(perturbed: Trajectories) -> bool:
