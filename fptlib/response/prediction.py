@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,8 +13,8 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import N_BOOT, Direction, Estimate
 from fptlib.qss import QuasiSteadyState, judge
 from fptlib.response.forms import cycle_mean, cycle_residual, full_restart, restart_restricted_mean, splice, splice_mean
-from fptlib.response.sample import Sample, draw
-from fptlib.response.validity import ERROR_TOLERANCE, Status, Verdict, drift_error, verdict
+from fptlib.response.sample import Sample, draw_all
+from fptlib.response.validity import ERROR_TOLERANCE, Status, Verdict, checked, drift_error, verdict
 from fptlib.trajectories import Trajectories
 
 Form = Literal["auto", "2", "4", "7"]
@@ -98,6 +98,7 @@ def predict(
     direction: Direction = "above",
     metric: str | None = None,
     form: Form = "auto",
+    others: Mapping[int, Trajectories] | None = None,
     level: float = 0.95,
     tolerance: float = ERROR_TOLERANCE,
     n_boot: int = N_BOOT,
@@ -108,7 +109,7 @@ def predict(
     Parameters
     ----------
     unperturbed, perturbed
-        The two ensembles; the shorter horizon of the two is used. Runs with the same label in both that agree exactly up to epoch
+        The ensembles; the shortest horizon of all is used. Runs with the same label in both that agree exactly up to epoch
         ``period`` share their seed and are resampled together.
     period
         Perturbation period ``P0`` of the perturbed runs, in epochs.
@@ -119,6 +120,9 @@ def predict(
     form
         ``"auto"``: form 7 for periods below ``P0`` where more than 5 % of the perturbed runs meet a second perturbation, form 2
         elsewhere, form 4 if the store says that the perturbation is a full reset with a fresh optimiser. Or one form for all.
+    others
+        Period to runs perturbed with it, in the same way: the predictions between it and ``P0`` are held against what was measured
+        there. At these periods themselves the measurement is returned.
     level
         Confidence level of the intervals.
     tolerance
@@ -132,24 +136,15 @@ def predict(
         If no run of either ensemble reaches the threshold, a period is not between 1 and the horizon, no perturbed run is left at ``P0``,
         or an option is not known.
     """
-    horizon = min(unperturbed.n_epochs, perturbed.n_epochs)
-    if not 1 <= period < horizon:
-        raise InputError(
-            f"period {period} of the perturbed runs is not between 1 and {horizon - 1} (their horizon is {horizon})"
-        )
+    others = {p: runs for p, runs in (others or {}).items() if p != period}
+    measured = [(period, perturbed), *others.items()]
+    horizon = check_periods(unperturbed, measured, periods)
     chosen = [p for p in DEFAULT_PERIODS if p <= horizon] if periods is None else list(periods)
-    for p in chosen:
-        if not 1 <= p <= horizon:
-            raise InputError(f"period {p} is not between 1 and the horizon {horizon}")
-    if form not in ("auto", "2", "4", "7"):
-        raise InputError(f"form {form!r} is not known; choose auto, 2, 4 or 7")
-    if not 0 < level < 1:
-        raise InputError(f"level {level} is not between 0 and 1")
-    unperturbed, perturbed = unperturbed.head(epochs=horizon), perturbed.head(epochs=horizon)
-    sample = draw(
+    check_options(form, level)
+    unperturbed = unperturbed.head(epochs=horizon)
+    samples = draw_all(
         unperturbed,
-        perturbed,
-        period=period,
+        [(p, runs.head(epochs=horizon)) for p, runs in measured],
         threshold=threshold,
         direction=direction,
         metric=metric,
@@ -163,17 +158,69 @@ def predict(
         horizon=horizon,
         threshold=threshold,
         level=level,
-        unperturbed=sample.unperturbed_mean,
-        residual=sample.residual_mean,
-        quasi_steady_state=_weigh(state, sample, tolerance),
-        predictions=tuple(
-            _predict_one(sample, p, form, drift, tolerance)
-            for p, drift in zip(chosen, sample.drift(chosen), strict=True)
-        ),
+        unperturbed=samples[0].unperturbed_mean,
+        residual=samples[0].residual_mean,
+        quasi_steady_state=weigh(state, samples[0], tolerance),
+        predictions=tuple(p for p, _ in predict_all(samples, chosen, form=form, tolerance=tolerance)),
     )
 
 
-def _predict_one(sample: Sample, period: int, form: Form, drift: NDArray[np.float64], tolerance: float) -> Prediction:
+def check_periods(
+    unperturbed: Trajectories, measured: Sequence[tuple[int, Trajectories]], periods: Sequence[int] | None
+) -> int:
+    """The common horizon, after a look at the measured periods and those to predict for.
+
+    Raises
+    ------
+    InputError
+        If one of them is not possible.
+    """
+    horizon = min(runs.n_epochs for runs in (unperturbed, *(runs for _, runs in measured)))
+    for period, _ in measured:
+        if not 1 <= period < horizon:
+            raise InputError(
+                f"period {period} of the perturbed runs is not between 1 and {horizon - 1} (their horizon is {horizon})"
+            )
+    for p in periods or ():
+        if not 1 <= p <= horizon:
+            raise InputError(f"period {p} is not between 1 and the horizon {horizon}")
+    return horizon
+
+
+def check_options(form: str, level: float) -> None:
+    """Raise an InputError for a form that is not known or a level that is none."""
+    if form not in ("auto", "2", "4", "7"):
+        raise InputError(f"form {form!r} is not known; choose auto, 2, 4 or 7")
+    if not 0 < level < 1:
+        raise InputError(f"level {level} is not between 0 and 1")
+
+
+def predict_all(
+    samples: Sequence[Sample], periods: Sequence[int], *, form: Form = "auto", tolerance: float = ERROR_TOLERANCE
+) -> list[tuple[Prediction, NDArray[np.float64]]]:
+    """Predictions from the first sample, each with its mean in the data and all replicates, ``(replicates,)``.
+
+    The other samples are the same perturbation at other periods: measurements there, and checks of what lies in between.
+    """
+    first, others = samples[0], samples[1:]
+    at = {sample.period: sample for sample in others}
+    found = []
+    for period, drift in zip(periods, first.drift(periods), strict=True):
+        if period in at:
+            found.append(_predict_one(at[period], period, "2", np.zeros_like(drift), tolerance, ()))
+        else:
+            found.append(_predict_one(first, period, form, drift, tolerance, others))
+    return found
+
+
+def _predict_one(
+    sample: Sample,
+    period: int,
+    form: Form,
+    drift: NDArray[np.float64],
+    tolerance: float,
+    others: Sequence[Sample],
+) -> tuple[Prediction, NDArray[np.float64]]:
     used = _choose(sample, period) if form == "auto" else int(form)
     n_after, survival = sample.horizon - period, sample.survival
     data = survival.curve[:1]
@@ -188,16 +235,20 @@ def _predict_one(sample: Sample, period: int, form: Form, drift: NDArray[np.floa
     else:
         mean = splice_mean(survival, sample.residual.mean(n_after), period=period)
         curve = splice(data, sample.residual.curve[:1], period=period)
+    judged = verdict(sample, period=period, form=used, mean=mean, drift=drift, tolerance=tolerance)
+    for other in others:
+        judged = checked(judged, sample, other, period=period, form=used, mean=mean, tolerance=tolerance)
     estimate = sample.estimate(mean, sample.n_survivors, sample.n_residual_censored)
-    return Prediction(
+    prediction = Prediction(
         period=period,
         form=used,
         mean=estimate.mean,
         low=estimate.low,
         high=estimate.high,
-        verdict=verdict(sample, period=period, form=used, mean=mean, drift=drift, tolerance=tolerance),
+        verdict=judged,
         running=float(curve[0, -1]),
     )
+    return prediction, mean
 
 
 def _choose(sample: Sample, period: int) -> int:
@@ -211,7 +262,7 @@ def _choose(sample: Sample, period: int) -> int:
     return 2
 
 
-def _weigh(state: QuasiSteadyState, sample: Sample, tolerance: float) -> QuasiSteadyState:
+def weigh(state: QuasiSteadyState, sample: Sample, tolerance: float) -> QuasiSteadyState:
     """Add what the drift within the state does to predictions of form 2; a drift that spoils them overrules the distance."""
     if not state.reached or state.relaxation_epoch is None:
         return state

@@ -122,6 +122,15 @@ class Sample:
             return 1.0
         return float(np.mean((metric < seen.min()) | (metric > seen.max()))) if len(metric) else 0.0
 
+    def shift(self, epoch: int) -> float:
+        """Mean metric of the unperturbed survivors at ``epoch`` less that at ``P0``, in standard deviations of the latter."""
+        metric, seen = self.values[self.times.running(epoch), epoch - 1], self.metric_at_p0
+        if not len(metric) or len(seen) < 2:
+            return 0.0
+        spread = float(seen.std(ddof=1))
+        shift = float(metric.mean() - seen.mean())
+        return shift / spread if spread > 0 else float(np.sign(shift)) * np.inf if shift else 0.0
+
 
 def draw(
     unperturbed: Trajectories,

@@ -8,8 +8,16 @@ The first part is the drift: the slope of the residual time on the metric at the
 between the unperturbed survivors at ``P`` and the perturbed survivors at ``P0``. The second is what the cycle form (7) says about
 repeated perturbation, a bracket where the cycles seen leave something open: beyond their length, and after the last of them. Each part
 and their sum have bootstrap intervals. All within the tolerance: valid. The sum, or the cycles alone, beyond it: not valid. Else
-unverified; so it is if the metric of the survivors was not seen at ``P0`` (the drift is then extrapolated) or if there are too few
-survivors to give an interval. What is impossible is left out: the mean lies between ``RM(P) + S(P)`` and ``RM(P) + S(P) (H - P)``.
+unverified; so it is if the metric of the survivors was not seen at ``P0``, or is on average more than one standard deviation from
+there (the drift is then extrapolated), or if there are too few survivors to give an interval. What is impossible is left out: the
+mean lies between ``RM(P) + S(P)`` and ``RM(P) + S(P) (H - P)``.
+
+Where the same perturbation was measured at a second period ``P1`` the two residual times say more than any first order: the error is then
+
+.. math:: E(P) = \frac{S(P)\,(\tau_{P1} - \tau_{P1}^\text{predicted})}{T},
+
+both restricted alike. With its interval within the tolerance every period between the two is valid; beyond it, periods from ``P0`` towards
+``P1`` and further are not.
 
 Two things stay unseen: a state that the metric does not show, and survivors whom perturbations at another period would change in
 another way.
@@ -29,6 +37,7 @@ from fptlib.response.sample import Sample
 
 ERROR_TOLERANCE = 0.1  # relative error of a mean that a choice between perturbations can bear
 OUT_OF_RANGE = 0.2  # share of survivors beyond the metrics seen at P0 from which the slope is an extrapolation
+FAR = 1.0  # standard deviations of the metric at P0 from which first order says little: published, -1.4 gives +62 % for a true -4 %
 MIN_SURVIVORS = 30  # below this, intervals of a mean residual time do not cover as they should
 
 
@@ -126,6 +135,10 @@ def verdict(
             Status.UNVERIFIED,
             f"{share} of the survivors at epoch {period} have a metric not seen at epoch {sample.period}",
         )
+    shift = sample.shift(period)
+    if abs(shift) > FAR and not _within(whole, tolerance):
+        said = f"the metric of the survivors at epoch {period} is on average {shift:+.1f} standard deviations from that at epoch"
+        return judged(Status.UNVERIFIED, f"{said} {sample.period}: too far for a first order")
     if _beyond(whole, tolerance):
         return _flag_few(sample, judged(Status.NOT_VALID, f"{said}, beyond {limit}"))
     if all(_within(interval, tolerance) for interval in (whole, cycles, drifts)):
@@ -133,6 +146,42 @@ def verdict(
     if _within(whole, tolerance):
         said = "drift and repeated perturbation each move the mean and cancel only to first order"
     return judged(Status.UNVERIFIED, f"{said}, across {limit}{_why(sample, period)}")
+
+
+def checked(
+    found: Verdict,
+    sample: Sample,
+    second: Sample,
+    *,
+    period: int,
+    form: int,
+    mean: NDArray[np.float64],
+    tolerance: float = ERROR_TOLERANCE,
+) -> Verdict:
+    """The verdict on a prediction from ``sample`` in the light of runs measured at a second period, drawn with the same seeds."""
+    at = second.period
+    few = min(sample.n_survivors, second.n_survivors) < MIN_SURVIVORS
+    few = few or any(s.n_residual_censored == s.n_survivors for s in (sample, second))
+    towards = period > sample.period if at > sample.period else period < sample.period
+    if few or not towards or form == 4:
+        return found
+    left = sample.horizon - max(sample.period, at)
+    predicted = sample.residual.mean(left)
+    if form == 7 and at < sample.period:
+        predicted, _ = cycle_mean(sample.cycles, period=at, n_epochs=left)
+    error = sample.survival.value(period) * (second.residual.mean(left) - predicted) / mean
+    interval = percentile_interval(error[1:], sample.level)
+    said = (
+        f"measured at epoch {at}, the residual time puts the mean {_percent(float(error[0]))} from the prediction "
+        f"(interval {_percent(interval[0])} to {_percent(interval[1])})"
+    )
+    limit = _percent(tolerance, sign=False)
+    if _beyond(interval, tolerance):
+        return Verdict(Status.NOT_VALID, f"{said}, beyond {limit}", float(error[0]), *interval)
+    between = min(sample.period, at) <= period <= max(sample.period, at)
+    if _within(interval, tolerance) and between and found.status is Status.UNVERIFIED:
+        return Verdict(Status.VALID, f"{said}, within {limit}", float(error[0]), *interval)
+    return found
 
 
 def _cycles_alike(sample: Sample, period: int) -> bool:
