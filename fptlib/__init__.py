@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
     from fptlib.qss import QuasiSteadyState, judge
     from fptlib.readers import read
-    from fptlib.response import Prediction, Response, predict
+    from fptlib.response import Prediction, Recommendation, Response, predict, recommend
     from fptlib.spec import EnsembleSpec
     from fptlib.trajectories import Retirement, Trajectories
 
@@ -39,6 +39,7 @@ _HOME = {
     "InputError": "errors",
     "Prediction": "response",
     "QuasiSteadyState": "qss",
+    "Recommendation": "response",
     "Response": "response",
     "Retirement": "trajectories",
     "Trajectories": "trajectories",
@@ -48,6 +49,7 @@ _HOME = {
     "judge": "qss",
     "predict": "response",
     "read": "readers",
+    "recommend": "response",
     "residual_times": "firstpassage",
     "restricted_mean": "firstpassage",
     "survival": "firstpassage",
@@ -61,6 +63,7 @@ __all__ = [
     "InputError",
     "Prediction",
     "QuasiSteadyState",
+    "Recommendation",
     "Response",
     "Retirement",
     "Trajectories",
@@ -70,6 +73,7 @@ __all__ = [
     "judge",
     "predict",
     "read",
+    "recommend",
     "residual_times",
     "restricted_mean",
     "survival",

@@ -10,15 +10,20 @@ from fptlib.response.forms import (
     splice,
 )
 from fptlib.response.prediction import Prediction, Response, predict
+from fptlib.response.recommendation import Option, Recommendation, recommend, recommend_at
 
 __all__ = [
+    "Option",
     "Prediction",
+    "Recommendation",
     "Response",
     "cycle_residual",
     "cycles",
     "full_restart",
     "geometric_close",
     "predict",
+    "recommend",
+    "recommend_at",
     "restart_mean",
     "restricted",
     "splice",

@@ -92,8 +92,7 @@ class Sample:
 
     def estimate(self, replicates: NDArray[np.float64], n_runs: int, n_censored: int) -> Estimate:
         """Estimate from the data (first entry) and its replicates (the others)."""
-        low, high = percentile_interval(replicates[1:], self.level)
-        return Estimate(float(replicates[0]), low, high, n_runs, n_censored, self.level)
+        return estimate(replicates, n_runs, n_censored, self.level)
 
     def drift(self, epochs: Sequence[int]) -> NDArray[np.float64]:
         """Change of the mean residual time with the drift of the metric between ``P0`` and each epoch, to first order.
@@ -130,6 +129,29 @@ class Sample:
         spread = float(seen.std(ddof=1))
         shift = float(metric.mean() - seen.mean())
         return shift / spread if spread > 0 else float(np.sign(shift)) * np.inf if shift else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plain:
+    """What the unperturbed runs give alone: survival, metric ``(runs, epochs)``, first-passage times and bootstrap weights."""
+
+    survival: Summed
+    values: NDArray[np.float64]
+    times: FirstPassageTimes
+    weights: NDArray[np.float32]
+    level: float
+
+    @property
+    def mean(self) -> Estimate:
+        """Restricted mean at the horizon."""
+        replicates = self.survival.mean(self.survival.length)
+        return estimate(replicates, self.times.n_runs, self.times.n_censored, self.level)
+
+
+def estimate(replicates: NDArray[np.float64], n_runs: int, n_censored: int, level: float) -> Estimate:
+    """Estimate from the data (first entry) and its replicates (the others)."""
+    low, high = percentile_interval(replicates[1:], level)
+    return Estimate(float(replicates[0]), low, high, n_runs, n_censored, level)
 
 
 def draw(
@@ -170,7 +192,22 @@ def draw_all(
     InputError
         If no run reaches the threshold, all unperturbed runs reach it at epoch 1, or no perturbed run is still running after its period.
     """
-    horizon = unperturbed.n_epochs
+    options: dict[str, Any] = {"threshold": threshold, "direction": direction, "metric": metric}
+    return draw_joint(unperturbed, perturbed, **options, level=level, n_boot=n_boot, seed=seed)[1]
+
+
+def draw_joint(
+    unperturbed: Trajectories,
+    perturbed: Sequence[tuple[int, Trajectories]],
+    *,
+    threshold: float,
+    direction: Direction,
+    metric: str | None,
+    level: float,
+    n_boot: int,
+    seed: int,
+) -> tuple[Plain, list[Sample]]:
+    """As `draw_all`, with what the unperturbed runs give alone; there may be no perturbed ones."""
     values, times = _passages(unperturbed, threshold, direction, metric)
     ensembles = [Ensemble(values, times)]
     for period, runs in perturbed:
@@ -187,24 +224,16 @@ def draw_all(
                 f"threshold ({scale})"
             )
     weights, *weights_p = joint_weights(ensembles, n_boot=n_boot, seed=seed)
-    survival = summed(survival_curves(times, weights, horizon=horizon))
-    plain = (survival, values, times, weights)
-    return [
-        _sample(plain, ensemble, drawn, level=level, full_restart=_is_full_restart(runs))
+    survival = summed(survival_curves(times, weights, horizon=unperturbed.n_epochs))
+    plain = Plain(survival=survival, values=values, times=times, weights=weights, level=level)
+    return plain, [
+        _sample(plain, ensemble, drawn, full_restart=_is_full_restart(runs))
         for ensemble, drawn, (_, runs) in zip(ensembles[1:], weights_p, perturbed, strict=True)
     ]
 
 
-def _sample(
-    plain: tuple[Summed, NDArray[np.float64], FirstPassageTimes, NDArray[np.float32]],
-    ensemble: Ensemble,
-    weights_p: NDArray[np.float32],
-    *,
-    level: float,
-    full_restart: bool,
-) -> Sample:
-    survival, values, times, weights = plain
-    times_p, period, horizon = ensemble.times, ensemble.period or 0, survival.length
+def _sample(plain: Plain, ensemble: Ensemble, weights_p: NDArray[np.float32], *, full_restart: bool) -> Sample:
+    times_p, period, horizon = ensemble.times, ensemble.period or 0, plain.survival.length
     alive = times_p.running(period)
     curve_p = survival_curves(times_p, weights_p, horizon=horizon)
     entering, tail = curve_p[:, [period]], curve_p[:, period:]
@@ -213,8 +242,8 @@ def _sample(
     return Sample(
         period=period,
         horizon=horizon,
-        level=level,
-        survival=survival,
+        level=plain.level,
+        survival=plain.survival,
         residual=summed(np.where(entering > 0, tail, np.nan) / np.where(entering > 0, entering, 1.0)),
         cycles=sum_cycles(cycles(curve_p, period=period, n_runs=times_p.n_runs)),
         metric_at_p0=ensemble.values[told, period - 1],
@@ -222,9 +251,9 @@ def _sample(
         weights_at_p0=weights_p[:, told],
         n_survivors=int(alive.sum()),
         n_residual_censored=int(np.sum(alive & ~times_p.observed)),
-        values=values,
-        times=times,
-        weights=weights,
+        values=plain.values,
+        times=plain.times,
+        weights=plain.weights,
         full_restart=full_restart,
     )
 

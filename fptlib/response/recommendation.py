@@ -1,0 +1,284 @@
+"""Which perturbation, and how often: everything measured is ranked by the mean first-passage time that it predicts.
+
+Each perturbation was measured at one period or several. A full reset needs no measurement: form 4 gives it from the unperturbed runs
+alone, and so does doing nothing. All replicates draw the same seeds, so that what is said of differences holds for runs that share them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.errors import InputError
+from fptlib.firstpassage import N_BOOT, Direction, Estimate, percentile_interval
+from fptlib.qss import QuasiSteadyState, judge
+from fptlib.response.advice import advise
+from fptlib.response.forms import restart_restricted_mean
+from fptlib.response.prediction import DEFAULT_PERIODS, Prediction, check_options, check_periods, predict_all
+from fptlib.response.sample import Plain, draw_joint, estimate
+from fptlib.response.validity import ERROR_TOLERANCE, Status, Verdict
+from fptlib.trajectories import Trajectories
+
+FULL_RESET = "full_reset"
+MIN_PASSED = 10  # runs that pass within a period, below which a full reset is not vouched for: 1 / (1 - S) is then known to a third
+_ORDER = {Status.VALID: 0, Status.UNVERIFIED: 1, Status.NOT_VALID: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One perturbation at one period, with the mean first-passage time predicted for it, restricted to the horizon.
+
+    Parameters
+    ----------
+    perturbation, period
+        Its name, and the period in epochs.
+    source
+        Period of the runs that the prediction rests on; ``None`` where unperturbed runs are enough.
+    prediction
+        Mean with interval, form and verdict.
+    best_in
+        Share of the replicates in which this option has the smallest mean among the valid ones; 0 if it is not valid.
+    """
+
+    perturbation: str
+    period: int
+    source: int | None
+    prediction: Prediction
+    best_in: float = 0.0
+
+    @property
+    def mean(self) -> float:
+        """Predicted restricted mean in epochs."""
+        return self.prediction.mean
+
+    @property
+    def low(self) -> float:
+        """Lower end of its interval."""
+        return self.prediction.low
+
+    @property
+    def high(self) -> float:
+        """Upper end of its interval."""
+        return self.prediction.high
+
+    @property
+    def valid(self) -> bool:
+        """Whether the prediction is valid."""
+        return self.prediction.valid
+
+    @property
+    def reason(self) -> str:
+        """Status of the prediction and what decided it."""
+        return f"{self.prediction.verdict.status.value}: {self.prediction.verdict.reason}"
+
+    def __str__(self) -> str:
+        return f"{self.perturbation} every {self.period} epoch{'s' if self.period > 1 else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendation:
+    """Perturbations and periods ranked, with what to do in words.
+
+    Parameters
+    ----------
+    threshold, horizon, level
+        The threshold, the last epoch used, and the confidence level of all intervals.
+    unperturbed
+        Restricted mean without perturbation.
+    quasi_steady_state
+        Verdict on the unperturbed ensemble.
+    ranking
+        Valid options by their mean, then the unverified ones, then those that are not valid.
+    speedup
+        Unperturbed restricted mean over that of the best option, both up to the horizon, with its interval; ``None`` without a valid
+        option. Where unperturbed runs are censored the ratio without a horizon is larger.
+    sentences
+        The advice: what to do, how sure that is, what to measure next.
+    """
+
+    threshold: float
+    horizon: int
+    level: float
+    unperturbed: Estimate
+    quasi_steady_state: QuasiSteadyState
+    ranking: tuple[Option, ...]
+    speedup: Estimate | None
+    sentences: tuple[str, ...]
+
+    @property
+    def best(self) -> Option | None:
+        """The valid option with the smallest mean; ``None`` if none is valid."""
+        return self.ranking[0] if self.ranking and self.ranking[0].valid else None
+
+    @property
+    def speedup_at_least(self) -> float | None:
+        """Lower end of the unperturbed restricted mean over the upper end of the best option."""
+        return None if self.best is None else self.unperturbed.low / self.best.high
+
+    @property
+    def advice(self) -> str:
+        """The advice as one paragraph."""
+        return " ".join(self.sentences)
+
+
+def recommend(
+    unperturbed: Trajectories,
+    candidates: Mapping[tuple[str, int], Trajectories],
+    *,
+    threshold: float,
+    periods: Sequence[int] | None = None,
+    direction: Direction = "above",
+    metric: str | None = None,
+    level: float = 0.95,
+    tolerance: float = ERROR_TOLERANCE,
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+) -> Recommendation:
+    """Rank perturbations and periods by the mean first-passage time that they lead to.
+
+    Parameters
+    ----------
+    unperturbed
+        Runs without perturbation.
+    candidates
+        ``(name, period)`` to the runs that were perturbed so; may be empty: a full reset needs no runs. The same name with several
+        periods is one perturbation, whose predictions are held against each other.
+    threshold, direction, metric
+        As in `fptlib.firstpassage.first_passage`.
+    periods
+        Periods to rank, shorter than the horizon; a spread of them, and those that were measured, by default.
+    level, tolerance, n_boot, seed
+        As in `predict`.
+
+    Raises
+    ------
+    InputError
+        As `predict`.
+
+    Examples
+    --------
+    >>> from fptlib.processes import DelayedGeometric
+    >>> process = DelayedGeometric(silent=10, hazard=0.01, silent_after=2, hazard_after=0.2)
+    >>> plain, kicked = (process.sample(np.random.default_rng(i), n_runs=300, horizon=120, period=p) for i, p in enumerate([None, 20]))
+    >>> found = recommend(plain, {("kick", 20): kicked}, threshold=0.5, periods=[15, 20, 40], n_boot=200)
+    >>> str(found.best), found.best.source
+    ('kick every 20 epochs', 20)
+    """
+    measured = [(period, runs) for (_, period), runs in candidates.items()]
+    horizon = check_periods(unperturbed, measured, periods)
+    check_options("auto", level)
+    chosen = sorted({*DEFAULT_PERIODS, *(p for p, _ in measured)} if periods is None else set(periods))
+    chosen = [p for p in chosen if p < horizon]  # at the horizon a perturbation changes nothing that is counted
+    unperturbed = unperturbed.head(epochs=horizon)
+    plain, samples = draw_joint(
+        unperturbed,
+        [(p, runs.head(epochs=horizon)) for p, runs in measured],
+        threshold=threshold,
+        direction=direction,
+        metric=metric,
+        level=level,
+        n_boot=n_boot,
+        seed=seed,
+    )
+    found: list[tuple[Option, NDArray[np.float64]]] = []
+    for name in dict.fromkeys(name for name, _ in candidates):
+        own = [sample for (label, _), sample in zip(candidates, samples, strict=True) if label == name]
+        sources = [predict_all([own[i], *own[:i], *own[i + 1 :]], chosen, tolerance=tolerance) for i in range(len(own))]
+        for row in zip(*sources, strict=True):
+            i = min(range(len(row)), key=lambda i: _preference(row[i][0], own[i].period))
+            prediction, means = row[i]
+            at = prediction.period if prediction.period in {s.period for s in own} else own[i].period
+            found.append((Option(name, prediction.period, at, prediction), means))
+    if FULL_RESET not in {name for name, _ in candidates}:
+        found += [_full_reset(plain, period) for period in chosen]
+    state = judge(unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed)
+    ranking = _ranked(found)
+    best = next((option for option in ranking if option.valid), None)
+    speedup = None
+    if best is not None:
+        means = next(m for o, m in found if (o.perturbation, o.period) == (best.perturbation, best.period))
+        ratio = plain.survival.mean(horizon) / means
+        speedup = estimate(ratio, plain.times.n_runs, plain.times.n_censored, level)
+    return Recommendation(
+        threshold=threshold,
+        horizon=horizon,
+        level=level,
+        unperturbed=plain.mean,
+        quasi_steady_state=state,
+        ranking=ranking,
+        speedup=speedup,
+        sentences=advise(
+            ranking,
+            unperturbed=plain.mean,
+            horizon=horizon,
+            state=state,
+            speedup=speedup,
+            survivors={(name, period): s.n_survivors for (name, period), s in zip(candidates, samples, strict=True)},
+        ),
+    )
+
+
+def recommend_at(
+    unperturbed: Trajectories,
+    candidates: Mapping[tuple[str, int], Trajectories],
+    *,
+    thresholds: Sequence[float],
+    **options: Any,
+) -> dict[float, Recommendation | str]:
+    """`recommend` at several thresholds: the recommendation, or in one line why there is none.
+
+    Raises
+    ------
+    InputError
+        If no threshold has an answer: the reason of the first.
+    """
+    found: dict[float, Recommendation | str] = {}
+    for threshold in thresholds:
+        try:
+            found[threshold] = recommend(unperturbed, candidates, threshold=threshold, **options)
+        except InputError as error:
+            found[threshold] = str(error)
+    if found and all(isinstance(answer, str) for answer in found.values()):
+        raise InputError(next(str(answer) for answer in found.values()))
+    return found
+
+
+def _preference(prediction: Prediction, source: int) -> tuple[int, bool, float]:
+    """Of several predictions of one period: the better status, then what was measured, then the narrower interval."""
+    return _ORDER[prediction.verdict.status], prediction.period != source, prediction.high - prediction.low
+
+
+def _full_reset(plain: Plain, period: int) -> tuple[Option, NDArray[np.float64]]:
+    """A full reset every ``period`` epochs, from unperturbed runs alone."""
+    mean = restart_restricted_mean(plain.survival, period=period)
+    passed = int(np.sum(plain.times.observed & (plain.times.time <= period)))
+    low, high = percentile_interval(mean[1:], plain.level)
+    status = Status.VALID if passed >= MIN_PASSED else Status.UNVERIFIED
+    reason = f"a restart is exact for any process, from unperturbed runs alone; {passed} of {plain.times.n_runs} pass within a period"
+    if status is Status.UNVERIFIED:
+        reason = f"only {passed} of {plain.times.n_runs} unperturbed runs pass within {period} epochs; {MIN_PASSED} are needed"
+    n_periods, rest = divmod(plain.survival.length, period)
+    running = float(plain.survival.value(period)[0] ** n_periods * plain.survival.value(rest)[0])
+    verdict = Verdict(status, reason, 0.0, 0.0, 0.0)
+    prediction = Prediction(
+        period=period, form=4, mean=float(mean[0]), low=low, high=high, verdict=verdict, running=running
+    )
+    return Option(FULL_RESET, period, None, prediction), mean
+
+
+def _ranked(found: list[tuple[Option, NDArray[np.float64]]]) -> tuple[Option, ...]:
+    """Options in the order of their status and mean, each with the share of replicates in which it is the best valid one."""
+    shares = dict.fromkeys(range(len(found)), 0.0)
+    valid = [i for i, (option, _) in enumerate(found) if option.valid]
+    if valid:
+        means = np.stack([found[i][1][1:] for i in valid])  # (options, replicates)
+        winners = np.bincount(np.nan_to_num(means, nan=np.inf).argmin(axis=0), minlength=len(valid))
+        shares |= {i: float(n) / means.shape[1] for i, n in zip(valid, winners, strict=True)}
+    options = [
+        Option(o.perturbation, o.period, o.source, o.prediction, best_in=shares[i]) for i, (o, _) in enumerate(found)
+    ]
+    return tuple(sorted(options, key=lambda o: (_ORDER[o.prediction.verdict.status], o.mean, o.perturbation, o.period)))
