@@ -9,7 +9,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import numpy as np
 import torch
@@ -62,9 +62,13 @@ class Context:
 
 
 class Perturbation(ABC):
-    """One way to change a training."""
+    """One way to change a training.
+
+    ``fresh_optimiser`` says whether the optimiser starts anew as well where nobody decides otherwise.
+    """
 
     __slots__ = ()
+    fresh_optimiser: ClassVar[bool] = True
 
     @abstractmethod
     def apply(self, state: State, context: Context) -> State:
@@ -139,9 +143,10 @@ class PartialReset(Perturbation):
     Notes
     -----
     Weights are the tensors called ``weight``, the gains of BatchNorm among them, as in the implementation published
-    with arXiv:2502.04121.
+    with arXiv:2502.04121, which keeps the optimiser's state here.
     """
 
+    fresh_optimiser: ClassVar[bool] = False
     quantile: float
     fan_in: Literal["published", "true"] = "published"
 

@@ -171,3 +171,28 @@ def test_specifications_become_values() -> None:
     assert part == Schedule(PartialReset(0.3, "true"), period=3, repeat="once", fresh_optimiser=False)
     with pytest.raises(InputError, match="no builder for 'kick'"):
         build(spec.FullResetSpec.model_construct(name="kick", period=1))
+
+
+def test_values_and_specifications_agree_on_the_optimiser() -> None:
+    sections = [
+        spec.ShrinkPerturbSpec(period=1),
+        spec.FullResetSpec(period=1),
+        spec.PartialResetSpec(period=1, quantile=0),
+    ]
+    for section in sections:
+        schedule = perturbations.build(section)
+        assert schedule is not None
+        assert schedule.perturbation.fresh_optimiser == section.fresh_optimiser
+
+
+def test_a_section_by_itself_is_checked_as_in_a_file() -> None:
+    assert spec.perturbation_section({"name": "full_reset", "period": 3}) == spec.FullResetSpec(period=3)
+    wrong: list[tuple[object, str]] = [
+        ({"name": "kick", "period": 3}, "perturbation.name: unknown perturbation 'kick'"),
+        ({"name": "full_reset"}, "perturbation.period: missing"),
+        ({"name": "full_reset", "period": 0}, "perturbation.period: 0 is not possible; allowed: at least 1"),
+        ("full_reset", "perturbation: 'full_reset' is not a mapping"),
+    ]
+    for section, message in wrong:
+        with pytest.raises(InputError, match=message):
+            spec.perturbation_section(section)  # type: ignore[arg-type]

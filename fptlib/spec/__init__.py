@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -78,6 +79,7 @@ __all__ = [
     "known",
     "load",
     "override",
+    "perturbation_section",
     "register",
 ]
 
@@ -89,28 +91,47 @@ ENGINE_VERSION = 2
 _OUTSIDE_DIGEST = ("runs", "epochs", "device", "execution")
 
 
+def _kind(section: str, value: object) -> object:
+    """The section's kind, from its ``name``."""
+    base, kinds = kinds_of(section)
+    if value is None or isinstance(value, base):
+        return value
+    if not isinstance(value, Mapping):
+        raise ParameterError(f"{section}: {value!r} is not a mapping; allowed: name: {'|'.join(known(section))}, ...")
+    if "name" not in value:
+        raise ParameterError(f"{section}.name: missing; allowed: {', '.join(known(section))}")
+    name = value["name"]
+    if not isinstance(name, str) or name not in kinds:
+        raise ParameterError(f"{section}.name: unknown {section} {name!r}{nearest(name, known(section))}")
+    try:
+        return kinds[name].model_validate(value)
+    except ValidationError as error:
+        raise ParameterError(describe(error, kinds[name], section)) from None
+
+
 def _kind_of(section: str) -> BeforeValidator:
-    """Validator that builds the section's kind from its ``name``."""
+    return BeforeValidator(partial(_kind, section))
 
-    def build(value: object) -> object:
-        base, kinds = kinds_of(section)
-        if value is None or isinstance(value, base):
-            return value
-        if not isinstance(value, Mapping):
-            raise ParameterError(
-                f"{section}: {value!r} is not a mapping; allowed: name: {'|'.join(known(section))}, ..."
-            )
-        if "name" not in value:
-            raise ParameterError(f"{section}.name: missing; allowed: {', '.join(known(section))}")
-        name = value["name"]
-        if not isinstance(name, str) or name not in kinds:
-            raise ParameterError(f"{section}.name: unknown {section} {name!r}{nearest(name, known(section))}")
-        try:
-            return kinds[name].model_validate(value)
-        except ValidationError as error:
-            raise ParameterError(describe(error, kinds[name], section)) from None
 
-    return BeforeValidator(build)
+def perturbation_section(values: Mapping[str, Any]) -> PerturbationSpec:
+    """The section ``perturbation`` of a parameter file by itself.
+
+    Raises
+    ------
+    InputError
+        One line naming key, value and what is allowed.
+
+    Examples
+    --------
+    >>> perturbation_section({"name": "full_reset", "period": 20}).repeat
+    'periodic'
+    """
+    try:
+        built = _kind("perturbation", values)
+    except ParameterError as fault:
+        raise InputError(str(fault)) from None
+    assert isinstance(built, PerturbationSpec)
+    return built
 
 
 class EnsembleSpec(Part):
