@@ -24,9 +24,11 @@ from fptlib.firstpassage import (
     Direction,
     FirstPassageTimes,
     bootstrap_weights,
+    contributions,
     first_passage,
     generator,
     percentile_interval,
+    survival_curves,
     weighted_slope,
 )
 from fptlib.trajectories import Trajectories
@@ -66,8 +68,9 @@ class QuasiSteadyState:
         Largest distance taken as no change.
     variance_between
         Share of the metric's variance after ``t*``, in all runs and whether they have passed or not, that lies between runs: 1 if
-        every run keeps its own level, near 0 if each run visits the whole distribution. NaN if there is no ``t*``, or if runs were
-        retired; all else here looks at survivors only, and is the same whether runs were retired at the threshold or not.
+        every run keeps its own level, near 0 if each run visits the whole distribution. Of the runs followed to the end where some
+        ended early. NaN if there is no ``t*``, or if runs were retired; all else here looks at survivors only, and is the same whether
+        runs were retired at the threshold or not.
     n_runs
         Runs judged.
     """
@@ -104,7 +107,8 @@ def judge(
     Parameters
     ----------
     trajectories
-        Unperturbed runs.
+        Unperturbed runs. Where some ended early, epochs to which fewer than half are followed are not looked at
+        (`fptlib.firstpassage.FirstPassageTimes.supported`).
     threshold, direction, metric
         As in `fptlib.firstpassage.first_passage`.
     tolerance
@@ -119,7 +123,8 @@ def judge(
         raise InputError(f"tolerance {tolerance} is not between 0 and 1 (a Kolmogorov-Smirnov distance)")
     values = trajectories.metric(metric)
     times = first_passage(trajectories, threshold=threshold, direction=direction, metric=metric)
-    n_survivors = np.array([times.running(t).sum() for t in range(1, trajectories.n_epochs + 1)])
+    horizon = times.supported(trajectories.n_epochs)
+    n_survivors = np.array([times.running(t).sum() for t in range(1, horizon + 1)])
     testable = np.flatnonzero(n_survivors >= MIN_SURVIVORS) + 1
     last = int(testable[-1]) if len(testable) else 0
     if last < 8:  # three doublings from epoch 1 are the least that can show a plateau
@@ -137,16 +142,17 @@ def judge(
     counts = weights @ alive.astype(np.float32)  # (1 + n_boot, tested)
     cdf = np.tensordot(weights, below, axes=1) / np.maximum(counts, 1)[:, :, None]  # (1 + n_boot, tested, grid)
     epoch = tested[2 * tested <= last]  # epochs whose whole doubling was observed
-    profile = _profile(tested, cdf, len(epoch)) | _effects(epoch, tested, values, times, weights)
+    profile = _profile(tested, cdf, len(epoch)) | _effects(epoch, tested, values, times, weights, horizon)
     start = _first_of_last_true_block((profile["distance"] <= tolerance) & (np.abs(profile["effect"]) <= EFFECT))
     relaxation = int(epoch[start]) if start is not None else None
     reached = relaxation is not None and 4 * relaxation <= last
+    followed = trajectories.lengths >= horizon
     variance = float("nan")
-    if relaxation is not None and trajectories.complete:
-        variance = _variance_between(values[:, relaxation - 1 :])
+    if relaxation is not None and not trajectories.retired.any() and followed.sum() > 1:
+        variance = _variance_between(values[followed, relaxation - 1 : horizon])
     reasons = _reasons(epoch, profile, relaxation, reached, tolerance, last)
     if reached:
-        reasons += (_ergodicity(trajectories, relaxation, variance),)
+        reasons += (_ergodicity(trajectories, relaxation, variance, n_followed=int(followed.sum())),)
     return QuasiSteadyState(
         reached=reached,
         relaxation_epoch=relaxation if reached else None,
@@ -181,20 +187,24 @@ def _effects(
     values: NDArray[np.float64],
     times: FirstPassageTimes,
     weights: NDArray[np.float32],
+    horizon: int,
 ) -> dict[str, NDArray[np.float64]]:
-    """What the shift of the survivors' mean metric means for the remaining time, see `QuasiSteadyState`."""
+    """What the shift of the survivors' mean metric means for the time remaining to the horizon, see `QuasiSteadyState`."""
     mean = {}
     for t in tested:
         alive = times.running(int(t))
         mean[int(t)] = weights[:, alive] @ values[alive, t - 1] / np.maximum(weights[:, alive].sum(axis=1), 1)
-    restricted = weights @ times.time / len(times.time)
+    curves = survival_curves(times, weights, horizon=horizon)
+    restricted = curves[:, :horizon].sum(axis=1)
     found = np.zeros((len(epoch), 3))
     for i, t in enumerate(epoch):
         alive = times.running(int(t))
-        slope, _ = weighted_slope(values[alive, t - 1], (times.time[alive] - t).astype(float), weights[:, alive])
+        left = FirstPassageTimes(time=times.time[alive], observed=times.observed[alive], run=times.run[alive])
+        remaining = contributions(left, horizon=horizon) - t
+        slope, _ = weighted_slope(values[alive, t - 1], remaining, weights[:, alive])
         shifts = [mean[int(later)] - mean[int(t)] for later in tested[(tested > t) & (tested <= 2 * t)]]
         shift = max(shifts, key=lambda s: abs(s[0]))
-        effect = weights[:, alive].sum(axis=1) / len(times.time) * slope * shift / restricted
+        effect = curves[:, t] * slope * shift / restricted
         found[i] = effect[0], *percentile_interval(effect[1:], 0.95)
     return {"effect": found[:, 0], "effect_low": found[:, 1], "effect_high": found[:, 2]}
 
@@ -267,14 +277,22 @@ def _reasons(
     return tuple(reasons)
 
 
-def _ergodicity(trajectories: Trajectories, relaxation: int | None, variance: float) -> str:
+def _ergodicity(trajectories: Trajectories, relaxation: int | None, variance: float, *, n_followed: int) -> str:
     """Whether each run visits the state, in words."""
-    if not trajectories.complete:
+    if trajectories.retired.any():
         return (
             f"how much of the variance after epoch {relaxation} lies between runs is known of runs followed to the end only, and these "
             f"were retired at {trajectories.retirement}"
         )
-    return f"{100 * variance:.0f} % of the variance after epoch {relaxation} lies between runs: " + (
+    if n_followed < 2:
+        return (
+            f"how much of the variance after epoch {relaxation} lies between runs is known of runs followed on only, and there are "
+            f"{n_followed}"
+        )
+    if np.isnan(variance):
+        return f"the metric does not vary after epoch {relaxation}"
+    among = "" if n_followed == trajectories.n_runs else f" (of {n_followed} of the runs, the others ended early)"
+    return f"{100 * variance:.0f} % of the variance after epoch {relaxation} lies between runs{among}: " + (
         "the state is one of the ensemble, not of each run" if variance > 0.5 else "each run explores most of it"
     )
 

@@ -34,7 +34,7 @@ def hazard_table(bins: Hazard) -> pd.DataFrame:
 
 
 def quantile_table(trajectories: Trajectories, *, metric: str | None = None) -> pd.DataFrame:
-    """Spread of a metric over runs: columns ``epoch, q05, q25, q50, q75, q95, mean``.
+    """Spread of a metric over runs: columns ``epoch, q05, q25, q50, q75, q95, mean``; at each epoch of the runs followed to it.
 
     Raises
     ------
@@ -42,13 +42,14 @@ def quantile_table(trajectories: Trajectories, *, metric: str | None = None) -> 
         If runs were retired: those that are left are not the ensemble.
     """
     values = trajectories.metric(metric)
-    if not trajectories.complete:
+    if trajectories.retired.any():
         raise InputError(
             f"{trajectories.meta.get('source', 'trajectories')}: the spread over all runs needs runs followed to the end, and these were "
             f"retired at {trajectories.retirement}; train them without retirement"
         )
-    columns = {f"q{round(100 * q):02d}": np.quantile(values, q, axis=0) for q in QUANTILES}
-    return pd.DataFrame({"epoch": np.arange(1, values.shape[1] + 1), **columns, "mean": values.mean(axis=0)})
+    values = values[:, : trajectories.lengths.max()]
+    columns = {f"q{round(100 * q):02d}": np.nanquantile(values, q, axis=0) for q in QUANTILES}
+    return pd.DataFrame({"epoch": np.arange(1, values.shape[1] + 1), **columns, "mean": np.nanmean(values, axis=0)})
 
 
 def state_table(state: QuasiSteadyState) -> pd.DataFrame:
@@ -86,7 +87,7 @@ def measured_row(
 ) -> dict[str, float | int]:
     """Measured restricted mean and mean residual time of one perturbed ensemble, each with its interval and numbers of runs."""
     times = first_passage(perturbed, threshold=threshold, direction=direction, metric=metric)
-    mean = restricted_mean(times, horizon=times.horizon)
+    mean = restricted_mean(times)
     row: dict[str, float | int] = {
         "period": period,
         "n_runs": mean.n_runs,

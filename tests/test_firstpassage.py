@@ -17,6 +17,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import (
     FirstPassageTimes,
     bootstrap_weights,
+    contributions,
     first_passage,
     hazard,
     percentile_interval,
@@ -39,10 +40,13 @@ metrics = nps.arrays(
 censored = st.lists(st.tuples(st.integers(1, 15), st.booleans()), min_size=1, max_size=25)
 
 
-def record(values: Any) -> Trajectories:
-    """Return trajectories with one metric."""
+def record(values: Any, *, ends: Any = None) -> Trajectories:
+    """Return trajectories with one metric, each followed to its own end."""
     values = np.asarray(values, dtype=float)
-    return Trajectories(metrics={"metric": values}, run=np.arange(len(values)))
+    if ends is not None:
+        values = np.where(np.arange(values.shape[1]) < np.asarray(ends)[:, None], values, np.nan)
+    followed = None if ends is None else np.asarray(ends)
+    return Trajectories(metrics={"metric": values}, run=np.arange(len(values)), followed=followed)
 
 
 def times_of(pairs: list[tuple[int, bool]]) -> FirstPassageTimes:
@@ -51,10 +55,13 @@ def times_of(pairs: list[tuple[int, bool]]) -> FirstPassageTimes:
     return FirstPassageTimes(time=np.array(time), observed=np.array(observed), run=np.arange(len(pairs)))
 
 
-def geometric(rng: np.random.Generator, *, p: float, horizon: int, n_runs: int) -> FirstPassageTimes:
-    """Draw geometric times, censored at one horizon."""
+def geometric(
+    rng: np.random.Generator, *, p: float, horizon: int, n_runs: int, lost: float | None = None
+) -> FirstPassageTimes:
+    """Draw geometric times, censored at one horizon; where ``lost`` is given a run is lost after each epoch with this probability."""
     time = rng.geometric(p, n_runs)
-    return FirstPassageTimes(time=np.minimum(time, horizon), observed=time <= horizon, run=np.arange(n_runs))
+    ends = np.full(n_runs, horizon) if lost is None else np.minimum(horizon, rng.geometric(lost, n_runs))
+    return FirstPassageTimes(time=np.minimum(time, ends), observed=time <= ends, run=np.arange(n_runs))
 
 
 # Closed forms
@@ -78,6 +85,37 @@ def test_a_run_censored_early_counts_as_long_as_it_was_followed() -> None:
     assert bins.first.tolist() == [1, 3, 5]
     assert bins.last.tolist() == [2, 4, 5]
     np.testing.assert_allclose(bins.hazard, [1 / 8, 0, 1 / 2])
+
+
+def test_a_run_that_ended_early_is_censored_at_its_own_end() -> None:
+    values = [[1, 3, 0, 0], [0, 0, 3, 3], [0, 1, 2, 2.9], [0, 0, 0, 3]]
+    times = first_passage(record(values, ends=[3, 2, 4, 1]), threshold=3)
+    assert times.time.tolist() == [2, 2, 4, 1]
+    assert times.observed.tolist() == [True, False, False, False]
+    assert [times.running(epoch).tolist() for epoch in (1, 2)] == [[True] * 4, [False, True, True, False]]
+    # 3 at risk at epoch 2, where one passes; nobody afterwards.
+    np.testing.assert_allclose(survival(times).survival, [1, 1, 2 / 3, 2 / 3, 2 / 3])
+
+
+def test_the_horizon_that_enough_runs_reach() -> None:
+    # Nobody passes: the half of the runs that is longest.
+    never = times_of([(k, False) for k in (10, 20, 30, 40)])
+    assert [never.supported(limit) for limit in (50, 40, 30, 10)] == [30, 30, 30, 10]
+    assert times_of([(10, False), (10, False), (40, False)]).supported(40) == 10
+    # One of 10 is lost at epoch 2, before most of the others pass: the one that is left speaks for 1.1 of them.
+    passing = [(2, False), *[(k, True) for k in range(3, 11)], (20, False)]
+    assert times_of(passing).supported(20) == 20
+    assert times_of([(3, True), (5, True)]).supported(20) == 20  # all is known of all
+    estimate = restricted_mean(never, n_boot=20)
+    assert (estimate.mean, estimate.low, estimate.high) == (30, 30, 30)
+    assert restricted_mean(never, horizon=40, n_boot=20).mean == 40
+
+
+def test_contributions_by_hand() -> None:
+    # Survival is 1, 2/3 (2 at risk, then one); without the first run 1, 1; without the second 1, 1/2; without the third 1/2.
+    times = times_of([(1, True), (2, False), (4, False)])
+    np.testing.assert_allclose(contributions(times, horizon=4), [3 * 3 - 2 * 4, 3 * 3 - 2 * 2.5, 3 * 3 - 2 * 2.5])
+    np.testing.assert_array_equal(contributions(times, horizon=2), [1, 2, 2])
 
 
 def test_residual_times_by_hand() -> None:
@@ -178,6 +216,54 @@ def test_with_one_horizon_the_restricted_mean_is_the_plain_mean(values: Any, thr
 
 
 @laws
+@given(values=metrics, threshold=st.floats(-3, 3), data=st.data())
+def test_an_earlier_end_changes_no_passage_before_it_and_claims_nothing_after(
+    values: Any, threshold: float, data: st.DataObject
+) -> None:
+    n_runs, n_epochs = values.shape
+    ends = np.array(data.draw(st.lists(st.integers(1, n_epochs), min_size=n_runs, max_size=n_runs)))
+    whole, cut = (first_passage(record(values, ends=at), threshold=threshold) for at in (None, ends))
+    np.testing.assert_array_equal(cut.time, np.minimum(whole.time, ends))
+    np.testing.assert_array_equal(cut.observed, whole.observed & (whole.time <= ends))
+    for epoch in range(n_epochs + 1):
+        np.testing.assert_array_equal(cut.running(epoch), whole.running(epoch) & (ends >= epoch))
+
+
+@laws
+@given(pairs=censored)
+def test_up_to_the_supported_horizon_no_run_speaks_for_more_than_one_other(pairs: list[tuple[int, bool]]) -> None:
+    times = times_of(pairs)
+    limit = times.supported(times.horizon)
+    curve = survival(times).survival
+
+    def share(k: int) -> float:  # of a run followed to epoch k, in the estimate of those running just before it
+        n_there = int((times.time >= k).sum())
+        return float(times.n_runs * curve[k - 1] / n_there) if n_there else (np.inf if curve[k - 1] > 0 else 1.0)
+
+    assert share(limit) <= 2 + 1e-9
+    assert limit == times.horizon or share(limit + 1) > 2 - 1e-9
+    assert times.supported(1) == 1
+
+
+@laws
+@given(pairs=censored, horizon=st.integers(1, 15))
+def test_contributions_average_to_the_restricted_mean_and_are_the_times_where_these_are_known(
+    pairs: list[tuple[int, bool]], horizon: int
+) -> None:
+    times = times_of(pairs)
+    horizon = min(horizon, times.supported(times.horizon))
+    each = contributions(times, horizon=horizon)
+    known = times.observed | (times.time >= horizon)
+    if known.all():
+        np.testing.assert_array_equal(each, np.minimum(times.time, horizon))
+        assert each.mean() == pytest.approx(restricted_mean(times, horizon=horizon, n_boot=2).mean)
+    # Runs of one fate contribute the same, and whoever lived longer among those lost contributes more.
+    for flags in (times.observed, ~times.observed):
+        order = np.argsort(times.time[flags], kind="stable")
+        assert (np.diff(each[flags][order]) >= -1e-9).all()
+
+
+@laws
 @given(pairs=censored, width=st.integers(1, 20))
 def test_hazard_bins_hold_every_passage_and_every_epoch_at_risk_once(pairs: list[tuple[int, bool]], width: int) -> None:
     times = times_of(pairs)
@@ -230,6 +316,15 @@ def test_weights_act_like_repeated_runs(pairs: list[tuple[int, bool]]) -> None:
 
 
 # Limits
+
+
+def test_where_all_runs_were_lost_nothing_is_known() -> None:
+    times = times_of([(2, True), (3, False), (6, False)])
+    weights = np.array([[1, 1, 1], [1, 1, 0], [3, 0, 0]], dtype=np.float32)
+    curves = survival_curves(times, weights)
+    np.testing.assert_allclose(curves[0], [1, 1, 2 / 3, 2 / 3, 2 / 3, 2 / 3, 2 / 3])
+    np.testing.assert_allclose(curves[1], [1, 1, 1 / 2, 1 / 2, np.nan, np.nan, np.nan])
+    np.testing.assert_allclose(curves[2], [1, 1, 0, 0, 0, 0, 0])  # nobody is left to be lost
 
 
 def test_runs_of_which_none_was_retired_may_be_asked_anything() -> None:
@@ -309,16 +404,33 @@ def test_restricted_mean_of_geometric_times_is_the_exact_one() -> None:
     assert (bins.high > 0.05).all()
 
 
-@pytest.mark.parametrize("horizon", [15, 60])
-def test_bootstrap_intervals_cover_the_exact_mean_as_often_as_they_say(horizon: int) -> None:
+@pytest.mark.parametrize("lost", [None, 0.02], ids=["one horizon", "ends of their own"])
+@pytest.mark.parametrize("horizon", [15, 30])
+def test_bootstrap_intervals_cover_the_exact_mean_as_often_as_they_say(horizon: int, lost: float | None) -> None:
     exact, hits, repeats = GeometricWithKick(hazard=0.05, kick=0.05).restricted_mean(horizon=horizon), 0, 200
     rng = np.random.default_rng(horizon)
     for seed in range(repeats):
-        times = geometric(rng, p=0.05, horizon=horizon, n_runs=50)
+        times = geometric(rng, p=0.05, horizon=horizon, n_runs=50, lost=lost)
         estimate = restricted_mean(times, horizon=horizon, n_boot=150, level=0.9, seed=seed)
         hits += estimate.low <= exact <= estimate.high
     # Binomial with 0.9 within four standard errors; a percentile interval from 50 runs falls short by a little.
     assert stats.binom.ppf(1e-4, repeats, 0.87) <= hits <= stats.binom.ppf(1 - 1e-4, repeats, 0.92)
+
+
+def test_a_slope_is_found_though_runs_are_lost() -> None:
+    # Half the runs pass three times as fast. Regressing the times as they were recorded would give half the difference.
+    rng = np.random.default_rng(0)
+    x, n_runs = np.repeat([0.0, 1.0], 4000), 8000
+    time, ends = rng.geometric(np.where(x == 0, 0.02, 0.06)), np.minimum(rng.geometric(0.03, n_runs), 60)
+    times = FirstPassageTimes(time=np.minimum(time, ends), observed=time <= ends, run=np.arange(n_runs))
+    horizon = 30
+    assert times.supported(60) < 60
+    exact = np.diff([GeometricWithKick(hazard=h, kick=h).restricted_mean(horizon=horizon) for h in (0.02, 0.06)])[0]
+    weights = np.ones((1, n_runs), dtype=np.float32)
+    slope, _ = weighted_slope(x, contributions(times, horizon=horizon), weights)
+    naive, _ = weighted_slope(x, np.minimum(times.time, horizon).astype(float), weights)
+    assert slope[0] == pytest.approx(exact, abs=0.8)
+    assert abs(naive[0]) < 0.7 * abs(exact)
 
 
 def test_dropping_censored_runs_would_be_far_off() -> None:

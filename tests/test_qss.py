@@ -138,6 +138,41 @@ def test_retired_runs_give_the_same_verdict(threshold: float) -> None:
     assert "known of runs followed to the end only, and these were retired at test_metric above 1.5" in cut.reasons[-1]
 
 
+@pytest.mark.parametrize("threshold", [1.5, 20.0], ids=["some pass", "none passes"])
+def test_runs_that_end_early_are_used_up_to_their_end(threshold: float) -> None:
+    # 600 runs, of which a third end somewhere: the verdict is that of all 600, within what 500 runs can tell.
+    process = OrnsteinUhlenbeck(decay=0.9, noise=np.sqrt(1 - 0.9**2), threshold=threshold, start=-3.0)
+    whole = process.sample(np.random.default_rng(0), n_runs=600, horizon=120)
+    ends = np.where(np.arange(600) < 200, np.random.default_rng(1).integers(1, 120, 600), 120)
+    values = np.where(np.arange(120) < ends[:, None], whole.metric(), np.nan)
+    cut = judge(Trajectories(metrics={"m": values}, run=whole.run, followed=ends), threshold=threshold, n_boot=50)
+    full = judge(whole, threshold=threshold, n_boot=50)
+    assert cut.reached
+    assert cut.relaxation_epoch is not None
+    assert full.relaxation_epoch is not None
+    assert 0.6 < cut.relaxation_epoch / full.relaxation_epoch < 1.7
+    both = np.intersect1d(cut.epoch, full.epoch)
+    at, at_full = np.searchsorted(cut.epoch, both), np.searchsorted(full.epoch, both)
+    np.testing.assert_allclose(cut.distance[at], full.distance[at_full], atol=0.08)
+    np.testing.assert_allclose(cut.effect[at], full.effect[at_full], atol=0.05)
+    assert (cut.n_survivors[at] <= full.n_survivors[at_full]).all()
+    assert "(of 400 of the runs, the others ended early)" in cut.reasons[-1]
+    assert cut.variance_between == pytest.approx(full.variance_between, abs=0.03)
+
+
+def test_epochs_to_which_few_runs_are_followed_are_not_judged() -> None:
+    values = np.random.default_rng(0).standard_normal((300, 64))
+    ends = np.where(np.arange(300) < 200, 40, 64)
+    cut = np.where(np.arange(64) < ends[:, None], values, np.nan)
+    state = judge(Trajectories(metrics={"m": cut}, run=np.arange(300), followed=ends), threshold=NEVER, n_boot=20)
+    alike = judge(record(values[:, :40]), threshold=NEVER, n_boot=20)
+    np.testing.assert_array_equal(state.epoch, alike.epoch)
+    assert state.epoch.max() <= 20
+    np.testing.assert_array_equal(state.distance, alike.distance)
+    np.testing.assert_allclose(state.effect, alike.effect, atol=1e-12)
+    assert state.variance_between == alike.variance_between
+
+
 def test_profile_is_consistent() -> None:
     runs = relaxing(0.9, -3.0, threshold=1.5)
     state, times = judge(runs, threshold=1.5, n_boot=99), first_passage(runs, threshold=1.5)

@@ -30,6 +30,17 @@ def test_quantiles_of_five_runs_by_hand() -> None:
     np.testing.assert_allclose(table.to_numpy(), np.array([[1, 0.2, 1, 2, 3, 3.8, 2], [2, 9, 9, 9, 9, 9, 9]]))
 
 
+def test_quantiles_are_those_of_the_runs_that_are_followed() -> None:
+    values = np.array([[0.0, 9], [1, np.nan], [2, 5]])
+    runs = Trajectories(metrics={"m": values}, run=np.arange(3), followed=np.array([2, 1, 2]))
+    table = quantile_table(runs)
+    assert table["q50"].tolist() == [1, 7]
+    assert table["mean"].tolist() == [1, 7]
+    assert len(quantile_table(runs.head(runs=2))) == 2
+    only = Trajectories(metrics={"m": values[[1]]}, run=np.arange(1), followed=np.array([1]))
+    assert len(quantile_table(only)) == 1  # nobody is followed to epoch 2
+
+
 def test_a_measured_row_by_hand() -> None:
     values = np.array([[1.0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]])
     row = measured_row(Trajectories(metrics={"m": values}, run=np.arange(4)), period=2, threshold=1)

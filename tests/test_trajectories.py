@@ -123,6 +123,35 @@ def test_a_retired_run_ends_with_its_passage() -> None:
     assert retire(later, at(3)).lengths.tolist() == [2]
 
 
+def test_a_run_that_ended_early_is_told_from_one_that_was_retired() -> None:
+    short = [[1, 3, np.nan, np.nan], [0, 1, np.nan, np.nan], [0, 0, 0, 1]]
+    untold = record(short, followed=[2, 2, 4])
+    assert untold.ended_early.tolist() == [True, True, False]
+    assert not untold.retired.any()
+    told = record(short, followed=[2, 2, 4], meta={"retirement": at(3).to_dict()})
+    assert told.ended_early.tolist() == [False, True, False]
+    assert told.retired.tolist() == [True, False, False]
+    assert (untold.complete, untold.n_trained, untold.n_epochs) == (False, 8, 4)
+    for runs in (untold, told):
+        np.testing.assert_array_equal(runs.head(epochs=3).lengths, [2, 2, 3])
+        assert runs.head(epochs=2).complete
+        assert not runs.head(epochs=2).ended_early.any()
+        assert not holds(runs, epochs=4, retirement=at(3))  # for a store that is a training to resume
+        assert holds(runs, epochs=2, retirement=None)
+    # Runs that ended early do not hinder a retirement, whatever it is, and no one is followed further than it was.
+    cut = retire(untold, at(1))
+    assert cut.lengths.tolist() == [1, 2, 4]
+    assert retire(untold, at(5)).lengths.tolist() == [2, 2, 4]
+    assert retire(untold, at(5)).ended_early.tolist() == [True, True, False]
+    with pytest.raises(
+        InputError, match=r"retired at test_metric above 3, and not all runs followed to test_metric above 5"
+    ):
+        retire(told, at(5))
+    both = concatenate([untold, record(np.ones((1, 4)), run=[9], meta={"retirement": at(7).to_dict()})])
+    assert both.lengths.tolist() == [2, 2, 4, 4]
+    assert both.retirement is None
+
+
 def test_what_a_record_holds() -> None:
     whole = record([[1, 3, 2, 0], [0, 1, 1, 2]])
     hard = retire(whole, at(3))
@@ -257,6 +286,27 @@ def test_a_shard_keeps_the_horizon_of_runs_that_all_left_early(
     assert pq.read_metadata(path).num_rows == before.n_trained
 
 
+@laws
+@given(values=grids, data=st.data(), threshold=st.integers(0, 5))
+def test_a_shard_keeps_the_end_of_every_run(
+    tmp_path_factory: pytest.TempPathFactory, values: Any, data: st.DataObject, threshold: int
+) -> None:
+    n_epochs = values.shape[1]
+    ends = np.array(data.draw(st.lists(st.integers(1, n_epochs), min_size=len(values), max_size=len(values))))
+    before = record(np.where(np.arange(n_epochs) < ends[:, None], values, np.nan), followed=ends)
+    retired = retire(before, at(threshold))
+    assert ((retired.lengths <= ends) & (retired.lengths >= 1)).all()
+    assert (retired.ended_early <= before.ended_early).all()
+    for runs in (before, retired):
+        path = tmp_path_factory.mktemp("shard") / "runs.parquet"
+        write_shard(path, runs)
+        after = read_shard(path)
+        assert (after.n_epochs, after.meta) == (runs.n_epochs, runs.meta)
+        np.testing.assert_array_equal(after.lengths, runs.lengths)
+        np.testing.assert_array_equal(after.ended_early, runs.ended_early)
+        np.testing.assert_array_equal(after.metric(), runs.metric())
+
+
 # Limits
 
 
@@ -341,10 +391,13 @@ def test_files_get_the_permissions_of_a_plain_open(tmp_path: Path) -> None:
         (lambda: record(followed=[3, 4]), "followed must hold"),
         (lambda: record(followed=[3.0, 3.0]), "followed must hold"),
         (lambda: record(followed=[3, 2]), "'test_metric' has values after the last epoch that its run was followed to"),
-        (lambda: record([[1, np.nan]], followed=[1]), "run 0 was followed to epoch 1 of 2 and no retirement is given"),
         (
-            lambda: record([[1, np.nan]], followed=[1], meta={"retirement": at(2).to_dict()}),
-            "run 0 was followed to epoch 1 of 2 and it has not reached test_metric above 2",
+            lambda: record([[1, np.nan]], followed=[1], meta={"retirement": at(2, metric="f1").to_dict()}),
+            "runs were retired at f1 above 2, and without this metric it cannot be told which; keep it in the record",
+        ),
+        (
+            lambda: record([[np.nan, 5, np.nan]], followed=[2]).metric(),
+            "of run 0 at epoch 1 is nan; finite numbers are needed",
         ),
         (
             lambda: record([[np.nan, 5, np.nan]], followed=[2], meta={"retirement": at(5).to_dict()}).metric(),
@@ -388,7 +441,7 @@ def test_damaged_and_foreign_shards_are_named(tmp_path: Path) -> None:
     "columns",
     [
         {"step": [1], "acc": [0.5]},
-        {"run": [0, 0, 1], "epoch": [1, 2, 1], "acc": [0.1, 0.2, 0.3]},
+        {"run": [0, 0, 1], "epoch": [1, 2, 2], "acc": [0.1, 0.2, 0.3]},
         {"run": [0], "epoch": [0], "acc": [0.5]},
         {"run": [0, 0], "epoch": [1, 3], "acc": [0.5, 0.6]},
         {"run": [0, 1], "epoch": [1, 2], "acc": [0.5, 0.6]},

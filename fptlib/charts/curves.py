@@ -110,7 +110,7 @@ def trajectories(
         (str(label), epoch + 1, float(value))
         for label, series in zip(shown.run, values, strict=True)
         for epoch, value in enumerate(series)
-        if epoch % step == 0 and np.isfinite(value)  # retired runs end early
+        if epoch % step == 0 and np.isfinite(value)  # some runs end early
     ]
     reached = [
         (str(label), int(time), float(series[time - 1]))

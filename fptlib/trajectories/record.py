@@ -1,4 +1,9 @@
-"""The labelled array runs x epochs, some of its runs *retired*: they left their training once a metric reached a threshold."""
+"""The labelled array runs x epochs, all runs of one length or not.
+
+A run may be *retired*: it left its training once a metric reached a threshold. Or it *ended early*, for a reason that is not recorded:
+it is followed to its own last epoch, and censored there. What ended it must have nothing to do with what the metric would have done
+next, as a time limit has nothing; a run stopped because it got no better is no such run.
+"""
 
 from __future__ import annotations
 
@@ -103,20 +108,23 @@ class Trajectories:
         What is known of the origin: ``spec``, ``digest``, ``n_evaluated`` (images behind an accuracy), ``source``; ``retirement`` (as
         `Retirement.to_dict` makes it) if runs left their training once they had reached a threshold.
     followed
-        Epochs recorded of each run, int64, shape ``(runs,)``; ``None`` means all of them. Fewer only where the run had reached the
-        retirement by then: a run that stopped for another reason has not the same horizon as the others.
+        Epochs recorded of each run, int64, shape ``(runs,)``; ``None`` means all of them. A run with fewer was retired, if it had
+        reached the retirement by then, or else ended early.
 
     Raises
     ------
     InputError
-        If there is no run, no epoch or no metric, if shapes disagree or a label is repeated, or a run is not followed to the end
-        without having reached a retirement.
+        If there is no run, no epoch or no metric, if shapes disagree or a label is repeated, or runs are not all followed to the end and
+        said to be retired by a metric that is not here.
 
     Examples
     --------
     >>> t = Trajectories(metrics={"test_metric": np.array([[0.2, 0.5], [0.1, 0.9]])}, run=np.array([3, 4]))
     >>> t.n_runs, t.n_epochs
     (2, 2)
+    >>> values = np.array([[0.2, 0.5], [0.1, np.nan]])
+    >>> Trajectories(metrics={"acc": values}, run=np.arange(2), followed=np.array([2, 1])).ended_early
+    array([False,  True])
     """
 
     metrics: Mapping[str, NDArray[np.float64]]
@@ -156,18 +164,11 @@ class Trajectories:
                 raise InputError(
                     f"{where}: metric {name!r} has values after the last epoch that its run was followed to"
                 )
-        if self.complete:
-            return
         retirement = self.retirement
-        if retirement is None or retirement.metric not in self.metrics:
-            passed = np.zeros(self.n_runs, dtype=bool)
-        else:
-            passed = passages(self, retirement) > 0
-        unfounded = np.flatnonzero((followed < n_epochs) & ~passed)
-        if len(unfounded):
-            run, last = self.run[unfounded[0]], followed[unfounded[0]]
-            reason = "no retirement is given" if retirement is None else f"it has not reached {retirement}"
-            raise InputError(f"{where}: run {run} was followed to epoch {last} of {n_epochs} and {reason}")
+        if not self.complete and retirement is not None and retirement.metric not in self.metrics:
+            raise InputError(
+                f"{where}: runs were retired at {retirement}, and without this metric it cannot be told which; keep it in the record"
+            )
 
     @property
     def n_runs(self) -> int:
@@ -176,7 +177,7 @@ class Trajectories:
 
     @property
     def n_epochs(self) -> int:
-        """The horizon: epochs recorded for every run that was not retired before."""
+        """The horizon: epochs recorded for every run that was not retired before and did not end early."""
         return int(next(iter(self.metrics.values())).shape[1])
 
     @property
@@ -188,6 +189,19 @@ class Trajectories:
     def complete(self) -> bool:
         """Whether every run was followed to the horizon."""
         return bool((self.lengths == self.n_epochs).all())
+
+    @property
+    def retired(self) -> NDArray[np.bool_]:
+        """Which runs left their training at the retirement before the horizon, shape ``(runs,)``."""
+        retirement = self.retirement
+        if self.complete or retirement is None:
+            return np.zeros(self.n_runs, dtype=bool)
+        return (self.lengths < self.n_epochs) & (passages(self, retirement) > 0)
+
+    @property
+    def ended_early(self) -> NDArray[np.bool_]:
+        """Which runs ended before the horizon without being retired, shape ``(runs,)``."""
+        return (self.lengths < self.n_epochs) & ~self.retired
 
     @property
     def n_trained(self) -> int:
@@ -209,7 +223,7 @@ class Trajectories:
             If one was: the retirement is easier, or of another metric or direction.
         """
         retirement = self.retirement
-        if self.complete or retirement is None:
+        if retirement is None or not self.retired.any():
             return
         asked = Retirement(threshold=threshold, direction=direction, metric=metric)
         if not retirement.covers(asked):
@@ -284,7 +298,7 @@ def concatenate(parts: Iterable[Trajectories]) -> Trajectories:
             raise InputError("records with different metrics or numbers of epochs cannot be put together")
     meta = first.meta
     if any(part.retirement != first.retirement for part in parts):
-        if not all(part.complete for part in parts):
+        if any(part.retired.any() for part in parts):
             said = " and ".join(sorted({str(part.retirement or "not at all") for part in parts}))
             raise InputError(f"records retired differently ({said}) cannot be put together; cut them alike first")
         meta = {key: value for key, value in meta.items() if key != "retirement"}
@@ -318,7 +332,7 @@ def holds(trajectories: Trajectories, *, epochs: int, retirement: Retirement | N
 
 
 def retire(trajectories: Trajectories, retirement: Retirement) -> Trajectories:
-    """The record that training with this retirement gives: each run cut after its first passage.
+    """The record that training with this retirement gives: each run cut after its first passage; one that ended before stays as it is.
 
     Raises
     ------
@@ -333,11 +347,11 @@ def retire(trajectories: Trajectories, retirement: Retirement) -> Trajectories:
     (array([2, 3]), array([[0.2, 0.5, nan], [0.1, 0.2, 0.3]]))
     """
     trajectories.metric_name(retirement.metric)
-    if not holds(trajectories, epochs=trajectories.n_epochs, retirement=retirement):
+    passage = passages(trajectories, retirement)
+    if (trajectories.retired & (passage == 0)).any():
         where = trajectories.meta.get("source", "trajectories")
         raise InputError(f"{where}: retired at {trajectories.retirement}, and not all runs followed to {retirement}")
-    passage = passages(trajectories, retirement)
-    followed = np.where(passage > 0, passage, trajectories.n_epochs)
+    followed = np.where(passage > 0, passage, trajectories.lengths)
     later = np.arange(trajectories.n_epochs) >= followed[:, None]
     return Trajectories(
         metrics={name: np.where(later, np.nan, values) for name, values in trajectories.metrics.items()},

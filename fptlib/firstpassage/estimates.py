@@ -1,0 +1,228 @@
+"""Survival, hazard and restricted mean of censored first-passage times, each with an interval."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from fptlib.errors import InputError
+from fptlib.firstpassage.resampling import bootstrap_weights, generator, percentile_interval
+from fptlib.firstpassage.times import FirstPassageTimes
+
+N_BOOT = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its interval and the runs behind it.
+
+    Parameters
+    ----------
+    mean, low, high
+        Estimate and ends of its interval at confidence ``level``, in epochs unless said otherwise; ends are NaN where no interval
+        can be given.
+    n_runs, n_censored
+        Runs behind the estimate, and how many of them were censored.
+    level
+        Confidence level of the interval.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n_runs: int
+    n_censored: int
+    level: float = 0.95
+
+
+@dataclass(frozen=True, slots=True)
+class Survival:
+    """Kaplan-Meier estimate of ``S(k)`` for ``k = 0 .. horizon``, with a pointwise interval; arrays of shape ``(horizon + 1,)``."""
+
+    epoch: NDArray[np.int64]
+    survival: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    n_runs: int
+    n_censored: int
+    level: float
+
+
+def survival(times: FirstPassageTimes, *, level: float = 0.95) -> Survival:
+    """Kaplan-Meier survival function with a pointwise log-log interval.
+
+    Where the log-log interval is undefined (nobody or everybody has passed) the exact binomial interval of the runs whose state is
+    known stands in.
+
+    References
+    ----------
+    E. L. Kaplan and P. Meier, J. Am. Stat. Assoc. 53, 457 (1958).
+
+    Examples
+    --------
+    >>> times = FirstPassageTimes(time=np.array([1, 2, 2]), observed=np.array([True, True, False]), run=np.arange(3))
+    >>> survival(times).survival.round(3)
+    array([1.   , 0.667, 0.333])
+    """
+    epoch = np.arange(times.horizon + 1)
+    if times.n_censored == times.n_runs:
+        estimate, low, high = np.ones((3, len(epoch)))
+    else:
+        sample = stats.CensoredData.right_censored(times.time.astype(float), ~times.observed)
+        curve = stats.ecdf(sample).sf
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # undefined ends are dealt with below
+            interval = curve.confidence_interval(level, method="log-log")
+        estimate, low, high = (np.array(f.evaluate(epoch), dtype=float) for f in (curve, interval.low, interval.high))
+    undefined = (estimate <= 0) | (estimate >= 1) | ~np.isfinite(low) | ~np.isfinite(high)
+    for k in np.flatnonzero(undefined):
+        known = int(np.sum(times.observed | (times.time >= epoch[k])))  # all but those censored earlier
+        exact = stats.binomtest(round(estimate[k] * known), known).proportion_ci(level, "exact")
+        low[k], high[k] = exact.low, exact.high
+    low[0] = high[0] = 1.0  # no run can have passed before its first epoch
+    return Survival(
+        epoch=epoch,
+        survival=estimate,
+        low=low,
+        high=high,
+        n_runs=times.n_runs,
+        n_censored=times.n_censored,
+        level=level,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Hazard:
+    """Passages for each epoch at risk, in bins of epochs ``first .. last``; arrays of shape ``(bins,)``."""
+
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    hazard: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    n_passed: NDArray[np.int64]
+    n_runs: int
+    level: float
+
+
+def hazard(times: FirstPassageTimes, *, width: int = 10, level: float = 0.95) -> Hazard:
+    """Hazard: passages over run-epochs at risk, in bins of ``width`` epochs, with the exact binomial interval.
+
+    Raises
+    ------
+    InputError
+        If ``width`` is below 1.
+    """
+    if width < 1:
+        raise InputError(f"width of a hazard bin is {width}; at least 1 epoch is needed")
+    passed = np.bincount(times.time[times.observed], minlength=times.horizon + 1)[1:]  # at epochs 1, 2, ...
+    followed = (times.time[:, None] >= np.arange(1, times.horizon + 1)).sum(axis=0)
+    starts = np.arange(0, times.horizon, width)
+    d, exposure = np.add.reduceat(passed, starts), np.add.reduceat(followed, starts)
+    keep = exposure > 0
+    intervals = [
+        stats.binomtest(int(a), int(b)).proportion_ci(level, "exact")
+        for a, b in zip(d[keep], exposure[keep], strict=True)
+    ]
+    return Hazard(
+        first=starts[keep] + 1,
+        last=np.minimum(starts[keep] + width, times.horizon),
+        hazard=d[keep] / exposure[keep],
+        low=np.array([interval.low for interval in intervals]),
+        high=np.array([interval.high for interval in intervals]),
+        n_passed=d[keep],
+        n_runs=times.n_runs,
+        level=level,
+    )
+
+
+def restricted_mean(
+    times: FirstPassageTimes, *, horizon: int | None = None, level: float = 0.95, n_boot: int = N_BOOT, seed: int = 0
+) -> Estimate:
+    """Restricted mean ``<min(T, horizon)> = sum of S(k), k < horizon``, with a percentile bootstrap interval over runs.
+
+    Parameters
+    ----------
+    horizon
+        Epochs to look at; by default all to which enough runs were followed, see `FirstPassageTimes.supported`. Any where no run is
+        censored: after the last passage nothing is left.
+
+    Raises
+    ------
+    InputError
+        If ``horizon`` is below 1, or beyond the last epoch followed while some run is censored.
+
+    Examples
+    --------
+    >>> times = FirstPassageTimes(time=np.array([1, 3, 4]), observed=np.array([True, True, False]), run=np.arange(3))
+    >>> round(restricted_mean(times).mean, 3)
+    2.667
+    """
+    limit = times.supported(times.horizon) if horizon is None else horizon
+    if limit < 1 or (limit > times.horizon and times.n_censored):
+        raise InputError(f"horizon {limit} is not between 1 and {times.horizon}, the last epoch followed")
+    weights = bootstrap_weights([np.arange(times.n_runs)], n_boot=n_boot, rng=generator(seed))
+    curves = survival_curves(times, weights, horizon=limit)  # (1 + n_boot, limit + 1)
+    means = curves[:, :limit].sum(axis=1)
+    low, high = percentile_interval(means[1:], level)
+    n_censored = int(np.sum((times.time > limit) | ~times.observed))
+    return Estimate(mean=float(means[0]), low=low, high=high, n_runs=times.n_runs, n_censored=n_censored, level=level)
+
+
+def survival_curves(
+    times: FirstPassageTimes, weights: NDArray[np.float32], *, horizon: int | None = None
+) -> NDArray[np.float64]:
+    """Product-limit estimate of ``S(0), S(1), ...`` under weights ``(replicates, runs)``, shape ``(replicates, horizon + 1)``.
+
+    Where runs that had not passed were lost and none is left, nothing is known: NaN. The values of one epoch lie side by side in memory.
+    """
+    n_epochs = times.horizon if horizon is None else horizon
+    lost_at = np.unique(times.time[~times.observed & (times.time < n_epochs)])
+    epoch, time = np.arange(n_epochs + 1), times.time[:, None]
+    passing, leaving = (time == epoch) & times.observed[:, None], (time == lost_at) & ~times.observed[:, None]
+    kinds = np.concatenate([passing, leaving, np.ones_like(time, dtype=bool)], axis=1).astype(np.float32)
+    counts = kinds.T @ weights.T  # (passing at each epoch, lost at each epoch, all; replicates): whole numbers, exact
+    lost = dict(zip(lost_at.tolist(), counts[n_epochs + 1 : -1], strict=True))
+    at_risk = counts[-1].astype(np.float64)
+    curves = np.ones((n_epochs + 1, len(weights)))
+    for k in range(1, n_epochs + 1):
+        known = (at_risk > 0) | (curves[k - 1] == 0)
+        curves[k] = np.where(known, curves[k - 1] * (1.0 - counts[k] / np.maximum(at_risk, 1.0)), np.nan)
+        at_risk -= counts[k] + lost.get(k, 0.0)
+    return curves.T
+
+
+def contributions(times: FirstPassageTimes, *, horizon: int) -> NDArray[np.float64]:
+    """What each run contributes to the restricted mean at ``horizon``: ``min(T, horizon)`` where that is known of all, shape ``(runs,)``.
+
+    Where runs were lost before the horizon and before they passed, the jackknife's pseudo-observations stand in, whose mean given
+    anything known of a run is that of ``min(T, horizon)`` if losses are independent of it: regress on them, and average them.
+
+    Notes
+    -----
+    ``n RM - (n - 1) RM_(-i)``, with ``RM_(-i)`` the restricted mean of Kaplan and Meier without run ``i``. Where ``i`` is the last one
+    followed, survival without it is held at its last known value.
+
+    References
+    ----------
+    P. K. Andersen, M. G. Hansen and J. P. Klein, Lifetime Data Anal. 10, 335 (2004).
+
+    Examples
+    --------
+    >>> times = FirstPassageTimes(time=np.array([1, 2, 4]), observed=np.array([True, False, False]), run=np.arange(3))
+    >>> contributions(times, horizon=4), contributions(times, horizon=2)
+    (array([1., 4., 4.]), array([1., 2., 2.]))
+    """
+    if not (~times.observed & (times.time < horizon)).any():
+        return np.minimum(times.time, horizon).astype(np.float64)
+    n, kind = times.n_runs, 2 * times.time + times.observed
+    _, example, place = np.unique(kind, return_index=True, return_inverse=True)  # runs of one fate contribute alike
+    weights = np.ones((1 + len(example), n), dtype=np.float32)
+    weights[np.arange(1, 1 + len(example)), example] = 0
+    curves = np.fmin.accumulate(survival_curves(times, weights, horizon=horizon), axis=1)
+    means = curves[:, :horizon].sum(axis=1)
+    return np.asarray((n * means[0] - (n - 1) * means[1:])[place])

@@ -1,0 +1,153 @@
+"""When each run first reaches the threshold, or how long it is known not to have."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.errors import InputError
+from fptlib.trajectories import Direction, Trajectories, reached
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPassageTimes:
+    """First-passage times of many runs, some of them censored.
+
+    Parameters
+    ----------
+    time
+        First-passage epoch, or the last epoch of a run that did not pass, int64, shape ``(runs,)``.
+    observed
+        Whether the run passed, bool, shape ``(runs,)``.
+    run
+        Labels of the runs, int64, shape ``(runs,)``.
+
+    Raises
+    ------
+    InputError
+        If there is no run or a time is below 1.
+    """
+
+    time: NDArray[np.int64]
+    observed: NDArray[np.bool_]
+    run: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        if not len(self.time) == len(self.observed) == len(self.run):
+            raise InputError("time, observed and run must have one entry for each run")
+        if len(self.time) == 0 or self.time.min() < 1:
+            raise InputError("first-passage times need at least one run and epochs counted from 1")
+
+    @property
+    def n_runs(self) -> int:
+        """Number of runs."""
+        return len(self.time)
+
+    @property
+    def n_censored(self) -> int:
+        """Number of runs that did not reach the threshold."""
+        return int(np.sum(~self.observed))
+
+    @property
+    def horizon(self) -> int:
+        """Last epoch that any run was followed to."""
+        return int(self.time.max())
+
+    def supported(self, limit: int) -> int:
+        """The last epoch, ``limit`` or before, up to which at least half of all runs would have been followed had none passed.
+
+        Notes
+        -----
+        ``P(C >= k) >= 1/2`` with ``C`` the epoch at which the record of a run ends, by Kaplan-Meier's estimate: a passed run counts up
+        to its passage. Up to there each run that is still followed speaks for at most one other that was lost. With one common horizon
+        this is the horizon, and it is ``limit`` where nobody is left to be lost.
+
+        Examples
+        --------
+        >>> ends = np.array([3, 3, 3, 5, 9])
+        >>> times = FirstPassageTimes(time=ends, observed=np.zeros(5, dtype=bool), run=np.arange(5))
+        >>> times.supported(9), times.supported(2)
+        (3, 2)
+        """
+        if not self.n_censored:
+            return limit
+        ends, n_lost = np.unique(self.time[~self.observed], return_counts=True)
+        n_there = ((self.time[:, None] > ends) | ((self.time[:, None] == ends) & ~self.observed[:, None])).sum(axis=0)
+        beyond = np.flatnonzero(
+            np.cumprod(1.0 - n_lost / n_there) < 0.5 - 1e-9
+        )  # P(C > end); a half may have been rounded
+        return min(limit, int(ends[beyond[0]])) if len(beyond) else limit
+
+    def running(self, epoch: int) -> NDArray[np.bool_]:
+        """Which runs are known to be still below the threshold after ``epoch`` epochs, shape ``(runs,)``."""
+        return np.asarray((self.time > epoch) | ((self.time == epoch) & ~self.observed))
+
+
+def first_passage(
+    trajectories: Trajectories, *, threshold: float, direction: Direction = "above", metric: str | None = None
+) -> FirstPassageTimes:
+    """First epoch at which each run reaches the threshold; runs that do not are censored at their last epoch.
+
+    Parameters
+    ----------
+    trajectories
+        The runs.
+    threshold
+        Metric value to reach, in the unit of the metric; reaching it exactly counts.
+    direction
+        ``"above"`` for a metric to maximise, ``"below"`` for one to minimise.
+    metric
+        Name of the metric; ``test_metric``, or the only one, by default.
+
+    Raises
+    ------
+    InputError
+        If the metric is missing or not finite, the direction is unknown, or runs were retired before they could reach this threshold:
+        at an easier one, or one of another metric or direction.
+
+    Examples
+    --------
+    >>> t = Trajectories(metrics={"acc": np.array([[0.2, 0.5, 0.4], [0.1, 0.2, 0.3]])}, run=np.array([0, 1]))
+    >>> times = first_passage(t, threshold=0.5)
+    >>> times.time, times.observed
+    (array([2, 3]), array([ True, False]))
+    """
+    if direction not in ("above", "below"):
+        raise InputError(f"direction {direction!r} is not known; choose above or below")
+    name = trajectories.metric_name(metric)
+    passed = reached(trajectories.metric(name), threshold=threshold, direction=direction)  # (runs, epochs)
+    trajectories.require_followed(threshold=threshold, direction=direction, metric=name)
+    observed = np.asarray(passed.any(axis=1))
+    time = np.where(observed, passed.argmax(axis=1) + 1, trajectories.lengths)
+    return FirstPassageTimes(time=time.astype(np.int64), observed=observed, run=trajectories.run)
+
+
+def require_passage(threshold: float, *, direction: Direction = "above", **values: NDArray[np.float64]) -> None:
+    """Make sure that some run of some ensemble reaches the threshold; ``values`` are metrics ``(runs, epochs)`` by ensemble,
+    NaN after the last epoch that a run was followed to.
+
+    Raises
+    ------
+    InputError
+        If none does, saying what was reached.
+    """
+    best = {name: float(np.nanmax(v) if direction == "above" else np.nanmin(v)) for name, v in values.items()}
+    if not any(value >= threshold if direction == "above" else value <= threshold for value in best.values()):
+        reached = ", ".join(f"{value:.6g} ({name})" for name, value in best.items())
+        raise InputError(f"no run reaches the threshold {threshold:g} ({direction}); the best values are {reached}")
+
+
+def residual_times(times: FirstPassageTimes, *, period: int) -> FirstPassageTimes:
+    """Residual times ``T - period`` of the runs that had not passed by epoch ``period``, censored as before.
+
+    Raises
+    ------
+    InputError
+        If no run was followed beyond ``period`` without passing.
+    """
+    later = times.time > period
+    if not later.any():
+        raise InputError(f"no run is still below the threshold after epoch {period} and followed beyond it")
+    return FirstPassageTimes(time=times.time[later] - period, observed=times.observed[later], run=times.run[later])
