@@ -14,11 +14,12 @@ import nbformat
 import pytest
 import small_book
 
-from fptlib.book import keys, pages, render, site
+from fptlib.book import keys, pages, site
 from fptlib.book.execute import execute, find
 from fptlib.book.notebook import spell
 from fptlib.book.parameters import declared, parse_overrides, resolve
 from fptlib.book.project import BuildError, Project
+from fptlib.charts import render
 from fptlib.errors import InputError
 
 CHART = {

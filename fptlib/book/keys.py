@@ -20,14 +20,18 @@ PACKAGE = Path(__file__).resolve().parents[1]
 _SITE_ONLY = {
     "__main__.py",
     "cli/__init__.py",
+    "cli/analysis.py",
+    "cli/options.py",
     "cli/output.py",
+    "cli/training.py",
     "book/cover.py",
     "book/keys.py",
     "book/pages.py",
     "book/project.py",
     "book/site.py",
     "book/sphinx_ext.py",
-    "book/assets/draw.js",
+    "charts/assets/draw.js",
+    "report.py",
 }
 # What computes, draws, and executes.
 PACKAGES = (

@@ -27,7 +27,7 @@ def setup() -> None:
 
     Starts the record of the page's provenance anew.
     """
-    from fptlib.book import render
+    from fptlib.charts import render
 
     render.enable()
     for entries in _record.values():

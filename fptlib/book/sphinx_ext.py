@@ -16,7 +16,6 @@ _REFERENCE = re.compile(r"^(\s*)\.\. \[(\d+)\]")
 _CITED = re.compile(r"\[(\d+)\]_")
 _MATHJAX = "sphinx-mathjax-offline"
 _FONTS = "output/chtml/fonts/woff-v2"
-_GLOBALS = "window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -38,16 +37,12 @@ def _configure(app: Sphinx, config: Any) -> None:
 
 def _add_assets(app: Sphinx) -> None:
     """Vega, the drawing script, and MathJax with its fonts, written beside the pages."""
-    import vl_convert
-
-    from fptlib.book.render import _vegalite_version
+    from fptlib.charts import render
 
     folder = Path(app.doctreedir) / "assets"
     (folder / "vega").mkdir(parents=True, exist_ok=True)
-    library = vl_convert.javascript_bundle(_GLOBALS, vl_version=_vegalite_version())
-    # Inside a function: the bundle's own names stay out of the page.
-    (folder / "vega" / "vega.js").write_text(f"(function () {{{library}}})();\n")
-    shutil.copy(Path(__file__).parent / "assets" / "draw.js", folder / "vega" / "draw.js")
+    (folder / "vega" / "vega.js").write_text(render.library())
+    (folder / "vega" / "draw.js").write_text(render.script())
     mathjax = _mathjax_folder()
     shutil.copytree(mathjax / _FONTS, folder / "mathjax" / _FONTS, dirs_exist_ok=True)
     shutil.copy(mathjax / "tex-chtml-full.js", folder / "mathjax" / "tex-chtml-full.js")

@@ -6,6 +6,7 @@ import base64
 import html
 import json
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 # A picture cannot ask for the width of the page; the live chart replaces it where scripts run.
@@ -14,6 +15,8 @@ STATIC_WIDTH = 640
 LONGEST_SVG = 60_000
 MOST_ROWS = 2000
 _NAME = "fptlib"
+_GLOBALS = "window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;"
+_DRAW = Path(__file__).parent / "assets" / "draw.js"
 
 
 def enable() -> None:
@@ -58,7 +61,7 @@ def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"chart {title!r} holds {rows} rows, at most {MOST_ROWS} are allowed; aggregate the data before drawing"
         )
-    version = _vegalite_version()
+    version = vegalite_version()
     fixed = _with_fixed_width(spec)
     png = vlc.vegalite_to_png(fixed, vl_version=version, scale=2)
     svg = vlc.vegalite_to_svg(fixed, vl_version=version)
@@ -77,11 +80,23 @@ def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {"text/html": page, "image/png": picture, "text/plain": f"[chart] {description}"}
 
 
-def _vegalite_version() -> str:
+def vegalite_version() -> str:
     """The Vega-Lite that Altair writes, as ``major.minor``."""
     import altair as alt
 
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
+
+
+def library() -> str:
+    """Vega, Vega-Lite and vega-embed as one script, which puts three names on the page and leaves its own out of it."""
+    import vl_convert
+
+    return f"(function () {{{vl_convert.javascript_bundle(_GLOBALS, vl_version=vegalite_version())}}})();\n"
+
+
+def script() -> str:
+    """What draws the live charts of a page over their pictures, once `library` is there."""
+    return _DRAW.read_text()
 
 
 def _title(spec: Mapping[str, Any]) -> str:
