@@ -9,11 +9,13 @@ from fptlib.response.forms import (
     restricted,
     splice,
 )
+from fptlib.response.outcome import Outcome, outcome
 from fptlib.response.prediction import Prediction, Response, predict
 from fptlib.response.recommendation import Option, Recommendation, recommend, recommend_at
 
 __all__ = [
     "Option",
+    "Outcome",
     "Prediction",
     "Recommendation",
     "Response",
@@ -21,6 +23,7 @@ __all__ = [
     "cycles",
     "full_restart",
     "geometric_close",
+    "outcome",
     "predict",
     "recommend",
     "recommend_at",

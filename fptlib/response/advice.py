@@ -25,7 +25,6 @@ def advise(
     unperturbed: Estimate,
     horizon: int,
     state: QuasiSteadyState,
-    speedup: Estimate | None,
     survivors: Mapping[tuple[str, int], int],
 ) -> tuple[str, ...]:
     """Sentences for people.
@@ -36,13 +35,11 @@ def advise(
         Options, the best first.
     unperturbed, horizon, state
         Restricted mean without perturbation, where it ends, and the verdict on the unperturbed runs.
-    speedup
-        Of the best valid option.
     survivors
         Name and measured period of each perturbation to the survivors there.
     """
     best = ranking[0] if ranking and ranking[0].valid else None
-    said = [*_what_to_do(best, unperturbed, horizon, speedup), *_how_sure(best, ranking)]
+    said = [*_what_to_do(best, unperturbed, horizon), *_how_sure(best, ranking)]
     said += _what_next(best, ranking, horizon)
     if not state.reached:
         why = f" ({state.reasons[0]})" if state.reasons else ""
@@ -68,12 +65,13 @@ def too_few(unperturbed: Estimate, survivors: Mapping[tuple[str, int], int]) -> 
     return tuple(said)
 
 
-def _what_to_do(best: Option | None, unperturbed: Estimate, horizon: int, speedup: Estimate | None) -> list[str]:
+def _what_to_do(best: Option | None, unperturbed: Estimate, horizon: int) -> list[str]:
     plain = _interval(unperturbed)
-    if best is None or speedup is None:
+    if best is None:
         return [
             f"No prediction is valid: nothing can be recommended over training without perturbation ({plain} epochs)."
         ]
+    speedup = best.speedup
     if speedup.low <= 1:
         return [
             f"No perturbation is shown to beat training without any ({plain} epochs up to epoch {horizon}); the best is {best}, with "

@@ -25,6 +25,9 @@ from fptlib.trajectories import Trajectories
 
 FULL_RESET = "full_reset"
 MIN_PASSED = 10  # runs that pass within a period, below which a full reset is not vouched for: 1 / (1 - S) is then known to a third
+_Found = tuple[
+    str, int | None, Prediction, NDArray[np.float64]
+]  # name, measured period, prediction, data and replicates
 _ORDER = {Status.VALID: 0, Status.UNVERIFIED: 1, Status.NOT_VALID: 2}
 
 
@@ -40,6 +43,9 @@ class Option:
         Period of the runs that the prediction rests on; ``None`` where unperturbed runs are enough.
     prediction
         Mean with interval, form and verdict.
+    speedup
+        Unperturbed restricted mean over this one, both up to the horizon, with its interval. Where unperturbed runs are censored the
+        ratio without a horizon is larger.
     best_in
         Share of the replicates in which this option has the smallest mean among the valid ones; 0 if it is not valid.
     """
@@ -48,6 +54,7 @@ class Option:
     period: int
     source: int | None
     prediction: Prediction
+    speedup: Estimate
     best_in: float = 0.0
 
     @property
@@ -93,9 +100,6 @@ class Recommendation:
         Verdict on the unperturbed ensemble.
     ranking
         Valid options by their mean, then the unverified ones, then those that are not valid.
-    speedup
-        Unperturbed restricted mean over that of the best option, both up to the horizon, with its interval; ``None`` without a valid
-        option. Where unperturbed runs are censored the ratio without a horizon is larger.
     sentences
         The advice: what to do, how sure that is, what to measure next.
     """
@@ -106,7 +110,6 @@ class Recommendation:
     unperturbed: Estimate
     quasi_steady_state: QuasiSteadyState
     ranking: tuple[Option, ...]
-    speedup: Estimate | None
     sentences: tuple[str, ...]
 
     @property
@@ -184,7 +187,7 @@ def recommend(
         n_boot=n_boot,
         seed=seed,
     )
-    found: list[tuple[Option, NDArray[np.float64]]] = []
+    found: list[_Found] = []
     for name in dict.fromkeys(name for name, _ in candidates):
         own = [sample for (label, _), sample in zip(candidates, samples, strict=True) if label == name]
         sources = [predict_all([own[i], *own[:i], *own[i + 1 :]], chosen, tolerance=tolerance) for i in range(len(own))]
@@ -192,17 +195,11 @@ def recommend(
             i = min(range(len(row)), key=lambda i: _preference(row[i][0], own[i].period))
             prediction, means = row[i]
             at = prediction.period if prediction.period in {s.period for s in own} else own[i].period
-            found.append((Option(name, prediction.period, at, prediction), means))
+            found.append((name, at, prediction, means))
     if FULL_RESET not in {name for name, _ in candidates}:
         found += [_full_reset(plain, period) for period in chosen]
     state = judge(unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed)
-    ranking = _ranked(found)
-    best = next((option for option in ranking if option.valid), None)
-    speedup = None
-    if best is not None:
-        means = next(m for o, m in found if (o.perturbation, o.period) == (best.perturbation, best.period))
-        ratio = plain.survival.mean(horizon) / means
-        speedup = estimate(ratio, plain.times.n_runs, plain.times.n_censored, level)
+    ranking = _ranked(found, plain)
     return Recommendation(
         threshold=threshold,
         horizon=horizon,
@@ -210,13 +207,11 @@ def recommend(
         unperturbed=plain.mean,
         quasi_steady_state=state,
         ranking=ranking,
-        speedup=speedup,
         sentences=advise(
             ranking,
             unperturbed=plain.mean,
             horizon=horizon,
             state=state,
-            speedup=speedup,
             survivors={(name, period): s.n_survivors for (name, period), s in zip(candidates, samples, strict=True)},
         ),
     )
@@ -252,7 +247,7 @@ def _preference(prediction: Prediction, source: int) -> tuple[int, bool, float]:
     return _ORDER[prediction.verdict.status], prediction.period != source, prediction.high - prediction.low
 
 
-def _full_reset(plain: Plain, period: int) -> tuple[Option, NDArray[np.float64]]:
+def _full_reset(plain: Plain, period: int) -> _Found:
     """A full reset every ``period`` epochs, from unperturbed runs alone."""
     mean = restart_restricted_mean(plain.survival, period=period)
     passed = int(np.sum(plain.times.observed & (plain.times.time <= period)))
@@ -267,18 +262,20 @@ def _full_reset(plain: Plain, period: int) -> tuple[Option, NDArray[np.float64]]
     prediction = Prediction(
         period=period, form=4, mean=float(mean[0]), low=low, high=high, verdict=verdict, running=running
     )
-    return Option(FULL_RESET, period, None, prediction), mean
+    return FULL_RESET, None, prediction, mean
 
 
-def _ranked(found: list[tuple[Option, NDArray[np.float64]]]) -> tuple[Option, ...]:
+def _ranked(found: list[_Found], plain: Plain) -> tuple[Option, ...]:
     """Options in the order of their status and mean, each with the share of replicates in which it is the best valid one."""
     shares = dict.fromkeys(range(len(found)), 0.0)
-    valid = [i for i, (option, _) in enumerate(found) if option.valid]
+    valid = [i for i, (_, _, prediction, _) in enumerate(found) if prediction.valid]
     if valid:
-        means = np.stack([found[i][1][1:] for i in valid])  # (options, replicates)
+        means = np.stack([found[i][3][1:] for i in valid])  # (options, replicates)
         winners = np.bincount(np.nan_to_num(means, nan=np.inf).argmin(axis=0), minlength=len(valid))
         shares |= {i: float(n) / means.shape[1] for i, n in zip(valid, winners, strict=True)}
-    options = [
-        Option(o.perturbation, o.period, o.source, o.prediction, best_in=shares[i]) for i, (o, _) in enumerate(found)
-    ]
+    unperturbed = plain.survival.mean(plain.survival.length)
+    options = []
+    for i, (name, source, prediction, means) in enumerate(found):
+        speedup = estimate(unperturbed / means, plain.times.n_runs, plain.times.n_censored, plain.level)
+        options.append(Option(name, prediction.period, source, prediction, speedup, best_in=shares[i]))
     return tuple(sorted(options, key=lambda o: (_ORDER[o.prediction.verdict.status], o.mean, o.perturbation, o.period)))

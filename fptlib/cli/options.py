@@ -1,0 +1,92 @@
+"""Options that several commands share, and what their texts mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fptlib.errors import InputError
+
+PathArgument = Annotated[
+    Path, typer.Argument(help="A store, a folder with one CSV file for each run, or one tidy CSV or Parquet table.")
+]
+Threshold = Annotated[float, typer.Option(help="Metric value to reach.")]
+Thresholds = Annotated[
+    str, typer.Option(help="Metric value to reach; several separated by commas.", metavar="X[,X...]")
+]
+Metric = Annotated[
+    str | None, typer.Option(help="Column to judge by; test_metric, or the only one, by default.", metavar="COLUMN")
+]
+DirectionOption = Annotated[str, typer.Option(help="above: the metric grows; below: it falls.", metavar="above|below")]
+Level = Annotated[float, typer.Option(help="Confidence level of intervals.")]
+SeedOption = Annotated[int, typer.Option(help="Seed of the bootstrap.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Retire = Annotated[
+    float | None, typer.Option(help="Runs stop once they reach this; by default all are followed to the horizon.")
+]
+RetireMetric = Annotated[str, typer.Option(help="Metric that has to reach the threshold.", metavar="COLUMN")]
+Out = Annotated[Path | None, typer.Option(help="Folder for stores; the user's cache by default.")]
+Workers = Annotated[int | None, typer.Option(help="Processes on this machine; one for each core by default.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Dask scheduler whose workers train, instead of this machine.", metavar="tcp://HOST:PORT"),
+]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Change a parameter; dotted keys.", metavar="KEY=VALUE")]
+
+
+def direction_of(text: str) -> Any:
+    """Direction that ``--direction`` names."""
+    if text not in ("above", "below"):
+        raise InputError(f"--direction {text}: choose above or below")
+    return text
+
+
+def integers(option: str, text: str) -> list[int]:
+    """Whole numbers separated by commas."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"{option} {text}: whole numbers separated by commas are needed") from None
+
+
+def numbers(option: str, text: str) -> list[float]:
+    """Numbers separated by commas, each once, in the order given."""
+    try:
+        return list(dict.fromkeys(float(part) for part in text.split(",")))
+    except ValueError:
+        raise InputError(f"{option} {text}: a number, or several separated by commas, are needed") from None
+
+
+def value_of(key: str, text: str) -> Any:
+    """YAML value of ``--set KEY=TEXT``."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {key}={text}: not a value (numbers, words, true, false)") from None
+
+
+def with_runs(texts: list[str] | None, runs: int | None) -> list[str]:
+    """Overrides, with the number of runs among them if it was given."""
+    return list(texts or []) + ([f"runs={runs}"] if runs is not None else [])
+
+
+def retirement_of(threshold: float | None, direction: str, metric: str) -> Any:
+    """Retirement at a threshold; ``None`` without one."""
+    from fptlib.trajectories import Retirement
+
+    way = direction_of(direction)
+    return None if threshold is None else Retirement(threshold=threshold, direction=way, metric=metric)
+
+
+def assignments(texts: Iterable[str]) -> dict[str, str]:
+    """Keys and values of texts ``key=value``."""
+    pairs = [text.partition("=") for text in texts]
+    for text, (key, equals, _) in zip(texts, pairs, strict=True):
+        if not (key and equals):
+            raise InputError(f"--set {text}: key=value is needed")
+    return {key: value for key, _, value in pairs}
