@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import Direction, Hazard, Survival, first_passage, residual_times, restricted_mean
 from fptlib.qss import QuasiSteadyState
-from fptlib.response import Response
+from fptlib.response import Outcome, Recommendation, Response
 from fptlib.trajectories import Trajectories
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -75,6 +77,59 @@ def response_table(response: Response) -> pd.DataFrame:
         for p in response.predictions
     ]
     return pd.DataFrame(rows, columns=["period", "form", "mean", "low", "high", "status", "reason"])
+
+
+def ranking_table(recommendation: Recommendation) -> pd.DataFrame:
+    """Columns ``perturbation, period, source, form, mean, low, high, speedup, speedup_low, speedup_high, best_in, status, reason``."""
+    rows = [
+        {
+            "perturbation": o.perturbation,
+            "period": o.period,
+            "source": o.source,
+            "form": o.prediction.form,
+            "mean": o.mean,
+            "low": o.low,
+            "high": o.high,
+            "speedup": o.speedup.mean,
+            "speedup_low": o.speedup.low,
+            "speedup_high": o.speedup.high,
+            "best_in": o.best_in,
+            "status": o.prediction.verdict.status.value,
+            "reason": o.prediction.verdict.reason,
+        }
+        for o in recommendation.ranking
+    ]
+    return pd.DataFrame(rows).astype({"source": "Int64"})
+
+
+def speedup_table(answers: Mapping[float, Recommendation | str]) -> pd.DataFrame:
+    """The best valid option of each perturbation at each threshold that has an answer.
+
+    Columns ``threshold, perturbation, period, mean, low, high, speedup, speedup_low, speedup_high, n_runs, n_censored``, the last two of
+    the unperturbed runs.
+    """
+    parts = []
+    for threshold, answer in answers.items():
+        if isinstance(answer, str):
+            continue
+        table = ranking_table(answer)
+        best = table[table["status"] == "valid"].drop_duplicates("perturbation")  # the ranking has the best first
+        plain = answer.unperturbed
+        parts.append(best.assign(threshold=threshold, n_runs=plain.n_runs, n_censored=plain.n_censored))
+    columns = ["threshold", "perturbation", "period", "mean", "low", "high", "speedup", "speedup_low", "speedup_high"]
+    return pd.concat(parts, ignore_index=True)[[*columns, "n_runs", "n_censored"]]
+
+
+def outcome_table(outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
+    """Columns ``runs, n_runs, horizon``, then ``final, final_low, final_high, best, best_low, best_high`` in the unit of the metric."""
+    rows = []
+    for name, found in outcomes.items():
+        row: dict[str, object] = {"runs": name, "n_runs": found.final.n_runs, "horizon": found.horizon}
+        for part in ("final", "best"):
+            estimate = getattr(found, part)
+            row |= {part: estimate.mean, f"{part}_low": estimate.low, f"{part}_high": estimate.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def measured_row(

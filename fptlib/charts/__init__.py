@@ -5,6 +5,7 @@ Colours are those of Okabe and Ito, which colour-blind readers can tell apart; s
 
 from fptlib.charts.common import GREY, HEIGHT, MAX_POINTS, PALETTE, STATUS_COLOURS, STATUS_SHAPES
 from fptlib.charts.curves import distance, fan, hazard, survival, trajectories
+from fptlib.charts.ranking import ranking, speedup
 from fptlib.charts.response import response
 
 __all__ = [
@@ -17,7 +18,9 @@ __all__ = [
     "distance",
     "fan",
     "hazard",
+    "ranking",
     "response",
+    "speedup",
     "survival",
     "trajectories",
 ]
