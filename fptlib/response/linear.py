@@ -1,0 +1,182 @@
+"""Does a rare perturbation help? The slope of the restricted mean with the probability to perturb, at none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.firstpassage import N_BOOT, Direction, Estimate, percentile_interval
+from fptlib.response.forms import Beyond
+from fptlib.response.random_prediction import Drift
+from fptlib.response.random_times import restricted_slope
+from fptlib.response.sample import Sample
+from fptlib.response.validity import FAR, OUT_OF_RANGE, Status, Verdict
+from fptlib.response.weighing import Repeat, flag_few, percent, samples
+from fptlib.trajectories import Trajectories
+
+_BOUNDS: tuple[Beyond, Beyond] = ("drop", "hold")
+
+
+@dataclass(frozen=True, slots=True)
+class LinearResponse:
+    """Response of the restricted mean to a rare perturbation: one, at a random epoch before the passage.
+
+    Parameters
+    ----------
+    horizon
+        Epoch ``H`` at which all times are restricted.
+    slope
+        ``d E min(T_p, H) / dp`` at ``p = 0``, in epochs: ``(<min(T, H)> - 1)`` times the difference of the two that follow.
+    after, without
+        Mean time left, within the horizon, after a perturbation at a random epoch that was not the last, and without it: what a
+        perturbation has to beat, ``<T (T - 1)> / (2 (<T> - 1))`` where nothing is censored.
+    verdict
+        Whether the sign of the slope can be relied on; the error is that of ``after`` relative to ``without``.
+    """
+
+    horizon: int
+    slope: Estimate
+    after: Estimate
+    without: Estimate
+    verdict: Verdict
+
+    @property
+    def helps(self) -> bool | None:
+        """Whether a rare perturbation shortens the training; ``None`` where the interval of the slope holds 0."""
+        if self.slope.high < 0:
+            return True
+        return False if self.slope.low > 0 else None
+
+
+def linear_response(
+    unperturbed: Trajectories,
+    perturbed: Trajectories,
+    *,
+    period: int,
+    threshold: float,
+    direction: Direction = "above",
+    metric: str | None = None,
+    others: Mapping[int, Trajectories] | None = None,
+    repeat: Repeat | None = None,
+    level: float = 0.95,
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+) -> LinearResponse:
+    """Slope of the restricted mean with the probability to perturb after an epoch, at zero.
+
+    Parameters
+    ----------
+    unperturbed, perturbed, period, threshold, direction, metric
+        As in `fptlib.response.predict`; runs perturbed ``"once"`` suit best.
+    others
+        Period to runs perturbed with it: the residual time after a perturbation at epoch ``t`` is then interpolated between those that
+        were measured, and taken from the nearest beyond them. With one period it is the same at all epochs, as in a quasi-steady state.
+    repeat
+        As in `fptlib.response.predict_random`, of all perturbed ensembles.
+    level, n_boot, seed
+        As in `fptlib.response.predict`.
+
+    Notes
+    -----
+    ``sum over t = 1 .. H - 1 of S(t) E min(tau(t), H - t)``, less ``sum over k of k S(k)``. The verdict asks whether the sign survives
+    the drift of the metric between ``P0`` and ``t``, weighted with ``S(t)``, and what later perturbations of the measured runs hide:
+    from the second on they might have run on, or passed at once.
+
+    References
+    ----------
+    T. D. Keidar and S. Reuveni, arXiv:2410.16129.
+    """
+    ensembles = dict(
+        sorted({**(others or {}), period: perturbed}.items())
+    )  # their order decides which replicates are drawn
+    lowest = min(ensembles)
+    drawn = samples(
+        unperturbed,
+        ensembles.pop(lowest),
+        period=lowest,
+        threshold=threshold,
+        direction=direction,
+        metric=metric,
+        others=ensembles,
+        repeat=repeat,
+        level=level,
+        n_boot=n_boot,
+        seed=seed,
+    )
+    survival, horizon = drawn[0].survival.curve, drawn[0].horizon
+    running, epoch = survival[:, 1:-1], np.arange(1, horizon)
+    # (ensembles, epochs): how much each measured period counts at each epoch
+    near = np.stack([np.interp(epoch, [sample.period for sample in drawn], row) for row in np.eye(len(drawn))])
+    found, least, most = (
+        sum(share * part for share, part in zip(near, parts, strict=True))
+        for parts in zip(*(_after(sample) for sample in drawn), strict=True)
+    )
+    drifts = [Drift(sample).mean(share * running) for sample, share in zip(drawn, near, strict=True)]
+    change = sum(drift[0] for drift in drifts)
+    shares = (near * running[0]).sum(axis=1) / max(float(running[0].sum()), 1e-300)
+    outside, shift = (float(shares @ [drift[i] for drift in drifts]) for i in (1, 2))
+    slope = restricted_slope(survival, found)
+    ends = [restricted_slope(survival, bound) + change for bound in (least, most)]
+    moment = (running * epoch).sum(axis=1)
+    mass = np.maximum(running.sum(axis=1), 1e-300)  # a replicate all of whose runs pass at epoch 1 has none
+    few = min(drawn, key=lambda sample: sample.n_survivors)
+    n = sum(sample.n_survivors for sample in drawn), sum(sample.n_residual_censored for sample in drawn)
+    times = drawn[0].times
+    estimate = drawn[0].estimate
+    found_slope = estimate(slope, *n)
+    judged = _judge(found_slope, ends, slope, moment, outside=outside, shift=shift, few=few)
+    return LinearResponse(
+        horizon=horizon,
+        slope=found_slope,
+        after=estimate((slope + moment) / mass, *n),
+        without=estimate(moment / mass, times.n_runs, times.n_censored),
+        verdict=flag_few(few, judged),
+    )
+
+
+def _after(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Restricted mean time after a perturbation at epochs ``1 .. H - 1``, ``(replicates, H - 1)``: as measured, and its bracket."""
+    left = range(sample.horizon - 1, 0, -1)
+    single = sample.cycles[0]  # nothing is known of one perturbation alone after the next
+    measured = np.stack([sample.residual.mean(n) for n in left], axis=1)
+    least, most = (np.stack([single.mean(n, beyond=bound) for n in left], axis=1) for bound in _BOUNDS)
+    return measured, least, most
+
+
+def _judge(
+    slope: Estimate,
+    ends: list[NDArray[np.float64]],
+    found: NDArray[np.float64],
+    moment: NDArray[np.float64],
+    *,
+    outside: float,
+    shift: float,
+    few: Sample,
+) -> Verdict:
+    scale = np.maximum(moment, 1e-300)
+    errors = [(end - found) / scale for end in ends]
+    error = float(errors[0][0] + errors[1][0]) / 2
+    error_low, error_high = (percentile_interval(e[1:], slope.level) for e in errors)
+    low, high = percentile_interval(ends[0][1:], slope.level)[0], percentile_interval(ends[1][1:], slope.level)[1]
+    said = f"the slope is {slope.mean:.3g} epochs (interval {slope.low:.3g} to {slope.high:.3g})"
+    with_all = f"{low:.3g} to {high:.3g} with the drift of the metric and what later perturbations hide"
+    if slope.low <= 0 <= slope.high:
+        status, reason = Status.UNVERIFIED, f"{said}: its sign is open"
+    elif outside > OUT_OF_RANGE:
+        share = percent(outside, sign=False)
+        status, reason = (
+            Status.UNVERIFIED,
+            f"{share} of the runs perturbed at random have a metric not seen when perturbed",
+        )
+    elif low > 0 or high < 0:
+        same = (low > 0) == (slope.low > 0)
+        status, reason = (Status.VALID if same else Status.NOT_VALID), f"{said}, {with_all}"
+    else:
+        status, reason = Status.UNVERIFIED, f"{said}, but {with_all}"
+    if abs(shift) > FAR and status is Status.NOT_VALID:
+        said = f"the metric of the runs perturbed at random is on average {shift:+.1f} standard deviations from that measured"
+        status, reason = Status.UNVERIFIED, f"{said}: too far for a first order"
+    return Verdict(status, reason, error, error_low[0], error_high[1])
