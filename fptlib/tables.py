@@ -120,10 +120,41 @@ def speedup_table(answers: Mapping[float, Recommendation | str]) -> pd.DataFrame
     return pd.concat(parts, ignore_index=True)[[*columns, "n_runs", "n_censored"]]
 
 
-def outcome_table(outcomes: Mapping[str, Outcome]) -> pd.DataFrame:
-    """Columns ``runs, n_runs, horizon``, then ``final, final_low, final_high, best, best_low, best_high`` in the unit of the metric."""
+def response_speedups(responses: Mapping[float, Response]) -> pd.DataFrame:
+    """The same of predictions from one perturbed ensemble; the ends of a speed-up are those of the two means, a cautious interval."""
+    rows = []
+    for threshold, answer in responses.items():
+        best, plain = answer.best, answer.unperturbed
+        if best is not None:
+            rows.append(
+                {
+                    "threshold": threshold,
+                    "perturbation": "perturbed",
+                    "period": best.period,
+                    "mean": best.mean,
+                    "low": best.low,
+                    "high": best.high,
+                    "speedup": plain.mean / best.mean,
+                    "speedup_low": plain.low / best.high,
+                    "speedup_high": plain.high / best.low,
+                    "n_runs": plain.n_runs,
+                    "n_censored": plain.n_censored,
+                }
+            )
+    if not rows:
+        raise InputError("no prediction is valid at any of the thresholds: there is no speed-up to draw")
+    return pd.DataFrame(rows)
+
+
+def outcome_table(outcomes: Mapping[str, Outcome | str]) -> pd.DataFrame:
+    """Of those that are known, in the unit of the metric.
+
+    Columns ``runs, n_runs, horizon, final, final_low, final_high, best, best_low, best_high``.
+    """
     rows = []
     for name, found in outcomes.items():
+        if isinstance(found, str):
+            continue
         row: dict[str, object] = {"runs": name, "n_runs": found.final.n_runs, "horizon": found.horizon}
         for part in ("final", "best"):
             estimate = getattr(found, part)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,10 +17,13 @@ from fptlib.cli.options import (
     Level,
     Metric,
     PathArgument,
+    Periods,
     SeedOption,
     Threshold,
+    Thresholds,
     direction_of,
     integers,
+    numbers,
 )
 from fptlib.errors import InputError
 
@@ -75,40 +80,162 @@ def qss(
 
 def predict(
     unperturbed: Annotated[Path, typer.Option(help="Runs without perturbation.")],
-    perturbed: Annotated[Path, typer.Option(help="Runs perturbed with one period.")],
-    period: Annotated[int, typer.Option(help="Period P0 of the perturbed runs, in epochs.")],
-    threshold: Threshold,
-    periods: Annotated[
-        str | None, typer.Option(help="Periods to predict for; a spread of them by default.", metavar="10,20,50")
-    ] = None,
+    perturbed: Annotated[
+        list[str],
+        typer.Option(
+            help="Runs perturbed with one period; given again with other periods, each checks what lies between.",
+            metavar="[P0=]PATH",
+        ),
+    ],
+    threshold: Thresholds,
+    period: Annotated[int | None, typer.Option(help="Period P0 of the runs that predict, in epochs.")] = None,
+    periods: Periods = None,
     metric: Metric = None,
     direction: DirectionOption = "above",
     form: Annotated[str, typer.Option(help="Form of the theory.", metavar="auto|2|7")] = "auto",
     level: Level = 0.95,
     seed: SeedOption = 0,
+    chart: Annotated[
+        Path | None,
+        typer.Option(
+            help="Draw the answer, or with several thresholds the speed-up, as .svg, .png or .html.", metavar="FILE"
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict the mean first-passage time at many periods from runs perturbed with one."""
     from fptlib import readers
+    from fptlib.response import at_each, outcomes, too_few
     from fptlib.response import predict as respond
 
     if form not in ("auto", "2", "7"):
         raise InputError(f"--form {form}: choose auto, 2 or 7")
-    if unperturbed.resolve() == perturbed.resolve():
-        raise InputError(f"--unperturbed and --perturbed both name {perturbed}; two different ensembles are needed")
-    response = respond(
-        readers.read(unperturbed),
-        readers.read(perturbed),
-        period=period,
-        threshold=threshold,
-        periods=integers("--periods", periods) if periods is not None else None,
-        direction=direction_of(direction),
-        metric=metric,
-        form=form,  # type: ignore[arg-type]
-        level=level,
-        seed=seed,
+    paths = _measured(perturbed, period)
+    source = period if period is not None else next(iter(paths))
+    if source not in paths:
+        raise InputError(f"--period {source}: --perturbed was given for {', '.join(map(str, paths))}")
+    _different(unperturbed, list(paths.values()))
+    plain, kicked = readers.read(unperturbed), {p: readers.read(path) for p, path in paths.items()}
+    options: dict[str, Any] = {"direction": direction_of(direction), "metric": metric}
+    responses = at_each(
+        numbers("--threshold", threshold),
+        lambda x: respond(
+            plain,
+            kicked[source],
+            period=source,
+            threshold=x,
+            periods=None if periods is None else integers("--periods", periods),
+            form=form,  # type: ignore[arg-type]
+            others={p: runs for p, runs in kicked.items() if p != source},
+            level=level,
+            seed=seed,
+            **options,
+        ),
     )
+    named = {"without perturbation": plain} | {f"perturbed every {p}": runs for p, runs in kicked.items()}
+    found = outcomes(named, level=level, seed=seed, **options)
     if as_json:
-        output.print_json(output.response_json(response))
+        output.print_answers(
+            {x: a if isinstance(a, str) else output.response_json(a) for x, a in responses.items()}, found
+        )
     else:
-        output.print_response(response)
+        for x, answer in responses.items():
+            output.print_heading(x, responses)
+            print(answer) if isinstance(answer, str) else output.print_response(answer)
+        output.print_speedups(responses)
+        output.print_outcomes(found)
+    if chart is not None:
+        output.save_chart(chart, output.response_chart(responses))
+    for x, answer in responses.items():
+        if not isinstance(answer, str):
+            output.warn(
+                too_few(answer.unperturbed, {("the perturbed runs", source): answer.residual.n_runs}), x, responses
+            )
+
+
+def recommend(
+    unperturbed: Annotated[Path, typer.Option(help="Runs without perturbation.")],
+    threshold: Thresholds,
+    perturbed: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Runs perturbed with one period; once for each perturbation and period.", metavar="NAME:P0=PATH"
+        ),
+    ] = None,
+    periods: Periods = None,
+    metric: Metric = None,
+    direction: DirectionOption = "above",
+    level: Level = 0.95,
+    seed: SeedOption = 0,
+    report: Annotated[
+        Path | None, typer.Option(help="Write one self-contained page with the charts.", metavar="FILE")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rank perturbations and periods, full reset and doing nothing among them; say what to do and what to measure next."""
+    from fptlib import readers
+    from fptlib.response import at_each, outcomes
+    from fptlib.response import recommend as rank
+
+    paths = _candidates(perturbed or [])
+    _different(unperturbed, list(paths.values()))
+    plain, kicked = readers.read(unperturbed), {key: readers.read(path) for key, path in paths.items()}
+    options: dict[str, Any] = {"direction": direction_of(direction), "metric": metric, "level": level, "seed": seed}
+    chosen = None if periods is None else integers("--periods", periods)
+    answers = at_each(
+        numbers("--threshold", threshold), lambda x: rank(plain, kicked, threshold=x, periods=chosen, **options)
+    )
+    named = {"without perturbation": plain} | {f"{name} every {p}": runs for (name, p), runs in kicked.items()}
+    found = outcomes(named, **options)
+    if as_json:
+        output.print_answers(
+            {x: a if isinstance(a, str) else output.recommendation_json(a) for x, a in answers.items()}, found
+        )
+    else:
+        for x, answer in answers.items():
+            output.print_heading(x, answers)
+            print(answer) if isinstance(answer, str) else output.print_recommendation(answer)
+        output.print_outcomes(found)
+    if report is not None:
+        from fptlib.report import write
+
+        write(report, answers, unperturbed=plain, candidates=kicked, outcomes=found, **options)
+        print(f"report: {report}", file=sys.stderr)
+
+
+def _measured(texts: list[str], period: int | None) -> dict[int, Path]:
+    """Period to path of ``P0=PATH``; a path alone has the period that ``--period`` names."""
+    paths: dict[int, Path] = {}
+    for text in texts:
+        named = re.fullmatch(r"(\d+)=(.+)", text)
+        if named is None and period is None:
+            raise InputError(f"--perturbed {text}: which period? write P0={text}, or name it by --period")
+        key, path = (int(named[1]), named[2]) if named is not None else (period or 0, text)
+        if key in paths:
+            raise InputError(f"--perturbed {text}: period {key} was given twice")
+        paths[key] = Path(path)
+    return paths
+
+
+def _candidates(texts: list[str]) -> dict[tuple[str, int], Path]:
+    """Name and period to path of ``NAME:P0=PATH``."""
+    paths: dict[tuple[str, int], Path] = {}
+    for text in texts:
+        named = re.fullmatch(r"([^:=]+):(\d+)=(.+)", text)
+        if named is None:
+            raise InputError(f"--perturbed {text}: NAME:P0=PATH is needed, as shrink_perturb:50=logs/every50")
+        key = (named[1], int(named[2]))
+        if key in paths:
+            raise InputError(f"--perturbed {text}: {key[0]} with period {key[1]} was given twice")
+        paths[key] = Path(named[3])
+    return paths
+
+
+def _different(unperturbed: Path, perturbed: list[Path]) -> None:
+    seen = {unperturbed.resolve(): "--unperturbed"}
+    for path in perturbed:
+        if path.resolve() in seen:
+            raise InputError(
+                f"{seen[path.resolve()]} and --perturbed both name {path}; two different ensembles are needed"
+            )
+        seen[path.resolve()] = "--perturbed"

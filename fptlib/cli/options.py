@@ -17,6 +17,9 @@ Threshold = Annotated[float, typer.Option(help="Metric value to reach.")]
 Thresholds = Annotated[
     str, typer.Option(help="Metric value to reach; several separated by commas.", metavar="X[,X...]")
 ]
+Periods = Annotated[
+    str | None, typer.Option(help="Periods to predict for; a spread of them by default.", metavar="10,20,50")
+]
 Metric = Annotated[
     str | None, typer.Option(help="Column to judge by; test_metric, or the only one, by default.", metavar="COLUMN")
 ]

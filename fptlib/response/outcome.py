@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -77,3 +79,15 @@ def outcome(
         Estimate(float(means[0, j]), *percentile_interval(means[1:, j], level), runs.n_runs, 0, level) for j in range(2)
     )
     return Outcome(final=final, best=top, horizon=limit)
+
+
+def outcomes(named: Mapping[str, Trajectories], **options: Any) -> dict[str, Outcome | str]:
+    """`outcome` of several ensembles at their common horizon, or in one line why it is not known."""
+    horizon = min(runs.n_epochs for runs in named.values())
+    found: dict[str, Outcome | str] = {}
+    for name, runs in named.items():
+        try:
+            found[name] = outcome(runs, horizon=horizon, **options)
+        except InputError as error:
+            found[name] = str(error)
+    return found

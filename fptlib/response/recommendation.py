@@ -6,9 +6,9 @@ alone, and so does doing nothing. All replicates draw the same seeds, so that wh
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from fptlib.response.sample import Plain, draw_joint, estimate
 from fptlib.response.validity import ERROR_TOLERANCE, Status, Verdict
 from fptlib.trajectories import Trajectories
 
+Answer = TypeVar("Answer")
 FULL_RESET = "full_reset"
 MIN_PASSED = 10  # runs that pass within a period, below which a full reset is not vouched for: 1 / (1 - S) is then known to a third
 _Found = tuple[
@@ -197,7 +198,9 @@ def recommend(
             at = prediction.period if prediction.period in {s.period for s in own} else own[i].period
             found.append((name, at, prediction, means))
     if FULL_RESET not in {name for name, _ in candidates}:
-        found += [_full_reset(plain, period) for period in chosen]
+        # where no run passes within a period, starting over for ever passes none
+        first = int(plain.times.time[plain.times.observed].min(initial=horizon))
+        found += [_full_reset(plain, period) for period in chosen if period >= first]
     state = judge(unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed)
     ranking = _ranked(found, plain)
     return Recommendation(
@@ -217,28 +220,29 @@ def recommend(
     )
 
 
-def recommend_at(
-    unperturbed: Trajectories,
-    candidates: Mapping[tuple[str, int], Trajectories],
-    *,
-    thresholds: Sequence[float],
-    **options: Any,
-) -> dict[float, Recommendation | str]:
-    """`recommend` at several thresholds: the recommendation, or in one line why there is none.
+def at_each(thresholds: Sequence[float], ask: Callable[[float], Answer]) -> dict[float, Answer | str]:
+    """Answers at several thresholds: each the answer, or in one line why there is none.
+
+    Parameters
+    ----------
+    thresholds
+        Metric values to reach.
+    ask
+        Called with each, as ``lambda x: recommend(plain, candidates, threshold=x)``.
 
     Raises
     ------
     InputError
         If no threshold has an answer: the reason of the first.
     """
-    found: dict[float, Recommendation | str] = {}
+    found: dict[float, Answer | str] = {}
     for threshold in thresholds:
         try:
-            found[threshold] = recommend(unperturbed, candidates, threshold=threshold, **options)
+            found[threshold] = ask(threshold)
         except InputError as error:
             found[threshold] = str(error)
     if found and all(isinstance(answer, str) for answer in found.values()):
-        raise InputError(next(str(answer) for answer in found.values()))
+        raise InputError(str(next(iter(found.values()))))
     return found
 
 

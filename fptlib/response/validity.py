@@ -106,10 +106,7 @@ def verdict(
         return _flag_few(sample, Verdict(Status.VALID, "measured at this period", 0.0, 0.0, 0.0))
     drift = drift_error(sample, epoch=period, drift=drift, mean=mean)
     below, above = cycle_error(sample, period=period, form=form, mean=mean)
-    reached, entering = sample.survival.mean(period), sample.survival.value(period)
-    least = (reached + entering) / mean - 1.0
-    most = (reached + entering * (sample.horizon - period)) / mean - 1.0
-    bounds = (min(float(least[0]), 0.0), max(float(most[0]), 0.0))
+    bounds = _possible(sample, period, mean)
     whole = _interval(np.clip(below + drift, *bounds), np.clip(above + drift, *bounds), sample.level)
     cycles = _interval(np.clip(below, *bounds), np.clip(above, *bounds), sample.level)
     drifts = _interval(np.clip(drift, *bounds), np.clip(drift, *bounds), sample.level)
@@ -170,6 +167,7 @@ def checked(
     if form == 7 and at < sample.period:
         predicted, _ = cycle_mean(sample.cycles, period=at, n_epochs=left)
     error = sample.survival.value(period) * (second.residual.mean(left) - predicted) / mean
+    error = np.clip(error, *_possible(sample, period, mean))
     interval = percentile_interval(error[1:], sample.level)
     said = (
         f"measured at epoch {at}, the residual time puts the mean {_percent(float(error[0]))} from the prediction "
@@ -182,6 +180,13 @@ def checked(
     if _within(interval, tolerance) and between and found.status is Status.UNVERIFIED:
         return Verdict(Status.VALID, f"{said}, within {limit}", float(error[0]), *interval)
     return found
+
+
+def _possible(sample: Sample, period: int, mean: NDArray[np.float64]) -> tuple[float, float]:
+    """Relative errors between which the mean lies whatever the perturbation does."""
+    reached, entering = float(sample.survival.mean(period)[0]), float(sample.survival.value(period)[0])
+    ends = reached + entering, reached + entering * (sample.horizon - period)
+    return min(ends[0] / float(mean[0]) - 1.0, 0.0), max(ends[1] / float(mean[0]) - 1.0, 0.0)
 
 
 def _cycles_alike(sample: Sample, period: int) -> bool:

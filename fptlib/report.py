@@ -1,0 +1,214 @@
+"""One self-contained page with a recommendation: its advice, its charts, its numbers. It loads nothing and works offline."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import pandas as pd
+
+from fptlib import charts, tables
+from fptlib.charts import render
+from fptlib.errors import InputError
+from fptlib.firstpassage import Direction, first_passage, survival
+from fptlib.response import Outcome, Recommendation
+from fptlib.trajectories import Trajectories, write_atomically
+
+_STYLE = """
+body { font: 16px/1.55 system-ui, sans-serif; color: #222; background: #fff; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.7rem; line-height: 1.2; } h2 { font-size: 1.3rem; margin-top: 2.5rem; } h3 { font-size: 1.05rem; }
+.advice { border-left: 4px solid #0072B2; padding: .2rem 1rem; background: #f3f7fa; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
+th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }
+td.reason { min-width: 18rem; } figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; color: #444; }
+.vl-static svg, .vl-static img { max-width: 100%; height: auto; } .vl-live { width: 100%; } .none { color: #a33; }
+@media print { body { max-width: none; } }
+"""
+
+
+def write(
+    path: Path,
+    answers: Mapping[float, Recommendation | str],
+    *,
+    unperturbed: Trajectories,
+    candidates: Mapping[tuple[str, int], Trajectories],
+    outcomes: Mapping[str, Outcome | str],
+    direction: Direction = "above",
+    metric: str | None = None,
+    **options: Any,
+) -> None:
+    """Write the page.
+
+    Parameters
+    ----------
+    path
+        File to write, in one step.
+    answers
+        Threshold to its recommendation, or to the reason why there is none.
+    unperturbed, candidates, direction, metric
+        What the recommendations were made from.
+    outcomes
+        Final and best metric by ensemble, or why it is not known.
+    **options
+        Shown among the settings.
+
+    Raises
+    ------
+    InputError
+        If the name does not end in ``.html``.
+    """
+    if path.suffix not in (".html", ".htm"):
+        raise InputError(f"--report {path}: a name that ends in .html is needed")
+    name = unperturbed.metric_name(metric)
+    known = {x: answer for x, answer in answers.items() if not isinstance(answer, str)}
+    parts = [_headline(known)]
+    table = tables.speedup_table(known)
+    if len(answers) > 1 and len(table):
+        caption = (
+            "Speed-up over training without perturbation against the threshold: the best valid period of each perturbation, with its "
+            "interval. Means end at the horizon, so that it is a lower bound where unperturbed runs are censored."
+        )
+        parts.append(_figure(charts.speedup(table, metric=name), caption))
+    parts += [_threshold(x, answer, several=len(answers) > 1) for x, answer in answers.items()]
+    parts.append(_unperturbed(known, unperturbed, direction=direction, metric=metric))
+    parts.append(_outcomes(outcomes, name))
+    parts.append(_origin(unperturbed, candidates, {"metric": name, "direction": direction, **options}))
+    title = "Which perturbation, and how often"
+    page = (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
+        + "\n".join(parts)
+        + f"\n</main>\n<script>{_inline(render.library())}</script>\n<script>{_inline(render.script())}</script>\n</body>\n</html>\n"
+    )
+    write_atomically(path, lambda file: file.write(page.encode()))
+
+
+def save(path: Path, chart: alt.LayerChart) -> None:
+    """Write one chart: a picture (``.svg``, ``.png``), or a page that loads nothing (``.html``)."""
+    if path.suffix == ".html":
+        script = f"<script>{_inline(render.library())}</script>\n<script>{_inline(render.script())}</script>"
+        body = render.bundle(chart.to_dict())["text/html"]
+        page = (
+            f'<!doctype html>\n<meta charset="utf-8">\n<title>fpt</title>\n<style>{_STYLE}</style>\n{body}\n{script}\n'
+        )
+        write_atomically(path, lambda file: file.write(page.encode()))
+        return
+    chart.properties(width=render.STATIC_WIDTH).save(str(path), scale_factor=2 if path.suffix == ".png" else 1)
+
+
+def _headline(known: Mapping[float, Recommendation]) -> str:
+    said = []
+    for threshold, answer in known.items():
+        heading = f"<h3>Threshold {threshold:g}</h3>\n" if len(known) > 1 else ""
+        said.append(heading + "\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in answer.sentences))
+    return f'<section class="advice">\n{"".join(said)}\n</section>'
+
+
+def _threshold(threshold: float, answer: Recommendation | str, *, several: bool) -> str:
+    heading = f"<h2>Threshold {threshold:g}</h2>"
+    if isinstance(answer, str):
+        return f'{heading}\n<p class="none">{html.escape(answer)}</p>'
+    table = tables.ranking_table(answer)
+    caption = (
+        f"Predicted mean first-passage time up to epoch {answer.horizon}, with {100 * answer.level:g} % intervals. Pale: not verified, or "
+        "not valid. Dashed: without perturbation."
+    )
+    figure = _figure(charts.ranking(table, unperturbed=answer.unperturbed.mean, cap=float(answer.horizon)), caption)
+    rows = [
+        {
+            "perturbation": o.perturbation,
+            "period": o.period,
+            "measured at": "-" if o.source is None else o.source,
+            "form": o.prediction.form,
+            "mean (epochs)": _interval(o),
+            "speed-up": _interval(o.speedup),
+            "best in": f"{o.best_in:.0%}" if o.valid else "-",
+            "status": o.reason,
+        }
+        for o in answer.ranking
+    ]
+    return f"{heading}\n{figure}\n{_table(pd.DataFrame(rows))}"
+
+
+def _unperturbed(
+    known: Mapping[float, Recommendation], runs: Trajectories, *, direction: Direction, metric: str | None
+) -> str:
+    curves, profiles, verdicts = {}, {}, []
+    for threshold, answer in known.items():
+        times = first_passage(runs.head(epochs=answer.horizon), threshold=threshold, direction=direction, metric=metric)
+        curves[f"threshold {threshold:g}"] = tables.survival_table(survival(times))
+        state = answer.quasi_steady_state
+        if len(state.epoch):
+            profiles[f"threshold {threshold:g}"] = tables.state_table(state)
+        word = f"reached at epoch {state.relaxation_epoch}" if state.reached else "not reached"
+        verdicts.append(
+            f"<p>Threshold {threshold:g}: <strong>{word}</strong>. {html.escape('; '.join(state.reasons))}.</p>"
+        )
+    parts = [
+        "<h2>Without perturbation</h2>",
+        _figure(charts.survival(curves), "Share of unperturbed runs still below the threshold."),
+    ]
+    parts += ["<h3>Quasi-steady state</h3>", *verdicts]
+    if profiles:
+        caption = "Distance between the metric's distributions over the surviving runs while the epoch doubles; dashed, the tolerance."
+        parts.append(
+            _figure(
+                charts.distance(profiles, tolerance=next(iter(known.values())).quasi_steady_state.tolerance), caption
+            )
+        )
+    return "\n".join(parts)
+
+
+def _outcomes(outcomes: Mapping[str, Outcome | str], metric: str) -> str:
+    rows = [
+        {
+            "runs": name,
+            "number": found.final.n_runs,
+            f"final {metric}": _interval(found.final, 4),
+            f"best {metric}": _interval(found.best, 4),
+        }
+        for name, found in outcomes.items()
+        if not isinstance(found, str)
+    ]
+    unknown = [
+        f"<p>{html.escape(f'{name}: {found}')}</p>" for name, found in outcomes.items() if isinstance(found, str)
+    ]
+    horizon = next((found.horizon for found in outcomes.values() if not isinstance(found, str)), None)
+    said = f"<p>Means over runs at epoch {horizon}, and of the best value of each run up to there.</p>" if rows else ""
+    return "\n".join(["<h2>Is faster also better?</h2>", said, _table(pd.DataFrame(rows)) if rows else "", *unknown])
+
+
+def _origin(
+    unperturbed: Trajectories, candidates: Mapping[tuple[str, int], Trajectories], settings: Mapping[str, Any]
+) -> str:
+    named = {"without perturbation": unperturbed} | {
+        f"{name} every {p}": runs for (name, p), runs in candidates.items()
+    }
+    rows = [
+        {"runs": name, "number": runs.n_runs, "epochs": runs.n_epochs, "from": runs.meta.get("source", "memory")}
+        for name, runs in named.items()
+    ]
+    told = ", ".join(f"{key} {value}" for key, value in settings.items())
+    version = metadata.version("fptlib")
+    return f"<h2>Made from</h2>\n{_table(pd.DataFrame(rows))}\n<p>fptlib {version}; {html.escape(told)}.</p>"
+
+
+def _figure(chart: alt.LayerChart, caption: str) -> str:
+    return f"<figure>\n{render.bundle(chart.to_dict())['text/html']}\n<figcaption>{html.escape(caption)}</figcaption>\n</figure>"
+
+
+def _table(frame: pd.DataFrame) -> str:
+    return f'<div class="scroll" tabindex="0">{frame.to_html(index=False, border=0, justify="left")}</div>'
+
+
+def _interval(estimate: Any, digits: int = 2) -> str:
+    return f"{estimate.mean:.{digits}f} ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
+
+
+def _inline(script: str) -> str:
+    """Nothing in a script may close its element."""
+    return script.replace("</script", "<\\/script")
