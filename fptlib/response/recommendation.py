@@ -120,8 +120,8 @@ class Recommendation:
 
     @property
     def speedup_at_least(self) -> float | None:
-        """Lower end of the unperturbed restricted mean over the upper end of the best option."""
-        return None if self.best is None else self.unperturbed.low / self.best.high
+        """Lower end of the speed-up of the best option, a lower bound too where unperturbed runs are censored."""
+        return None if self.best is None else self.best.speedup.low
 
     @property
     def advice(self) -> str:

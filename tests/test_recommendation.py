@@ -1,0 +1,282 @@
+"""Rankings: the right perturbation wins where the answer is known, and the advice says what the numbers say."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fptlib import published, sources, tables
+from fptlib.errors import InputError
+from fptlib.processes import DelayedGeometric, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process
+from fptlib.readers import read
+from fptlib.response import Recommendation, at_each, outcome, outcomes, predict, recommend
+from fptlib.response.validity import Status
+from fptlib.trajectories import Retirement, Trajectories, retire
+
+GOOD = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
+BAD = DelayedGeometric(silent=12, hazard=0.01, silent_after=20, hazard_after=0.05)
+ARCHIVE = Path(os.environ.get("FPTLIB_DATA", "")) / sources.PUBLISHED.archive
+
+
+def sampled(
+    process: Process, seed: int, *, n_runs: int = 400, horizon: int = 150, period: int | None = None
+) -> Trajectories:
+    runs = process.sample(np.random.default_rng([seed, period or 0]), n_runs=n_runs, horizon=horizon, period=period)
+    return dataclasses.replace(runs, run=runs.run + 10**6 * seed)
+
+
+@cache
+def two() -> Recommendation:
+    """Recommend one of two perturbations of the same unperturbed process."""
+    candidates = {("good", 20): sampled(GOOD, 1, period=20), ("bad", 20): sampled(BAD, 2, period=20)}
+    return recommend(sampled(GOOD, 0), candidates, threshold=0.5, periods=[15, 20, 30, 50], n_boot=400)
+
+
+# Known answers
+
+
+def test_the_better_perturbation_wins_and_its_mean_is_the_exact_one() -> None:
+    best = two().best
+    assert best is not None
+    assert (best.perturbation, best.period) == ("good", 20)
+    assert best.low < GOOD.restricted_mean(horizon=150, period=20) < best.high
+    truth = {"good": GOOD, "bad": BAD}
+    for option in two().ranking:
+        if option.valid and option.source is not None:
+            exact = truth[option.perturbation].restricted_mean(horizon=150, period=option.period)
+            assert option.mean == pytest.approx(exact, rel=0.1)
+
+
+def test_a_full_reset_is_ranked_without_a_perturbed_run() -> None:
+    process = OrnsteinUhlenbeck(decay=0.8, noise=0.6, threshold=1.5, start=-2.0)
+    found = recommend(
+        sampled(process, 0, n_runs=1000, horizon=300), {}, threshold=1.5, periods=[20, 30, 60], n_boot=300
+    )
+    assert {o.perturbation for o in found.ranking} == {"full_reset"}
+    for option in found.ranking:
+        assert option.low < process.restricted_mean(horizon=300, period=option.period) < option.high
+        assert option.valid
+    # as a candidate it is measured, and not listed twice
+    runs = sampled(process, 1, n_runs=1000, horizon=300, period=30)
+    names = [
+        (o.perturbation, o.period)
+        for o in recommend(
+            sampled(process, 0, n_runs=1000, horizon=300),
+            {("full_reset", 30): runs},
+            threshold=1.5,
+            periods=[20, 30],
+            n_boot=50,
+        ).ranking
+    ]
+    assert len(names) == len(set(names)) == 2
+
+
+def test_where_nobody_passes_within_a_period_no_reset_is_offered() -> None:
+    found = recommend(sampled(GOOD, 0), {}, threshold=0.5, periods=[5, 12, 40], n_boot=50)
+    assert [o.period for o in found.ranking] == [40]
+
+
+def test_shares_of_victories_add_up_and_speed_ups_are_ratios() -> None:
+    found = two()
+    assert sum(o.best_in for o in found.ranking) == pytest.approx(1)
+    assert all(o.best_in == 0 for o in found.ranking if not o.valid)
+    for option in found.ranking:
+        assert option.speedup.mean == pytest.approx(found.unperturbed.mean / option.mean)
+    assert found.best is not None
+    assert found.speedup_at_least == found.best.speedup.low
+
+
+def test_valid_options_come_first_each_group_by_its_mean() -> None:
+    order = [Status.VALID, Status.UNVERIFIED, Status.NOT_VALID]
+    keys = [(order.index(o.prediction.verdict.status), o.mean) for o in two().ranking]
+    assert keys == sorted(keys)
+
+
+# A second measured period
+
+
+def test_a_second_period_vouches_for_what_lies_between() -> None:
+    plain = sampled(GOOD, 0)
+    runs = {p: sampled(GOOD, i + 1, period=p) for i, p in enumerate((15, 50))}
+    alone = predict(plain, runs[50], period=50, threshold=0.5, periods=[20, 30], n_boot=300)
+    both = predict(plain, runs[50], period=50, threshold=0.5, periods=[15, 20, 30], others={15: runs[15]}, n_boot=300)
+    assert both.predictions[0].mean == pytest.approx(first_mean(runs[15], plain), rel=1e-9)
+    assert "measured at this period" in both.predictions[0].verdict.reason
+    for a, b in zip(alone.predictions, both.predictions[1:], strict=True):
+        assert (a.mean, a.low, a.high) == pytest.approx((b.mean, b.low, b.high), rel=0.05)
+        assert b.valid
+        assert b.mean == pytest.approx(GOOD.restricted_mean(horizon=150, period=b.period), rel=0.1)
+
+
+def first_mean(perturbed: Trajectories, plain: Trajectories) -> float:
+    (found,) = predict(plain, perturbed, period=15, threshold=0.5, periods=[15], n_boot=2).predictions
+    return found.mean
+
+
+@pytest.mark.parametrize(
+    "process",
+    [GeometricWithKick(hazard=0.02, kick=0.3), FrozenMixture(silent=10, good=0.4, good_after=0.6, hazard=0.1)],
+)
+def test_a_second_period_unmasks_form_2(process: Process) -> None:
+    plain, far, near = (sampled(process, i, n_runs=2000, period=p) for i, p in enumerate((None, 60, 12)))
+    (found,) = predict(
+        plain, far, period=60, threshold=0.5, periods=[15], form="2", others={12: near}, n_boot=300
+    ).predictions
+    truth = process.restricted_mean(horizon=150, period=15)
+    assert abs(found.mean / truth - 1) > 0.1
+    assert found.verdict.status is Status.NOT_VALID
+
+
+def test_two_periods_of_one_perturbation_are_one_perturbation() -> None:
+    runs = {("good", p): sampled(GOOD, i + 1, period=p) for i, p in enumerate((15, 50))}
+    found = recommend(sampled(GOOD, 0), runs, threshold=0.5, periods=[15, 20, 30, 50], n_boot=200)
+    own = {o.period: o for o in found.ranking if o.perturbation == "good"}
+    assert sorted(own) == [15, 20, 30, 50]
+    assert (own[15].source, own[50].source) == (15, 50)
+    assert all(o.valid for o in own.values())
+
+
+# The advice
+
+
+def test_advice_names_the_best_the_bound_and_the_edge() -> None:
+    said = two().advice
+    assert "Use good every 20 epochs" in said
+    assert "lower bound" in said
+    assert "lower edge of the valid periods of good" in said
+    assert "The best full reset is every" in said
+    assert "Only" not in said
+
+
+def test_few_runs_are_warned_of() -> None:
+    found = recommend(
+        sampled(GOOD, 0, n_runs=60), {("good", 20): sampled(GOOD, 1, n_runs=25, period=20)}, threshold=0.5, n_boot=50
+    )
+    assert found.best is None or found.best.perturbation == "full_reset"
+    assert "Only 60 unperturbed runs" in found.advice
+    assert "are left at epoch 20; 30 are needed" in found.advice
+
+
+def test_a_perturbation_that_harms_is_not_recommended() -> None:
+    worse = DelayedGeometric(silent=0, hazard=0.02, silent_after=25, hazard_after=0.02)
+    found = recommend(
+        sampled(worse, 0), {("harm", 40): sampled(worse, 1, period=40)}, threshold=0.5, periods=[20, 40, 80], n_boot=200
+    )
+    assert (
+        "No perturbation is shown to beat training without any" in found.advice
+        or "nothing can be recommended" in found.advice
+    )
+
+
+def test_without_a_measurement_the_advice_is_to_make_one() -> None:
+    rare = DelayedGeometric(silent=60, hazard=0.002, silent_after=0, hazard_after=0.5)
+    assert (
+        "Measure a perturbation next" in recommend(sampled(rare, 0), {}, threshold=0.5, periods=[20], n_boot=50).advice
+    )
+
+
+# Several thresholds, and what runs end with
+
+
+def test_thresholds_without_an_answer_say_why() -> None:
+    walk = OrnsteinUhlenbeck(shrink=0.4)
+    plain, kicked = sampled(walk, 0, horizon=60), sampled(walk, 1, horizon=60, period=10)
+    answers = at_each([1.0, 1.5, 99.0], lambda x: recommend(plain, {("shrink", 10): kicked}, threshold=x, n_boot=50))
+    assert isinstance(answers[99.0], str)
+    assert "no run reaches the threshold 99" in answers[99.0]
+    table = tables.speedup_table(answers)
+    assert set(table["threshold"]) <= {1.0, 1.5}
+    assert (table["speedup_low"] <= table["speedup"]).all()
+    with pytest.raises(InputError, match="no run reaches the threshold 98"):
+        at_each([98.0, 99.0], lambda x: recommend(plain, {}, threshold=x))
+
+
+def test_final_and_best_metric_by_hand() -> None:
+    runs = Trajectories(metrics={"m": np.array([[1.0, 3.0, 2.0], [2.0, 2.0, 0.0]])}, run=np.arange(2))
+    found = outcome(runs, n_boot=50)
+    assert (found.final.mean, found.best.mean, found.horizon) == (1.0, 2.5, 3)
+    assert outcome(runs, direction="below", n_boot=50).best.mean == 0.5
+    assert outcome(runs, horizon=2, n_boot=50).final.mean == 2.5
+    cut = retire(runs, Retirement(threshold=3.0, direction="above", metric="m"))
+    told = outcomes({"whole": runs, "retired": cut}, n_boot=50)
+    assert isinstance(told["retired"], str)
+    assert "followed to epoch 3" in told["retired"]
+    assert list(tables.outcome_table(told)["runs"]) == ["whole"]
+
+
+# The real thing
+
+
+def _check(name: Any, threshold: float, **options: Any) -> tuple[int, int]:
+    """Return numbers of predictions and of valid ones; a valid one that is more than 10 % off fails."""
+    periods = [p for p in published.PERIODS[name] if 15 <= p <= 100]
+    found = predict(
+        published.unperturbed(),
+        published.perturbed(name, 50),
+        period=50,
+        threshold=threshold,
+        periods=periods,
+        n_boot=500,
+        **options,
+    )
+    truth = published.measured(name, threshold=threshold).set_index("period")["mean"]
+    for p in found.predictions:
+        assert not p.valid or abs(p.mean / float(truth[p.period]) - 1) < 0.1, (name, threshold, p)
+    return len(found.predictions), sum(p.valid for p in found.predictions)
+
+
+@pytest.mark.published
+@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} in $FPTLIB_DATA")
+class TestPublished:
+    def test_no_valid_prediction_is_wrong_and_most_are_valid(self) -> None:
+        counts = [_check(name, x) for name in ("shrink_perturb", "partial_reset") for x in (72, 73)]
+        assert sum(valid for _, valid in counts) >= 0.8 * sum(n for n, _ in counts)
+
+    def test_a_second_measured_period_vouches_for_partial_reset(self) -> None:
+        n, valid = _check("partial_reset", 73, others={10: published.perturbed("partial_reset", 10)})
+        assert valid == n
+
+    def test_form_2_of_partial_reset_at_74_is_not_called_valid_and_form_7_is_right(self) -> None:
+        _, valid = _check("partial_reset", 74)
+        assert valid >= 3
+        (found,) = predict(
+            published.unperturbed(),
+            published.perturbed("partial_reset", 50),
+            period=50,
+            threshold=74,
+            periods=[20],
+            form="2",
+            n_boot=500,
+        ).predictions
+        assert not found.valid
+
+    def test_a_network_that_has_not_settled_is_not_vouched_for(self) -> None:
+        folder = sources.fetch("published") / "SI_figs" / "fc_with_adam"
+        (found,) = predict(
+            read(folder / "reg_training"),
+            read(folder / "s_and_p_reset100"),
+            period=100,
+            threshold=0.35,
+            metric="test_ssim",
+            periods=[10],
+            form="2",
+            n_boot=500,
+        ).predictions
+        measured = np.minimum(read(folder / "s_and_p_reset10").n_epochs, 150)
+        assert measured == 150
+        assert not found.valid
+
+    def test_the_ranking_of_the_published_perturbations(self) -> None:
+        candidates = {(name, 50): published.perturbed(name, 50) for name in ("shrink_perturb", "partial_reset")}  # type: ignore[arg-type]
+        found = recommend(published.unperturbed(), candidates, threshold=72, n_boot=300)
+        assert found.best is not None
+        assert (found.best.perturbation, found.best.period) == ("shrink_perturb", 15)
+        assert "Measure shrink_perturb at 7 directly" in found.advice
+        best = {o.perturbation: o for o in reversed(found.ranking) if o.valid}
+        assert best["shrink_perturb"].mean < best["partial_reset"].mean < best["full_reset"].mean
