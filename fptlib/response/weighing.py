@@ -99,6 +99,17 @@ def unlike(sample: Sample, period: int) -> str | None:
     )
 
 
+def unbounded(replicates: Replicates, level: float) -> tuple[float, float]:
+    """Percentile interval of a number that is infinite in some replicates; those in which it is not defined are left out."""
+    defined = replicates[1:][~np.isnan(replicates[1:])]
+    if not len(defined):
+        return float("nan"), float("nan")
+    if np.isfinite(defined).all():
+        return percentile_interval(defined, level)
+    low = np.quantile(defined, 0.5 - level / 2, method="lower")
+    return float(low), float(np.quantile(defined, 0.5 + level / 2, method="higher"))
+
+
 def weigh_error(
     sample: Sample,
     *,
@@ -128,8 +139,7 @@ def weigh_error(
     possible = (min(possible[0], 0.0), max(possible[1], 0.0))
 
     def interval(low: Replicates, high: Replicates) -> tuple[float, float]:
-        ends = (np.clip(part[1:], *possible) for part in (low, high))
-        low_end, high_end = (percentile_interval(end, sample.level) for end in ends)
+        low_end, high_end = (unbounded(np.clip(part, *possible), sample.level) for part in (low, high))
         return low_end[0], high_end[1]
 
     whole, again, drifts = interval(below + drift, above + drift), interval(below, above), interval(drift, drift)
