@@ -16,6 +16,7 @@ from fptlib.errors import InputError
 from fptlib.processes import (
     DelayedGeometric,
     DriftDiffusion,
+    FeedbackReset,
     FiniteChain,
     FrozenMixture,
     GeometricWithKick,
@@ -32,6 +33,7 @@ RESET = OrnsteinUhlenbeck(decay=0.8, noise=0.6, threshold=1.5, start=-2.0)
 SHRINK = dataclasses.replace(RESET, shrink=0.4)
 TYPES = Heterogeneous(hazard=0.01, hazards_after=(0.3, 0.03), window=5)
 DRIFT = DriftDiffusion(distance=20, drift=0.5, noise=1)
+FEEDBACK = FeedbackReset(motion=DRIFT)
 PROCESSES = {
     "kick": KICK,
     "mixture": MIXTURE,
@@ -41,6 +43,7 @@ PROCESSES = {
     "shrink": SHRINK,
     "types": TYPES,
     "drift": DRIFT,
+    "feedback": FEEDBACK,
 }
 every_process = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES.keys())
 hazards = st.floats(0.01, 1.0)
@@ -220,7 +223,7 @@ def test_a_higher_threshold_is_never_reached_earlier(period: int | None) -> None
 # Limits
 
 
-@pytest.mark.parametrize("process", [KICK, DELAYED, CHAIN, RESET, SHRINK, TYPES, DRIFT])
+@pytest.mark.parametrize("process", [KICK, DELAYED, CHAIN, RESET, SHRINK, TYPES, DRIFT, FEEDBACK])
 def test_rare_perturbations_change_nothing(process: Process) -> None:
     assert process.mfpt(6000) == pytest.approx(process.mfpt(), rel=1e-6)
     assert process.mfpt_random(0) == pytest.approx(process.mfpt(), rel=1e-12)
