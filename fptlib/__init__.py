@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         restricted_mean,
         survival,
     )
+    from fptlib.hooks import Perturber
     from fptlib.qss import QuasiSteadyState, judge
     from fptlib.readers import read
     from fptlib.response import Prediction, Recommendation, Response, predict, recommend
@@ -37,6 +38,7 @@ _HOME = {
     "FirstPassageTimes": "firstpassage",
     "Fork": "ensemble",
     "InputError": "errors",
+    "Perturber": "hooks",
     "Prediction": "response",
     "QuasiSteadyState": "qss",
     "Recommendation": "response",
@@ -61,6 +63,7 @@ __all__ = [
     "FirstPassageTimes",
     "Fork",
     "InputError",
+    "Perturber",
     "Prediction",
     "QuasiSteadyState",
     "Recommendation",

@@ -26,6 +26,7 @@ ORDER = [
     "trajectories",
     "readers",
     "ensemble",
+    "hooks",
     "processes",
     "firstpassage",
     "qss",

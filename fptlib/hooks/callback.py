@@ -1,0 +1,107 @@
+"""Perturb a training by Lightning."""
+
+from __future__ import annotations
+
+from typing import Any, final
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+
+from fptlib.errors import InputError
+from fptlib.hooks.perturber import Perturber
+
+
+@final
+class PerturbCallback(Callback):
+    """A `Perturber` for Lightning's trainer.
+
+    Parameters
+    ----------
+    perturber
+        What is done and when. Epochs count from 1: with period 5 the first perturbation follows what Lightning calls epoch 4.
+    monitor
+        Name of a metric logged in validation, where the perturber has a threshold.
+
+    Raises
+    ------
+    InputError
+        If there is a threshold without ``monitor``, or the reverse; in training, if the metric is not logged, an epoch to be
+        perturbed is not validated, or the strategy splits the parameters.
+
+    Notes
+    -----
+    The network is perturbed before the first batch of the next epoch, when the evaluation and all checkpoints of the epoch are
+    done: training goes as if it had been perturbed right after the evaluation, and a checkpoint holds the network that had the
+    metric in its name. The network after the last epoch is the one that was evaluated last.
+
+    ``trainer.fit(..., ckpt_path=...)`` resumes to the same trajectory from a checkpoint of any epoch or step, as far as the
+    training itself does. With a checkpoint of unperturbed training it perturbs that one from there: a fork.
+
+    Several optimisers are perturbed as one. With several GPUs all do the same.
+
+    Examples
+    --------
+    >>> from fptlib.hooks import Perturber
+    >>> rule = {"name": "shrink_perturb", "shrink": 0.4, "perturb": 0.1}
+    >>> perturber = Perturber(rule, period=20, threshold=0.94)
+    >>> callbacks = [PerturbCallback(perturber, monitor="val_accuracy")]  # Trainer(callbacks=callbacks, ...)
+    """
+
+    def __init__(self, perturber: Perturber, *, monitor: str | None = None) -> None:
+        if (monitor is None) != (perturber.threshold is None):
+            raise InputError("monitor: name the metric where the perturber has a threshold, and only there")
+        self.perturber = perturber
+        self.monitor = monitor
+        # The epoch last validated and its metric: taken note of when the epoch is over, since it may be validated again.
+        self._validated: tuple[int, float] | None = None
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Refuse strategies that give each device a part of the parameters."""
+        if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
+            raise InputError(
+                f"strategy: {type(trainer.strategy).__name__} splits the parameters, and a perturbation needs them whole; "
+                "use one device or DDP"
+            )
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the epoch's metric."""
+        if self.monitor is None or trainer.sanity_checking or trainer.state.fn != "fit":
+            return
+        value = trainer.callback_metrics.get(self.monitor)
+        if value is None:
+            known = ", ".join(sorted(trainer.callback_metrics)) or "nothing"
+            raise InputError(f"monitor: no {self.monitor!r} is logged in validation; there is {known}")
+        # One process decides for all, whose networks must stay the same.
+        self._validated = trainer.current_epoch + 1, float(trainer.strategy.broadcast(value))
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note of the epoch's metric."""
+        if self._validated is not None and self._validated[0] == trainer.current_epoch + 1:
+            self.perturber.observe(*self._validated)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Perturb before the first batch of an epoch, if it is time."""
+        # Not at the start of the epoch: training that resumes from the end of one may skip that.
+        epoch = trainer.current_epoch  # the one that is over, counted from 1
+        if batch_idx or epoch == 0 or epoch <= (self.perturber.epoch or 0):
+            return
+        metric = None
+        if self.monitor is not None:
+            if self._validated is None or self._validated[0] != epoch:
+                if self.perturber.due(epoch):
+                    raise InputError(
+                        f"epoch {epoch} is to be perturbed but was not validated: it may have passed; validate every epoch that "
+                        "is (check_val_every_n_epoch), or do without a threshold"
+                    )
+                return
+            metric = self._validated[1]
+        self.perturber.step(epoch, pl_module, trainer.optimizers, metric=metric)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps."""
+        return {"perturber": self.perturber.state_dict(), "validated": self._validated}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a checkpoint."""
+        self.perturber.load_state_dict(state_dict["perturber"])
+        self._validated = state_dict["validated"]

@@ -1,0 +1,290 @@
+"""Perturb one network in anybody's training loop."""
+
+from __future__ import annotations
+
+import math
+import operator
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import is_dataclass
+from typing import Any, Literal, final
+
+import torch
+from torch import nn
+
+from fptlib.ensemble.streams import stream
+from fptlib.errors import InputError
+from fptlib.hooks.fresh import Factory, Tensors, draw, unwrapped
+from fptlib.hooks.rules import Rule, schedule_of
+from fptlib.hooks.single import Optimisers, check_trained_by, like, rates, read, several, write
+from fptlib.perturbations import Context
+from fptlib.trajectories import reached
+
+
+@final
+class Perturber:
+    """Perturbs a network at its epochs; called right after the evaluation of every epoch.
+
+    Parameters
+    ----------
+    rule
+        What is done: a value of `fptlib.perturbations`, or the section ``perturbation`` of a parameter file, or its name.
+    period
+        Epochs between perturbations, 1 or more. This and the next two replace what a section says.
+    repeat
+        ``periodic`` (default): at ``period``, ``2 * period``, ...; ``once``: at ``period``.
+    fresh_optimiser
+        Whether the optimiser forgets its state (momenta) as well. By default what the kind has in a parameter file: yes after
+        ``shrink_perturb`` and ``full_reset``, no after ``partial_reset``.
+    seed, run
+        The perturbation at an epoch is a function of seed, run and epoch, as in `fptlib.train`. Without ``seed`` it is the one
+        that PyTorch was last given (`torch.initial_seed`), so that trainings with seeds of their own are perturbed independently.
+    threshold, direction
+        With a threshold each call of `step` wants the epoch's metric. From the first epoch that reaches it, ``above`` or
+        ``below``, the network is no longer perturbed: it has arrived.
+    fresh
+        Builds a new network with the names and shapes of the trained one. Without it, the network's own modules draw their
+        parameters by ``reset_parameters``.
+
+    Attributes
+    ----------
+    passed
+        First epoch that reached the threshold: the first-passage time; ``None`` until then.
+    epoch
+        Last epoch for which `step` was called; ``None`` before the first.
+
+    Raises
+    ------
+    InputError
+        If the rule is not known or an argument is impossible.
+
+    Notes
+    -----
+    Parameters change in place, so the optimiser's references stay valid. Frozen parameters (``requires_grad`` false), and the
+    buffers of modules all of whose parameters are frozen, are left alone. Parameters shared by several modules are perturbed
+    once. Half precision is widened to single for the arithmetic. Fresh values are drawn on the CPU in single precision,
+    whatever the device, and PyTorch's random numbers are as before afterwards.
+
+    ``reset_parameters`` of PyTorch's layers is PyTorch's default initialisation. A network that initialises them in its own
+    way, as torchvision's ResNets and most transformers do, needs ``fresh`` to start as it did, and is refused without it where
+    this shows: its class uses `torch.nn.init`.
+
+    Save what is to be kept of an epoch, such as the best network, before `step`; what training is to be resumed from after it,
+    with `state_dict`.
+
+    Examples
+    --------
+    A loop in plain PyTorch, and the log that `fptlib.read` reads:
+
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from torch import nn, optim
+    >>> import fptlib as fpt
+    >>> from fptlib.perturbations import ShrinkPerturb
+    >>> _ = torch.manual_seed(1)
+    >>> x = torch.randn(64, 4)
+    >>> y = (x[:, 0] * x[:, 1] > 0).long()
+    >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+    >>> optimizer = optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
+    >>> perturber = Perturber(ShrinkPerturb(shrink=0.4, perturb=0.1), period=5)
+    >>> log, acted = Path(tempfile.mkdtemp()) / "run1.csv", []
+    >>> with log.open("w") as file:
+    ...     print("accuracy", file=file)
+    ...     for epoch in range(1, 13):
+    ...         for batch in torch.randperm(64).split(16):
+    ...             optimizer.zero_grad()
+    ...             nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
+    ...             optimizer.step()
+    ...         accuracy = (model(x).argmax(1) == y).float().mean().item()
+    ...         print(accuracy, file=file)
+    ...         if perturber.step(epoch, model, optimizer):
+    ...             acted.append(epoch)
+    >>> acted, fpt.read(log.parent).n_epochs
+    ([5, 10], 12)
+    """
+
+    def __init__(
+        self,
+        rule: Rule,
+        *,
+        period: int | None = None,
+        repeat: Literal["periodic", "once"] | None = None,
+        fresh_optimiser: bool | None = None,
+        seed: int | None = None,
+        run: int = 0,
+        threshold: float | None = None,
+        direction: Literal["above", "below"] = "above",
+        fresh: Factory | None = None,
+    ) -> None:
+        given = {"period": period, "repeat": repeat, "fresh_optimiser": fresh_optimiser}
+        self.schedule = schedule_of(rule, {key: value for key, value in given.items() if value is not None})
+        self.seed = torch.initial_seed() if seed is None else _natural("seed", seed)
+        self.run = _natural("run", run)
+        try:
+            finite = threshold is None or math.isfinite(threshold)
+        except TypeError:
+            finite = False
+        if not finite:
+            raise InputError(f"threshold: {threshold!r} is not possible; allowed: a finite number")
+        if direction not in ("above", "below"):
+            raise InputError(f"direction: {direction!r} is not possible; allowed: 'above' or 'below'")
+        self.threshold, self.direction = threshold, direction
+        self.passed: int | None = None
+        self._own_seed = seed is not None
+        self._fresh = fresh
+        self.epoch: int | None = None
+        self._rates: tuple[float, ...] | None = None
+        self._warned = False
+
+    def step(self, epoch: int, model: nn.Module, optimizer: Optimisers, *, metric: float | None = None) -> bool:
+        """Call right after the evaluation of every epoch; perturbs the network if it is time.
+
+        Parameters
+        ----------
+        epoch
+            Number of the epoch that has just been evaluated: 1, 2, ...
+        model
+            The network; a wrapper of `torch.compile` or for several GPUs will do.
+        optimizer
+            What trains it, one or several.
+        metric
+            The epoch's metric, where there is a threshold. NaN does not reach it.
+
+        Returns
+        -------
+        bool
+            Whether the network was perturbed.
+
+        Raises
+        ------
+        InputError
+            If the epochs do not rise or one that was to be perturbed is left out, the metric is missing or has no threshold,
+            the optimiser does not train this model, or there is no fresh initialisation of it.
+
+        Warns
+        -----
+        UserWarning
+            Once, if the learning rate is not that of the epoch before: predictions need training that is the same at every
+            epoch.
+        """
+        epoch = self._next(epoch)
+        self._watch(epoch, several(optimizer))
+        if self.threshold is not None or metric is not None:
+            self.observe(epoch, metric)
+        acts = self.due(epoch)
+        if acts:
+            self.perturb(epoch, model, optimizer)
+            self._rates = rates(several(optimizer))
+        self.epoch = epoch
+        return acts
+
+    def due(self, epoch: int) -> bool:
+        """Whether the network is perturbed after this epoch, as far as is known: it is the epoch's turn, and no epoch passed."""
+        return self.passed is None and self.schedule.due(epoch)
+
+    def observe(self, epoch: int, metric: float | None) -> bool:
+        """Take note of an epoch's metric, as `step` does; returns whether the threshold has been reached by now."""
+        if self.threshold is None:
+            raise InputError("metric: there is no threshold to compare it with; give the Perturber a threshold")
+        if metric is None:
+            raise InputError(f"metric: missing at epoch {epoch}; with a threshold each step needs the epoch's metric")
+        value = torch.as_tensor(metric, dtype=torch.float64).numpy(force=True)
+        if self.passed is None and bool(reached(value, threshold=self.threshold, direction=self.direction)):
+            self.passed = epoch
+        return self.passed is not None
+
+    def perturb(self, epoch: int, model: nn.Module, optimizer: Optimisers) -> None:
+        """Perturb the network now, as is done after this epoch, whether or not it is time."""
+        network, optimisers = unwrapped(model), several(optimizer)
+        check_trained_by(network, optimisers)
+
+        def fresh() -> tuple[Tensors, Tensors]:
+            # The number that seeds the initialisation is drawn as for a run of an ensemble.
+            seed = int(stream(self.seed, self.run, "fresh", epoch).integers(2**63))
+            parameters, buffers = draw(network, seed=seed, factory=self._fresh)
+            return like(parameters, state.parameters), like(buffers, state.buffers)
+
+        state = read(network, optimisers)
+        context = Context(fresh=fresh, generators=[stream(self.seed, self.run, "perturb", epoch)])
+        with torch.no_grad():
+            write(network, optimisers, state, self.schedule.apply(state, context))
+
+    # -- checkpoints
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training needs, as plain values that ``torch.load(weights_only=True)`` reads."""
+        return {"epoch": self.epoch, "passed": self.passed, **self._identity()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from `state_dict`; a seed that was not given to this Perturber is taken over.
+
+        Raises
+        ------
+        InputError
+            If the state is of a Perturber that perturbs in another way.
+        """
+        mine = self._identity()
+        if set(state) != {"epoch", "passed", *mine}:
+            raise InputError(
+                f"state: has {', '.join(sorted(map(str, state)))}; what Perturber.state_dict gave is needed"
+            )
+        for key, value in mine.items():
+            if state[key] != value and (key != "seed" or self._own_seed):
+                raise InputError(
+                    f"{key}: {value!r} here but {state[key]!r} in the checkpoint; build the Perturber as it was, or do not load "
+                    "its state"
+                )
+        self.seed, self.epoch, self.passed = state["seed"], state["epoch"], state["passed"]
+
+    def _identity(self) -> dict[str, Any]:
+        schedule, rule = self.schedule, self.schedule.perturbation
+        return {
+            "rule": repr(rule) if is_dataclass(rule) else type(rule).__qualname__,
+            "period": schedule.period,
+            "repeat": schedule.repeat,
+            "fresh_optimiser": schedule.fresh_optimiser,
+            "seed": self.seed,
+            "run": self.run,
+            "threshold": self.threshold,
+            "direction": self.direction,
+        }
+
+    # -- what is wrong
+
+    def _next(self, epoch: int) -> int:
+        try:
+            epoch = operator.index(epoch)
+        except TypeError:
+            raise InputError(f"epoch: {epoch!r} is not a whole number") from None
+        if epoch < 1:
+            raise InputError(f"epoch: {epoch} is not possible; epochs count from 1")
+        if self.epoch is None:  # training may have begun without perturbation
+            return epoch
+        if epoch <= self.epoch:
+            raise InputError(
+                f"epoch: {epoch} comes after {self.epoch}; call step once after each epoch, in their order"
+            )
+        for missed in range(self.epoch + 1, epoch):
+            if self.due(missed):
+                raise InputError(f"epoch: {epoch} comes after {self.epoch}, but epoch {missed} was to be perturbed")
+        return epoch
+
+    def _watch(self, epoch: int, optimisers: Sequence[torch.optim.Optimizer]) -> None:
+        before, self._rates = self._rates, rates(optimisers)
+        if before not in (None, self._rates) and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the learning rate at epoch {epoch} is not that of the epoch before: predictions for other periods need "
+                "training that is the same at every epoch",
+                stacklevel=3,
+            )
+
+
+def _natural(name: str, value: int) -> int:
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = -1
+    if number < 0 or isinstance(value, bool):
+        raise InputError(f"{name}: {value!r} is not possible; allowed: whole numbers from 0")
+    return number

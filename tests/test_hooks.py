@@ -1,0 +1,626 @@
+"""Perturbing one network in somebody else's training loop."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fptlib import data, ensemble, models, perturbations, spec
+from fptlib.ensemble.streams import stream
+from fptlib.errors import InputError
+from fptlib.hooks import Perturber
+from fptlib.hooks.fresh import draw
+from fptlib.perturbations import Context, FullReset, PartialReset, Perturbation, ShrinkPerturb, State
+
+KICK = ShrinkPerturb(shrink=0.4, perturb=0.1)
+RULES = [KICK, ShrinkPerturb(0.4, 0.1, "state"), FullReset(), PartialReset(0.7)]
+
+
+def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
+    """A convolution, two kinds of normalisation and two layers, trained a little so that nothing is as it was drawn."""
+    torch.manual_seed(5)
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3),
+        nn.BatchNorm2d(3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(12, 6),
+        nn.LayerNorm(6),
+        nn.Linear(6, 2),
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    for _ in range(2):
+        functional.cross_entropy(model(torch.randn(8, 1, 4, 4)), torch.arange(8) % 2).backward()
+        optimizer.step()
+    model.zero_grad()
+    return model.to(dtype)
+
+
+def sgd(model: nn.Module) -> torch.optim.Optimizer:
+    """An optimiser with momenta."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            optimizer.state[parameter]["momentum_buffer"] = torch.ones_like(parameter)
+    return optimizer
+
+
+def values(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in (*model.named_parameters(), *model.named_buffers())}
+
+
+def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def perturbed(rule: Perturbation, model: nn.Module, **options: Any) -> dict[str, Tensor]:
+    """Values of a copy of the model after one perturbation."""
+    model = copy.deepcopy(model)
+    assert Perturber(rule, period=1, **{"seed": 3, **options}).step(1, model, sgd(model))
+    return values(model)
+
+
+# -- limits
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("nothing", [ShrinkPerturb(1, 0, "state"), PartialReset(0)])
+def test_a_rule_that_changes_nothing_changes_nothing(dtype: torch.dtype, nothing: Perturbation) -> None:
+    model = network(dtype)
+    assert same(perturbed(nothing, model), values(model))
+
+
+def test_to_shrink_to_nothing_and_perturb_by_all_is_a_fresh_network() -> None:
+    model = network()
+    reset, mixed = perturbed(FullReset(), model), perturbed(ShrinkPerturb(0, 1, "state"), model)
+    counter = "1.num_batches_tracked"  # a count is no weight
+    assert reset.pop(counter) == 0
+    assert mixed.pop(counter) == 2
+    assert same(reset, mixed)
+    seed = int(stream(3, 0, "fresh", 1).integers(2**63))
+    parameters, buffers = draw(model, seed=seed)
+    buffers.pop(counter)
+    assert same(reset, parameters | buffers)
+    assert all((reset[name] != value).any() for name, value in values(model).items() if name != counter)
+
+
+# -- laws
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    period=st.integers(1, 6),
+    once=st.booleans(),
+    passes=st.none() | st.integers(1, 12),
+)
+def test_acts_at_its_epochs_until_the_threshold_is_reached(period: int, once: bool, passes: int | None) -> None:
+    repeat: Literal["once", "periodic"] = "once" if once else "periodic"
+    model = nn.Linear(2, 2)
+    perturber = Perturber(FullReset(), period=period, repeat=repeat, seed=0, threshold=0.5)
+    acted = [
+        epoch
+        for epoch in range(1, 13)
+        if perturber.step(epoch, model, sgd(model), metric=0.5 if epoch == passes else np.nan if epoch % 2 else 0.4)
+    ]
+    # An epoch that passes is not perturbed: passing wins. Afterwards the metric is below again, to no effect.
+    due = [period] if once else range(period, 13, period)
+    assert acted == [epoch for epoch in due if epoch < (passes or 13)]
+    assert perturber.passed == passes
+
+
+def test_below_is_a_direction() -> None:
+    model = nn.Linear(2, 2)
+    perturber = Perturber(FullReset(), period=1, seed=0, threshold=0.5, direction="below")
+    assert [perturber.step(k, model, sgd(model), metric=m) for k, m in ((1, 0.6), (2, 0.5), (3, 0.6))] == [
+        True,
+        False,
+        False,
+    ]
+    assert perturber.passed == 2
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_what_happens_depends_on_seed_run_and_epoch_alone(rule: Perturbation) -> None:
+    model, other = network(), network()
+    first = Perturber(rule, period=1, seed=3)
+    torch.manual_seed(0)
+    before = torch.random.get_rng_state()
+    first.step(1, other, sgd(other))
+    assert torch.equal(torch.random.get_rng_state(), before)
+    torch.manual_seed(1)
+    with torch.no_grad():
+        for name, value in model.named_parameters():
+            other.get_parameter(name).copy_(value)
+        for name, value in model.named_buffers():
+            other.get_buffer(name).copy_(value)
+    alone = copy.deepcopy(model)
+    first.step(2, other, sgd(other))
+    Perturber(rule, period=2, seed=3).step(2, alone, sgd(alone))
+    assert same(values(other), values(alone))
+    for changes in ({"seed": 4}, {"run": 1}):
+        different = copy.deepcopy(model)
+        Perturber(rule, period=2, **{"seed": 3, **changes}).step(2, different, sgd(different))
+        assert not torch.equal(different.get_parameter("4.weight"), alone.get_parameter("4.weight"))
+
+
+def test_without_a_seed_it_is_pytorch_s() -> None:
+    for seed in (7, 2**64 - 1):
+        torch.manual_seed(seed)
+        torch.rand(3)
+        assert Perturber(FullReset(), period=1).seed == seed
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_parameters_change_in_place_and_momenta_only_if_asked(rule: Perturbation) -> None:
+    for fresh_optimiser in (None, True, False):
+        model = network()
+        optimizer, before = sgd(model), {id(value) for value in model.parameters()}
+        Perturber(rule, period=1, seed=3, fresh_optimiser=fresh_optimiser).step(1, model, optimizer)
+        assert {id(value) for value in model.parameters()} == before
+        cleared = rule.fresh_optimiser if fresh_optimiser is None else fresh_optimiser
+        assert len(optimizer.state) == (0 if cleared else len(before))
+        assert all((entry["momentum_buffer"] == 1).all() for entry in optimizer.state.values())
+        model(torch.randn(4, 1, 4, 4)).sum().backward()
+        optimizer.step()
+
+
+# -- parity: the stack of one, ensembles, modules of other makes
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_network_is_a_stack_of_one(rule: Perturbation, dtype: torch.dtype) -> None:
+    model = network(dtype)
+    own = values(model)
+    buffers = {name for name, _ in model.named_buffers()}
+
+    def stack(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        rows = {name: value[None].to(own[name].dtype) for name, value in tensors.items()}
+        return {n: v for n, v in rows.items() if n not in buffers}, {n: rows[n] for n in own if n in buffers}
+
+    drawn = draw(model, seed=int(stream(3, 0, "fresh", 1).integers(2**63)))
+    context = Context(fresh=lambda: stack(drawn[0] | drawn[1]), generators=[stream(3, 0, "perturb", 1)])
+    new = rule.apply(State(*stack(own), {}, 0.1), context)
+    assert same(perturbed(rule, model), {name: (new.parameters | new.buffers)[name][0] for name in own})
+
+
+@pytest.mark.parametrize("rule", ["shrink_perturb", "full_reset", "partial_reset"])
+def test_a_plain_loop_is_a_run_of_an_ensemble(tmp_path: Path, rule: str) -> None:
+    section = {"name": rule, "period": 2}
+    asked = spec.EnsembleSpec(
+        data={"name": "digits", "train_size": 45},
+        model={"name": "mlp", "widths": [9, 8], "normalisation": "batch"},
+        optimiser={"name": "sgd", "lr": 0.2, "momentum": 0.9},
+        training={"batch_size": 15, "dtype": "float64"},
+        perturbation=section | ({"quantile": 0.8} if rule == "partial_reset" else {}),
+        runs=8,
+        epochs=5,
+        seed=11,
+        device="cpu",
+    )
+    trained = ensemble.train(asked, out=tmp_path, workers=1).metrics["test_loss"]
+    source = data.load(asked.data)
+    family = models.build(asked.model, shape=source.shape, n_classes=source.n_classes)
+    x, y = torch.from_numpy(source.x_train).double(), torch.from_numpy(source.y_train)
+
+    def drawn(run: int, purpose: Any, epoch: int) -> nn.Module:
+        rows = family.initialise([stream(11, run, purpose, epoch)], dtype=torch.float64, device=torch.device("cpu"))
+        model = family.single().double()
+        model.load_state_dict(models.run_state(*rows, run=0))
+        return model
+
+    for run in (0, 5):
+        model = drawn(run, "initial", 0)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
+        epoch = 0
+        # Ensembles draw fully connected networks in a way of their own.
+        fresh = lambda run=run: drawn(run, "fresh", epoch)  # noqa: B023, E731
+        assert asked.perturbation is not None
+        perturber, losses = Perturber(asked.perturbation, seed=11, run=run, fresh=fresh), []
+        for epoch in range(1, 6):
+            model.train()
+            for batch in torch.from_numpy(stream(11, run, "order", epoch).permutation(45)).split(15):
+                optimizer.zero_grad()
+                functional.cross_entropy(model(x[batch]), y[batch]).backward()
+                optimizer.step()
+            with torch.no_grad():
+                logits = model.eval()(torch.from_numpy(source.x_test).double())
+            losses.append(functional.cross_entropy(logits, torch.from_numpy(source.y_test)).item())
+            perturber.step(epoch, model, optimizer)  # the factory sees this epoch
+        np.testing.assert_allclose(losses, trained[run], rtol=1e-9)
+
+
+@pytest.mark.parametrize("section", [{"name": "cnn", "normalisation": "batch"}, {"name": "resnet18", "width": 4}])
+def test_convolutional_networks_are_drawn_as_in_an_ensemble(section: dict[str, Any]) -> None:
+    kind = spec.kinds_of("model")[1][section["name"]].model_validate(section)
+    assert isinstance(kind, spec.ModelSpec)
+    family = models.build(kind, shape=(3, 16, 16), n_classes=4)
+    rows = family.initialise([stream(3, 2, "fresh", 6)], dtype=torch.float32, device=torch.device("cpu"))
+    model = family.single()
+    fresh = None if section["name"] == "cnn" else family.single  # the residual network has an initialisation of its own
+    Perturber(FullReset(), period=6, seed=3, run=2, fresh=fresh).step(6, model, sgd(model))
+    assert same(values(model), models.run_state(*rows, run=0))
+
+
+def test_a_factory_and_the_network_s_own_modules_draw_the_same() -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(
+            nn.Conv2d(1, 3, 3),
+            nn.BatchNorm2d(3),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.Linear(12, 6),
+            nn.LayerNorm(6),
+            nn.Linear(6, 2),
+        )
+
+    model = network()
+    assert same(perturbed(FullReset(), model), perturbed(FullReset(), model, fresh=build))
+
+
+def test_attention_and_recurrence_are_drawn_as_they_were_built() -> None:
+    for build in (
+        lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+        lambda: nn.LSTM(3, 4),
+        lambda: nn.Embedding(5, 3, padding_idx=0),
+        lambda: nn.Transformer(8, 2, 1, 1, 16, batch_first=True),
+    ):
+        module = build()
+        parameters = draw(module, seed=2)[0]
+        by_factory = draw(module, seed=2, factory=build)[0]
+        if not isinstance(module, nn.Transformer):  # it draws everything twice, and its parts are reset once more
+            assert same(parameters, by_factory)
+        for name, value in parameters.items():
+            assert float(value.std()) == pytest.approx(float(by_factory[name].std()), rel=0.7), name
+
+
+class Tied(nn.Module):
+    """An embedding that is the last layer too, as language models have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(7, 4)
+        self.head = nn.Linear(4, 7, bias=False)
+        self.head.weight = self.embedding.weight
+
+
+def test_shared_parameters_are_perturbed_once() -> None:
+    model = Tied()
+    before = values(model)
+    after = perturbed(ShrinkPerturb(0.5, 0), model)
+    assert list(after) == ["embedding.weight"]
+    assert torch.equal(after["embedding.weight"], 0.5 * before["embedding.weight"])
+    Perturber(FullReset(), period=1, seed=0, fresh=Tied).step(1, model, sgd(model))
+    assert model.head.weight is model.embedding.weight
+
+
+def test_what_is_frozen_stays() -> None:
+    model = network()
+    for part in model[:2]:
+        part.requires_grad_(False)
+    before = values(model)
+    for rule in RULES:
+        after = perturbed(rule, model)
+        changed = {name for name in before if not torch.equal(after[name], before[name])}
+        assert "6.weight" in changed
+        assert not any(name.startswith(("0.", "1.")) for name in changed)
+
+
+def test_wrappers_are_seen_through() -> None:
+    model = network()
+    plain = perturbed(KICK, model)
+    for wrap in (nn.DataParallel, lambda m: torch.compile(m, backend="eager")):
+        inner = copy.deepcopy(model)
+        Perturber(KICK, period=1, seed=3).step(1, wrap(inner), sgd(inner))
+        assert same(values(inner), plain)
+
+
+def test_a_part_that_is_compiled_is_drawn_by_its_own_name() -> None:
+    model = network()
+    plain = perturbed(FullReset(), model)
+    model[4] = torch.compile(model[4], backend="eager")  # type: ignore[assignment]
+    assert list(values(model)) != list(plain)
+    for fresh in (None, network):
+        after = perturbed(FullReset(), model, fresh=fresh)
+        if fresh is None:
+            assert all(torch.equal(a, b) for a, b in zip(after.values(), plain.values(), strict=True))
+    assert torch.equal(after["4._orig_mod.weight"], network()[4].weight)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("rule", RULES)
+def test_half_precision_is_rounded_once(dtype: torch.dtype, rule: Perturbation) -> None:
+    model = network(dtype)
+    wide = perturbed(rule, copy.deepcopy(model).float())
+    assert same(perturbed(rule, model), {n: v.to(values(model)[n].dtype) for n, v in wide.items()})
+
+
+def test_several_optimisers_are_one() -> None:
+    model = network()
+    plain = perturbed(KICK, model)
+    parts = [torch.optim.Adam(model[:4].parameters()), torch.optim.AdamW(model[4:].parameters(), amsgrad=True)]
+    model(torch.randn(4, 1, 4, 4)).sum().backward()
+    state = copy.deepcopy(model.state_dict())
+    for one in parts:
+        one.step()
+    model.load_state_dict(state)
+    model[1].load_state_dict(network()[1].state_dict())
+    Perturber(KICK, period=1, seed=3).step(1, model, parts)
+    assert same(values(model), plain)
+    assert not parts[0].state
+    assert not parts[1].state
+
+
+# -- rules of one's own
+
+
+@dataclass(frozen=True, slots=True)
+class Soften(Perturbation):
+    """Shrinks weights, momenta and the learning rate, and drops what was drawn to zero or above."""
+
+    factor: float
+
+    def apply(self, state: State, context: Context) -> State:
+        del context
+        halved = {name: self.factor * value for name, value in state.parameters.items()}
+        entries = {k: {n: self.factor * v for n, v in e.items()} for k, e in state.optimiser.items()}
+        return replace(state, parameters=halved, optimiser=entries, learning_rate=self.factor * state.learning_rate)
+
+
+class SoftenSpec(spec.PerturbationSpec):
+    name: Literal["soften"] = "soften"
+    factor: float = 0.5
+    fresh_optimiser: bool = False
+
+
+@pytest.fixture
+def _soften(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(spec.kinds_of("perturbation")[1], "soften", SoftenSpec)
+    monkeypatch.setattr(perturbations, "_BUILDERS", dict(perturbations._BUILDERS))
+    perturbations.register("soften", lambda section: Soften(section.factor))
+
+
+@pytest.mark.usefixtures("_soften")
+def test_a_registered_rule_works_as_any_other() -> None:
+    for rule in (Soften(0.5), "soften", {"name": "soften", "factor": 0.5}, SoftenSpec(period=9)):
+        model = network()
+        before, optimizer = values(model), sgd(model)
+        optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": torch.tensor(0.02)})
+        perturber = Perturber(rule, period=1, fresh_optimiser=False, seed=0)
+        perturber.step(1, model, optimizer)
+        assert all(torch.equal(value, 0.5 * before[name]) for name, value in model.named_parameters())
+        assert all((entry["momentum_buffer"] == 0.5).all() for entry in optimizer.state.values())
+        assert [float(group["lr"]) for group in optimizer.param_groups] == pytest.approx([0.05, 0.01])
+        # Its own change of the learning rate is no schedule.
+        perturber.step(2, model, optimizer)
+
+
+# -- checkpoints
+
+
+def train(
+    model: nn.Module, optimizer: torch.optim.Optimizer, perturber: Perturber, epochs: range, record: list[float]
+) -> None:
+    """Epochs with random numbers of their own, as any training that can be resumed exactly has."""
+    x = torch.randn(48, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    y = (x[:, 0, 0, 0] > 0).long()
+    for epoch in epochs:
+        for batch in torch.randperm(48, generator=torch.Generator().manual_seed(epoch)).split(12):
+            optimizer.zero_grad()
+            functional.cross_entropy(model.train()(x[batch]), y[batch]).backward()
+            optimizer.step()
+        with torch.no_grad():
+            record.append(functional.cross_entropy(model.eval()(x), y).item())
+        perturber.step(epoch, model, optimizer)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_resumed_training_is_the_same(tmp_path: Path, rule: Perturbation) -> None:
+    def start() -> tuple[nn.Module, torch.optim.Optimizer, Perturber]:
+        model = network()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
+        return model, optimizer, Perturber(rule, period=4)
+
+    torch.manual_seed(21)
+    whole: list[float] = []
+    parts: list[float] = []
+    model, optimizer, perturber = start()
+    train(model, optimizer, perturber, range(1, 13), whole)
+    first, first_optimizer, first_perturber = start()
+    train(first, first_optimizer, first_perturber, range(1, 7), parts)
+    file = tmp_path / "checkpoint.pt"
+    objects = (first, first_optimizer, first_perturber)
+    torch.save([one.state_dict() for one in objects], file)
+    torch.manual_seed(22)  # another process: the seed that was drawn comes back with the checkpoint
+    resumed = start()
+    for one, saved in zip(resumed, torch.load(file, weights_only=True), strict=True):
+        one.load_state_dict(saved)
+    train(*resumed, range(7, 13), parts)
+    assert parts == whole
+    assert same(values(resumed[0]), values(model))
+
+
+def test_passing_is_remembered() -> None:
+    model = nn.Linear(2, 2)
+    perturber = Perturber(FullReset(), period=1, seed=0, threshold=1)
+    perturber.step(1, model, sgd(model), metric=1)
+    again = Perturber(FullReset(), period=1, seed=0, threshold=1)
+    again.load_state_dict(perturber.state_dict())
+    assert not again.step(2, model, sgd(model), metric=0)
+    assert again.passed == 1
+
+
+# -- what is said and refused
+
+
+def test_a_schedule_of_learning_rates_is_named_once() -> None:
+    model = nn.Linear(2, 2)
+    optimizer = sgd(model)
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+    perturber = Perturber(FullReset(), period=2, seed=0)
+    optimizer.step()
+    perturber.step(1, model, optimizer)
+    scheduler.step()
+    with pytest.warns(UserWarning, match="learning rate at epoch 2 is not that of the epoch before") as caught:
+        perturber.step(2, model, optimizer)
+    assert caught[0].filename == __file__
+    scheduler.step()
+    perturber.step(3, model, optimizer)
+
+
+class Bare(nn.Module):
+    """Parameters that nothing redraws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Linear(2, 2))
+        self.scale = nn.Parameter(torch.ones(2))
+
+
+def test_what_cannot_be_drawn_afresh_is_named() -> None:
+    model = Bare()
+    with pytest.raises(InputError, match=r"model: scale is not redrawn by Bare .* pass fresh="):
+        perturbed(FullReset(), model)
+    assert (perturbed(FullReset(), model, fresh=Bare)["scale"] == 1).all()
+    # It is not needed by what draws single weights.
+    perturbed(PartialReset(0.5), model)
+    old = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)))
+    with pytest.raises(InputError, match=r"model: 0\.parametrizations\.weight\.original0 is not redrawn by"):
+        perturbed(FullReset(), old)
+    model.kept = model.scale * 2
+    with pytest.raises(InputError, match=r"model: cannot be copied .* pass fresh="):
+        draw(model, seed=0)
+
+
+class Orthogonal(nn.Linear):
+    """Inherits a way to reset itself that is not its own."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 2)
+        nn.init.orthogonal_(self.weight)
+
+
+class Own(Orthogonal):
+    def reset_parameters(self) -> None:
+        nn.init.orthogonal_(self.weight)
+        nn.init.zeros_(self.bias)
+
+
+def test_an_initialisation_of_its_own_is_not_passed_over() -> None:
+    for model, name in (
+        (nn.Sequential(Orthogonal()), r"Orthogonal draws its parameters in its own way \(orthogonal_\)"),
+        (torchvision.models.resnet18(num_classes=2), "ResNet draws its parameters in its own way"),
+    ):
+        with pytest.raises(InputError, match=rf"model: {name}.* pass fresh="):
+            draw(model, seed=0)
+    weight = draw(nn.Sequential(Own()), seed=0)[0]["0.weight"]
+    torch.testing.assert_close(weight @ weight.T, torch.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("fresh", "message"),
+    [
+        (lambda: nn.Linear(2, 3), r"shape \(3, 2\) where the model has weight of shape \(2, 2\)"),
+        (lambda: nn.Linear(2, 2, bias=False), "nothing of this name where the model has bias"),
+        (lambda: 3, "built int, not a torch.nn.Module"),
+    ],
+)
+def test_a_factory_must_build_the_network(fresh: Callable[[], Any], message: str) -> None:
+    model = nn.Linear(2, 2)
+    before = values(model)
+    with pytest.raises(InputError, match=message):
+        Perturber(FullReset(), period=1, seed=0, fresh=fresh).step(1, model, sgd(model))
+    with pytest.raises(InputError, match="gave the model that is trained"):
+        Perturber(FullReset(), period=1, seed=0, fresh=lambda: model).step(1, model, sgd(model))
+    assert same(values(model), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rule": KICK}, "perturbation.period: missing"),
+        ({"rule": KICK, "period": 0}, "perturbation.period: 0 is not possible; allowed: at least 1"),
+        ({"rule": KICK, "period": 2.5}, "perturbation.period: 2.5 is not a whole number"),
+        ({"rule": KICK, "period": 2, "repeat": "twice"}, "perturbation.repeat: 'twice' is not possible"),
+        ({"rule": "shrink_pertub", "period": 2}, "unknown perturbation 'shrink_pertub'; did you mean 'shrink_perturb'"),
+        ({"rule": "partial_reset", "period": 2}, "perturbation.quantile: missing"),
+        ({"rule": {"name": "full_reset", "shrink": 1}, "period": 2}, "perturbation.shrink: unknown key"),
+        ({"rule": FullReset, "period": 2}, "rule: <class .*FullReset'> is not possible"),
+        ({"rule": KICK, "period": 2, "seed": -1}, "seed: -1 is not possible; allowed: whole numbers from 0"),
+        ({"rule": KICK, "period": 2, "run": 0.5}, "run: 0.5 is not possible"),
+        ({"rule": KICK, "period": 2, "threshold": np.inf}, "threshold: inf is not possible"),
+        ({"rule": KICK, "period": 2, "threshold": "high"}, "threshold: 'high' is not possible"),
+        ({"rule": KICK, "period": 2, "direction": "up"}, "direction: 'up' is not possible"),
+    ],
+)
+def test_arguments_that_are_impossible(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Perturber(**options)
+
+
+def test_calls_that_are_impossible() -> None:
+    model = nn.Linear(2, 2)
+    optimizer = sgd(model)
+
+    def refused(message: str, perturber: Perturber, epoch: Any, *, optimizer: Any = optimizer, **metric: Any) -> None:
+        with pytest.raises(InputError, match=message):
+            perturber.step(epoch, model, optimizer, **metric)
+
+    def new(**options: Any) -> Perturber:
+        return Perturber(FullReset(), period=3, seed=0, **options)
+
+    refused("epochs count from 1", new(), 0)
+    refused("epoch: 1.5 is not a whole number", new(), 1.5)
+    refused("metric: missing at epoch 1", new(threshold=1), 1)
+    refused("metric: there is no threshold", new(), 1, metric=1.0)
+    refused("optimizer: none is given", new(), 1, optimizer=[])
+    refused("optimizer: Linear is no PyTorch optimiser", new(), 1, optimizer=model)
+    refused("optimizer: holds no trained parameter of this model", new(), 3, optimizer=sgd(nn.Linear(1, 1)))
+    perturber = new()
+    perturber.step(2, model, optimizer)
+    refused("epoch: 2 comes after 2", perturber, 2)
+    refused("epoch: 5 comes after 2, but epoch 3 was to be perturbed", perturber, 5)
+    assert perturber.step(3, model, optimizer)
+    model.requires_grad_(False)
+    refused("nothing to perturb", new(), 3)
+
+
+def test_checkpoints_of_something_else() -> None:
+    state = Perturber(KICK, period=3, seed=0).state_dict()
+    for other, message in (
+        (Perturber(KICK, period=4, seed=0), "period: 4 here but 3 in the checkpoint"),
+        (Perturber(KICK, period=3, seed=1), "seed: 1 here but 0 in the checkpoint"),
+        (Perturber(ShrinkPerturb(0.4, 0.2), period=3, seed=0), "rule: .*perturb=0.2.* here but .*perturb=0.1"),
+    ):
+        with pytest.raises(InputError, match=message):
+            other.load_state_dict(state)
+    with pytest.raises(InputError, match=r"what Perturber\.state_dict gave is needed"):
+        Perturber(KICK, period=3).load_state_dict({"epoch": 3})
+
+
+def test_without_lightning_the_rest_works() -> None:
+    code = """
+import sys
+sys.modules["lightning"] = None
+from fptlib.hooks import Perturber
+try:
+    from fptlib.hooks import PerturbCallback
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "PerturbCallback needs Lightning: pip install 'fptlib[lightning]'\n"
