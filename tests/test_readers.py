@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fptlib import readers
 from fptlib.errors import InputError
-from fptlib.readers import read, read_csv_folder, read_tidy
+from fptlib.readers import Format, Log, Series, formats, read, read_csv_folder, read_tidy, register
 from fptlib.trajectories import Retirement, Trajectories, retire, write_shard, write_store_file
 
 laws = settings(deadline=None, max_examples=25)
@@ -68,6 +69,37 @@ def test_csv_files_may_have_marks_blank_lines_spaces_and_an_epoch_column(tmp_pat
     runs = read(tmp_path)
     assert set(runs.metrics) == {"acc"}
     np.testing.assert_array_equal(runs.metric(), [[0.5, 0.6]])
+
+
+def test_runs_of_different_lengths_end_where_they_end(tmp_path: Path) -> None:
+    for path in (
+        folder(tmp_path / "logs", run_2="acc;1;2;3", run_5="acc;4", run_9="acc;5;6;7"),
+        table(tmp_path / "t.csv", "run,epoch,acc;2,1,1;2,2,2;2,3,3;5,1,4;9,1,5;9,2,6;9,3,7;"),
+    ):
+        runs = read(path)
+        np.testing.assert_array_equal(runs.run, [2, 5, 9])
+        np.testing.assert_array_equal(runs.metric(), [[1, 2, 3], [4, np.nan, np.nan], [5, 6, 7]])
+        assert runs.ended_early.tolist() == [False, True, False]
+        (note,) = runs.meta["notes"]
+        assert note.startswith("1 of 3 runs end before epoch 3 (")
+        assert "at epoch 1): each is censored at its own end" in note
+
+
+def test_sub_folders_with_a_file_each_are_runs(tmp_path: Path) -> None:
+    for seed in (11, 12):
+        (tmp_path / f"seed_{seed}").mkdir()
+        (tmp_path / f"seed_{seed}" / "log.csv").write_text(f"acc\n{seed}\n")
+    runs = read(tmp_path)
+    np.testing.assert_array_equal(runs.run, [11, 12])
+    assert runs.meta["names"] == {"11": "seed_11", "12": "seed_12"}
+    assert runs.meta["notes"] == ()
+
+
+def test_columns_of_tools_and_of_text_are_no_metrics(tmp_path: Path) -> None:
+    text = ",_runtime,_step,epoch,note,acc;0,3.1,7,1,warm,0.5;1,4.2,15,2,,0.6;"
+    runs = read(folder(tmp_path, a=text))
+    assert set(runs.metrics) == {"acc"}
+    assert runs.metric().tolist() == [[0.5, 0.6]]
 
 
 def test_a_tidy_table_may_name_its_runs_and_carry_other_columns(tmp_path: Path) -> None:
@@ -166,13 +198,20 @@ def test_a_store_of_retired_runs_is_read_as_it_was_written(tmp_path: Path) -> No
         ({"a": "acc;1;2,3;"}, "a.csv, line 3: 2 values, but the header names 1 columns"),
         ({"a": "acc,loss;1,2;;3;"}, "a.csv, line 4: 1 values, but the header names 2 columns"),
         ({"a": "acc;0.5;high;"}, "a.csv, line 3: acc is 'high', a number is needed"),
-        ({"a": "acc;0.5;", "b": 'acc;;"";'}, "b.csv, line 3: acc is '', a number is needed"),
+        (
+            {"a": "acc;0.5;", "b": 'acc;;"";'},
+            "b.csv, line 3: no metric in this line; leave it out if the run had ended",
+        ),
+        ({"a": "acc,loss;1,2;,;"}, "a.csv, line 3: no metric in this line; leave it out if the run had ended"),
+        ({"a": "acc,acc;1,2;"}, "a.csv, line 1: two columns are named 'acc'"),
         ({"a": ""}, "a.csv: empty; expected a header line"),
         ({"a": "acc;"}, "a.csv: no epochs below the header line"),
         ({"a": "0.1;0.2;"}, "a.csv, line 1: a number where the names of the columns are expected"),
-        ({"a": "acc;1;", "b": "loss;1;"}, "b.csv: columns loss, but a.csv has acc"),
-        ({"a": "acc;1;2;", "b": "acc;1;"}, "b.csv: 1 epochs, but a.csv has 2"),
-        ({"a": "epoch,acc;0,1;1,2;"}, "a.csv: column epoch starts 0, 1; it must count 1, 2, 3"),
+        ({"a": "acc;1;", "b": "loss;1;"}, "b.csv: never logs acc, which"),
+        ({"a": "epoch,acc;2,1;3,2;"}, "a.csv, line 2: acc starts at epoch 2, what came before is missing"),
+        ({"a": "epoch,acc;1,1;", "b": "epoch,acc;0,1;"}, "b.csv: acc starts at epoch 0, but in"),
+        ({"a": "epoch,acc;1,1;,2;"}, "a.csv, line 3: acc is logged at no epoch"),
+        ({"a": "epoch,acc;1,1;x,2;"}, "a.csv, line 3: epoch is 'x', a number is needed"),
         ({"a": "epoch;1;"}, "no metric; at least one is needed"),
     ],
 )
@@ -191,16 +230,30 @@ def test_faults_of_a_folder_name_file_and_line(tmp_path: Path, files: dict[str, 
         ("", "empty; expected columns run, epoch and a metric"),
         ("run,epoch,acc;", "no rows"),
         ("epoch,acc;1,2;", "no column 'run'; there is epoch, acc"),
-        ("run,step,acc;1,2,3;", "no column 'epoch'; there is run, step, acc"),
+        ("run,acc;1,2;", "no column 'epoch'; there is run, acc"),
+        (
+            "run,step,acc;1,2,3;",
+            "acc is logged once, which does not tell how many steps make an epoch; say so by every=",
+        ),
         ("run,epoch,acc;0,1,0.5;0,x,0.5;", "line 3: epoch is 'x', a number is needed"),
         ("run,epoch,acc;0,1,0.5;,1,0.5;", "line 3: no run given"),
-        ("run,epoch,acc;0,1,1;0,2,1;7,1,1;", "run 7 has 1 epochs, run 0 has 2"),
-        ("run,epoch,acc;0,1,1;0,3,1;", "epochs of run 0 are not 1, 2, 3, ... to 2"),
-        ("run,epoch,acc;0,1,1;0,1,1;", "epochs of run 0 are not 1, 2, 3, ... to 2"),
-        ("run,epoch,acc;0,0,1;0,1,1;", "epochs of run 0 are not 1, 2, 3, ... to 2"),
+        (
+            "run,epoch,acc;0,1,1;0,3,1;",
+            "line 3: acc goes from epoch 1 to 3, and is needed each epoch; where it is logged every 2",
+        ),
+        (
+            "run,epoch,acc;0,1,1;0,2,1;0,4,1;",
+            "line 4: acc goes from epoch 2 to 4, and is needed each epoch; fill in what is",
+        ),
+        (
+            "run,epoch,acc;0,1,1;0,1,2;",
+            "line 3: acc is logged more than once at epoch 1, 1 and 2; keep the value that counts",
+        ),
+        ("run,epoch,acc;0,0,1;1,1,1;", "run 1: acc starts at epoch 1, but in"),
+        ("run,epoch,acc;4,1,0.5;4,2;", "line 3: no metric in this line; leave it out if the run had ended before"),
         ("run,epoch;0,1;", "no column of numbers beside run and epoch"),
         ("run,epoch,acc;1,1,high;0,1,low;", "no column of numbers beside run and epoch; line 2: acc is 'high'"),
-        ("run,epoch,acc,loss;0,1,0.5,1;0,2,O.6,1;", "line 3: acc is 'O.6', a number is needed"),
+        ("run,epoch,acc;0,1,0.5;0,2,O.6;", "line 3: acc is 'O.6', a number is needed"),
         ("run,epoch,acc;0,1,0.5;0,2,0.5,9;", "not a readable table"),
         ("run,epoch,acc;0,1,0.5,;0,2,0.5,;", "rows have 4 values, but the header names 3 columns"),
     ],
@@ -212,12 +265,6 @@ def test_faults_of_a_table_name_file_and_line(tmp_path: Path, text: str, said: s
     assert said in str(refused.value)
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-def test_a_short_row_of_a_table_is_refused_when_its_metric_is_used(tmp_path: Path) -> None:
-    runs = read(table(tmp_path / "tidy.csv", "run,epoch,acc;4,1,0.5;4,2;"))
-    with pytest.raises(InputError, match="'acc' of run 4 at epoch 2 is nan; finite numbers are needed"):
-        runs.metric()
 
 
 @pytest.mark.parametrize("content", [b"PAR1 and no more", b"\xff\xfe\x00run"])
@@ -236,8 +283,81 @@ def test_a_path_where_nothing_is_is_refused(tmp_path: Path) -> None:
         read(tmp_path / "nowhere")
 
 
-def test_a_number_that_is_not_finite_is_refused_when_its_metric_is_used(tmp_path: Path) -> None:
-    runs: Any = read(folder(tmp_path, r1="acc,loss;1,2;nan,3;"))
-    assert runs.metric("loss")[0, 1] == 3
-    with pytest.raises(InputError, match="'acc' of run 1 at epoch 2 is nan"):
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"r1": "acc,loss;1,2;nan,3;"}, "r1.csv, line 3: acc is nan at epoch 2, a finite number is needed"),
+        ({"r1": "acc,loss;1,2;high,3;"}, "r1.csv, line 3: acc is 'high', a number is needed"),
+        ({"r1": "acc,loss;1,2;,3;2,4;"}, "r1.csv, line 4: acc goes from epoch 1 to 3, and is needed each epoch"),
+        ({"r1": "acc,loss;1,2;", "r2": "loss;4;5;"}, "r2.csv: never logs acc, which"),
+        ({"r1": "acc,loss;1,2;,3;,4;"}, "r1.csv: acc ends at epoch 1, while others go on to epoch 3"),
+    ],
+    ids=["not finite", "a text", "a gap", "never", "ends before the others"],
+)
+def test_a_metric_with_a_fault_is_refused_when_it_is_asked_for(
+    tmp_path: Path, files: dict[str, str], said: str
+) -> None:
+    runs = read(folder(tmp_path, **files))
+    assert runs.metric("loss")[0, 0] == 2
+    with pytest.raises(InputError) as refused:
         runs.metric("acc")
+    assert str(refused.value).startswith(f"{tmp_path}/")
+    assert said in str(refused.value)
+    assert runs.meta["left_out"] == {"acc": str(refused.value)}
+    assert f"acc is left out: {refused.value}" in runs.meta["notes"]
+    # Nor is the other taken for it.
+    with pytest.raises(InputError, match=r"which metric\? name one of loss \(acc left out\)"):
+        runs.metric()
+
+
+def test_a_folder_of_nothing_names_what_can_be_read(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing")
+    with pytest.raises(InputError, match=r"nothing in this folder that can be read \(store, Hugging Face"):
+        read(tmp_path)
+
+
+def test_a_store_counts_epochs_itself(tmp_path: Path) -> None:
+    write_small_store(tmp_path)
+    for options in ({"axis": "step"}, {"every": 2}):
+        with pytest.raises(InputError, match="a store counts epochs itself; leave out axis and every"):
+            read(tmp_path, **options)
+
+
+# Formats of one's own
+
+
+def test_a_format_of_ones_own_is_tried_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readers, "_FORMATS", list(readers._FORMATS))
+
+    def runs_of(path: Path) -> list[Log]:
+        logs = []
+        for file in sorted(path.glob("*.csv")):
+            values = np.array([float(word) for word in file.read_text().split()])
+            metrics = {"acc": Series(values, epoch=np.arange(len(values)), line=np.arange(1, len(values) + 1))}
+            logs.append(Log(file, name=file.stem, metrics=metrics))
+        return logs
+
+    bare = Format("bare numbers", matches=lambda path: path.name == "bare", read=runs_of)
+    register(bare)
+    assert formats()[0] == bare
+    runs = read(folder(tmp_path / "bare", run_3="0.1;0.2;0.3", run_7="0.4;0.5"))
+    np.testing.assert_array_equal(runs.metric(), [[0.1, 0.2, 0.3], [0.4, 0.5, np.nan]])
+    assert (runs.run.tolist(), runs.meta["format"]) == ([3, 7], "bare numbers")
+    assert read(folder(tmp_path / "other", a="acc;1")).meta["format"] == "folder of CSV files"
+    with pytest.raises(InputError, match=r"bare/a\.csv, line 2: acc is inf at epoch 1"):
+        read(folder(tmp_path / "bare", a="1;inf"))
+    with pytest.raises(InputError, match="a format named 'bare numbers' is there"):
+        register(bare)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"value": np.ones(2)}, "needs the epoch or the step"),
+        ({"value": np.ones(2), "epoch": np.ones(3)}, r"has 2 values, but epoch has shape \(3,\)"),
+        ({"value": np.ones(2), "step": np.ones(2), "line": np.ones(1, dtype=int)}, r"but line has shape \(1,\)"),
+    ],
+)
+def test_a_series_is_checked_when_it_is_made(arrays: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        Series(**arrays)

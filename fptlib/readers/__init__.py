@@ -1,4 +1,8 @@
-"""Read training logs, whoever wrote them, into `Trajectories`; the kind is told from the content."""
+"""Read training logs, whoever wrote them, into `Trajectories`; the format is told from the content.
+
+Each format is one module with a `Format`: ``matches`` tells it, ``read`` hands over what each run logged, and `assemble` counts epochs,
+the same way for all. A format of your own joins by `register`.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +10,96 @@ import os
 from pathlib import Path
 
 from fptlib.errors import InputError
+from fptlib.readers import csv_folder, hugging_face, lightning, stores, tensorboard, tidy, wandb
+from fptlib.readers.assemble import Axis, assemble
 from fptlib.readers.csv_folder import read_csv_folder
+from fptlib.readers.logs import Format, Log, Series
 from fptlib.readers.tidy import read_tidy
-from fptlib.trajectories import STORE_FILE, Trajectories, read_store
+from fptlib.trajectories import Trajectories
 
-__all__ = ["read", "read_csv_folder", "read_tidy"]
+__all__ = [
+    "Axis",
+    "Format",
+    "Log",
+    "Series",
+    "assemble",
+    "formats",
+    "read",
+    "read_csv_folder",
+    "read_tidy",
+    "register",
+]
+
+# The first that matches reads. A folder may hold files of several kinds: a trainer writes event files beside its state, Lightning too.
+_FORMATS = [
+    stores.FORMAT,
+    hugging_face.FORMAT,
+    lightning.FORMAT,
+    tensorboard.FORMAT,
+    wandb.FORMAT,
+    csv_folder.FORMAT,
+    tidy.FORMAT,
+]
 
 
-def read(path: str | os.PathLike[str]) -> Trajectories:
-    """Trajectories of a store, of a folder with one CSV file for each run, or of one tidy CSV or Parquet table.
+def formats() -> tuple[Format, ...]:
+    """The formats known, in the order in which they are tried."""
+    return tuple(_FORMATS)
 
-    A folder that holds exactly one store stands for it.
+
+def register(new: Format) -> None:
+    """Let `read` try a format of your own before all others.
 
     Raises
     ------
     InputError
-        If nothing is there, or what is there cannot be read.
+        If a format of this name is there.
+
+    Examples
+    --------
+    A log with one line ``epoch accuracy`` for each epoch, in files ``*.acc``:
+
+    >>> import numpy as np
+    >>> def read_runs(folder):
+    ...     for path in sorted(folder.glob("*.acc")):
+    ...         epoch, acc = np.loadtxt(path, unpack=True, ndmin=2)
+    ...         yield Log(path, name=path.stem, metrics={"acc": Series(acc, epoch=epoch)})
+    >>> mine = Format("my logs", matches=lambda path: any(path.glob("*.acc")), read=lambda path: list(read_runs(path)))
+    >>> register(mine)  # doctest: +SKIP
+    """
+    if any(known.name == new.name for known in _FORMATS):
+        raise InputError(f"a format named {new.name!r} is there; give another name")
+    _FORMATS.insert(0, new)
+
+
+def read(path: str | os.PathLike[str], *, axis: Axis = "auto", every: int | None = None) -> Trajectories:
+    """Trajectories of a store or of anybody's logs.
+
+    Read are: a store of this library; a folder with one CSV file for each run; one tidy CSV or Parquet table; the folders of Lightning's
+    ``CSVLogger``, of TensorBoard and of Hugging Face's ``Trainer``; Weights & Biases' CSV exports; and what was added by `register`.
+
+    Parameters
+    ----------
+    path
+        File or folder. A folder that holds exactly one store stands for it.
+    axis, every
+        What counts as time, and how much of it makes one epoch, see `assemble`.
+
+    Raises
+    ------
+    InputError
+        If nothing is there, or what is there cannot be read; one line that names file and line.
     """
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
-    if path.is_file():
-        return read_tidy(path)
-    if (path / STORE_FILE).exists():
-        return read_store(path)
-    stores = sorted(inner.parent for inner in path.glob(f"*/{STORE_FILE}"))
-    if len(stores) == 1:
-        return read_store(stores[0])
-    if stores:
-        raise InputError(f"{path}: holds {len(stores)} stores; name one of {', '.join(store.name for store in stores)}")
-    return read_csv_folder(path)
+    form = next((form for form in _FORMATS if form.matches(path)), None)
+    if form is None:
+        names = ", ".join(known.name for known in _FORMATS)
+        raise InputError(f"{path}: nothing in this folder that can be read ({names})")
+    found = form.read(path)
+    if not isinstance(found, Trajectories):
+        return assemble(found, source=str(path), axis=axis, every=every, kind=form.name)
+    if axis != "auto" or every is not None:
+        raise InputError(f"{path}: a {form.name} counts epochs itself; leave out axis and every")
+    return found

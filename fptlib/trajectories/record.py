@@ -106,7 +106,8 @@ class Trajectories:
         Label of each run (its seed or number), int64, shape ``(runs,)``, all different.
     meta
         What is known of the origin: ``spec``, ``digest``, ``n_evaluated`` (images behind an accuracy), ``source``; ``retirement`` (as
-        `Retirement.to_dict` makes it) if runs left their training once they had reached a threshold.
+        `Retirement.to_dict` makes it) if runs left their training once they had reached a threshold; of foreign logs what
+        `fptlib.readers.assemble` says.
     followed
         Epochs recorded of each run, int64, shape ``(runs,)``; ``None`` means all of them. A run with fewer was retired, if it had
         reached the retirement by then, or else ended early.
@@ -243,10 +244,15 @@ class Trajectories:
         """
         where = self.meta.get("source", "trajectories")
         known = ", ".join(sorted(self.metrics))
+        left_out = self.meta.get("left_out", {})  # metrics that the reader of the log could not use
         if name is None:
-            name = next(iter(self.metrics)) if len(self.metrics) == 1 else DEFAULT_METRIC
-            if name not in self.metrics:
-                raise InputError(f"{where}: which metric? name one of {known}")
+            alone = len(self.metrics) == 1 and not left_out
+            name = next(iter(self.metrics)) if alone else DEFAULT_METRIC
+            if name not in self.metrics and name not in left_out:
+                beside = f" ({', '.join(sorted(left_out))} left out)" if left_out else ""
+                raise InputError(f"{where}: which metric? name one of {known}{beside}")
+        if name in left_out:
+            raise InputError(left_out[name])
         if name not in self.metrics:
             raise InputError(f"{where}: no metric {name!r}; there is {known}")
         return name

@@ -1,0 +1,215 @@
+"""From what each run logged to one record of runs by epochs: counting, resumed runs, gaps, ends, all in one place.
+
+Nothing is made up. What can be counted in one way only is counted, and said in ``meta["notes"]``; a metric that cannot is left out with
+one line that names file and place, which is the answer to whoever asks for it; where no metric is left, that line is the error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.errors import InputError
+from fptlib.readers.counting import Counted, Told, count
+from fptlib.readers.logs import Log, Series, labels
+from fptlib.trajectories import Trajectories
+
+Axis = Literal["auto", "epoch", "step"]
+_RATE = re.compile(r"(.*[/_-])?(lr|learning_rate)([/_-].*)?")
+FEWEST_STOPPED = 5  # runs that all end at their best by chance are fewer
+
+
+def assemble(
+    logs: Sequence[Log], *, source: str, axis: Axis = "auto", every: int | None = None, kind: str | None = None
+) -> Trajectories:
+    """Put the logs of several runs of one training together.
+
+    Parameters
+    ----------
+    logs
+        One for each run.
+    source
+        Where they come from, for messages and ``meta["source"]``.
+    axis
+        What counts as time: the ``"epoch"`` that was logged, or optimiser ``"step"``, equally spaced, of which evaluation ``k`` becomes
+        epoch ``k``. By default epochs, if at least one metric can be counted so, else steps.
+    every
+        Steps (or epochs) of the log from one evaluation to the next, which make one epoch here. By default 1 where epochs are
+        counted, and where steps are counted, the largest distance found among the metrics: evaluations are rarer than training losses.
+    kind
+        Kept as ``meta["format"]``.
+
+    Returns
+    -------
+    Trajectories
+        With, in ``meta``: ``axis`` and ``every`` (what one epoch is), ``names`` of the runs by label, ``notes`` (sentences on what was
+        adjusted), ``left_out`` (metrics that cannot be counted, and why).
+
+    Raises
+    ------
+    InputError
+        If no metric can be counted, saying why for the first; or an option is not possible.
+    """
+    if axis not in ("auto", "epoch", "step"):
+        raise InputError(f"axis {axis!r} is not known; choose auto, epoch or step")
+    if every is not None and every < 1:
+        raise InputError(f"every is {every}; an evaluation every 1 or more epochs or steps is needed")
+    if not logs:
+        raise InputError(f"{source}: no run")
+    logged = ([name for name, series in log.metrics.items() if len(series.value)] for log in logs)
+    names = list(dict.fromkeys(name for log, own in zip(logs, logged, strict=True) for name in (*own, *log.faults)))
+    if not names:
+        raise InputError(f"{source}: no metric; at least one is needed")
+    every_series = [series for log in logs for series in log.metrics.values()]
+    ways = [axis] if axis != "auto" else [way for way in ("epoch", "step") if _any(every_series, way)] or ["epoch"]
+    first: dict[str, str] = {}
+    for way in ways:
+        told = Told()
+        columns, faults = _columns(logs, names, way, every, told)
+        first = first or faults
+        if columns:
+            break
+    else:
+        raise InputError(next(iter(first.values())))
+    if way != ways[0]:
+        told.say("", f"no metric can be counted by epochs ({next(iter(first.values()))})")
+    kept, followed, ends = _ends(logs, columns, faults)
+    n_epochs = int(followed.max())
+    metrics = {name: np.full((len(logs), n_epochs), np.nan) for name in kept}
+    for name, array in metrics.items():
+        for row, values in enumerate(columns[name].values):
+            array[row, : followed[row]] = values[: followed[row]]
+    numbers = labels([log.name for log in logs])
+    meta = {
+        "source": source,
+        "axis": way,
+        "every": max(column.unit for column in columns.values()),
+        "names": {str(label): log.name for label, log in zip(numbers, logs, strict=True)},
+        "notes": (
+            *_sentences(told, kept, logs),
+            *ends,
+            *_early(logs, metrics, followed),
+            *_schedule(logs),
+            *_omitted(faults),
+        ),
+        "left_out": faults,
+    }
+    whole = bool((followed == n_epochs).all())
+    return Trajectories(
+        metrics=metrics,
+        run=numbers,
+        meta=meta if kind is None else {**meta, "format": kind},
+        followed=None if whole else followed,
+    )
+
+
+def _any(every_series: list[Series], way: str) -> bool:
+    return any(getattr(series, way) is not None for series in every_series)
+
+
+def _columns(
+    logs: Sequence[Log], names: list[str], way: str, every: int | None, told: Told
+) -> tuple[dict[str, Counted], dict[str, str]]:
+    """Metrics that can be counted in one way, and for each of the others why it cannot."""
+    columns: dict[str, Counted] = {}
+    faults: dict[str, str] = {}
+    for name in names:
+        try:
+            columns[name] = count(logs, name, way, every, told)
+        except InputError as fault:
+            faults[name] = str(fault)
+    unit = max((column.unit for column in columns.values()), default=1)
+    for name in [name for name, column in columns.items() if column.unit < unit]:
+        own = columns.pop(name).unit
+        faults[name] = (
+            f"{logs[0].title}: {name} is logged every {own} steps, others every {unit}; every={own} counts in its units"
+        )
+    return columns, faults
+
+
+def _ends(
+    logs: Sequence[Log], columns: dict[str, Counted], faults: dict[str, str]
+) -> tuple[list[str], NDArray[np.int64], list[str]]:
+    """Metrics kept, epochs to which each run is followed in all of them, and what is to be said of that.
+
+    A run may have been interrupted between two metrics of its last epoch, which then does not count. A metric that ends earlier than
+    others by more is left out.
+    """
+    lengths = np.array([[len(values) for values in column.values] for column in columns.values()])  # (metrics, runs)
+    longest = lengths.max(axis=0)
+    kept = []
+    for name, own in zip(columns, lengths, strict=True):
+        short = np.flatnonzero(own < longest - 1)
+        if len(short):
+            row = int(short[0])
+            faults[name] = (
+                f"{logs[row].title}: {name} ends at epoch {own[row]}, while others go on to epoch {longest[row]}"
+            )
+        else:
+            kept.append(name)
+    followed = lengths[[name in kept for name in columns]].min(axis=0)
+    cut = np.flatnonzero(followed < longest)
+    if not len(cut):
+        return kept, followed, []
+    first = f"{logs[cut[0]].title}, epoch {longest[cut[0]]}"
+    return kept, followed, [f"{_runs(len(cut))} lack a metric in their last epoch ({first}), which does not count"]
+
+
+def _sentences(told: Told, kept: list[str], logs: Sequence[Log]) -> list[str]:
+    said = []
+    for sentence, about in told.by_metric.items():
+        metrics = [name for name in dict.fromkeys(about) if name in kept]
+        if about == [""] or len(metrics) == len(kept):
+            said.append(sentence)
+        elif metrics:
+            said.append(f"{', '.join(metrics)}: {sentence}")
+    if told.resumed:
+        where = next(iter(told.resumed.values()))
+        said.append(f"{_runs(len(told.resumed))} were resumed ({where}); of what is logged twice the last counts")
+    return said + list(dict.fromkeys(note for log in logs for note in log.notes))
+
+
+def _early(logs: Sequence[Log], metrics: dict[str, NDArray[np.float64]], followed: NDArray[np.int64]) -> list[str]:
+    """What is to be said of runs that end before others."""
+    n_epochs = followed.max()
+    early = np.flatnonzero(followed < n_epochs)
+    if not len(early):
+        return []
+    said = [
+        f"{len(early)} of {len(logs)} runs end before epoch {n_epochs} ({logs[early[0]].title} at epoch {followed[early[0]]}): each is "
+        "censored at its own end, which is right if that has nothing to do with its metric"
+    ]
+    for name, values in metrics.items():
+        last = values[early, followed[early] - 1]
+        at_best = (last >= np.nanmax(values[early], axis=1)).all() or (last <= np.nanmin(values[early], axis=1)).all()
+        if len(early) >= FEWEST_STOPPED and at_best and followed[early].min() > 2:
+            said.append(
+                f"all of these end at their best {name}: if they were stopped on reaching a target, ask for no harder threshold than that"
+            )
+            break
+    return said
+
+
+def _schedule(logs: Sequence[Log]) -> list[str]:
+    """A warning where a learning rate was logged that changes during training."""
+    for log in logs:
+        for name, series in log.metrics.items():
+            rate = series.value[np.isfinite(series.value)]
+            if _RATE.fullmatch(name) and len(rate) and np.ptp(rate) > 1e-6 * np.abs(rate).max():
+                return [
+                    f"{name} goes from {rate[0]:.3g} to {rate[-1]:.3g} ({log.title}): predictions hold where training is the same at every "
+                    "epoch"
+                ]
+    return []
+
+
+def _omitted(faults: dict[str, str]) -> list[str]:
+    return [f"{name} is left out: {fault}" for name, fault in faults.items()]
+
+
+def _runs(n: int) -> str:
+    return f"{n} run{'s' if n > 1 else ''}"

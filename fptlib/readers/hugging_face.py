@@ -1,0 +1,87 @@
+"""Hugging Face's ``trainer_state.json``: one folder for each run, or in it ``checkpoint-N`` folders of which the last counts.
+
+``log_history`` is a list of what was logged, each entry with ``epoch`` (a fraction) and ``step``. Metrics of evaluations start with
+``eval_``. An evaluation at step 0 is one before training.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fptlib.errors import InputError
+from fptlib.readers.logs import Format, Log, Series
+
+FILE = "trainer_state.json"
+NEAR = 0.05  # of an epoch: where the last batches do not fill a step, epochs end at 0.98, 1.96, ...
+_UNUSED = re.compile(
+    r"epoch|step|total_flos|.*_(runtime|per_second)|train_.*"
+)  # what the trainer writes beside the metrics
+
+
+def _find(path: Path) -> list[Path]:
+    """The file of each run."""
+    if path.is_file():
+        return [path] if path.name == FILE else []
+    if not path.is_dir():
+        return []
+    own = _last(path)
+    if own is not None:
+        return [own]
+    return [found for folder in sorted(path.iterdir()) if folder.is_dir() and (found := _last(folder)) is not None]
+
+
+def _last(folder: Path) -> Path | None:
+    """The state of a run: that of its folder, else that of its last checkpoint."""
+    if (folder / FILE).exists():
+        return folder / FILE
+    checkpoints = [path for path in folder.glob(f"checkpoint-*/{FILE}") if path.parent.name[11:].isdigit()]
+    return max(checkpoints, key=lambda path: int(path.parent.name[11:]), default=None)
+
+
+def _read(path: Path) -> Sequence[Log]:
+    logs = []
+    for file in _find(path):
+        run = file.parent.parent if file.parent.name.startswith("checkpoint-") else file.parent
+        logs.append(_read_run(file, name=run.name))
+    return logs
+
+
+def _read_run(path: Path, *, name: str) -> Log:
+    try:
+        history = json.loads(path.read_text(encoding="utf-8"))["log_history"]
+        entries = [dict(entry) for entry in history]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: not a state of a trainer ({' '.join(str(error).split())})") from None
+    found: dict[str, list[tuple[float, float, float, float]]] = {}
+    notes = []
+    for i, entry in enumerate(entries, start=1):
+        epoch, step = _number(entry.get("epoch")), _number(entry.get("step"))
+        if step == 0:
+            notes.append("evaluations before training, at step 0, are left out")
+            continue
+        for key, value in entry.items():
+            if not _UNUSED.fullmatch(key) and isinstance(value, int | float):
+                found.setdefault(key, []).append((_number(value), epoch, step, i))
+    metrics = {}
+    for key, rows in found.items():
+        value, epoch, step, place = np.array(rows).T
+        whole = np.round(epoch)
+        if (np.abs(epoch - whole) <= NEAR).all() and (whole > 0).all():
+            if (epoch != whole).any():
+                notes.append(f"epochs that end up to {np.abs(epoch - whole).max():.2g} off a whole number are rounded")
+            epoch = whole
+        metrics[key] = Series(value=value, epoch=epoch, step=step, line=place.astype(np.int64))
+    return Log(path, name=name, metrics=metrics, notes=tuple(dict.fromkeys(notes)), word="entry")
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+FORMAT = Format("Hugging Face trainer states", matches=lambda path: bool(_find(path)), read=_read)

@@ -1,0 +1,41 @@
+"""Lightning's ``CSVLogger``: ``lightning_logs/version_N/metrics.csv``, one folder for each run.
+
+Rows carry ``epoch`` (from 0) and ``step``, and a metric only where it was logged, so that most cells are empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fptlib.readers.csv_run import header_of, read_csv_run
+from fptlib.readers.logs import Format, Log, decimals
+
+FILE = "metrics.csv"
+_DEEPEST = 3  # run/lightning_logs/version_0
+
+
+def _find(path: Path) -> list[Path]:
+    """The files of all runs at the depth at which the first are found; none if they are not of this kind."""
+    if path.is_file():
+        found = [path] if path.name == FILE else []
+    else:
+        depths = (sorted(path.glob("*/" * depth + FILE)) for depth in range(_DEEPEST + 1))
+        found = next((paths for paths in depths if paths), [])
+    return found if found and {"epoch", "step"} <= set(header_of(found[0])) else []
+
+
+def _read(path: Path) -> Sequence[Log]:
+    logs = []
+    for file in _find(path):
+        single = path.is_file() or file.parent == path
+        name = file.parent.name if single else file.parent.relative_to(path).as_posix()
+        log = read_csv_run(file, name=name)
+        # what Lightning logs are tensors of 32 bits
+        metrics = {metric: replace(series, value=decimals(series.value)) for metric, series in log.metrics.items()}
+        logs.append(replace(log, metrics=metrics))
+    return logs
+
+
+FORMAT = Format("Lightning's CSVLogger", matches=lambda path: bool(_find(path)), read=_read)

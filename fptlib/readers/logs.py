@@ -1,0 +1,147 @@
+"""What one run logged, as it stands in its file: the form in which every format hands over what it found."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.errors import InputError
+from fptlib.trajectories import Trajectories
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """Values of one metric in the order in which they were logged; all arrays have shape ``(values,)``.
+
+    Parameters
+    ----------
+    value
+        What was logged, float64. A place where nothing was logged is not a value: leave it out.
+    epoch, step
+        Epoch and optimiser step that were logged with each value, float64, as the log counts them; ``None`` where it has no such thing.
+    line
+        Where each value stands in the file, int64; ``None`` if there are no lines.
+
+    Raises
+    ------
+    InputError
+        If there is neither epoch nor step, or lengths differ.
+    """
+
+    value: NDArray[np.float64]
+    epoch: NDArray[np.float64] | None = None
+    step: NDArray[np.float64] | None = None
+    line: NDArray[np.int64] | None = None
+
+    def __post_init__(self) -> None:
+        if self.epoch is None and self.step is None:
+            raise InputError("a series needs the epoch or the step of each value")
+        for name in ("epoch", "step", "line"):
+            other = getattr(self, name)
+            if other is not None and other.shape != self.value.shape:
+                raise InputError(f"a series has {len(self.value)} values, but {name} has shape {other.shape}")
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What one run logged.
+
+    Parameters
+    ----------
+    path
+        The file, for messages.
+    name
+        Name of the run, different for each run that is read together with it; folders are separated by ``/``.
+    metrics
+        Name of a metric to its values.
+    faults
+        Name of a metric that is there and cannot be read, to one line that says where and why.
+    notes
+        Sentences on what was adjusted on reading.
+    word
+        What a place in the file is called: ``line``, or ``entry`` of a list.
+
+    Examples
+    --------
+    >>> one = Log(Path("a.log"), name="a", metrics={"acc": Series(np.array([0.1, 0.4]), epoch=np.array([1.0, 2.0]))})
+    >>> one.where("acc", 1)
+    'a.log'
+    """
+
+    path: Path
+    name: str
+    metrics: Mapping[str, Series]
+    faults: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    word: str = "line"
+
+    @property
+    def title(self) -> str:
+        """The run in words: its file, and its name where the file holds several runs."""
+        last = self.name.split("/")[-1]
+        return str(self.path) if last in (self.path.stem, *self.path.parts) else f"{self.path}, run {self.name}"
+
+    def where(self, metric: str, i: int) -> str:
+        """File and line of the ``i``-th value of a metric, in words."""
+        line = self.metrics[metric].line
+        return self.title if line is None else f"{self.path}, {self.word} {line[i]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A kind of log.
+
+    Parameters
+    ----------
+    name
+        What it is called, in messages and in ``meta["format"]``.
+    matches
+        Whether a file or folder is of this kind; tells it from the content, quickly, and never raises.
+    read
+        All runs of a file or folder that matches. Returns what each of them logged, from which `fptlib.readers.assemble` counts epochs,
+        or trajectories if the format counts epochs from 1 itself.
+    """
+
+    name: str
+    matches: Callable[[Path], bool]
+    read: Callable[[Path], Sequence[Log] | Trajectories]
+
+
+def labels(names: Sequence[str]) -> NDArray[np.int64]:
+    """Number of each run: the last number in the last part of its name in which these all differ, else its place in the list.
+
+    Examples
+    --------
+    >>> labels(["seed_7/version_0", "seed_3/version_0"]), labels(["mary", "adam"])
+    (array([7, 3]), array([0, 1]))
+    """
+    parts = [name.split("/") for name in names]
+    for back in range(1, min(len(part) for part in parts) + 1):
+        numbers = [re.findall(r"\d+", part[-back]) for part in parts]
+        if all(numbers):
+            found = [int(each[-1]) for each in numbers]
+            if len(set(found)) == len(found) and max(found) <= np.iinfo(np.int64).max:
+                return np.array(found, dtype=np.int64)
+    return np.arange(len(names), dtype=np.int64)
+
+
+def decimals(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The shortest decimals for which 32-bit numbers stand; numbers that need more than 32 bits are left alone, all of them.
+
+    An accuracy of 0.9 that went through 32 bits comes back as 0.8999999761581421, and would miss a threshold of 0.9.
+
+    Examples
+    --------
+    >>> decimals(np.array([0.8999999761581421, 0.5])), decimals(np.array([0.8999999761581421, 0.1]))
+    (array([0.9, 0.5]), array([0.89999998, 0.1       ]))
+    """
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    if not np.array_equal(narrow.astype(np.float64), values, equal_nan=True):
+        return values
+    return np.array([float(text) for text in narrow.astype(str)], dtype=np.float64)

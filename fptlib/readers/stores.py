@@ -1,0 +1,25 @@
+"""Stores of this library; a folder that holds exactly one stands for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fptlib.errors import InputError
+from fptlib.readers.logs import Format
+from fptlib.trajectories import STORE_FILE, Trajectories, read_store
+
+
+def _find(path: Path) -> list[Path]:
+    if (path / STORE_FILE).exists():
+        return [path]
+    return sorted(inner.parent for inner in path.glob(f"*/{STORE_FILE}"))
+
+
+def _read(path: Path) -> Trajectories:
+    stores = _find(path)
+    if len(stores) > 1:
+        raise InputError(f"{path}: holds {len(stores)} stores; name one of {', '.join(store.name for store in stores)}")
+    return read_store(stores[0])
+
+
+FORMAT = Format("store", matches=lambda path: bool(_find(path)), read=_read)

@@ -1,0 +1,88 @@
+"""TensorBoard's event files: a folder for each run, or one folder with event files, one run.
+
+Scalars are kept by step, in 32 bits. Some tools write the epoch beside them, as a scalar ``epoch``. Needs the extra ``tensorboard``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fptlib.errors import InputError
+from fptlib.readers.logs import Format, Log, Series, decimals
+
+_MARK = b"brain.Event:"  # in the first record of every event file
+_DEEPEST = 3
+
+
+def _is_event_file(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return _MARK in file.read(64)
+    except OSError:
+        return False
+
+
+def _find(path: Path) -> list[list[Path]]:
+    """Event files of each run, in the order in which they were begun, at the depth at which the first are found."""
+    if path.is_file():
+        return [[path]] if _is_event_file(path) else []
+    for depth in range(_DEEPEST + 1):
+        files = sorted(file for file in path.glob("*/" * depth + "*tfevents*") if _is_event_file(file))
+        if files:
+            folders = dict.fromkeys(file.parent for file in files)
+            return [[file for file in files if file.parent == folder] for folder in folders]
+    return []
+
+
+def _read(path: Path) -> Sequence[Log]:
+    logs = []
+    for files in _find(path):
+        folder = files[0].parent
+        single = path.is_file() or folder == path
+        logs.append(_read_run(files, name=path.name if single else folder.relative_to(path).as_posix()))
+    return logs
+
+
+def _read_run(files: list[Path], *, name: str) -> Log:
+    found: dict[str, list[tuple[float, float]]] = {}
+    starts: dict[str, float] = {}
+    for file in files:
+        started: set[str] = set()
+        for tag, step, value in _scalars(file):
+            if tag not in started and starts.setdefault(tag, step) == step and tag in found:
+                raise InputError(
+                    f"{file}: {tag} starts at step {step:g} again, as in {files[0].name}; give each run a folder of its own"
+                )
+            started.add(tag)
+            found.setdefault(tag, []).append((step, value))
+    epoch_at = dict(found.pop("epoch", []))
+    metrics = {}
+    for tag, rows in found.items():
+        steps, values = np.array(rows).T
+        epochs = np.array([epoch_at.get(step, np.nan) for step in steps])
+        metrics[tag] = Series(value=decimals(values), step=steps, epoch=None if np.isnan(epochs).any() else epochs)
+    return Log(files[0] if len(files) == 1 else files[0].parent, name=name, metrics=metrics)
+
+
+def _scalars(path: Path) -> Iterator[tuple[str, float, float]]:
+    """Tag, step and value of each scalar in the order in which they were written."""
+    try:
+        from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # type: ignore[import-untyped]
+        from tensorboard.util.tensor_util import make_ndarray  # type: ignore[import-untyped]
+    except ImportError:
+        raise InputError(
+            f"{path}: TensorBoard's event files need its package; pip install 'fptlib[tensorboard]'"
+        ) from None
+    try:
+        for event in EventFileLoader(str(path)).Load():
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == "scalars":
+                    yield value.tag, float(event.step), float(make_ndarray(value.tensor).item())
+    except Exception as error:  # its readers raise errors of several packages
+        raise InputError(f"{path}: not a readable event file ({' '.join(str(error).split())})") from None
+
+
+FORMAT = Format("TensorBoard event files", matches=lambda path: bool(_find(path)), read=_read)
