@@ -35,6 +35,8 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "measured": lambda: published.measured("shrink_perturb", threshold=72),
     "predicted": lambda: published.predicted("shrink_perturb", period=50, threshold=72),
     "predicted partial reset": lambda: published.predicted("partial_reset", period=50, threshold=74),
+    "ranking": lambda: published.ranking(threshold=72),
+    "advice": lambda: pd.DataFrame({"said": published.advice(threshold=72)}),
     "predicted by form 2": lambda: published.predicted("partial_reset", period=50, threshold=74, form="2"),
 }
 
