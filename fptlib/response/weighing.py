@@ -81,7 +81,7 @@ def unlike(sample: Sample, period: int) -> str | None:
     first, p0 = sample.cycles[0], sample.period
     if first.length < period:
         return f"the cycles that were seen are {first.length} epochs long, those asked for {period}"
-    if first.curve[0, period] == 0:
+    if any(cycle.curve[0, period] == 0 for cycle in sample.cycles):
         return None  # nothing follows
     entered = round(sample.n_survivors * float(first.curve[0, -1]))
     if sample.horizon < 3 * p0 or first.length > p0:
