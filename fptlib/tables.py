@@ -99,7 +99,7 @@ def ranking_table(recommendation: Recommendation) -> pd.DataFrame:
         }
         for o in recommendation.ranking
     ]
-    return pd.DataFrame(rows).astype({"source": "Int64"})
+    return pd.DataFrame(rows).astype({"source": float})  # NaN where no perturbed run is needed
 
 
 def speedup_table(answers: Mapping[float, Recommendation | str]) -> pd.DataFrame:
