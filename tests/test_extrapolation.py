@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,14 @@ from hypothesis import strategies as st
 from lifelines import WeibullFitter
 from scipy import stats
 
-from fptlib import published
+from fptlib import published, sources
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes, first_passage, restricted_mean
 from fptlib.processes import FrozenMixture, GeometricWithKick, Heterogeneous, OrnsteinUhlenbeck
 from fptlib.response import Extrapolated, extrapolate, hazard_trend, unperturbed_mean
 from fptlib.trajectories import Trajectories
 
+ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
 KICK = GeometricWithKick(hazard=0.02, kick=0.3)
 TYPES = Heterogeneous(hazard=0.01, hazards_after=(0.3, 0.03), window=5)
 STATIONARY = OrnsteinUhlenbeck(decay=0.5, noise=0.6, threshold=1.5, start=0.0)
@@ -213,7 +216,7 @@ def test_too_few_passages_show_no_trend() -> None:
 
 
 @pytest.mark.published
-@pytest.mark.skipif(not published.available(), reason="the published trajectories are not at hand")
+@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} in $FPTLIB_DATA")
 def test_the_published_runs_have_no_exponential_tail() -> None:
     trend = hazard_trend(first_passage(published.unperturbed(), threshold=72), after=15)
     assert trend.p_value < 1e-20

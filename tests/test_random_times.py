@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fptlib import published
+from fptlib import published, sources
 from fptlib.errors import InputError
 from fptlib.processes import (
     DelayedGeometric,
@@ -39,6 +41,7 @@ from fptlib.response import (
 from fptlib.response.validity import Status
 from fptlib.trajectories import Trajectories
 
+ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
 KICK = GeometricWithKick(hazard=0.02, kick=0.3)
 MIXTURE = FrozenMixture(silent=10, good=0.4, good_after=0.6, hazard=0.1)
 DELAYED = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
@@ -361,7 +364,7 @@ def test_intervals_cover() -> None:
 
 
 @pytest.mark.published
-@pytest.mark.skipif(not published.available(), reason="the published trajectories are not at hand")
+@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} in $FPTLIB_DATA")
 def test_a_rare_perturbation_helps_resnet_18() -> None:
     for name in ("shrink_perturb", "partial_reset"):
         found = linear_response(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fptlib import published
+from fptlib import published, sources
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, restricted_mean
 from fptlib.processes import (
@@ -26,6 +28,7 @@ from fptlib.response import Renewal, cycles, geometric_close, renewal
 from fptlib.response.validity import Status
 from fptlib.trajectories import Trajectories
 
+ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
 KICK = GeometricWithKick(hazard=0.02, kick=0.3)
 MIXTURE = FrozenMixture(silent=10, good=0.4, good_after=0.6, hazard=0.1)
 DELAYED = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
@@ -154,7 +157,7 @@ def test_few_survivors_are_flagged() -> None:
 
 
 @pytest.mark.published
-@pytest.mark.skipif(not published.available(), reason="the published trajectories are not at hand")
+@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} in $FPTLIB_DATA")
 def test_the_published_runs_at_74_percent_are_not_renewed() -> None:
     plain, at_50 = published.unperturbed(), published.perturbed("partial_reset", 50)
     found = renewal(plain, at_50, period=50, threshold=74, periods=[5, 20, 50], n_boot=200)

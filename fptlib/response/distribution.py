@@ -1,0 +1,207 @@
+r"""Form 3: not the mean only, but the whole distribution of the first-passage time under perturbation.
+
+The survival under perturbation with period ``P`` is ``S(t)`` up to ``P`` and ``S(P) S_tau(t - P)`` after, with ``S_tau`` the survival of
+the residual time as form 2, 4 or 7 has it. From it: the epoch by which a share of the runs has passed, and the probability to pass within
+a budget. A quantile that lies beyond the horizon is not a number: of it a lower bound is known, and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.errors import InputError
+from fptlib.firstpassage import N_BOOT, Direction, Estimate
+from fptlib.response.forms import Curves, cycle_residual, full_restart, splice
+from fptlib.response.prediction import Form, Prediction, check_options, predict_all
+from fptlib.response.sample import Sample
+from fptlib.response.validity import ERROR_TOLERANCE
+from fptlib.response.weighing import samples
+from fptlib.trajectories import Trajectories
+
+QUANTILES = (0.5, 0.9)
+
+
+@dataclass(frozen=True, slots=True)
+class Quantile:
+    """The first epoch by which a share of the runs has passed, with its bootstrap interval.
+
+    Parameters
+    ----------
+    share
+        Of the runs, between 0 and 1: 0.5 for the median.
+    epoch, low, high
+        ``epoch`` and ``high`` are ``None`` where they lie beyond the horizon; ``low`` is then at most ``horizon + 1``, before which the
+        share is not reached.
+    """
+
+    share: float
+    epoch: int | None
+    low: int
+    high: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Success:
+    """Probability to pass within a budget of epochs for one run, with its bootstrap interval."""
+
+    budget: int
+    probability: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """Predicted distribution of the first-passage time under perturbation with one period.
+
+    Parameters
+    ----------
+    prediction
+        Restricted mean, form and verdict, as `fptlib.response.predict` gives them. The verdict is on the mean.
+    epoch, survival, low, high
+        Survival at epochs ``0 .. horizon`` with its pointwise interval, each ``(horizon + 1,)``. The interval is by the bootstrap; where
+        nobody or everybody is left in the data, by the binomial law.
+    quantiles, successes
+        In the order asked for.
+    n_runs, n_censored
+        Perturbed survivors behind it, and how many of them were censored.
+    """
+
+    prediction: Prediction
+    epoch: NDArray[np.int64]
+    survival: NDArray[np.float64]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+    quantiles: tuple[Quantile, ...]
+    successes: tuple[Success, ...]
+    n_runs: int
+    n_censored: int
+
+
+def distribution(
+    unperturbed: Trajectories,
+    perturbed: Trajectories,
+    *,
+    period: int,
+    threshold: float,
+    periods: Sequence[int],
+    quantiles: Sequence[float] = QUANTILES,
+    budgets: Sequence[int] = (),
+    direction: Direction = "above",
+    metric: str | None = None,
+    form: Form = "auto",
+    level: float = 0.95,
+    tolerance: float = ERROR_TOLERANCE,
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+) -> tuple[Distribution, ...]:
+    """Predict the distribution of the first-passage time at other periods from runs perturbed with one period.
+
+    Parameters
+    ----------
+    unperturbed, perturbed, period, threshold, direction, metric, form, level, tolerance, n_boot, seed
+        As in `fptlib.response.predict`.
+    periods
+        Periods to predict for, in epochs, each from 1 to the horizon.
+    quantiles
+        Shares of the runs, each above 0 and below 1.
+    budgets
+        Epochs within which to pass, each from 0 to the horizon.
+
+    Raises
+    ------
+    InputError
+        If a share or a budget is not possible, or as `fptlib.response.predict`.
+
+    Notes
+    -----
+    Where form 2 predicts for a period below ``P0``, the residual curve ends ``P0 - P`` epochs before the horizon and is held there.
+    """
+    check_options(form, level)
+    horizon = min(unperturbed.n_epochs, perturbed.n_epochs)
+    for name, values, least in (("period", periods, 1), ("budget", budgets, 0)):
+        for value in values:
+            if not least <= value <= horizon:
+                raise InputError(f"{name} {value} is not between {least} and the horizon {horizon}")
+    for share in quantiles:
+        if not 0 < share < 1:
+            raise InputError(f"quantile {share} is not between 0 and 1")
+    drawn = samples(
+        unperturbed,
+        perturbed,
+        period=period,
+        threshold=threshold,
+        direction=direction,
+        metric=metric,
+        level=level,
+        n_boot=n_boot,
+        seed=seed,
+    )
+    found = predict_all(drawn, periods, form=form, tolerance=tolerance)
+    return tuple(_distribution(drawn[0], prediction, quantiles, budgets) for prediction, _ in found)
+
+
+def predicted_survival(sample: Sample, *, period: int, form: int) -> Curves:
+    """Survival under perturbation with a period, of the data and all replicates, ``(replicates, horizon + 1)``."""
+    if form == 4:
+        return full_restart(sample.survival.curve, period=period)
+    residual = sample.residual.curve
+    if form == 7:
+        seen = [cycle.curve for cycle in sample.cycles]
+        residual = cycle_residual(seen, period=period, n_epochs=sample.horizon - period)
+    return splice(sample.survival.curve, residual, period=period)
+
+
+def quantile_epochs(curves: Curves, share: float) -> NDArray[np.int64]:
+    """First epoch at which at most ``1 - share`` is left, ``(replicates,)``; one beyond the horizon where it is not reached.
+
+    Examples
+    --------
+    >>> quantile_epochs(np.array([[1.0, 0.7, 0.5, 0.4]]), 0.5), quantile_epochs(np.array([[1.0, 0.7, 0.5, 0.4]]), 0.9)
+    (array([2]), array([4]))
+    """
+    reached = curves <= 1 - share + 1e-12  # rounding must not put off what is reached exactly
+    return np.asarray(np.where(reached.any(axis=1), reached.argmax(axis=1), curves.shape[1]))
+
+
+def _distribution(
+    sample: Sample, prediction: Prediction, quantiles: Sequence[float], budgets: Sequence[int]
+) -> Distribution:
+    curves = predicted_survival(sample, period=prediction.period, form=prediction.form)
+    ends = 0.5 - sample.level / 2, 0.5 + sample.level / 2
+    defined = curves[1:][np.isfinite(curves[1:, -1])]  # without survivors at P0 a replicate says nothing
+    low, high = np.quantile(defined, ends, axis=0) if len(defined) else np.full((2, curves.shape[1]), np.nan)
+    # No replicate has what nobody in the data had: there the exact binomial bounds stand in.
+    rare = 1.0 - ends[0] ** (1.0 / np.array([sample.times.n_runs, sample.n_survivors]))
+    low = np.where(curves[0] == 1, 1.0 - rare[0], low)
+    high = np.where(curves[0] == 0, rare[1] * high[prediction.period], high)
+    low[0] = 1.0  # no run passes before its first epoch
+
+    def quantile(share: float) -> Quantile:
+        at = int(quantile_epochs(curves[:1], share)[0])
+        drawn = quantile_epochs(defined, share)
+        first = int(np.quantile(drawn, ends[0], method="lower")) if len(drawn) else 0
+        last = int(np.quantile(drawn, ends[1], method="higher")) if len(drawn) else sample.horizon + 1
+        return Quantile(share, _within(at, sample.horizon), first, _within(last, sample.horizon))
+
+    def estimate(mean: float, lower: float, upper: float) -> Estimate:
+        n, censored = sample.n_survivors, sample.n_residual_censored
+        return Estimate(float(mean), float(lower), float(upper), n, censored, sample.level)
+
+    return Distribution(
+        prediction=prediction,
+        epoch=np.arange(sample.horizon + 1),
+        survival=curves[0],
+        low=low,
+        high=high,
+        quantiles=tuple(quantile(share) for share in quantiles),
+        successes=tuple(Success(b, estimate(1 - curves[0, b], 1 - high[b], 1 - low[b])) for b in budgets),
+        n_runs=sample.n_survivors,
+        n_censored=sample.n_residual_censored,
+    )
+
+
+def _within(epoch: int, horizon: int) -> int | None:
+    return epoch if epoch <= horizon else None
