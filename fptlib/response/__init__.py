@@ -1,6 +1,8 @@
 """How the mean first-passage time responds to the period of a perturbation."""
 
 from fptlib.response.advice import too_few
+from fptlib.response.distribution import Distribution, Quantile, Success, distribution, quantile_epochs
+from fptlib.response.extrapolation import Extrapolated, HazardTrend, extrapolate, hazard_trend, unperturbed_mean
 from fptlib.response.forms import (
     cycle_residual,
     cycles,
@@ -25,21 +27,31 @@ from fptlib.response.random_times import (
     restricted_slope,
 )
 from fptlib.response.recommendation import Option, Recommendation, at_each, recommend
+from fptlib.response.renewal import Renewal, renewal
 
 __all__ = [
+    "Distribution",
+    "Extrapolated",
+    "HazardTrend",
     "LinearResponse",
     "Option",
     "Outcome",
     "Prediction",
+    "Quantile",
     "RandomPrediction",
     "Recommendation",
+    "Renewal",
     "Response",
+    "Success",
     "at_each",
     "cycle_residual",
     "cycles",
+    "distribution",
+    "extrapolate",
     "full_restart",
     "generating",
     "geometric_close",
+    "hazard_trend",
     "linear_response",
     "outcome",
     "outcomes",
@@ -47,14 +59,17 @@ __all__ = [
     "poisson_slope",
     "predict",
     "predict_random",
+    "quantile_epochs",
     "random_mean",
     "random_residual",
     "random_slope",
     "random_survival",
     "recommend",
+    "renewal",
     "restart_mean",
     "restricted",
     "restricted_slope",
     "splice",
     "too_few",
+    "unperturbed_mean",
 ]
