@@ -156,7 +156,7 @@ def _ends(
     if not len(cut):
         return kept, followed, []
     first = f"{logs[cut[0]].title}, epoch {longest[cut[0]]}"
-    return kept, followed, [f"{_runs(len(cut))} lack a metric in their last epoch ({first}), which does not count"]
+    return kept, followed, [f"in the last epoch of {_runs(len(cut))} a metric is missing ({first}): it does not count"]
 
 
 def _sentences(told: Told, kept: list[str], logs: Sequence[Log]) -> list[str]:
@@ -169,7 +169,8 @@ def _sentences(told: Told, kept: list[str], logs: Sequence[Log]) -> list[str]:
             said.append(f"{', '.join(metrics)}: {sentence}")
     if told.resumed:
         where = next(iter(told.resumed.values()))
-        said.append(f"{_runs(len(told.resumed))} were resumed ({where}); of what is logged twice the last counts")
+        many = f"{_runs(len(told.resumed))} {'were' if len(told.resumed) > 1 else 'was'} resumed"
+        said.append(f"{many} ({where}); of what is logged twice the last counts")
     return said + list(dict.fromkeys(note for log in logs for note in log.notes))
 
 

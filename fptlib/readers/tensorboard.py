@@ -76,13 +76,10 @@ def _scalars(path: Path) -> Iterator[tuple[str, float, float]]:
         raise InputError(
             f"{path}: TensorBoard's event files need its package; pip install 'fptlib[tensorboard]'"
         ) from None
-    try:
-        for event in EventFileLoader(str(path)).Load():
-            for value in event.summary.value:
-                if value.metadata.plugin_data.plugin_name == "scalars":
-                    yield value.tag, float(event.step), float(make_ndarray(value.tensor).item())
-    except Exception as error:  # its readers raise errors of several packages
-        raise InputError(f"{path}: not a readable event file ({' '.join(str(error).split())})") from None
+    for event in EventFileLoader(str(path)).Load():  # ends, as TensorBoard does, where a file is cut or damaged
+        for value in event.summary.value:
+            if value.metadata.plugin_data.plugin_name == "scalars":
+                yield value.tag, float(event.step), float(make_ndarray(value.tensor).item())
 
 
 FORMAT = Format("TensorBoard event files", matches=lambda path: bool(_find(path)), read=_read)

@@ -1,0 +1,331 @@
+"""Counting epochs from what logs hold: every way of writing the same training gives the same record, and nothing is made up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fptlib.errors import InputError
+from fptlib.firstpassage import first_passage
+from fptlib.readers import Log, Series, assemble
+from fptlib.readers.logs import decimals
+from fptlib.trajectories import Trajectories
+
+laws = settings(deadline=None, max_examples=60)
+Places = list[float]
+
+
+def log(
+    name: str = "run_1", *, faults: dict[str, str] | None = None, notes: tuple[str, ...] = (), **metrics: dict[str, Any]
+) -> Log:
+    """Return what one run logged; a metric is a dictionary of ``value`` and ``epoch`` or ``step``, with lines from 2 on."""
+    series = {}
+    for metric, given_ in metrics.items():
+        arrays = {key: np.array(column, dtype=float) for key, column in given_.items()}
+        series[metric] = Series(**arrays, line=np.arange(2, 2 + len(arrays["value"])))
+    return Log(Path(f"{name}.csv"), name=name, metrics=series, faults=faults or {}, notes=notes)
+
+
+def read(*logs: Log, **options: Any) -> Trajectories:
+    """Put logs together."""
+    return assemble(logs, source="logs", **options)
+
+
+def of(values: list[float], **places: Places) -> dict[str, Any]:
+    """Return the content of a metric."""
+    return {"value": values, **places}
+
+
+# Closed forms
+
+
+def test_epochs_from_one_need_no_word() -> None:
+    runs = read(log(acc=of([0.1, 0.4], epoch=[1, 2])), kind="mine")
+    assert runs.metric().tolist() == [[0.1, 0.4]]
+    assert runs.meta == {
+        "source": "logs",
+        "axis": "epoch",
+        "every": 1,
+        "names": {"1": "run_1"},
+        "notes": (),
+        "left_out": {},
+        "format": "mine",
+    }
+
+
+def test_epochs_from_zero_are_counted_from_one() -> None:
+    runs = read(log(acc=of([0.1, 0.4], epoch=[0, 1])), log("run_2", acc=of([0.2], epoch=[0])))
+    np.testing.assert_array_equal(runs.metric(), [[0.1, 0.4], [0.2, np.nan]])
+    assert runs.meta["notes"][0] == "epochs that the log counts from 0 are counted from 1"
+    assert (
+        "1 of 2 runs end before epoch 2 (run_2.csv at epoch 1): each is censored at its own end"
+        in runs.meta["notes"][1]
+    )
+
+
+@pytest.mark.parametrize(
+    ("step", "said"),
+    [
+        ([500, 1000, 1500], "one epoch is 500 steps of the log, from one evaluation to the next"),
+        ([499, 999, 1499], "steps that the log counts from 0 are counted from 1"),
+        ([0, 500, 1000, 1500], "what was logged at step 0, before the first 500 steps were over, is left out"),
+        ([1, 501, 1001, 1501], "what was logged at step 1, before the first 500 steps were over, is left out"),
+        ([1, 2, 3], "one epoch is 1 step of the log, from one evaluation to the next"),
+        ([0, 1, 2], "steps that the log counts from 0 are counted from 1"),
+    ],
+)
+def test_evaluations_equally_spaced_in_steps_are_epochs(step: Places, said: str) -> None:
+    values = [9.0, 1.0, 2.0, 3.0][-len(step) :]
+    runs = read(log(acc=of(values, step=step)))
+    assert runs.metric().tolist() == [[1, 2, 3]]
+    assert runs.meta["axis"] == "step"
+    assert runs.meta["every"] == step[-1] - step[-2]
+    assert said in runs.meta["notes"]
+
+
+@pytest.mark.parametrize("epoch", [[5, 10, 15], [4, 9, 14], [0, 5, 10, 15]])
+def test_evaluations_every_few_epochs_are_epochs_when_that_is_said(epoch: Places) -> None:
+    one = log(acc=of([9.0, 1.0, 2.0, 3.0][-len(epoch) :], epoch=epoch))
+    runs = read(one, every=5)
+    assert runs.metric().tolist() == [[1, 2, 3]]
+    assert "one epoch is 5 epochs of the log, from one evaluation to the next" in runs.meta["notes"]
+    with pytest.raises(
+        InputError, match=r"acc goes from epoch .* and is needed each epoch; where it is logged every 5 epochs, every=5"
+    ):
+        read(one)
+
+
+def test_the_rarest_metric_gives_the_unit_of_steps_and_every_another() -> None:
+    one = log(loss=of([4, 3, 2, 1], step=[10, 20, 30, 40]), acc=of([0.1, 0.2], step=[20, 40]), end=of([1], step=[40]))
+    runs = read(one)
+    assert runs.metric("acc").tolist() == [[0.1, 0.2]]
+    with pytest.raises(
+        InputError, match=r"loss is logged every 10 steps, others every 20; every=10 counts in its units"
+    ):
+        runs.metric("loss")
+    with pytest.raises(InputError, match=r"end is logged once, which does not tell how many steps make an epoch"):
+        runs.metric("end")
+    finer = read(one, every=10)
+    assert finer.metric("loss").tolist() == [[4, 3, 2, 1]]
+    with pytest.raises(
+        InputError, match=r"run_1\.csv, line 3: acc goes from step 20 to 40, and is needed 10 steps apart"
+    ):
+        finer.metric("acc")
+    assert read(one, every=40).metric("end").tolist() == [[1]]
+
+
+def test_epochs_are_preferred_and_steps_stand_in() -> None:
+    both = log(acc=of([0.1, 0.2], epoch=[1, 2], step=[7, 14]), loss=of([3, 2, 1], epoch=[0.5, 1, 1.5], step=[4, 8, 12]))
+    assert set(read(both).metrics) == {"acc"}
+    assert read(both).meta["axis"] == "epoch"
+    assert set(read(both, axis="step").metrics) == {"acc"}  # the rarest
+    only = read(log(loss=of([3, 2, 1], epoch=[0.5, 1, 1.5], step=[4, 8, 12])))
+    assert only.meta["axis"] == "step"
+    assert only.metric().tolist() == [[3, 2, 1]]
+    assert (
+        "no metric can be counted by epochs (run_1.csv, line 2: loss is logged at epoch 0.5, no whole number"
+        in "".join(only.meta["notes"])
+    )
+
+
+def test_of_what_a_resumed_run_logs_twice_the_last_counts() -> None:
+    resumed = log(acc=of([1, 2, 3, 4, 33, 44, 5], epoch=[1, 2, 3, 4, 3, 4, 5]))
+    twice = log("run_2", acc=of([1, 2, 3, 20, 30, 333, 4, 5], epoch=[1, 2, 3, 2, 3, 3 - 1, 3, 4]))
+    runs = read(resumed, twice)
+    np.testing.assert_array_equal(runs.metric(), [[1, 2, 33, 44, 5], [1, 333, 4, 5, np.nan]])
+    assert runs.meta["notes"][0] == "2 runs were resumed (run_1.csv, line 6); of what is logged twice the last counts"
+
+
+def test_what_is_logged_twice_alike_is_logged_once() -> None:
+    runs = read(log(acc=of([1, 2, 2], epoch=[1, 2, 2], step=[8, 16, 16])))
+    assert runs.metric().tolist() == [[1, 2]]
+    assert runs.meta["notes"] == ()
+
+
+def test_a_run_ends_with_the_last_epoch_that_has_all_metrics() -> None:
+    cut = log(loss=of([3, 2, 1], epoch=[1, 2, 3]), acc=of([0.1, 0.2], epoch=[1, 2]))
+    whole = log("run_2", loss=of([3, 2, 1], epoch=[1, 2, 3]), acc=of([0.1, 0.2, 0.3], epoch=[1, 2, 3]))
+    runs = read(cut, whole)
+    np.testing.assert_array_equal(runs.metric("loss"), [[3, 2, np.nan], [3, 2, 1]])
+    assert runs.lengths.tolist() == [2, 3]
+    assert "1 run lack" not in runs.meta["notes"][0]
+    assert (
+        "in the last epoch of 1 run a metric is missing (run_1.csv, epoch 3): it does not count" in runs.meta["notes"]
+    )
+
+
+def test_runs_that_all_end_at_their_best_may_have_been_stopped() -> None:
+    def stopped(k: int, last: float) -> Log:
+        return log(f"run_{k}", acc=of([0.3, 0.2, 0.4, last], epoch=[1, 2, 3, 4]))
+
+    whole = log("run_9", acc=of([0.3, 0.2, 0.4, 0.3, 0.4], epoch=[1, 2, 3, 4, 5]))
+    said = "all of these end at their best acc: if they were stopped on reaching a target, ask for no harder threshold"
+    assert said in read(*[stopped(k, 0.9) for k in range(5)], whole).meta["notes"][-1]
+    assert said not in read(*[stopped(k, 0.9) for k in range(4)], whole).meta["notes"][-1]
+    assert said not in read(*[stopped(k, 0.9 if k else 0.35) for k in range(5)], whole).meta["notes"][-1]
+
+
+@pytest.mark.parametrize("name", ["lr", "learning_rate", "lr-SGD", "train/learning_rate", "optim/lr/group0"])
+def test_a_learning_rate_that_changes_is_said(name: str) -> None:
+    acc = of([0.1, 0.2], epoch=[1, 2])
+    falling = log(acc=acc, **{name: of([0.1, 0.05, 0.01], epoch=[0.5, 1, 1.5])})
+    said = f"{name} goes from 0.1 to 0.01 (run_1.csv): predictions hold where training is the same at every epoch"
+    assert said in read(falling).meta["notes"]
+    steady = log(acc=acc, **{name: of([0.1, 0.1], epoch=[1, 2])})
+    assert read(steady).meta["notes"] == ()
+    other = log(acc=acc, blur=of([0.1, 0.01], epoch=[1, 2]))
+    assert read(other).meta["notes"] == ()
+
+
+def test_numbers_of_32_bits_are_the_decimals_they_stand_for() -> None:
+    narrow = np.array([0.9, 0.1, 1 / 3, np.nan, np.inf], dtype=np.float32)
+    back = decimals(narrow.astype(float))
+    assert back[:2].tolist() == [0.9, 0.1]
+    np.testing.assert_array_equal(back.astype(np.float32), narrow)
+    wide = np.array([0.9, 0.1, 1e300])
+    np.testing.assert_array_equal(decimals(wide), wide)
+
+
+# Laws
+
+
+@laws
+@given(
+    data=st.data(), lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4), way=st.sampled_from(["epoch", "step"])
+)
+def test_however_it_is_logged_the_record_is_the_same(
+    data: st.DataObject, lengths: list[int], way: Literal["epoch", "step"]
+) -> None:
+    every, from_zero = data.draw(st.integers(1, 6)), data.draw(st.booleans())
+    lengths = [max(lengths[0], 2), *lengths[1:]]
+    truth = [np.random.default_rng(row).random(n) for row, n in enumerate(lengths)]
+    logs = []
+    for row, values in enumerate(truth):
+        place, written = list[float](), list[float]()
+        if every > 1 and not from_zero and data.draw(st.booleans()):  # an evaluation before training
+            place.append(0)
+            written.append(-1)
+        start, k = len(place), 0
+        backs = data.draw(st.integers(0, 2))
+        while k < len(values):
+            place.append((k + 1) * every - from_zero)
+            written.append(float(values[k]))
+            k += 1
+            if backs and k > 2 and data.draw(st.booleans()):
+                to = data.draw(st.integers(1, k - 2))  # one epoch back is no resumption for certain, and refused
+                # what the resumed run overwrites is nonsense
+                written[start:] = [
+                    -2 if (p + from_zero) / every > to else w
+                    for p, w in zip(place[start:], written[start:], strict=True)
+                ]
+                k, backs = to, backs - 1
+        logs.append(log(f"run_{row}", acc=of(written, **{way: place})))
+    runs = read(*logs, every=every if way == "epoch" else None)
+    assert runs.lengths.tolist() == lengths
+    for row, values in enumerate(truth):
+        np.testing.assert_array_equal(runs.metric()[row, : len(values)], values)
+    assert runs.ended_early.tolist() == [n < max(lengths) for n in lengths]
+
+
+@laws
+@given(
+    values=st.lists(st.floats(0, 1, width=16), min_size=2, max_size=12),
+    end=st.integers(1, 12),
+    threshold=st.floats(0, 1),
+)
+def test_a_metric_to_minimise_passes_when_its_negative_does(values: list[float], end: int, threshold: float) -> None:
+    epoch = [float(k) for k in range(1, len(values) + 1)]
+    cut = min(end, len(values))
+    both = [
+        read(
+            log(loss=of([sign * v for v in values], epoch=epoch)),
+            log("run_2", loss=of([sign * v for v in values[:cut]], epoch=epoch[:cut])),
+        )
+        for sign in (1, -1)
+    ]
+    below = first_passage(both[0], threshold=threshold, direction="below")
+    above = first_passage(both[1], threshold=-threshold)
+    np.testing.assert_array_equal(below.time, above.time)
+    np.testing.assert_array_equal(below.observed, above.observed)
+    assert below.time[1] == min(below.time[0], cut)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("logs", "options", "said"),
+    [
+        ([], {}, "logs: no run"),
+        ([log()], {}, "logs: no metric; at least one is needed"),
+        ([log(acc=of([], epoch=[]))], {}, "logs: no metric; at least one is needed"),
+        ([log(acc=of([1], epoch=[1]))], {"axis": "time"}, "axis 'time' is not known; choose auto, epoch or step"),
+        ([log(acc=of([1], epoch=[1]))], {"every": 0}, "every is 0; an evaluation every 1 or more"),
+        ([log(acc=of([1], epoch=[1]))], {"axis": "step"}, "run_1.csv: acc is logged without a step"),
+        ([log(acc=of([1, 2], step=[1, 2]))], {"axis": "epoch"}, "run_1.csv: acc is logged without an epoch"),
+        (
+            [log(acc=of([1, 2, 3], step=[10, 20, 35]))],
+            {},
+            "run_1.csv, line 4: acc goes from step 20 to 35, and is needed 10",
+        ),
+        (
+            [log(acc=of([1, 2, 3, 4], step=[10, 20, 40, 50]))],
+            {},
+            "line 4: acc goes from step 20 to 40, and is needed 10 steps",
+        ),
+        (
+            [log(acc=of([1, 2], step=[30, 40]))],
+            {},
+            "run_1.csv, line 2: acc starts at step 30, what came before is missing",
+        ),
+        ([log(acc=of([1, 2], epoch=[-1, 0]))], {}, "run_1.csv, line 2: acc starts at epoch -1"),
+        (
+            [log(acc=of([1], step=[0])), log("b", acc=of([1, 2], step=[0, 9]))],
+            {},
+            "line 2: acc is logged at step 0 and not",
+        ),
+        ([log(acc=of([1, 2], epoch=[1, np.nan]))], {}, "run_1.csv, line 3: acc is logged at no epoch"),
+        ([log(acc=of([1, 2], epoch=[1, 1.5]))], {}, "run_1.csv, line 3: acc is logged at epoch 1.5, no whole number"),
+        (
+            [log(acc=of([1, np.inf], epoch=[1, 2]))],
+            {},
+            "run_1.csv, line 3: acc is inf at epoch 2, a finite number is needed",
+        ),
+        (
+            [log(acc=of([1, 2, 7], epoch=[1, 2, 2]))],
+            {},
+            "line 4: acc is logged more than once at epoch 2, 2 and 7; keep the",
+        ),
+        (
+            [log(acc=of([1, 2, 7], epoch=[1, 2, 2], step=[1, 2, 2]))],
+            {"axis": "epoch"},
+            "line 4: acc is logged more than once at epoch 2, 2 and 7; axis='step' counts evaluations by steps",
+        ),
+        (
+            [log(acc=of([1, 2, 1, 2], epoch=[1, 2, 1, 2]))],
+            {},
+            "line 4: acc starts again at epoch 1; keep one run in a file",
+        ),
+        ([log(faults={"acc": "f.csv, line 3: odd"})], {}, "f.csv, line 3: odd"),
+        (
+            [log(acc=of([1], epoch=[1])), log("run_2", loss=of([1], epoch=[1]))],
+            {},
+            "run_2.csv: never logs acc, which run_1.csv does; leave this run out, or the metric",
+        ),
+        (
+            [log(acc=of([1, 2], epoch=[0, 1])), log("run_2", acc=of([1], epoch=[1]))],
+            {},
+            "run_2.csv: acc starts at epoch 1, but in run_1.csv at 0; count alike in all runs",
+        ),
+    ],
+)
+def test_what_cannot_be_counted_is_refused_in_one_line(logs: list[Log], options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as refused:
+        read(*logs, **options)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
