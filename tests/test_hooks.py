@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -28,6 +29,15 @@ from fptlib.perturbations import Context, FullReset, PartialReset, Perturbation,
 
 KICK = ShrinkPerturb(shrink=0.4, perturb=0.1)
 RULES = [KICK, ShrinkPerturb(0.4, 0.1, "state"), FullReset(), PartialReset(0.7)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    # Threads that wait for each other cost more than these networks do.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
@@ -624,3 +634,193 @@ except ValueError as error:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "PerturbCallback needs Lightning: pip install 'fptlib[lightning]'\n"
+
+
+# -- Lightning
+
+lightning = pytest.importorskip("lightning.pytorch")
+quiet = pytest.mark.filterwarnings(
+    # What Lightning says of any small training on a laptop.
+    "ignore:The '.*_dataloader' does not have many workers:UserWarning",
+    "ignore:The number of training batches:UserWarning",
+    "ignore:Checkpoint directory .* exists and is not empty:UserWarning",
+    "ignore:Be aware that when using `ckpt_path`, callbacks used to create the checkpoint:UserWarning",
+    # What PyTorch says of Lightning.
+    "ignore:`isinstance.treespec, LeafSpec.` is deprecated:FutureWarning",
+)
+
+
+class Small(lightning.LightningModule):  # type: ignore[misc]
+    """Linear separation of 48 images, with as many optimisers as asked for."""
+
+    def __init__(self, optimisers: int = 1) -> None:
+        super().__init__()
+        self.net, self.optimisers = network(), optimisers
+        self.automatic_optimization = optimisers == 1
+        self.record: list[float] = []
+
+    def training_step(self, batch: list[Tensor], index: int) -> Tensor | None:
+        loss = functional.cross_entropy(self.net(batch[0]), batch[1])
+        if self.automatic_optimization:
+            return loss
+        for optimizer in self.optimizers():
+            optimizer.zero_grad()
+        self.manual_backward(loss)
+        for optimizer in self.optimizers():
+            optimizer.step()
+        return None
+
+    def validation_step(self, batch: list[Tensor], index: int) -> None:
+        loss = functional.cross_entropy(self.net(batch[0]), batch[1])
+        self.log("val_loss", loss)
+        if not self.trainer.sanity_checking:
+            self.record.append(loss.item())
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        if self.optimisers == 1:
+            return [torch.optim.SGD(self.parameters(), lr=0.1, momentum=0.9)]
+        return [torch.optim.SGD(part.parameters(), lr=0.1, momentum=0.9) for part in (self.net[:4], self.net[4:])]
+
+
+def fit(
+    epochs: int,
+    *callbacks: Any,
+    ckpt_path: Path | None = None,
+    optimisers: int = 1,
+    trainer: Any = None,
+    **options: Any,
+) -> Small:
+    """Train by Lightning; the order of images does not change, since Lightning keeps no random numbers in its checkpoints."""
+    x = torch.randn(48, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    images = torch.utils.data.TensorDataset(x, (x[:, 0, 0, 0] > 0).long())
+    model = Small(optimisers)
+    saving = any(isinstance(one, lightning.callbacks.ModelCheckpoint) for one in callbacks)
+    options = {
+        "accelerator": "cpu",
+        "logger": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    } | options
+    lightning.Trainer(max_epochs=epochs, callbacks=list(callbacks), enable_checkpointing=saving, **options).fit(
+        model,
+        torch.utils.data.DataLoader(images, batch_size=12),
+        torch.utils.data.DataLoader(images, batch_size=48),
+        **({} if ckpt_path is None else {"ckpt_path": ckpt_path, "weights_only": True}),
+    )
+    return model
+
+
+def callback(rule: Perturbation = KICK, *, monitor: str | None = None, **options: Any) -> Any:
+    from fptlib.hooks import PerturbCallback
+
+    return PerturbCallback(Perturber(rule, **{"period": 4, "seed": 3, **options}), monitor=monitor)
+
+
+@pytest.fixture(scope="module")
+def plain() -> list[float]:
+    """The same training in plain PyTorch, perturbed by the same rule."""
+    model, record = network(), []
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    perturber = Perturber(KICK, period=4, seed=3)
+    x = torch.randn(48, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    y = (x[:, 0, 0, 0] > 0).long()
+    for epoch in range(1, 11):
+        for batch in torch.arange(48).split(12):
+            optimizer.zero_grad()
+            functional.cross_entropy(model.train()(x[batch]), y[batch]).backward()
+            optimizer.step()
+        with torch.no_grad():
+            record.append(functional.cross_entropy(model.eval()(x), y).item())
+        perturber.step(epoch, model, optimizer)
+    return record
+
+
+@quiet
+@pytest.mark.parametrize("optimisers", [1, 2])
+def test_lightning_is_the_plain_loop(plain: list[float], optimisers: int) -> None:
+    assert fit(10, callback(), optimisers=optimisers).record == plain
+    unperturbed = fit(5, optimisers=optimisers).record
+    assert unperturbed[:4] == plain[:4]
+    assert unperturbed[4] != plain[4]
+
+
+@quiet
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"save_on_train_epoch_end": True}, {"every_n_train_steps": 16}],
+    ids=["validation end", "epoch end", "last step"],
+)
+def test_lightning_resumes_to_the_same_training(tmp_path: Path, plain: list[float], options: dict[str, Any]) -> None:
+    saver = lightning.callbacks.ModelCheckpoint(dirpath=tmp_path, save_top_k=-1, **options)
+    fit(6, callback(), saver)
+    saved = sorted(tmp_path.iterdir())[-3:-1] or tmp_path.iterdir()
+    for file in saved:
+        record = fit(10, callback(seed=None), ckpt_path=file).record
+        assert len(record) >= 3
+        assert record == plain[-len(record) :]
+    # Checkpoints of epoch 4 hold the network that was evaluated.
+    if not options:
+        model = Small()
+        model.load_state_dict(torch.load(tmp_path / "epoch=3-step=16.ckpt", weights_only=True)["state_dict"])
+        x = torch.randn(48, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+        loss = functional.cross_entropy(model.eval().net(x), (x[:, 0, 0, 0] > 0).long())
+        assert loss.item() == plain[3]
+
+
+class Counted(Perturbation):
+    """Does nothing but count."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def apply(self, state: State, context: Context) -> State:
+        del context
+        self.times += 1
+        return state
+
+
+@quiet
+@pytest.mark.filterwarnings("ignore:You're resuming from a checkpoint that ended before the epoch ended:UserWarning")
+def test_lightning_does_not_perturb_twice_what_was_saved_within_an_epoch(tmp_path: Path) -> None:
+    rule, again = Counted(), Counted()
+    fit(6, callback(rule), lightning.callbacks.ModelCheckpoint(dirpath=tmp_path, every_n_train_steps=18))
+    fit(9, callback(again), ckpt_path=next(tmp_path.iterdir()))
+    assert (rule.times, again.times) == (1, 1)  # after epoch 4, and after epoch 8
+
+
+@quiet
+def test_lightning_forks_an_unperturbed_training(tmp_path: Path, plain: list[float]) -> None:
+    fit(4, lightning.callbacks.ModelCheckpoint(dirpath=tmp_path))
+    assert fit(10, callback(), ckpt_path=next(tmp_path.iterdir())).record == plain[4:]
+
+
+@quiet
+def test_lightning_leaves_a_network_that_passed_alone(tmp_path: Path, plain: list[float]) -> None:
+    threshold = plain[3]
+    assert threshold < min(plain[:3])  # passes at epoch 4, whose turn it would have been
+    kick = callback(threshold=threshold, direction="below", monitor="val_loss")
+    record = fit(10, kick, lightning.callbacks.ModelCheckpoint(dirpath=tmp_path, save_top_k=-1)).record
+    assert record == fit(10).record
+    for epoch in (3, 4):
+        again = callback(threshold=threshold, direction="below", monitor="val_loss")
+        file = tmp_path / f"epoch={epoch - 1}-step={4 * epoch}.ckpt"
+        assert fit(10, again, ckpt_path=file).record == record[epoch:]
+        assert again.perturber.passed == kick.perturber.passed == 4
+    last = callback(period=9, threshold=plain[2], direction="below", monitor="val_loss")
+    fit(3, last)
+    assert last.perturber.passed == 3  # noted also after the last epoch
+
+
+@quiet
+def test_what_lightning_s_callback_refuses() -> None:
+    with pytest.raises(InputError, match="monitor: name the metric where the perturber has a threshold"):
+        callback(threshold=1)
+    with pytest.raises(InputError, match="monitor: name the metric where the perturber has a threshold"):
+        callback(monitor="val_loss")
+    with pytest.raises(InputError, match="monitor: no 'loss' is logged in validation; there is val_loss"):
+        fit(1, callback(threshold=1, monitor="loss"))
+    with pytest.raises(InputError, match="epoch 4 is to be perturbed but was not validated"):
+        fit(9, callback(threshold=-1, direction="below", monitor="val_loss"), check_val_every_n_epoch=3)
+    strategy = lightning.strategies.FSDPStrategy.__new__(lightning.strategies.FSDPStrategy)
+    with pytest.raises(InputError, match="strategy: FSDPStrategy splits the parameters"):
+        callback().on_fit_start(SimpleNamespace(strategy=strategy), None)
