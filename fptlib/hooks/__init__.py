@@ -21,6 +21,6 @@ def __getattr__(name: str) -> Any:
     try:
         return import_module("fptlib.hooks.callback").PerturbCallback
     except ImportError as error:
-        if (error.name or "").partition(".")[0] != "lightning":
+        if (error.name or "").partition(".")[0] not in ("lightning", "pytorch_lightning"):
             raise
         raise InputError("PerturbCallback needs Lightning: pip install 'fptlib[lightning]'") from None

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any, final
-
-from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.strategies import DeepSpeedStrategy, FSDPStrategy, ModelParallelStrategy
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Final, final
 
 from fptlib.errors import InputError
 from fptlib.hooks.perturber import Perturber
+
+if TYPE_CHECKING or find_spec("lightning") is not None:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+else:
+    from pytorch_lightning import Callback, LightningModule, Trainer
+
+# By name: the same package is installed under two.
+_SPLITTING: Final = ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy")
 
 
 @final
@@ -57,7 +63,7 @@ class PerturbCallback(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse strategies that give each device a part of the parameters."""
-        if isinstance(trainer.strategy, DeepSpeedStrategy | FSDPStrategy | ModelParallelStrategy):
+        if any(kind.__name__ in _SPLITTING for kind in type(trainer.strategy).__mro__):
             raise InputError(
                 f"strategy: {type(trainer.strategy).__name__} splits the parameters, and a perturbation needs them whole; "
                 "use one device or DDP"
