@@ -351,6 +351,34 @@ def test_runs_perturbed_at_random_predict_other_probabilities() -> None:
     assert "0.05 only" in found[1].verdict.reason
 
 
+def test_runs_that_end_early_count_as_long_as_they_were_followed() -> None:
+    def ended(runs: Trajectories) -> Trajectories:
+        followed = np.random.default_rng(9).integers(40, 301, runs.n_runs)
+        values = np.where(np.arange(300) < followed[:, None], runs.metric(), np.nan)
+        return Trajectories(metrics={"test_metric": values}, run=runs.run, followed=followed)
+
+    plain, perturbed = sampled(KICK, 7, n_runs=3000), sampled(KICK, 7, n_runs=3000, period=20)
+    options: Any = {"period": 20, "threshold": 0.5, "probabilities": [0.01, 0.1], "n_boot": 100}
+    for whole, cut in zip(
+        predict_random(plain, perturbed, **options),
+        predict_random(ended(plain), ended(perturbed), **options),
+        strict=True,
+    ):
+        assert cut.mean == pytest.approx(whole.mean, rel=0.05)
+        assert cut.n_censored > whole.n_censored
+
+
+def test_full_reset_recognised_from_the_store_needs_no_perturbed_run() -> None:
+    reset = {"spec": {"perturbation": {"name": "full_reset", "fresh_optimiser": True}}}
+    restarted = dataclasses.replace(sampled(RESET, 2, n_runs=2000, period=30), meta=reset)
+    found = predict_random(
+        sampled(RESET, 2, n_runs=2000), restarted, period=30, threshold=1.5, probabilities=[0.02], n_boot=200
+    )[0]
+    assert found.form == 4
+    assert found.verdict.status is Status.VALID
+    assert found.low < restricted(randomly(RESET, 300, 0.02))[0] < found.high
+
+
 def test_intervals_cover() -> None:
     truth, hits = restricted(randomly(DELAYED, 150, 0.01))[0], 0
     for seed in range(40):

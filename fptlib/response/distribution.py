@@ -120,11 +120,6 @@ def distribution(
     Where form 2 predicts for a period below ``P0``, the residual curve ends ``P0 - P`` epochs before the horizon and is held there.
     """
     check_options(form, level)
-    horizon = min(unperturbed.n_epochs, perturbed.n_epochs)
-    for name, values, least in (("period", periods, 1), ("budget", budgets, 0)):
-        for value in values:
-            if not least <= value <= horizon:
-                raise InputError(f"{name} {value} is not between {least} and the horizon {horizon}")
     for share in quantiles:
         if not 0 < share < 1:
             raise InputError(f"quantile {share} is not between 0 and 1")
@@ -139,6 +134,11 @@ def distribution(
         n_boot=n_boot,
         seed=seed,
     )
+    horizon = drawn[0].horizon
+    for name, values, least in (("period", periods, 1), ("budget", budgets, 0)):
+        for value in values:
+            if not least <= value <= horizon:
+                raise InputError(f"{name} {value} is not between {least} and the horizon {horizon}")
     found = predict_all(drawn, periods, form=form, tolerance=tolerance)
     return tuple(_distribution(drawn[0], prediction, quantiles, budgets) for prediction, _ in found)
 

@@ -208,7 +208,7 @@ def unperturbed_mean(
         raise InputError(f"significance {significance} is not between 0 and 1")
     check_options("auto", level)
     times = first_passage(trajectories, threshold=threshold, direction=direction, metric=metric)
-    horizon = times.horizon
+    horizon = times.supported(times.horizon)
     if after is not None and not 0 <= after < horizon:
         raise InputError(f"epoch {after} after which the model holds is not between 0 and {horizon - 1}")
     weights = bootstrap_weights([np.arange(times.n_runs)], n_boot=n_boot, rng=generator(seed))

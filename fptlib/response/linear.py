@@ -118,23 +118,26 @@ def linear_response(
     change = sum(drift[0] for drift in drifts)
     shares = (near * running[0]).sum(axis=1) / max(float(running[0].sum()), 1e-300)
     outside, shift = (float(shares @ [drift[i] for drift in drifts]) for i in (1, 2))
-    slope = restricted_slope(survival, found)
-    ends = [restricted_slope(survival, bound) + change for bound in (least, most)]
-    moment = (running * epoch).sum(axis=1)
-    mass = np.maximum(running.sum(axis=1), 1e-300)  # a replicate all of whose runs pass at epoch 1 has none
+    moment, mass = (np.maximum((running * factor).sum(axis=1), 1e-300) for factor in (epoch, np.ones_like(epoch)))
     few = min(drawn, key=lambda sample: sample.n_survivors)
     n = sum(sample.n_survivors for sample in drawn), sum(sample.n_residual_censored for sample in drawn)
-    times = drawn[0].times
-    estimate = drawn[0].estimate
+    estimate, times = drawn[0].estimate, drawn[0].times
+    slope = restricted_slope(survival, found)
+    after, without = estimate((slope + moment) / mass, *n), estimate(moment / mass, times.n_runs, times.n_censored)
+    whole = [restricted_slope(survival, bound) + change for bound in (least, most)]
+    span = percentile_interval(whole[0][1:], level)[0], percentile_interval(whole[1][1:], level)[1]
     found_slope = estimate(slope, *n)
-    judged = _judge(found_slope, ends, slope, moment, outside=outside, shift=shift, few=few)
-    return LinearResponse(
-        horizon=horizon,
-        slope=found_slope,
-        after=estimate((slope + moment) / mass, *n),
-        without=estimate(moment / mass, times.n_runs, times.n_censored),
-        verdict=flag_few(few, judged),
+    status, reason = _judge(found_slope, span, outside, shift)
+    said = f"a perturbation at a random epoch leaves {after.mean:.3g} epochs of {without.mean:.3g}: {reason}"
+    errors = [(end - slope) / moment for end in whole]
+    judged = Verdict(
+        status,
+        said,
+        float(errors[0][0] + errors[1][0]) / 2,
+        percentile_interval(errors[0][1:], level)[0],
+        percentile_interval(errors[1][1:], level)[1],
     )
+    return LinearResponse(horizon, found_slope, after, without, flag_few(few, judged))
 
 
 def _after(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -146,37 +149,20 @@ def _after(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64], ND
     return measured, least, most
 
 
-def _judge(
-    slope: Estimate,
-    ends: list[NDArray[np.float64]],
-    found: NDArray[np.float64],
-    moment: NDArray[np.float64],
-    *,
-    outside: float,
-    shift: float,
-    few: Sample,
-) -> Verdict:
-    scale = np.maximum(moment, 1e-300)
-    errors = [(end - found) / scale for end in ends]
-    error = float(errors[0][0] + errors[1][0]) / 2
-    error_low, error_high = (percentile_interval(e[1:], slope.level) for e in errors)
-    low, high = percentile_interval(ends[0][1:], slope.level)[0], percentile_interval(ends[1][1:], slope.level)[1]
-    said = f"the slope is {slope.mean:.3g} epochs (interval {slope.low:.3g} to {slope.high:.3g})"
-    with_all = f"{low:.3g} to {high:.3g} with the drift of the metric and what later perturbations hide"
+def _judge(slope: Estimate, whole: tuple[float, float], outside: float, shift: float) -> tuple[Status, str]:
+    """Whether the sign of the slope is the same in its interval and with all that it may be off by."""
+    said = f"the slope is {slope.mean:.3g} (interval {slope.low:.3g} to {slope.high:.3g})"
+    with_all = f"{whole[0]:.3g} to {whole[1]:.3g} with the drift of the metric and what later perturbations hide"
     if slope.low <= 0 <= slope.high:
-        status, reason = Status.UNVERIFIED, f"{said}: its sign is open"
-    elif outside > OUT_OF_RANGE:
+        return Status.UNVERIFIED, f"{said}, its sign is open"
+    if outside > OUT_OF_RANGE:
         share = percent(outside, sign=False)
-        status, reason = (
-            Status.UNVERIFIED,
-            f"{share} of the runs perturbed at random have a metric not seen when perturbed",
-        )
-    elif low > 0 or high < 0:
-        same = (low > 0) == (slope.low > 0)
-        status, reason = (Status.VALID if same else Status.NOT_VALID), f"{said}, {with_all}"
-    else:
-        status, reason = Status.UNVERIFIED, f"{said}, but {with_all}"
-    if abs(shift) > FAR and status is Status.NOT_VALID:
-        said = f"the metric of the runs perturbed at random is on average {shift:+.1f} standard deviations from that measured"
-        status, reason = Status.UNVERIFIED, f"{said}: too far for a first order"
-    return Verdict(status, reason, error, error_low[0], error_high[1])
+        return Status.UNVERIFIED, f"{said}, but {share} of the runs have a metric not seen where they were perturbed"
+    if whole[0] <= 0 <= whole[1]:
+        return Status.UNVERIFIED, f"{said}, but {with_all}"
+    if (whole[0] > 0) == (slope.low > 0):
+        return Status.VALID, f"{said}, {with_all}"
+    if abs(shift) > FAR:
+        far = f"the metric is on average {shift:+.1f} standard deviations from that where runs were perturbed"
+        return Status.UNVERIFIED, f"{said}, but {with_all}, and {far}"
+    return Status.NOT_VALID, f"{said}, but {with_all}"

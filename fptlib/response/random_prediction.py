@@ -14,12 +14,13 @@ from fptlib.firstpassage import N_BOOT, Direction
 from fptlib.response.forms import Beyond, Curves, Summed, restricted
 from fptlib.response.random_times import Later, first_weights, random_residual, random_survival
 from fptlib.response.sample import Sample
-from fptlib.response.validity import ERROR_TOLERANCE, Status, Verdict
+from fptlib.response.validity import ERROR_TOLERANCE, Status, Verdict, verdict
 from fptlib.response.weighing import Repeat, flag_few, percent, samples, unlike, weigh_error
 from fptlib.trajectories import Trajectories
 
 RandomForm = Literal["auto", "2", "4", "7"]
 SECOND_PERTURBATION = 0.05  # form 7 is used where more of the perturbed runs than this meet a second perturbation
+_BOUNDS: tuple[Beyond, Beyond] = ("drop", "hold")
 _N_EPOCHS = 40  # epochs at which the drift is looked at, evenly in log(epoch), and interpolated between
 
 
@@ -161,14 +162,8 @@ def _from_periodic(
 ) -> RandomPrediction:
     survival, horizon = sample.survival.curve, sample.horizon
     first = first_weights(_extended(sample.cycles[0], horizon), probability)
-    again = first.sum(axis=1)
-    within_cycle = float(first[0, : sample.cycles[0].length + 1].sum()) > 0.5 * float(again[0])
-    used = int(form) if form != "auto" else 2
-    if form == "auto" and sample.full_restart:
-        used = 4
-    elif form == "auto" and again[0] > SECOND_PERTURBATION and within_cycle:
-        used = 7
-    bracket = [_by_cycles(sample, probability, bound) for bound in ("drop", "hold")]
+    again = float(first[0].sum())
+    used = int(form) if form != "auto" else _choose(sample, again, float(first[0, : sample.cycles[0].length + 1].sum()))
     if used == 4:
         curve = random_survival([survival], probability=probability)
     elif used == 7:
@@ -176,38 +171,51 @@ def _from_periodic(
     else:
         curve = random_survival([survival], probability=probability, later=_extended(sample.residual, horizon))
     mean = restricted(curve)
-    weights = first_weights(survival, probability)[:, 1:-1]
-    low, high = (restricted(bound) / mean - 1 for bound in bracket)
-    if unlike(sample, min(sample.period, sample.cycles[0].length)) is None:
-        # cycles that are alike may be repeated, with all that this adds as its uncertainty
-        repeated = [restricted(_by_cycles(sample, probability, bound, "repeat")) for bound in ("drop", "hold")]
-        closed = restricted(_by_cycles(sample, probability, "hold", "drop"))
-        closure = (repeated[1] - closed) / mean
-        low, high = (
-            np.maximum(low, repeated[0] / mean - 1 - closure),
-            np.minimum(high, repeated[1] / mean - 1 + closure),
+    if used == 4 and sample.full_restart:
+        judged = verdict(
+            sample, period=sample.period, form=4, mean=mean, drift=np.zeros_like(mean), tolerance=tolerance
         )
+        return _prediction(sample, probability, used, mean, curve, again, judged)
+    low, high = (bound / mean - 1 for bound in _bracket(sample, probability))
+    weights = first_weights(survival, probability)[:, 1:-1]
+    epoch = np.arange(1, horizon)
     if used == 2:  # the residual curve ends P0 epochs before the horizon and was held at its last value
-        missing = np.maximum(sample.period - np.arange(1, horizon), 0)
+        missing = np.maximum(sample.period - epoch, 0)
         low = low - (weights * missing).sum(axis=1) * sample.residual.curve[:, -1] / mean
     change, outside, shift = drift.mean(weights)
-    left = horizon - np.arange(1, horizon)
-    possible = (float(weights[0].sum()), float(weights[0] @ left))
     alone = float(((1 - probability) ** np.arange(horizon) * survival[0, :-1]).sum())
     judged = weigh_error(
         sample,
         below=low,
         above=high,
         drift=change / mean,
-        possible=(float((alone + possible[0]) / mean[0] - 1), float((alone + possible[1]) / mean[0] - 1)),
+        possible=(
+            (alone + float(weights[0].sum())) / float(mean[0]) - 1,
+            (alone + float(weights[0] @ (horizon - epoch))) / float(mean[0]) - 1,
+        ),
         outside=outside,
         shift=shift,
         where="at their first perturbation",
         tolerance=tolerance,
     )
-    if used == 4 and sample.full_restart:
-        judged = flag_few(sample, Verdict(Status.VALID, "the store says full reset", 0.0, 0.0, 0.0))
-    return _prediction(sample, probability, used, mean, curve, float(again[0]), judged)
+    return _prediction(sample, probability, used, mean, curve, again, judged)
+
+
+def _choose(sample: Sample, again: float, within_cycle: float) -> int:
+    if sample.full_restart:
+        return 4
+    return 7 if again > SECOND_PERTURBATION and within_cycle > again / 2 else 2
+
+
+def _bracket(sample: Sample, probability: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Restricted means between which the cycles seen leave the truth open."""
+    low, high = (restricted(_by_cycles(sample, probability, bound)) for bound in _BOUNDS)
+    if unlike(sample, min(sample.period, sample.cycles[0].length)) is not None:
+        return low, high
+    # cycles that are alike may be repeated, with all that this adds as its uncertainty
+    least, most = (restricted(_by_cycles(sample, probability, bound, "repeat")) for bound in _BOUNDS)
+    closure = most - restricted(_by_cycles(sample, probability, "hold", "drop"))
+    return np.maximum(low, least - closure), np.minimum(high, most + closure)
 
 
 def _by_cycles(sample: Sample, probability: float, beyond: Beyond, later: Later | None = None) -> Curves:

@@ -248,7 +248,8 @@ def _random_survival(stages: list[Curves], probability: float, later: Later) -> 
     if isinstance(later, str):
         if later == "repeat":
             alone, kernel = pieces.pop()
-            total = alone / (1 - kernel)
+            with np.errstate(invalid="ignore"):  # a replicate of which nothing is known is NaN
+                total = alone / (1 - kernel)
         else:
             total = transformed(np.full((1, n), 1.0) if later == "hold" else np.eye(1, n))
     else:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import Direction, percentile_interval
+from fptlib.firstpassage import Direction, first_passage, percentile_interval
 from fptlib.response.forms import sum_cycles
 from fptlib.response.prediction import check_options, check_periods
 from fptlib.response.sample import Sample, draw_all
@@ -37,6 +37,9 @@ def samples(
 ) -> list[Sample]:
     """Samples of one or more perturbed ensembles up to the common horizon, replicates drawn together.
 
+    Where runs ended early, the horizon is the last epoch that enough runs of each ensemble were followed to, see
+    `fptlib.firstpassage.FirstPassageTimes.supported`.
+
     Runs perturbed only ``"once"`` (which their store says, unless ``repeat`` does) have a single cycle, as long as the horizon allows.
 
     Raises
@@ -49,6 +52,12 @@ def samples(
     check_options("auto", level)
     measured = [(period, perturbed), *((p, runs) for p, runs in (others or {}).items() if p != period)]
     horizon = check_periods(unperturbed, measured, None)
+    for runs in (unperturbed, *(runs for _, runs in measured)):
+        times = first_passage(runs.head(epochs=horizon), threshold=threshold, direction=direction, metric=metric)
+        horizon = times.supported(horizon)
+    for p, _ in measured:
+        if p >= horizon:
+            raise InputError(f"period {p} is not before epoch {horizon}, the last that enough runs were followed to")
     drawn = draw_all(
         unperturbed.head(epochs=horizon),
         [(p, runs.head(epochs=horizon)) for p, runs in measured],
