@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ import pandas as pd
 from fptlib.errors import InputError
 from fptlib.firstpassage import Direction, Hazard, Survival, first_passage, residual_times, restricted_mean
 from fptlib.qss import QuasiSteadyState
-from fptlib.response import Outcome, Recommendation, Response
+from fptlib.response import Distribution, Outcome, RandomPrediction, Recommendation, Response
 from fptlib.trajectories import Trajectories
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -161,6 +161,20 @@ def outcome_table(outcomes: Mapping[str, Outcome | str]) -> pd.DataFrame:
             row |= {part: estimate.mean, f"{part}_low": estimate.low, f"{part}_high": estimate.high}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def random_table(predictions: Sequence[RandomPrediction]) -> pd.DataFrame:
+    """Columns ``probability, form, mean, low, high, again, status, reason``."""
+    rows = [
+        (p.probability, p.form, p.mean, p.low, p.high, p.again, p.verdict.status.value, p.verdict.reason)
+        for p in predictions
+    ]
+    return pd.DataFrame(rows, columns=["probability", "form", "mean", "low", "high", "again", "status", "reason"])
+
+
+def distribution_table(found: Distribution) -> pd.DataFrame:
+    """Columns ``epoch, survival, low, high``, as `survival_table` has them."""
+    return pd.DataFrame({name: getattr(found, name) for name in ("epoch", "survival", "low", "high")})
 
 
 def measured_row(

@@ -13,12 +13,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fptlib import published, sources
+from fptlib import charts, published, sources
 from fptlib.errors import InputError
-from fptlib.firstpassage import first_passage
+from fptlib.firstpassage import first_passage, survival
 from fptlib.processes import DelayedGeometric, GeometricWithKick, OrnsteinUhlenbeck
 from fptlib.response import Distribution, distribution, predict, quantile_epochs
 from fptlib.response.validity import Status
+from fptlib.tables import distribution_table, survival_table
 from fptlib.trajectories import Trajectories
 
 ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
@@ -165,6 +166,15 @@ def test_intervals_cover() -> None:
         hits[2] += quantile.low <= median and (quantile.high is None or median <= quantile.high)
     assert (hits >= 30).all()  # 0.9 of 40 within three standard errors
     assert hits[:2].mean() < 40
+
+
+def test_its_table_can_be_drawn_beside_a_measured_survival() -> None:
+    (found,) = distributed(KICK, [10])
+    table, measured = distribution_table(found), survival(first_passage(sampled(KICK, 0, 1000, 150), threshold=0.5))
+    assert table.columns.tolist() == survival_table(measured).columns.tolist()
+    assert table["survival"].iloc[0] == 1
+    drawn = charts.survival({"predicted": table, "measured": survival_table(measured)}).to_dict()
+    assert "predicted ends at" in drawn["description"]
 
 
 # The real thing

@@ -17,11 +17,14 @@ from fptlib.errors import InputError
 from fptlib.processes import (
     DelayedGeometric,
     DriftDiffusion,
+    FeedbackReset,
     FiniteChain,
     FrozenMixture,
     GeometricWithKick,
     Heterogeneous,
+    LogarithmicSwitch,
     OrnsteinUhlenbeck,
+    PoissonReset,
     Process,
 )
 from fptlib.processes.chain import as_trajectories
@@ -39,6 +42,7 @@ from fptlib.response import (
     restricted_slope,
 )
 from fptlib.response.validity import Status
+from fptlib.tables import random_table
 from fptlib.trajectories import Trajectories
 
 ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
@@ -197,6 +201,15 @@ def test_poisson_perturbations_in_continuous_time() -> None:
     for tau in (0.0, 15.0, 60.0):
         slope = (poisson_mean(laplace, rate, tau) - mean) / rate
         assert slope == pytest.approx(poisson_slope(mean, square, tau), rel=1e-3, abs=1e-2)
+    # What feedback, a reset or a switch of the potential leave is exact by quadrature: the mean follows.
+    far = dataclasses.replace(motion, noise=3)
+    for process in (FeedbackReset(motion=far), PoissonReset(motion=far), LogarithmicSwitch(motion=far, strength=6)):
+        for r in (0.01, 0.3):
+            found = poisson_mean(process.laplace(r), r, process.residual_time(r))
+            assert found == pytest.approx(process.mean_time(r), rel=1e-6)
+        slope = poisson_slope(far.mean, far.mean**2 + far.mean**3 / far.shape, process.residual_time(0))
+        assert slope * 1e-4 == pytest.approx(process.linear_response(1e-4) - far.mean, rel=1e-6)
+    assert poisson_mean(process.laplace(0.3), 0.3) == pytest.approx(PoissonReset(motion=far).mean_time(0.3))
     # by hand: restarted at rate r, an event or a passage ends each attempt
     assert poisson_mean(0.25, 0.5) == pytest.approx(0.75 / 0.5 / 0.25)
     assert poisson_slope(mean, square, square / (2 * mean)) == pytest.approx(0)
@@ -280,6 +293,9 @@ def test_form_7_holds_the_truth_and_form_2_does_not() -> None:
     assert second.mean > 1.5 * truth[1]
     assert second.verdict.status is Status.NOT_VALID
     assert second.again > 0.5
+    table = random_table([*found, second])
+    assert table["form"].tolist() == [7, 7, 2]
+    assert table["status"].iloc[2] == "not valid"
 
 
 def test_one_perturbation_and_then_none_tells_of_rare_ones() -> None:

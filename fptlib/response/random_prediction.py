@@ -105,6 +105,8 @@ def predict_random(
 
     Notes
     -----
+    Events of a Poisson process of rate ``r`` per epoch that act at the end of their epoch are the case ``p = 1 - exp(-r)``.
+
     The validity is that of `fptlib.response.validity`, averaged over the epoch ``s`` of the first perturbation with its weights
     ``p q^(s-1) S(s)``: the drift of the metric between ``P0`` and ``s``, and what the cycles seen say of later perturbations. From runs
     perturbed with a probability only that one is verified, as the epochs of their perturbations are not known.
