@@ -17,7 +17,7 @@ from fptlib.errors import InputError
 from fptlib.hooks.fresh import Factory, Tensors, draw, unwrapped
 from fptlib.hooks.rules import Rule, schedule_of
 from fptlib.hooks.single import Optimisers, check_trained_by, like, rates, read, several, write
-from fptlib.perturbations import Context
+from fptlib.perturbations import Context, State
 from fptlib.trajectories import reached
 
 
@@ -134,7 +134,7 @@ class Perturber:
         self._fresh = fresh
         self.epoch: int | None = None
         self._rates: tuple[float, ...] | None = None
-        self._warned = False
+        self._warned = self._tried = False
 
     def step(self, epoch: int, model: nn.Module, optimizer: Optimisers, *, metric: float | None = None) -> bool:
         """Call right after the evaluation of every epoch; perturbs the network if it is time.
@@ -159,7 +159,7 @@ class Perturber:
         ------
         InputError
             If the epochs do not rise or one that was to be perturbed is left out, the metric is missing or has no threshold,
-            the optimiser does not train this model, or there is no fresh initialisation of it.
+            the optimiser does not train this model, or there is no fresh initialisation of it: the first call tries.
 
         Warns
         -----
@@ -175,7 +175,10 @@ class Perturber:
         if acts:
             self.perturb(epoch, model, optimizer)
             self._rates = rates(several(optimizer))
-        self.epoch = epoch
+        elif not self._tried:
+            # What is missing shows now and not after many epochs.
+            self._after(epoch, unwrapped(model), several(optimizer))
+        self.epoch, self._tried = epoch, True
         return acts
 
     def due(self, epoch: int) -> bool:
@@ -196,6 +199,13 @@ class Perturber:
     def perturb(self, epoch: int, model: nn.Module, optimizer: Optimisers) -> None:
         """Perturb the network now, as is done after this epoch, whether or not it is time."""
         network, optimisers = unwrapped(model), several(optimizer)
+        write(network, optimisers, *self._after(epoch, network, optimisers))
+
+    @torch.no_grad()
+    def _after(
+        self, epoch: int, network: nn.Module, optimisers: Sequence[torch.optim.Optimizer]
+    ) -> tuple[State, State]:
+        """The state now and that after the perturbation; nothing is changed yet."""
         check_trained_by(network, optimisers)
 
         def fresh() -> tuple[Tensors, Tensors]:
@@ -206,8 +216,7 @@ class Perturber:
 
         state = read(network, optimisers)
         context = Context(fresh=fresh, generators=[stream(self.seed, self.run, "perturb", epoch)])
-        with torch.no_grad():
-            write(network, optimisers, state, self.schedule.apply(state, context))
+        return state, self.schedule.apply(state, context)
 
     # -- checkpoints
 

@@ -75,6 +75,7 @@ def like(drawn: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> Tensors:
     return {name: value[None].to(rows[name]) for name, value in drawn.items()}
 
 
+@torch.no_grad()
 def write(network: nn.Module, optimisers: Sequence[torch.optim.Optimizer], old: State, new: State) -> None:
     """Change a network and its optimisers, in place, from the state that was read to another."""
     parameters, buffers = trained(network)
