@@ -440,23 +440,22 @@ def train(
 
 @pytest.mark.parametrize("rule", RULES)
 def test_a_resumed_training_is_the_same(tmp_path: Path, rule: Perturbation) -> None:
-    def start() -> tuple[nn.Module, torch.optim.Optimizer, Perturber]:
+    def start(seed: int) -> tuple[nn.Module, torch.optim.Optimizer, Perturber]:
         model = network()
+        torch.manual_seed(seed)
         optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
         return model, optimizer, Perturber(rule, period=4)
 
-    torch.manual_seed(21)
     whole: list[float] = []
     parts: list[float] = []
-    model, optimizer, perturber = start()
+    model, optimizer, perturber = start(21)
     train(model, optimizer, perturber, range(1, 13), whole)
-    first, first_optimizer, first_perturber = start()
+    first, first_optimizer, first_perturber = start(21)
     train(first, first_optimizer, first_perturber, range(1, 7), parts)
     file = tmp_path / "checkpoint.pt"
     objects = (first, first_optimizer, first_perturber)
     torch.save([one.state_dict() for one in objects], file)
-    torch.manual_seed(22)  # another process: the seed that was drawn comes back with the checkpoint
-    resumed = start()
+    resumed = start(22)  # another process: the seed that was drawn comes back with the checkpoint
     for one, saved in zip(resumed, torch.load(file, weights_only=True), strict=True):
         one.load_state_dict(saved)
     train(*resumed, range(7, 13), parts)
@@ -786,6 +785,28 @@ def test_lightning_does_not_perturb_twice_what_was_saved_within_an_epoch(
     assert acted == [4]
     fit(9, callback(), ckpt_path=next(tmp_path.iterdir()))
     assert acted == [4, 8]
+
+
+@quiet
+def test_lightning_resumes_from_what_was_saved_when_it_had_just_been_perturbed(
+    tmp_path: Path, plain: list[float]
+) -> None:
+    file = tmp_path / "perturbed.ckpt"
+
+    class Saver(lightning.Callback):  # type: ignore[misc]
+        def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            if trainer.current_epoch == 4 and batch_idx == 0:
+                trainer.save_checkpoint(file)
+
+    fit(5, callback(), Saver())
+    assert fit(10, callback(), ckpt_path=file).record == plain[4:]
+
+
+@quiet
+def test_lightning_remembers_over_its_sanity_check_what_the_epoch_had(tmp_path: Path, plain: list[float]) -> None:
+    never = {"threshold": -1.0, "direction": "below", "monitor": "val_loss"}
+    fit(4, callback(**never), lightning.callbacks.ModelCheckpoint(dirpath=tmp_path))
+    assert fit(10, callback(**never), ckpt_path=next(tmp_path.iterdir())).record == plain[4:]
 
 
 @quiet
