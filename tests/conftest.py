@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Generator
+import shutil
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import small_book
 
 from fptlib.book import keys
 
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+]
 # Skips for what no installation can mend: hardware that is not there, data that nobody has named.
 _EXCUSED = ("cuda",) if os.environ.get("FPTLIB_DATA") else ("cuda", "published")
 
@@ -71,3 +81,16 @@ def small_site(tmp_path_factory: pytest.TempPathFactory, root: Path, library_as_
     folder = small_book.write(tmp_path_factory.mktemp("book"), like=root)
     site.build(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """Return a browser."""
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, headless=True, args=_FLAGS)
+        yield browser
+        browser.close()

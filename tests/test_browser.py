@@ -16,14 +16,6 @@ import pytest
 pytestmark = pytest.mark.browser
 
 PHONE, DESK = 390, 1280
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
 # Elements that reach over the right edge of the window and do not lie in something that scrolls or hides.
 OVERFLOW = """() => [...document.querySelectorAll('.bd-article *')].filter(e => {
   if (e.getBoundingClientRect().right <= window.innerWidth + 1) return false;
@@ -72,18 +64,6 @@ class Reader:
     def _note_request(self, visit: Visit, url: str) -> None:
         if not url.startswith((self.address, "data:", "blob:")):
             visit.external.append(url)
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        pytest.skip("no Chromium is installed (Debian: apt-get install chromium)")
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 def serve(folder: Path) -> Iterator[str]:

@@ -21,6 +21,7 @@ _SITE_ONLY = {
     "__main__.py",
     "cli/__init__.py",
     "cli/analysis.py",
+    "cli/answers.py",
     "cli/options.py",
     "cli/output.py",
     "cli/training.py",

@@ -23,7 +23,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Data from elsewhere: what is at hand, and how to get it.")
-for _command in (training.train, training.fork, analysis.inspect, analysis.qss, analysis.predict, analysis.recommend):
+for _command in (
+    training.train,
+    training.fork,
+    analysis.inspect,
+    analysis.qss,
+    analysis.predict,
+    analysis.recommend,
+    analysis.plan,
+):
     app.command()(_command)
 app.add_typer(data_app, name="data")
 

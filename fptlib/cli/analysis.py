@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from fptlib.cli import output
+from fptlib.cli import answers, output
 from fptlib.cli.options import (
     AsJson,
     DirectionOption,
@@ -22,6 +23,7 @@ from fptlib.cli.options import (
     Threshold,
     Thresholds,
     direction_of,
+    ending,
     integers,
     numbers,
 )
@@ -42,6 +44,8 @@ def inspect(path: PathArgument) -> None:
         ("metric", "mean at epoch 1", f"mean at {end}", "smallest", "largest"),
         output.metric_rows(trajectories),
     )
+    for note in trajectories.meta.get("notes", ()):
+        print(f"note: {note}")
     for key in ("digest", "n_evaluated"):
         if key in trajectories.meta:
             print(f"{key}: {trajectories.meta[key]}")
@@ -95,6 +99,12 @@ def predict(
     form: Annotated[str, typer.Option(help="Form of the theory.", metavar="auto|2|7")] = "auto",
     level: Level = 0.95,
     seed: SeedOption = 0,
+    budgets: Annotated[
+        str | None,
+        typer.Option(
+            help="Epochs within which to pass: the probability of that, and quantiles, too.", metavar="50,100"
+        ),
+    ] = None,
     chart: Annotated[
         Path | None,
         typer.Option(
@@ -105,11 +115,13 @@ def predict(
 ) -> None:
     """Predict the mean first-passage time at many periods from runs perturbed with one."""
     from fptlib import readers
-    from fptlib.response import at_each, outcomes, too_few
+    from fptlib.response import at_each, distribution, outcomes, too_few
     from fptlib.response import predict as respond
 
     if form not in ("auto", "2", "7"):
         raise InputError(f"--form {form}: choose auto, 2 or 7")
+    if chart is not None:
+        ending("--chart", chart, ".svg", ".png", ".html")
     paths = _measured(perturbed, period)
     source = period if period is not None else next(iter(paths))
     if source not in paths:
@@ -134,21 +146,37 @@ def predict(
     )
     named = {"without perturbation": plain} | {f"perturbed every {p}": runs for p, runs in kicked.items()}
     found = outcomes(named, level=level, seed=seed, **options)
-    if as_json:
-        output.print_answers(
-            {x: a if isinstance(a, str) else output.response_json(a) for x, a in responses.items()}, found
+    fates = {
+        x: distribution(
+            plain,
+            kicked[source],
+            period=source,
+            threshold=x,
+            periods=[p.period for p in answer.predictions],
+            budgets=integers("--budgets", budgets),
+            form=form,  # type: ignore[arg-type]
+            level=level,
+            seed=seed,
+            **options,
         )
+        for x, answer in responses.items()
+        if budgets is not None and not isinstance(answer, str)
+    }
+    if as_json:
+        told = {x: a if isinstance(a, str) else answers.response_json(a, fates.get(x)) for x, a in responses.items()}
+        answers.print_answers(told, found)
     else:
         for x, answer in responses.items():
-            output.print_heading(x, responses)
-            print(answer) if isinstance(answer, str) else output.print_response(answer)
-        output.print_speedups(responses)
-        output.print_outcomes(found)
+            answers.print_heading(x, responses)
+            print(answer) if isinstance(answer, str) else answers.print_response(answer)
+            answers.print_fates(fates.get(x, ()))
+        answers.print_speedups(responses)
+        answers.print_outcomes(found)
     if chart is not None:
-        output.save_chart(chart, output.response_chart(responses))
+        answers.save_chart(chart, answers.response_chart(responses))
     for x, answer in responses.items():
         if not isinstance(answer, str):
-            output.warn(
+            answers.warn(
                 too_few(answer.unperturbed, {("the perturbed runs", source): answer.residual.n_runs}), x, responses
             )
 
@@ -177,30 +205,77 @@ def recommend(
     from fptlib.response import at_each, outcomes
     from fptlib.response import recommend as rank
 
+    if report is not None:
+        ending("--report", report, ".html")
     paths = _candidates(perturbed or [])
     _different(unperturbed, list(paths.values()))
     plain, kicked = readers.read(unperturbed), {key: readers.read(path) for key, path in paths.items()}
     options: dict[str, Any] = {"direction": direction_of(direction), "metric": metric, "level": level, "seed": seed}
     chosen = None if periods is None else integers("--periods", periods)
-    answers = at_each(
+    ranked = at_each(
         numbers("--threshold", threshold), lambda x: rank(plain, kicked, threshold=x, periods=chosen, **options)
     )
     named = {"without perturbation": plain} | {f"{name} every {p}": runs for (name, p), runs in kicked.items()}
     found = outcomes(named, **options)
     if as_json:
-        output.print_answers(
-            {x: a if isinstance(a, str) else output.recommendation_json(a) for x, a in answers.items()}, found
+        answers.print_answers(
+            {x: a if isinstance(a, str) else answers.recommendation_json(a) for x, a in ranked.items()}, found
         )
     else:
-        for x, answer in answers.items():
-            output.print_heading(x, answers)
-            print(answer) if isinstance(answer, str) else output.print_recommendation(answer)
-        output.print_outcomes(found)
+        for x, answer in ranked.items():
+            answers.print_heading(x, ranked)
+            print(answer) if isinstance(answer, str) else answers.print_recommendation(answer)
+        answers.print_outcomes(found)
     if report is not None:
         from fptlib.report import write
 
-        write(report, answers, unperturbed=plain, candidates=kicked, outcomes=found, **options)
+        write(report, ranked, unperturbed=plain, candidates=kicked, outcomes=found, **options)
         print(f"report: {report}", file=sys.stderr)
+
+
+def plan(
+    unperturbed: Annotated[Path, typer.Option(help="A pilot of runs without perturbation.")],
+    threshold: Threshold,
+    period: Annotated[int, typer.Option(help="Period P0 of the perturbed runs, in epochs.")],
+    perturbed: Annotated[
+        Path | None, typer.Option(help="A pilot of perturbed runs; without, as if the perturbation changed nothing.")
+    ] = None,
+    periods: Annotated[
+        str | None, typer.Option(help="Periods to predict for; P0 by default.", metavar="10,20,50")
+    ] = None,
+    width: Annotated[float, typer.Option(help="Wanted width of the interval, relative to the mean.")] = 0.2,
+    fork: Annotated[
+        bool, typer.Option("--fork", help="Perturbed runs go on from unperturbed ones, as fpt fork makes them.")
+    ] = False,
+    metric: Metric = None,
+    direction: DirectionOption = "above",
+    level: Level = 0.95,
+    seed: SeedOption = 0,
+    as_json: AsJson = False,
+) -> None:
+    """Say how many unperturbed runs and survivors an interval of a wanted width needs, from a pilot."""
+    from fptlib import readers
+    from fptlib.response import plan as design
+
+    if perturbed is not None:
+        _different(unperturbed, [perturbed])
+    answer = design(
+        readers.read(unperturbed),
+        None if perturbed is None else readers.read(perturbed),
+        period=period,
+        threshold=threshold,
+        periods=[period] if periods is None else integers("--periods", periods),
+        relative_width=width,
+        fork=fork,
+        metric=metric,
+        direction=direction_of(direction),
+        level=level,
+        seed=seed,
+    )
+    if as_json:
+        output.print_json(asdict(answer))
+    else:
+        answers.print_plan(answer)
 
 
 def _measured(texts: list[str], period: int | None) -> dict[int, Path]:

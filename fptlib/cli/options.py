@@ -63,6 +63,12 @@ def numbers(option: str, text: str) -> list[float]:
         raise InputError(f"{option} {text}: a number, or several separated by commas, are needed") from None
 
 
+def ending(option: str, path: Path, *known: str) -> None:
+    """Make sure that the name of a file to write says what it is to hold."""
+    if path.suffix not in known:
+        raise InputError(f"{option} {path}: a name that ends in {' or '.join(known)} is needed")
+
+
 def value_of(key: str, text: str) -> Any:
     """YAML value of ``--set KEY=TEXT``."""
     import yaml

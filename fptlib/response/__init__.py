@@ -14,6 +14,7 @@ from fptlib.response.forms import (
 )
 from fptlib.response.linear import LinearResponse, linear_response
 from fptlib.response.outcome import Outcome, outcome, outcomes
+from fptlib.response.plan import Plan, Requirement, Size, plan
 from fptlib.response.prediction import Prediction, Response, predict
 from fptlib.response.random_prediction import RandomPrediction, predict_random
 from fptlib.response.random_times import (
@@ -36,12 +37,15 @@ __all__ = [
     "LinearResponse",
     "Option",
     "Outcome",
+    "Plan",
     "Prediction",
     "Quantile",
     "RandomPrediction",
     "Recommendation",
     "Renewal",
+    "Requirement",
     "Response",
+    "Size",
     "Success",
     "at_each",
     "cycle_residual",
@@ -55,6 +59,7 @@ __all__ = [
     "linear_response",
     "outcome",
     "outcomes",
+    "plan",
     "poisson_mean",
     "poisson_slope",
     "predict",
