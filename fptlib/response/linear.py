@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from fptlib.firstpassage import N_BOOT, Direction, Estimate, percentile_interval
 from fptlib.response.forms import Beyond
-from fptlib.response.random_prediction import Drift
-from fptlib.response.random_times import restricted_slope
+from fptlib.response.interpolation import Interpolated
 from fptlib.response.sample import Sample
 from fptlib.response.validity import FAR, OUT_OF_RANGE, Status, Verdict
 from fptlib.response.weighing import Repeat, flag_few, percent, samples
@@ -106,28 +105,22 @@ def linear_response(
         n_boot=n_boot,
         seed=seed,
     )
+    source = Interpolated.of(drawn)
     survival, horizon = drawn[0].survival.curve, drawn[0].horizon
     running, epoch = survival[:, 1:-1], np.arange(1, horizon)
-    # (ensembles, epochs): how much each measured period counts at each epoch
-    near = np.stack([np.interp(epoch, [sample.period for sample in drawn], row) for row in np.eye(len(drawn))])
-    found, least, most = (
-        sum(share * part for share, part in zip(near, parts, strict=True))
-        for parts in zip(*(_after(sample) for sample in drawn), strict=True)
-    )
-    drifts = [Drift(sample).mean(share * running) for sample, share in zip(drawn, near, strict=True)]
-    change = sum(drift[0] for drift in drifts)
-    shares = (near * running[0]).sum(axis=1) / max(float(running[0].sum()), 1e-300)
-    outside, shift = (float(shares @ [drift[i] for drift in drifts]) for i in (1, 2))
     moment, mass = (np.maximum((running * factor).sum(axis=1), 1e-300) for factor in (epoch, np.ones_like(epoch)))
-    few = min(drawn, key=lambda sample: sample.n_survivors)
-    n = sum(sample.n_survivors for sample in drawn), sum(sample.n_residual_censored for sample in drawn)
-    estimate, times = drawn[0].estimate, drawn[0].times
-    slope = restricted_slope(survival, found)
-    after, without = estimate((slope + moment) / mass, *n), estimate(moment / mass, times.n_runs, times.n_censored)
-    whole = [restricted_slope(survival, bound) + change for bound in (least, most)]
+    slope, least, most = (
+        source.total(running, left) - moment
+        for left in zip(*(_after(sample) for sample in source.samples), strict=True)
+    )
+    change, outside, shift = source.drift(running)
+    whole = least + change, most + change
     span = percentile_interval(whole[0][1:], level)[0], percentile_interval(whole[1][1:], level)[1]
-    found_slope = estimate(slope, *n)
-    status, reason = _judge(found_slope, span, outside, shift)
+    estimate, times = drawn[0].estimate, drawn[0].times
+    n = source.n_survivors, source.n_residual_censored
+    after, without = estimate((slope + moment) / mass, *n), estimate(moment / mass, times.n_runs, times.n_censored)
+    found = estimate(slope, *n)
+    status, reason = _judge(found, span, outside, shift)
     said = f"a perturbation at a random epoch leaves {after.mean:.3g} epochs of {without.mean:.3g}: {reason}"
     errors = [(end - slope) / moment for end in whole]
     judged = Verdict(
@@ -137,7 +130,7 @@ def linear_response(
         percentile_interval(errors[0][1:], level)[0],
         percentile_interval(errors[1][1:], level)[1],
     )
-    return LinearResponse(horizon, found_slope, after, without, flag_few(few, judged))
+    return LinearResponse(horizon, found, after, without, flag_few(source.weakest(running), judged))
 
 
 def _after(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import N_BOOT, Direction
 from fptlib.response.forms import Beyond, Curves, Summed, restricted
+from fptlib.response.interpolation import Epochs, Interpolated
 from fptlib.response.random_times import Later, first_weights, random_residual, random_survival
 from fptlib.response.sample import Sample
 from fptlib.response.validity import ERROR_TOLERANCE, Status, Verdict, verdict
-from fptlib.response.weighing import Repeat, flag_few, percent, samples, unlike, weigh_error
+from fptlib.response.weighing import Repeat, Replicates, flag_few, percent, samples, unlike, weigh_error
 from fptlib.trajectories import Trajectories
 
 RandomForm = Literal["auto", "2", "4", "7"]
 SECOND_PERTURBATION = 0.05  # form 7 is used where more of the perturbed runs than this meet a second perturbation
 _BOUNDS: tuple[Beyond, Beyond] = ("drop", "hold")
-_N_EPOCHS = 40  # epochs at which the drift is looked at, evenly in log(epoch), and interpolated between
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,7 @@ def predict_random(
     direction: Direction = "above",
     metric: str | None = None,
     form: RandomForm = "auto",
+    others: Mapping[int, Trajectories] | None = None,
     repeat: Repeat | None = None,
     level: float = 0.95,
     tolerance: float = ERROR_TOLERANCE,
@@ -93,6 +93,10 @@ def predict_random(
         perturbed runs); ``"7"``, that they act as those of the cycles seen did; ``"4"``, that each restarts from scratch. ``"auto"``
         takes 4 if the store says so, 7 where more than 5 % of the runs perturbed once would be perturbed again and most of those within
         the length of a cycle, 2 elsewhere.
+    others
+        Period to runs perturbed with it: what a first perturbation leaves is then interpolated between the periods measured, which are
+        best spread over the epochs at which it may come. Short periods that go on say little of what follows one perturbation: perturb
+        ``"once"`` there.
     repeat
         Whether the runs were perturbed with ``period`` again and again or ``"once"``; what their store says, by default ``"periodic"``.
     level, tolerance, n_boot, seed, threshold, direction, metric
@@ -118,89 +122,87 @@ def predict_random(
         raise InputError("give either the period or the probability with which the perturbed runs were perturbed")
     if form not in ("auto", "2", "4", "7"):
         raise InputError(f"form {form!r} is not known; choose auto, 2, 4 or 7")
-    (sample,) = samples(
+    if probability is not None and (others or form not in ("auto", "2")):
+        raise InputError(
+            "form 7, form 4 and others need the period of the perturbed runs; a probability allows form 2 alone"
+        )
+    ensembles = dict(sorted({**(others or {}), period or 1: perturbed}.items()))  # their order decides what is drawn
+    lowest = min(ensembles)  # under a probability no epoch before the first is perturbed either
+    drawn = samples(
         unperturbed,
-        perturbed,
-        period=period or 1,  # under a probability no epoch before the first is perturbed either
+        ensembles.pop(lowest),
+        period=lowest,
         threshold=threshold,
         direction=direction,
         metric=metric,
+        others=ensembles,
         repeat=repeat,
         level=level,
         n_boot=n_boot,
         seed=seed,
     )
+    source = Interpolated.of(drawn)
     if probability is not None:
-        if form not in ("auto", "2"):
-            raise InputError(f"form {form} needs the period of the perturbed runs; a probability allows form 2")
-        return tuple(_from_random(sample, probability, p, tolerance) for p in probabilities)
-    drift = Drift(sample)
-    return tuple(_from_periodic(sample, p, form, drift, tolerance) for p in probabilities)
+        return tuple(_from_random(source, probability, p, tolerance) for p in probabilities)
+    return tuple(_from_periodic(source, p, form, tolerance) for p in probabilities)
 
 
-class Drift:
-    """What the drift between ``P0`` and each epoch ``1 .. H - 1`` does, see `Sample.drift`, looked at on a grid."""
-
-    def __init__(self, sample: Sample) -> None:
-        last = sample.horizon - 1
-        self.grid = np.unique(np.round(np.geomspace(1, last, min(_N_EPOCHS, last))).astype(np.int64))
-        epoch = np.arange(1, last + 1)
-        # (grid, epochs): each epoch is shared out between its two neighbours on the grid
-        self.share = np.stack([np.interp(epoch, self.grid, row) for row in np.eye(len(self.grid))])
-        self.change = sample.drift(self.grid.tolist()).T  # (replicates, grid)
-        self.outside = np.array([sample.outside(t) for t in self.grid.tolist()])
-        self.shift = np.array([sample.shift(t) for t in self.grid.tolist()])
-
-    def mean(self, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
-        """Sum of the changes with weights ``(replicates, H - 1)``, and weighted means of the share outside and of the shift."""
-        at = weights @ self.share.T
-        of_data = at[0] / max(float(at[0].sum()), 1e-300)
-        shift = float(of_data[of_data > 0] @ self.shift[of_data > 0])
-        return (at * self.change).sum(axis=1), float(of_data @ self.outside), shift
-
-
-def _from_periodic(
-    sample: Sample, probability: float, form: RandomForm, drift: Drift, tolerance: float
-) -> RandomPrediction:
+def _from_periodic(source: Interpolated, probability: float, form: RandomForm, tolerance: float) -> RandomPrediction:
+    sample = source.samples[0]
     survival, horizon = sample.survival.curve, sample.horizon
-    first = first_weights(_extended(sample.cycles[0], horizon), probability)
-    again = float(first[0].sum())
-    used = int(form) if form != "auto" else _choose(sample, again, float(first[0, : sample.cycles[0].length + 1].sum()))
-    if used == 4:
-        curve = random_survival([survival], probability=probability)
-    elif used == 7:
-        curve = _by_cycles(sample, probability, "hold", "repeat")
-    else:
-        curve = random_survival([survival], probability=probability, later=_extended(sample.residual, horizon))
-    mean = restricted(curve)
-    if used == 4 and sample.full_restart:
-        judged = verdict(
-            sample, period=sample.period, form=4, mean=mean, drift=np.zeros_like(mean), tolerance=tolerance
-        )
-        return _prediction(sample, probability, used, mean, curve, again, judged)
-    low, high = (bound / mean - 1 for bound in _bracket(sample, probability))
     weights = first_weights(survival, probability)[:, 1:-1]
+    alone = ((1 - probability) ** np.arange(horizon) * survival[:, :-1]).sum(axis=1)
+    firsts = [first_weights(_extended(s.cycles[0], horizon)[:1], probability)[0] for s in source.samples]
+    again, within_cycle = source.shares(weights) @ [
+        (first.sum(), first[: s.cycles[0].length + 1].sum()) for first, s in zip(firsts, source.samples, strict=True)
+    ]
+    used = int(form) if form != "auto" else _choose(sample, again, within_cycle)
+    after = [_after(s, probability, used) for s in source.samples]
+    mean = alone + source.total(weights, [_left(curve) for curve in after])
+    if used == 4 and sample.full_restart:
+        nothing = np.zeros_like(mean)
+        judged = verdict(sample, period=sample.period, form=4, mean=mean, drift=nothing, tolerance=tolerance)
+    else:
+        judged = _judge(source, probability, used, mean, alone, weights, tolerance)
+    running = (1 - probability) ** horizon * float(survival[0, -1])
+    for share, curve in zip(source.near, after, strict=True):
+        running += float((weights[0] * share) @ curve[0, -2:0:-1])
+    running += probability * (1 - probability) ** (horizon - 1) * float(survival[0, -1])
+    return _prediction(source, probability, used, mean, running, float(again), judged)
+
+
+def _judge(
+    source: Interpolated,
+    probability: float,
+    form: int,
+    mean: Replicates,
+    alone: Replicates,
+    weights: Epochs,
+    tolerance: float,
+) -> Verdict:
+    horizon = source.samples[0].horizon
     epoch = np.arange(1, horizon)
-    if used == 2:  # the residual curve ends P0 epochs before the horizon and was held at its last value
-        missing = np.maximum(sample.period - epoch, 0)
-        low = low - (weights * missing).sum(axis=1) * sample.residual.curve[:, -1] / mean
-    change, outside, shift = drift.mean(weights)
-    alone = float(((1 - probability) ** np.arange(horizon) * survival[0, :-1]).sum())
-    judged = weigh_error(
-        sample,
+    low, high = (
+        (alone + source.total(weights, bound)) / mean - 1
+        for bound in zip(*(_bracket(sample, probability) for sample in source.samples), strict=True)
+    )
+    if form == 2:  # residual curves end before the horizon and were held at their last value
+        missing = [np.maximum(s.period - epoch, 0) * s.residual.curve[:, [-1]] for s in source.samples]
+        low = low - source.total(weights, missing) / mean
+    change, outside, shift = source.drift(weights)
+    least, most = (float(alone[0] + weights[0] @ left) for left in (np.ones(horizon - 1), horizon - epoch))
+    return weigh_error(
+        source.weakest(weights),
         below=low,
         above=high,
         drift=change / mean,
-        possible=(
-            (alone + float(weights[0].sum())) / float(mean[0]) - 1,
-            (alone + float(weights[0] @ (horizon - epoch))) / float(mean[0]) - 1,
-        ),
+        possible=(least / float(mean[0]) - 1, most / float(mean[0]) - 1),
         outside=outside,
         shift=shift,
         where="at their first perturbation",
+        seen=source.where,
         tolerance=tolerance,
     )
-    return _prediction(sample, probability, used, mean, curve, again, judged)
 
 
 def _choose(sample: Sample, again: float, within_cycle: float) -> int:
@@ -209,21 +211,35 @@ def _choose(sample: Sample, again: float, within_cycle: float) -> int:
     return 7 if again > SECOND_PERTURBATION and within_cycle > again / 2 else 2
 
 
-def _bracket(sample: Sample, probability: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Restricted means between which the cycles seen leave the truth open."""
-    low, high = (restricted(_by_cycles(sample, probability, bound)) for bound in _BOUNDS)
+def _after(sample: Sample, probability: float, form: int) -> Curves:
+    """Survival after the first perturbation, later ones included, ``(replicates, horizon + 1)``."""
+    if form == 4:
+        return random_survival([sample.survival.curve], probability=probability)
+    if form == 7:
+        return _by_cycles(sample, probability, "hold", "repeat")
+    return _extended(sample.residual, sample.horizon)
+
+
+def _bracket(sample: Sample, probability: float) -> tuple[Epochs, Epochs]:
+    """What a first perturbation at each epoch leaves within the horizon: between these the cycles seen leave the truth open."""
+    low, high = (_left(_by_cycles(sample, probability, bound)) for bound in _BOUNDS)
     if unlike(sample, min(sample.period, sample.cycles[0].length)) is not None:
         return low, high
     # cycles that are alike may be repeated, with all that this adds as its uncertainty
-    least, most = (restricted(_by_cycles(sample, probability, bound, "repeat")) for bound in _BOUNDS)
-    closure = most - restricted(_by_cycles(sample, probability, "hold", "drop"))
+    least, most = (_left(_by_cycles(sample, probability, bound, "repeat")) for bound in _BOUNDS)
+    closure = most - _left(_by_cycles(sample, probability, "hold", "drop"))
     return np.maximum(low, least - closure), np.minimum(high, most + closure)
 
 
 def _by_cycles(sample: Sample, probability: float, beyond: Beyond, later: Later | None = None) -> Curves:
-    """Survival by form 7, cycles extended to the horizon one way or the other."""
-    stages = [sample.survival.curve, *(_extended(cycle, sample.horizon, beyond) for cycle in sample.cycles)]
+    """Survival after the first perturbation by form 7, cycles extended to the horizon one way or the other."""
+    stages = [_extended(cycle, sample.horizon, beyond) for cycle in sample.cycles]
     return random_survival(stages, probability=probability, later=beyond if later is None else later)
+
+
+def _left(curve: Curves) -> Epochs:
+    """Restricted means of a survival curve within what is left of the horizon after epochs ``1 .. H - 1``."""
+    return np.cumsum(curve[:, :-2], axis=1)[:, ::-1]
 
 
 def _extended(curve: Summed, horizon: int, beyond: Beyond = "hold") -> Curves:
@@ -232,12 +248,14 @@ def _extended(curve: Summed, horizon: int, beyond: Beyond = "hold") -> Curves:
     return np.concatenate([curve.curve[:, : horizon + 1], np.repeat(last, missing, axis=1)], axis=1)
 
 
-def _from_random(sample: Sample, measured: float, probability: float, tolerance: float) -> RandomPrediction:
+def _from_random(source: Interpolated, measured: float, probability: float, tolerance: float) -> RandomPrediction:
+    sample = source.samples[0]
     survival = sample.survival.curve
     perturbed = np.concatenate([survival[:, :1], survival[:, 1:2] * sample.residual.curve], axis=1)
     if probability == measured:
         judged = flag_few(sample, Verdict(Status.VALID, "measured at this probability", 0.0, 0.0, 0.0))
-        return _prediction(sample, probability, 2, restricted(perturbed), perturbed, float("nan"), judged)
+        running = float(perturbed[0, -1])
+        return _prediction(source, probability, 2, restricted(perturbed), running, float("nan"), judged)
     left = random_residual(survival, perturbed, probability=measured)  # (replicates, horizon + 1)
     weights = first_weights(survival, probability)[:, 1:-1]
     alone = ((1 - probability) ** np.arange(sample.horizon) * survival[:, :-1]).sum(axis=1)
@@ -256,19 +274,19 @@ def _from_random(sample: Sample, measured: float, probability: float, tolerance:
             "and when they came was not recorded"
         )
         judged = Verdict(Status.UNVERIFIED, said, 0.0, *bounds)
-    return _prediction(sample, probability, 2, mean, curve, float("nan"), judged)
+    return _prediction(source, probability, 2, mean, float(curve[0, -1]), float("nan"), judged)
 
 
 def _prediction(
-    sample: Sample,
+    source: Interpolated,
     probability: float,
     form: int,
-    mean: NDArray[np.float64],
-    curve: Curves,
+    mean: Replicates,
+    running: float,
     again: float,
     judged: Verdict,
 ) -> RandomPrediction:
-    found = sample.estimate(mean, sample.n_survivors, sample.n_residual_censored)
+    found = source.samples[0].estimate(mean, source.n_survivors, source.n_residual_censored)
     return RandomPrediction(
         probability=probability,
         form=form,
@@ -278,6 +296,6 @@ def _prediction(
         n_runs=found.n_runs,
         n_censored=found.n_censored,
         again=again,
-        running=float(curve[0, -1]),
+        running=running,
         verdict=judged,
     )

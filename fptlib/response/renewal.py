@@ -193,6 +193,7 @@ def _judge(
         outside=max(outside, sample.outside(period)),
         shift=first_shift if abs(first_shift) > abs(far) else far,
         where=f"perturbed after {period} epochs, at first or again,",
+        seen=f"at epoch {sample.period}",
         tolerance=tolerance,
     )
     after_second = float(entering[0] * again[0] * tau[0] / mean[0])

@@ -129,6 +129,7 @@ def weigh_error(
     outside: float,
     shift: float,
     where: str,
+    seen: str,
     tolerance: float,
 ) -> Verdict:
     """Verdict on a prediction from the parts of its relative error, as `fptlib.response.validity` weighs them.
@@ -141,9 +142,9 @@ def weigh_error(
         Error by the drift of the metric between ``P0`` and the perturbations predicted for.
     possible
         Errors that the mean can have at all.
-    outside, shift, where
+    outside, shift, where, seen
         Share of runs perturbed there whose metric was not seen at ``P0``, their mean metric less that at ``P0`` in standard
-        deviations, and "there" in words.
+        deviations, and "there" and "at ``P0``" in words.
     """
     possible = (min(possible[0], 0.0), max(possible[1], 0.0))
 
@@ -164,9 +165,9 @@ def weigh_error(
         return Verdict(Status.NOT_VALID, f"{said}, beyond {limit}", error, *whole)
     elif outside > OUT_OF_RANGE:
         share = percent(outside, sign=False)
-        status, said = Status.UNVERIFIED, f"{share} of the runs {where} have a metric not seen at epoch {sample.period}"
+        status, said = Status.UNVERIFIED, f"{share} of the runs {where} have a metric not seen {seen}"
     elif abs(shift) > FAR and not within(whole, tolerance):
-        said = f"the metric of the runs {where} is on average {shift:+.1f} standard deviations from that at epoch {sample.period}"
+        said = f"the metric of the runs {where} is on average {shift:+.1f} standard deviations from that {seen}"
         status = Status.UNVERIFIED
     elif beyond(whole, tolerance):
         status, said = Status.NOT_VALID, f"{said}, beyond {limit}"
