@@ -31,6 +31,7 @@ for _command in (
     analysis.predict,
     analysis.recommend,
     analysis.plan,
+    training.optimise,
 ):
     app.command()(_command)
 app.add_typer(data_app, name="data")

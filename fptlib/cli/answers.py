@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -227,6 +229,64 @@ def print_plan(answer: Any) -> None:
     print("cautious: enough for nine in ten replicates of the pilot")
     for note in answer.notes:
         print(f"- {note}")
+
+
+def search_json(found: Any) -> dict[str, Any]:
+    """What a search found and did, as JSON types."""
+    best = found.best
+    return {
+        "threshold": found.threshold,
+        "horizon": found.horizon,
+        "best": None
+        if best is None
+        else {
+            "perturbation": None if best.candidate is None else best.candidate.label,
+            "period": best.period,
+            **interval_json(best.estimate),
+            "n_runs": best.estimate.n_runs,
+            "n_censored": best.estimate.n_censored,
+            "basis": best.basis,
+        },
+        "candidates": [asdict(standing) for standing in found.standings],
+        "steps": [asdict(step) for step in found.steps],
+        "stopped": found.stopped,
+        "decided": found.decided,
+        "inside": found.inside,
+        "relaxation_epoch": found.relaxation_epoch,
+        "measured_first_at": found.fork_period,
+        "unperturbed": {"n_runs": found.unperturbed.n_runs, **interval_json(found.unperturbed)},
+        "spent": found.spent,
+        "spent_unperturbed": found.spent_unperturbed,
+    }
+
+
+def print_search(found: Any) -> None:
+    """What a search found and did, for people."""
+    rows = []
+    for step in found.steps:
+        name = "-" if math.isnan(step.mean) else step.candidate or "no perturbation"
+        period = "-" if step.period is None else str(step.period)
+        rows.append((str(step.spent), step.what, name, period, "-" if math.isnan(step.mean) else f"{step.mean:.1f}"))
+    print_table(("run-epochs", "step", "best so far", "period", "mean"), rows)
+    print()
+    standings = [
+        (
+            s.label,
+            "-" if s.period is None else str(s.period),
+            "-" if s.period is None else interval(s),
+            ", ".join(map(str, s.measured)) or "-",
+            s.status,
+            str(s.spent),
+        )
+        for s in found.standings
+    ]
+    print_table(("candidate", "best period", "mean", "measured at", "status", "run-epochs"), standings)
+    print()
+    print(found.words())
+    if found.best is not None and not found.inside:
+        print("the chosen period lies at an edge of those allowed: the minimum may lie beyond")
+    if not found.settled:
+        print("unperturbed training did not come to rest: predictions counted little, and periods were measured")
 
 
 def warn(sentences: Iterable[str], threshold: float, answers: Mapping[float, Any]) -> None:

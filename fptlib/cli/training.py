@@ -1,4 +1,4 @@
-"""Commands that train: `fpt train`, `fpt fork`."""
+"""Commands that train: `fpt train`, `fpt fork`, `fpt optimise`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import Annotated
 
 import typer
 
-from fptlib.cli import output
+from fptlib.cli import answers, output
 from fptlib.cli.options import (
+    AsJson,
     DirectionOption,
+    Level,
     Out,
     Retire,
     RetireMetric,
     Scheduler,
+    SeedOption,
     Set,
     Workers,
     assignments,
+    direction_of,
     integers,
     retirement_of,
     value_of,
@@ -99,3 +103,60 @@ def fork(
         file=sys.stderr,
     )
     print(ensemble.store_path(forked.spec, out=store.parent))
+
+
+def optimise(
+    params: Annotated[
+        Path, typer.Argument(help="Parameters of unperturbed training (YAML); its epochs are the horizon.")
+    ],
+    threshold: Annotated[float, typer.Option(help="Metric value to reach.")],
+    candidates: Annotated[
+        list[str],
+        typer.Option(
+            help="Perturbations to choose from, separated by spaces or given again; parameters after a colon.",
+            metavar="'NAME[:KEY=VALUE,...] ...'",
+        ),
+    ],
+    set_: Set = None,
+    periods: Annotated[
+        str | None, typer.Option(help="Periods to choose from; a spread of them by default.", metavar="5,10,20")
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(help="Run-epochs it may spend; without, what the precision takes.")
+    ] = None,
+    precision: Annotated[float, typer.Option(help="Relative difference of means not worth telling apart.")] = 0.05,
+    metric: RetireMetric = "test_metric",
+    direction: DirectionOption = "above",
+    level: Level = 0.95,
+    seed: SeedOption = 0,
+    out: Out = None,
+    workers: Workers = None,
+    scheduler: Scheduler = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find the perturbation and the period with the smallest mean first-passage time, training as little as that takes.
+
+    What was trained is kept in stores: the same command goes on where it was interrupted.
+    """
+    from fptlib import spec
+    from fptlib.optimise import Live, Settings, parse
+    from fptlib.optimise import optimise as search
+    from fptlib.response.prediction import DEFAULT_PERIODS
+    from fptlib.trajectories import Retirement
+
+    parameters = spec.load(params, set_ or [])
+    named = parse([word for text in candidates for word in text.split()])
+    for candidate in named:  # before anything is trained
+        spec.override(parameters, {"perturbation": {**candidate.rule, "period": 1}})
+    chosen = (
+        [p for p in DEFAULT_PERIODS if p < parameters.epochs] if periods is None else integers("--periods", periods)
+    )
+    settings = Settings(periods=tuple(chosen), budget=budget, precision=precision, level=level, seed=seed)
+    at = Retirement(threshold=threshold, direction=direction_of(direction), metric=metric)
+    source = Live(parameters, retirement=at, periods=chosen, out=out, workers=workers, scheduler=scheduler)
+    found = search(source, named, settings=settings)
+    if as_json:
+        output.print_json(answers.search_json(found))
+    else:
+        answers.print_search(found)
+    print(f"{source.trained} run-epochs trained by this call; the others were in stores", file=sys.stderr)
