@@ -147,6 +147,18 @@ def test_a_cycle_that_passes_nobody_has_no_mean() -> None:
     assert "no run passed within 2 epochs" in found.verdict.reason
 
 
+def test_an_infinite_time_that_nobody_meets_counts_for_nothing() -> None:
+    # All unperturbed runs pass by epoch 10, none within an epoch of the perturbation that others met.
+    plain = np.tile(np.arange(40) >= 9, (40, 1)).astype(float)
+    perturbed = np.tile(np.arange(40) >= 25, (40, 1)).astype(float)
+    runs = [
+        Trajectories(metrics={"m": values}, run=np.arange(40) + 100 * i) for i, values in enumerate((plain, perturbed))
+    ]
+    (found,) = renewal(*runs, period=10, threshold=1, periods=[10], n_boot=20)
+    assert (found.mean.mean, found.residual.mean) == (10, np.inf)
+    assert found.verdict.reason == "no run is left to be perturbed at epoch 10"
+
+
 def test_few_survivors_are_flagged() -> None:
     (found,) = renewed(KICK, [20], n_runs=35)
     assert found.mean.n_runs < 30

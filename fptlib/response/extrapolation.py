@@ -46,7 +46,7 @@ from fptlib.response.forms import geometric_close
 from fptlib.response.prediction import check_options
 from fptlib.response.sample import Sample
 from fptlib.response.validity import MIN_SURVIVORS
-from fptlib.response.weighing import samples, unbounded, unlike
+from fptlib.response.weighing import after_entering, samples, unbounded, unlike
 from fptlib.trajectories import Trajectories
 
 Model = Literal["exponential"]
@@ -309,7 +309,7 @@ def _over_cycles(sample: Sample, period: int) -> Extrapolated:
         return Extrapolated(period, None, why_not)
     entering = sample.survival.value(period)
     tau = geometric_close([cycle.curve for cycle in sample.cycles], period=period)
-    mean = sample.survival.mean(period) + np.where(entering > 0, entering * tau, 0.0)
+    mean = sample.survival.mean(period) + after_entering(entering, tau)
     if not np.isfinite(mean[0]):
         return Extrapolated(
             period, None, f"no run passed within {period} epochs of the last perturbations that were seen"

@@ -34,7 +34,7 @@ from fptlib.firstpassage import N_BOOT, Direction, Estimate, first_passage, weig
 from fptlib.response.forms import geometric_close
 from fptlib.response.sample import Sample
 from fptlib.response.validity import ERROR_TOLERANCE, MIN_SURVIVORS, Status, Verdict
-from fptlib.response.weighing import Replicates, percent, samples, unbounded, weigh_error
+from fptlib.response.weighing import Replicates, after_entering, percent, samples, unbounded, weigh_error
 from fptlib.trajectories import Trajectories
 
 
@@ -147,7 +147,7 @@ def _renewal(sample: Sample, period: int, drift: NDArray[np.float64], later: _La
     curves = [cycle.curve for cycle in sample.cycles]
     again = sample.cycles[0].value(period)
     tau = geometric_close(curves[:1], period=period)
-    mean = reached + np.where(entering > 0, entering * tau, 0.0)
+    mean = reached + after_entering(entering, tau)
     by_cycles = geometric_close(curves, period=period)
     n, censored = sample.n_survivors, sample.n_residual_censored
 
@@ -175,6 +175,8 @@ def _judge(
 ) -> Verdict:
     again, entering = sample.cycles[0].value(period), sample.survival.value(period)
     entered = round(sample.n_survivors * float(sample.cycles[0].curve[0, -1]))
+    if entering[0] == 0:
+        return Verdict(Status.VALID, f"no run is left to be perturbed at epoch {period}", 0.0, 0.0, 0.0)
     for time, which in ((tau, "first perturbation"), (by_cycles, "later perturbations")):
         if not np.isfinite(time[0]):
             said = f"no run passed within {period} epochs of its {which}: what was seen does not bound the mean"

@@ -108,6 +108,11 @@ def unlike(sample: Sample, period: int) -> str | None:
     )
 
 
+def after_entering(entering: Replicates, tau: Replicates) -> Replicates:
+    """``S(P) tau``: an infinite time that nobody meets counts for nothing."""
+    return np.multiply(entering, tau, out=np.zeros_like(tau), where=entering > 0)
+
+
 def unbounded(replicates: Replicates, level: float) -> tuple[float, float]:
     """Percentile interval of a number that is infinite in some replicates; those in which it is not defined are left out."""
     defined = replicates[1:][~np.isnan(replicates[1:])]
