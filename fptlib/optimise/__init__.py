@@ -1,0 +1,27 @@
+"""The closed loop: which perturbation, and how often, for as few trained epochs as that takes.
+
+Where trajectories come from (`Live` training, `Recorded` or `Simulated` runs) is apart from the decisions, which are a function of
+what was seen: the same seed gives the same search, and an interrupted one goes on from its stores.
+"""
+
+from fptlib.optimise.candidates import Candidate, parse
+from fptlib.optimise.live import Live
+from fptlib.optimise.loop import Settings, optimise
+from fptlib.optimise.result import Choice, Outcome, Standing, Step
+from fptlib.optimise.source import Ledger, Recorded, Simulated, Source
+
+__all__ = [
+    "Candidate",
+    "Choice",
+    "Ledger",
+    "Live",
+    "Outcome",
+    "Recorded",
+    "Settings",
+    "Simulated",
+    "Source",
+    "Standing",
+    "Step",
+    "optimise",
+    "parse",
+]

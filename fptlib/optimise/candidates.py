@@ -1,0 +1,100 @@
+"""What the loop chooses from: perturbations with their parameters, whose period is open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from fptlib.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A perturbation without its period.
+
+    Parameters
+    ----------
+    label
+        What it is called in results; unique among the candidates.
+    rule
+        Section ``perturbation`` of the parameters, without ``period``.
+
+    Raises
+    ------
+    InputError
+        If the rule has no name, names a period, or acts once only.
+
+    Examples
+    --------
+    >>> Candidate("reset", {"name": "full_reset"}).restarts
+    True
+    """
+
+    label: str
+    rule: Mapping[str, Any] = field(hash=False)
+
+    def __post_init__(self) -> None:
+        if not self.label or not isinstance(self.rule.get("name"), str):
+            raise InputError(f"candidate {self.label!r}: a label and the name of a perturbation are needed")
+        if "period" in self.rule:
+            raise InputError(f"candidate {self.label}: leave out the period; it is what is to be found")
+        if self.rule.get("repeat", "periodic") != "periodic":
+            raise InputError(f"candidate {self.label}: only perturbations that are repeated periodically have a period")
+
+    @property
+    def restarts(self) -> bool:
+        """Whether a perturbed run starts again from scratch: then unperturbed runs alone tell all about it."""
+        return self.rule["name"] == "full_reset" and bool(self.rule.get("fresh_optimiser", True))
+
+
+def parse(texts: Iterable[str]) -> tuple[Candidate, ...]:
+    """Candidates written as ``NAME`` or ``NAME:key=value,key=value``; two of one name carry their parameters in their labels.
+
+    Raises
+    ------
+    InputError
+        If a text has another shape, or two say the same.
+
+    Examples
+    --------
+    >>> [c.label for c in parse(["full_reset", "shrink_perturb:shrink=0.4", "shrink_perturb:shrink=0.6"])]
+    ['full_reset', 'shrink_perturb:shrink=0.4', 'shrink_perturb:shrink=0.6']
+    """
+    rules: list[dict[str, Any]] = []
+    words = [text.strip() for text in texts]
+    for text in words:
+        name, _, rest = text.partition(":")
+        rule: dict[str, Any] = {"name": name.strip()}
+        for part in filter(None, rest.split(",")):
+            key, equals, value = part.partition("=")
+            if not (key.strip() and equals):
+                raise InputError(f"candidate {text}: NAME or NAME:key=value,key=value is needed")
+            try:
+                rule[key.strip()] = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise InputError(f"candidate {text}: {value!r} is not a value (a number, a word, true, false)") from None
+        rules.append(rule)
+    names = [rule["name"] for rule in rules]
+    labels = [rule["name"] if names.count(rule["name"]) == 1 else text for text, rule in zip(words, rules, strict=True)]
+    candidates = tuple(Candidate(label, rule) for label, rule in zip(labels, rules, strict=True))
+    check(candidates)
+    return candidates
+
+
+def check(candidates: Iterable[Candidate]) -> None:
+    """Make sure that there is a candidate and that labels tell them apart.
+
+    Raises
+    ------
+    InputError
+        If not.
+    """
+    labels = [candidate.label for candidate in candidates]
+    if not labels:
+        raise InputError("no candidate; at least one perturbation is needed")
+    for label in labels:
+        if labels.count(label) > 1:
+            raise InputError(f"candidate {label} is given twice")

@@ -1,0 +1,297 @@
+r"""What all runs so far say about every candidate and period, data and bootstrap replicates alike.
+
+A period of a candidate is measured, or told by the measured periods ``Q`` of that candidate. Below ``Q`` the truth lies between form 2 (one
+perturbation counts) and form 7 (each perturbation counts alike); above it form 2 holds as far as the state that a perturbation meets
+is the same. Such a transfer has an error beside its noise, half the bracket of the two forms and a tenth of the mean for each doubling between ``Q``
+and ``P``, and all that bears on a period is averaged with the inverse squares of noise and error as weights. What could still be the best is told
+from the optimistic ends. Two things hold whatever the perturbation does: no mean is below ``RM(P) + S(P)``, as the first ``P`` epochs
+are unperturbed; and a full reset has form 4, from unperturbed runs alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.firstpassage import FirstPassageTimes, first_passage, percentile_interval, survival_curves
+from fptlib.optimise.candidates import Candidate
+from fptlib.response.forms import (
+    Summed,
+    cycle_mean,
+    cycle_residual,
+    cycles,
+    restart_restricted_mean,
+    splice_mean,
+    sum_cycles,
+    summed,
+)
+from fptlib.response.seeds import Ensemble, joint_weights
+from fptlib.trajectories import Retirement, Trajectories
+
+Array = NDArray[np.float64]
+Kind = Literal["measured", "exact", "predicted", "bound"]
+ERROR_PER_OCTAVE = 0.1  # of the mean: the error that a valid prediction may have, for each doubling of the period
+MIN_PASSAGES = 10  # within a period, from which the chance to pass in it has a spread that can be told from the data
+_LEAST_SPREAD = 0.01  # of the mean: runs that happen to be alike are no certainty
+_SHARE = 0.5  # of a bracket: its half-width stands for the error of its middle
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One choice, a candidate with a period, or no perturbation (both ``None``).
+
+    Parameters
+    ----------
+    kind
+        ``measured``: at this period, and followed until the mean is known; ``exact``: form 4, or unperturbed runs followed to the end;
+        ``predicted``: from measured periods; ``bound``: only a lower bound is known.
+    mean, optimistic
+        Restricted mean, and what it could be at best, for the data (entry 0) and each replicate, ``(1 + replicates,)``.
+    error
+        Error of the mean beside its noise, in epochs.
+    n_runs
+        Perturbed runs at this period (unperturbed ones where these tell all).
+    """
+
+    candidate: Candidate | None
+    period: int | None
+    kind: Kind
+    mean: Array
+    optimistic: Array
+    error: float
+    n_runs: int
+
+    @property
+    def known(self) -> bool:
+        """Whether no error but noise is left."""
+        return self.kind in ("measured", "exact")
+
+    @property
+    def cautious(self) -> float:
+        """Mean with its noise (one standard error) and its error added: of many noisy means the smallest is mostly one that is too small."""
+        return float(self.mean[0] + np.std(self.mean[1:]) + self.error)
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """Interval of the mean."""
+        return percentile_interval(self.mean[1:], level)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Perturbed runs at one period, reduced: survival ``(replicates, epochs + 1)``, its cycles, and whether nothing is left open."""
+
+    candidate: Candidate
+    period: int
+    times: FirstPassageTimes
+    curve: Array
+    seen: list[Array]
+    complete: bool
+
+    @property
+    def told(self) -> bool:
+        """Whether a mean follows: runs were followed to their end, or for two cycles, which later ones can be told from."""
+        return self.complete or len(self.seen) > 1
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Every arm, given what was seen."""
+
+    arms: tuple[Arm, ...]
+    survival: Summed
+    followed: int
+    n_unperturbed: int
+
+    def arm(self, candidate: Candidate | None, period: int | None) -> Arm:
+        """The arm of a candidate at a period."""
+        return next(a for a in self.arms if a.candidate == candidate and a.period == period)
+
+
+def gather(
+    plain: Trajectories,
+    perturbed: Mapping[tuple[Candidate, int], Trajectories],
+    *,
+    candidates: Sequence[Candidate],
+    periods: Sequence[int],
+    horizon: int,
+    retirement: Retirement,
+    start: int | None,
+    per_octave: float = ERROR_PER_OCTAVE,
+    n_boot: int,
+    seed: int,
+) -> Evidence:
+    """Weigh all runs.
+
+    Parameters
+    ----------
+    plain, perturbed
+        Unperturbed runs up to some epoch, and runs perturbed with one period up to some epoch, both retired at ``retirement``.
+    periods
+        Periods to choose from.
+    horizon
+        Epoch that all means are restricted to.
+    start
+        Epoch from which on the unperturbed runs rest, if they do.
+    per_octave
+        Relative error of a transfer for each doubling of the period.
+    """
+    found = [(candidate, period, runs, _times(runs, retirement)) for (candidate, period), runs in perturbed.items()]
+    times = _times(plain, retirement)
+    ensembles = [
+        Ensemble(plain.metric(retirement.metric), times),
+        *(Ensemble(runs.metric(retirement.metric), t, period) for _, period, runs, t in found),
+    ]
+    weights, *others = joint_weights(ensembles, n_boot=n_boot, seed=seed)
+    followed = plain.n_epochs
+    curve = survival_curves(times, weights, horizon=followed)
+    cells = [
+        _reduced(candidate, period, t, survival_curves(t, w, horizon=runs.n_epochs), horizon)
+        for (candidate, period, runs, t), w in zip(found, others, strict=True)
+    ]
+    known = _View(summed(_prolonged(curve, horizon, 0.0)), followed, len(times.time), horizon, per_octave)
+    # Beyond the last epoch that unperturbed runs were followed to. At rest the hazard does not rise: those that are left are the slow ones.
+    since = followed if start is None else max(start, followed // 2)
+    passing = 1.0 - _ratio(curve[:, -1], curve[:, since]) ** (1.0 / max(followed - since, 1))
+    beyond = replace(known, survival=summed(_prolonged(curve, horizon, 1.0 if since == followed else passing)))
+    arms = [known.unperturbed(times.n_censored, beyond)]
+    for candidate in candidates:
+        own = [cell for cell in cells if cell.candidate == candidate]
+        arms += [known.arm(candidate, period, own, beyond) for period in periods]
+    return Evidence(tuple(arms), known.survival, followed, len(times.time))
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Unperturbed survival, held at its last value after the epoch that it is known to."""
+
+    survival: Summed
+    followed: int
+    n_runs: int
+    horizon: int
+    per_octave: float
+
+    def floor(self, period: int) -> Array:
+        """``RM(P) + S(P)``, below which no mean lies; at the last epoch known, for longer periods."""
+        at = min(period, self.followed)
+        return self.survival.mean(at) + self.survival.value(at)
+
+    def unperturbed(self, n_censored: int, beyond: _View) -> Arm:
+        if self.followed >= self.horizon or n_censored == 0:
+            mean = self.survival.mean(self.horizon)
+            return Arm(None, None, "exact", mean, mean, 0.0, self.n_runs)
+        floor = np.maximum(self.floor(self.horizon), beyond.survival.mean(self.horizon))
+        return Arm(None, None, "bound", floor, floor, 0.0, self.n_runs)
+
+    def arm(self, candidate: Candidate, period: int, cells: Sequence[Measured], beyond: _View) -> Arm:
+        floor = self.floor(period)
+        if candidate.restarts and period <= self.followed:
+            mean = restart_restricted_mean(self.survival, period=period)
+            passed = self.n_runs * float(1.0 - self.survival.value(period)[0])
+            if passed >= MIN_PASSAGES:
+                return Arm(candidate, period, "exact", mean, mean, 0.0, self.n_runs)
+            # RM / (1 - S) of a few passages: no bootstrap of these knows what could as well have happened.
+            off = 1.0 / np.sqrt(passed + 1.0)
+            return Arm(candidate, period, "predicted", mean, np.maximum(mean * (1 - off), floor), float(off * mean[0]), self.n_runs)
+        here = next((cell for cell in cells if cell.period == period), None)
+        told = [] if here is None else [self._measured(here)]
+        view = self if period <= self.followed else beyond
+        told += [view._transferred(cell, period) for cell in cells if cell.period != period and cell.told]
+        n_runs = 0 if here is None else here.times.n_runs
+        if not told:
+            return Arm(candidate, period, "bound", floor, floor, 0.0, n_runs)
+        # What was not followed far enough bounds from below, and is no part of a mean where there is better.
+        whole = [part for part in told if part.told] or told
+        weight = np.array([1.0 / part.spread**2 for part in whole])
+        weight /= weight.sum()
+        mean = np.maximum(sum(w * part.mean for w, part in zip(weight, whole, strict=True)), floor)
+        best = sum(w * part.optimistic for w, part in zip(weight, whole, strict=True))
+        open_ended = [part.optimistic for part in told if not part.told]
+        optimistic = np.maximum.reduce([np.minimum(best, mean), floor, *open_ended])
+        error = float(np.sqrt(sum((w * part.error) ** 2 for w, part in zip(weight, whole, strict=True))))
+        measured = here is not None and here.complete
+        kind: Kind = "measured" if measured else ("predicted" if any(part.told for part in told) else "bound")
+        return Arm(candidate, period, kind, mean, optimistic, error, n_runs)
+
+    def _measured(self, cell: Measured) -> _Told:
+        """Form 1, with the unperturbed runs before the period where there are more of these."""
+        residual, later = self._residual(cell)
+        if cell.period <= self.followed and self.n_runs > cell.times.n_runs:
+            before, entering = self.survival.mean(cell.period), self.survival.value(cell.period)
+        else:
+            before, entering = cell.curve[:, : cell.period].sum(axis=1), cell.curve[:, cell.period]
+        mean = before + entering * residual.mean(self.horizon - cell.period)
+        return _Told(mean, mean, _SHARE * float(entering[0] * later), cell.complete, cell.told)
+
+    def _transferred(self, cell: Measured, period: int) -> _Told:
+        """Forms 2 and 7 from the runs of another period."""
+        residual, later = self._residual(cell)
+        left = self.horizon - period
+        ends = [splice_mean(self.survival, residual.mean(left), period=period)]
+        if period < cell.period and cell.seen:
+            tau, _ = cycle_mean(sum_cycles(cell.seen), period=period, n_epochs=left)
+            ends.append(splice_mean(self.survival, np.nan_to_num(tau), period=period))
+        low, high = np.minimum.reduce(ends), np.maximum.reduce(ends)
+        mean = (low + high) / 2
+        drift = self.per_octave * abs(np.log2(period / cell.period))
+        open_part = float(high[0] - low[0]) + float(self.survival.value(period)[0]) * later
+        error = float(np.hypot(drift * mean[0], _SHARE * open_part))
+        return _Told(mean, low * max(1.0 - drift, 0.0), error, cell.complete, cell.told)
+
+    def _residual(self, cell: Measured) -> tuple[Summed, float]:
+        """Survival after the first perturbation up to the horizon, and the mean time in it that was not seen but follows from earlier cycles.
+
+        Runs that were not followed to their end go on as they did in the last cycle seen, at best: those that are left are the slow ones.
+        """
+        n_after = self.horizon - cell.period
+        entering = cell.curve[:, [cell.period]]
+        tail = _ratio(cell.curve, np.broadcast_to(entering, cell.curve.shape))[:, cell.period :]
+        seen = tail.shape[1] - 1
+        if cell.complete or not cell.told:
+            missing = max(n_after - seen, 0)
+            return summed(np.concatenate([tail, np.zeros((len(tail), missing))], axis=1)), 0.0
+        go_on = np.nan_to_num(cycle_residual(cell.seen, period=cell.period, n_epochs=n_after))
+        whole = np.concatenate([tail, go_on[:, seen + 1 :]], axis=1)
+        return summed(whole), float(whole[0, seen:-1].sum())
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What one ensemble says about a mean."""
+
+    mean: Array
+    optimistic: Array
+    error: float
+    complete: bool
+    told: bool
+
+    @property
+    def spread(self) -> float:
+        """Noise and error together."""
+        noise = float(np.std(self.mean[1:])) if len(self.mean) > 1 else 0.0
+        return float(np.sqrt(noise**2 + self.error**2 + (_LEAST_SPREAD * self.mean[0]) ** 2))
+
+
+def _reduced(candidate: Candidate, period: int, times: FirstPassageTimes, curve: Array, horizon: int) -> Measured:
+    complete = curve.shape[1] > horizon or times.n_censored == 0
+    seen = cycles(curve, period=period, n_runs=times.n_runs) if curve.shape[1] > 2 * period else []
+    return Measured(candidate, period, times, curve, seen, complete)
+
+
+def _times(runs: Trajectories, retirement: Retirement) -> FirstPassageTimes:
+    return first_passage(runs, threshold=retirement.threshold, direction=retirement.direction, metric=retirement.metric)
+
+
+def _prolonged(curve: Array, horizon: int, hazard: Array | float) -> Array:
+    """Curves up to the horizon, with one hazard for each replicate after their end."""
+    later = np.arange(1, horizon + 2 - curve.shape[1])
+    left = (1.0 - np.broadcast_to(hazard, (len(curve),)))[:, None] ** later
+    return np.concatenate([curve, curve[:, -1:] * left], axis=1)
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """Part of a whole; 0 of nothing."""
+    return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

@@ -1,0 +1,419 @@
+"""The closed loop: settle, fork, predict, drop, bracket, until nothing left can be better by more than the precision.
+
+Every decision is a function of the trajectories seen so far and of the settings. A search over stores that hold them therefore repeats itself to
+where it was interrupted without training anything, and goes on from there.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fptlib.errors import InputError
+from fptlib.firstpassage import Estimate, FirstPassageTimes, first_passage, restricted_mean
+from fptlib.optimise import candidates as naming
+from fptlib.optimise.candidates import Candidate
+from fptlib.optimise.evidence import ERROR_PER_OCTAVE, Arm, Evidence, gather
+from fptlib.optimise.planning import LEAST_PAIRS, Action, Rival, fork_period, inside, leading, relaxation, rivals
+from fptlib.optimise.result import Choice, Outcome, Standing, Step
+from fptlib.optimise.source import Source
+from fptlib.qss import judge
+from fptlib.response.prediction import DEFAULT_PERIODS
+from fptlib.trajectories import Trajectories
+
+FIRST_EPOCHS = 32  # unperturbed runs are followed so far at first, and twice as far each time this shows no rest
+UNSETTLED_ERROR = 0.5  # of the mean for each doubling of the period, where unperturbed training does not come to rest
+GREATEST = 4  # times the first batch of unperturbed runs is trained at most, so that enough of them are left to tell
+GROWTH = 1.5  # factor on the runs of a period that is measured again
+FOLLOW = 2.0  # perturbed runs are followed at first to this many times the mean of the best choice so far
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a search is asked for.
+
+    Parameters
+    ----------
+    periods
+        Periods to choose from, in epochs; a spread of them up to the horizon by default.
+    budget
+        Run-epochs that it may spend, which it never exceeds; ``None`` for as many as the precision takes.
+    precision
+        Relative difference of means that is not worth telling apart.
+    level
+        Confidence of every decision and interval.
+    batch
+        Runs of the first ensembles.
+    confirm
+        Runs that measure the choice once it is made, and had no part in it; 0 to leave this out.
+    max_runs
+        Runs at one period at most.
+    n_boot, seed
+        Bootstrap replicates over seeds, and the seed of their random numbers.
+
+    Raises
+    ------
+    InputError
+        If a value is impossible.
+    """
+
+    periods: tuple[int, ...] | None = None
+    budget: int | None = None
+    precision: float = 0.05
+    level: float = 0.95
+    batch: int = 16
+    confirm: int = 32
+    max_runs: int = 1024
+    n_boot: int = 500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.periods is not None and (not self.periods or min(self.periods) < 1):
+            raise InputError("periods: at least one is needed, each of 1 epoch or more")
+        if self.budget is not None and self.budget < 1:
+            raise InputError(f"budget {self.budget} is not possible; at least 1 run-epoch is needed, or none for no limit")
+        if not 0 < self.precision < 1 or not 0.5 < self.level < 1:
+            raise InputError(f"precision {self.precision:g} must lie between 0 and 1, level {self.level:g} between 0.5 and 1")
+        if self.batch < 8 or self.confirm < 0 or self.max_runs < self.batch or self.n_boot < 50:
+            raise InputError("batch of 8 runs or more, confirm of 0 or more, max_runs of a batch or more, n_boot of 50 or more are needed")
+
+
+def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Settings | None = None) -> Outcome:
+    """Find the perturbation and the period with the smallest mean first-passage time.
+
+    Parameters
+    ----------
+    source
+        Where trajectories come from; it knows threshold and horizon.
+    candidates
+        Perturbations to choose from; not to perturb is always one more choice.
+    settings
+        What is asked for; see `Settings`.
+
+    Returns
+    -------
+    Outcome
+        The choice with its interval, how each candidate came out, every step, and what was spent.
+
+    Raises
+    ------
+    InputError
+        If there is no candidate, two share a label, or no period is left below the horizon.
+
+    Notes
+    -----
+    1. Unperturbed runs are followed until the metric of the survivors comes to rest: from some epoch ``t*`` on its mean moves by less than
+       half its spread while the epoch doubles. Not further: what comes later is needed only if long periods are still in the running.
+    2. All candidates are perturbed at one period ``P0``, at or after ``t*``, on the same runs.
+    3. From then on the choice that promises most for what it costs is looked at more closely: a period is measured that predictions leave open, runs that
+       were cut short are followed on, or more runs are trained of the two that cannot be told apart. Where the predicted optimum is the shortest
+       period that was measured, shorter ones follow, not shorter than half of it at a time, until one is worse: the minimum is inside.
+    4. Nothing is chosen on a prediction alone: the choice is measured, at the end once more with runs that had no part in it.
+
+    A choice stays open while the chance that it beats the best by more than the precision, over bootstrap replicates in which a seed
+    carries all its runs, exceeds ``1 - level``; predictions enter with their optimistic end.
+    """
+    naming.check(candidates)
+    search = _Search(source, tuple(candidates), settings or Settings())
+    return search.run()
+
+
+class _Search:
+    """State of a search: all trajectories so far, and the steps that led there."""
+
+    def __init__(self, source: Source, candidates: tuple[Candidate, ...], settings: Settings) -> None:
+        self.source, self.candidates, self.settings = source, candidates, settings
+        asked = DEFAULT_PERIODS if settings.periods is None else settings.periods
+        self.periods = tuple(sorted({p for p in asked if p < source.horizon}))
+        if not self.periods:
+            raise InputError(f"no period is shorter than the horizon of {source.horizon} epochs")
+        self.unperturbed: Trajectories | None = None
+        self.cells: dict[tuple[Candidate, int], Trajectories] = {}
+        self.start: int | None = None
+        self.forked_at: int | None = None
+        self.leader: Arm | None = None
+        self.seen: Evidence | None = None
+        self.steps: list[Step] = []
+
+    def run(self) -> Outcome:
+        """Settle, fork, race, confirm."""
+        stopped, decided = "the budget is spent", False
+        if self._settle() and self._fork():
+            stopped, decided = self._race()
+        return self._outcome(stopped, decided, self._confirm())
+
+    # -- the course
+
+    def _settle(self) -> bool:
+        """Follow unperturbed runs until they rest, or to the horizon, with enough of them left to perturb."""
+        n_runs, epochs = self._whole(self.settings.batch), min(FIRST_EPOCHS, self.source.horizon)
+        while True:
+            if not self._do(Action("unperturbed", None, None, n_runs, epochs)):
+                return False
+            times = self._times(self.plain)
+            self.start = relaxation(self.plain, times, metric=self.source.retirement.metric)
+            if self.start is not None:
+                break
+            most = GREATEST * self._whole(self.settings.batch)
+            if times.running(epochs).sum() < LEAST_PAIRS and n_runs < most:
+                n_runs = min(self._whole(math.ceil(GROWTH * n_runs)), most)
+            elif epochs < self.source.horizon:
+                epochs = min(2 * epochs, self.source.horizon)
+            else:
+                break
+        self.forked_at = fork_period(times, self.periods, start=self.start, epochs=epochs)
+        if self.forked_at is None:
+            return True
+        share = float(np.mean(times.running(self.forked_at)))
+        wanted = self._whole(min(math.ceil(self.settings.batch / share), GREATEST * self.settings.batch))
+        return wanted <= n_runs or self._do(Action("unperturbed", None, None, wanted, epochs))
+
+    def _fork(self) -> bool:
+        """Perturb every candidate at one period."""
+        at = self.forked_at
+        if at is None:
+            return True
+        epochs = min(3 * at, self.source.horizon)
+        return all(
+            self._do(Action("fork", candidate, at, self.plain.n_runs, epochs))
+            for candidate in self.candidates
+            if not candidate.restarts
+        )
+
+    def _race(self) -> tuple[str, bool]:
+        """Look closer at what promises most for what it costs; says why that ended, and whether nothing was left open."""
+        while True:
+            evidence, leader = self.evidence, self.leader
+            if leader is None:  # nothing is known to its end yet
+                started = [arm for arm in evidence.arms if arm.candidate is None or arm.n_runs > 0]
+                open_arms = [Rival(arm, 1.0, self.source.horizon - float(arm.optimistic[0])) for arm in started]
+            else:
+                open_arms = rivals(evidence, leader, precision=self.settings.precision, level=self.settings.level)
+                if not open_arms and not leader.known:
+                    open_arms = [Rival(leader, 1.0, leader.error)]
+                if not open_arms:
+                    return f"nothing else can be better by more than {100 * self.settings.precision:g} %", True
+            closer = {self._closer(rival.arm): rival for rival in open_arms}
+            closer.pop(None, None)
+            if not closer:
+                return f"{self.settings.max_runs} runs do not tell the choices apart", False
+            payable = [action for action in closer if action is not None and self._payable(action)]
+            if not payable:
+                return "the budget is spent", False
+            self._do(max(payable, key=lambda action: closer[action].gain / self._price(action)))
+
+    def _confirm(self) -> FirstPassageTimes | None:
+        """Measure the choice with runs that had no part in it; these, or ``None`` where that is not asked for or cannot be paid."""
+        leader = self.leader
+        if leader is None or leader.candidate is None or leader.period is None or leader.kind == "exact":
+            return None
+        before = max(runs.n_runs for runs in (self.plain, *self.cells.values()))
+        key = (leader.candidate, leader.period)
+        had = self.cells.get(key)
+        epochs = self._first_epochs(leader.period)
+        epochs = epochs if had is None else max(epochs, had.n_epochs)
+        n_fresh = self._whole(self.settings.confirm) if self.settings.confirm else 0
+        while n_fresh >= max(self.source.unit, 8):
+            action = Action("confirm", *key, before + n_fresh, epochs)
+            if self._payable(action, reserve=False) and self._do(action, reserve=False):
+                return _first(self._times(self.cells[key]), before)
+            n_fresh = (n_fresh // 2) // self.source.unit * self.source.unit
+        return None
+
+    # -- one action
+
+    def _closer(self, arm: Arm) -> Action | None:
+        """What looks more closely at a choice, or tells it from the leader; ``None`` if the most runs were trained."""
+        leader = self.leader
+        if arm.known and leader is not None and leader is not arm and (not leader.known or leader.n_runs < arm.n_runs):
+            arm = leader
+        if arm.candidate is None or arm.period is None or arm.candidate.restarts or arm.period > self.plain.n_epochs:
+            if self.plain.n_epochs < self.source.horizon and not (arm.candidate is not None and arm.kind == "exact"):
+                return Action("follow", None, None, self.plain.n_runs, min(2 * self.plain.n_epochs, self.source.horizon))
+            return self._more(Action("more runs", None, None, self.plain.n_runs, self.plain.n_epochs))
+        cell = self.cells.get((arm.candidate, arm.period))
+        if cell is None:
+            measured = [p for candidate, p in self.cells if candidate == arm.candidate]
+            outside = not measured or arm.period < min(measured) or arm.period > max(measured)
+            n_runs, epochs = self._whole(self.settings.batch), self._first_epochs(arm.period)
+            return Action("bracket" if outside else "measure", arm.candidate, arm.period, n_runs, epochs)
+        if not arm.known:
+            epochs = min(2 * cell.n_epochs, self.source.horizon)
+            return Action("follow", arm.candidate, arm.period, cell.n_runs, epochs)
+        return self._more(Action("more runs", arm.candidate, arm.period, cell.n_runs, cell.n_epochs))
+
+    def _more(self, action: Action) -> Action | None:
+        n_runs = self._whole(math.ceil(GROWTH * action.n_runs))
+        return replace(action, n_runs=n_runs) if n_runs <= self.settings.max_runs else None
+
+    def _first_epochs(self, period: int) -> int:
+        """How far runs of a period are followed at first."""
+        horizon = self.source.horizon
+        expected = horizon if self.leader is None else math.ceil(FOLLOW * float(self.leader.mean[0]))
+        return min(max(expected, 2 * period), horizon)
+
+    def _price(self, action: Action) -> float:
+        """Run-epochs that an action is expected to take."""
+        if action.candidate is None:
+            return max(self._at_most(action), 1)
+        mean = float(self.evidence.arm(action.candidate, action.period).mean[0])
+        known = self.cells.get((action.candidate, action.period or 0))
+        least = (action.period or 0) + 1 if known is None else 1
+        return max(self._at_most(replace(action, epochs=int(np.clip(math.ceil(mean), least, action.epochs)))), 1)
+
+    def _payable(self, action: Action, *, reserve: bool = True) -> bool:
+        """Whether the budget allows an action, however it turns out, and the runs that are to confirm the choice."""
+        if self.settings.budget is None:
+            return True
+        kept = self.settings.confirm * float(self.leader.mean[0]) if reserve and self.leader is not None else 0.0
+        return self.source.ledger.spent + self._at_most(action) + kept <= self.settings.budget
+
+    def _at_most(self, action: Action) -> int:
+        label = None if action.candidate is None else action.candidate.label
+        return self.source.ledger.at_most(label, period=action.period, n_runs=action.n_runs, epochs=action.epochs)
+
+    def _do(self, action: Action, *, reserve: bool = True) -> bool:
+        """Perform an action if it can be paid; runs that were added to a known mean are followed until it is known again."""
+        if not self._payable(action, reserve=reserve):
+            return False
+        if action.candidate is None or action.period is None:
+            self.unperturbed = self.source.unperturbed(n_runs=action.n_runs, epochs=action.epochs)
+        else:
+            key = (action.candidate, action.period)
+            found = self._ask(action)
+            while action.purpose in ("more runs", "confirm") and not self._complete(found):
+                action = replace(action, epochs=min(2 * action.epochs, self.source.horizon))
+                if not self._payable(action, reserve=reserve):
+                    return False  # what is paid is paid, but a mean of runs cut short would look too good
+                found = self._ask(action)
+            self.cells[key] = found
+        self._weigh()
+        self.steps.append(self._step(action))
+        return True
+
+    def _ask(self, action: Action) -> Trajectories:
+        assert action.candidate is not None
+        assert action.period is not None
+        return self.source.perturbed(action.candidate, period=action.period, n_runs=action.n_runs, epochs=action.epochs)
+
+    def _complete(self, runs: Trajectories) -> bool:
+        return runs.n_epochs >= self.source.horizon or self._times(runs).n_censored == 0
+
+    def _step(self, action: Action) -> Step:
+        leader = self.leader
+        who = "unperturbed" if action.candidate is None else f"{action.candidate.label} every {action.period} epochs"
+        return Step(
+            action.purpose,
+            f"{who}: {action.n_runs} runs up to epoch {action.epochs}",
+            self.source.ledger.spent,
+            leader.candidate.label if leader is not None and leader.candidate is not None else None,
+            None if leader is None else leader.period,
+            float("nan") if leader is None else float(leader.mean[0]),
+        )
+
+    # -- what is known
+
+    @property
+    def plain(self) -> Trajectories:
+        """Unperturbed runs."""
+        assert self.unperturbed is not None
+        return self.unperturbed
+
+    @property
+    def evidence(self) -> Evidence:
+        """What all runs say."""
+        assert self.seen is not None
+        return self.seen
+
+    def _weigh(self) -> None:
+        self.seen = gather(
+            self.plain,
+            self.cells,
+            candidates=self.candidates,
+            periods=self.periods,
+            horizon=self.source.horizon,
+            retirement=self.source.retirement,
+            start=self.start,
+            per_octave=UNSETTLED_ERROR if self.start is None else ERROR_PER_OCTAVE,
+            n_boot=self.settings.n_boot,
+            seed=self.settings.seed,
+        )
+        self.leader = leading(self.seen, start=self.start)
+
+    def _whole(self, n_runs: int) -> int:
+        """So many runs, rounded up to the unit of the source."""
+        return math.ceil(n_runs / self.source.unit) * self.source.unit
+
+    def _times(self, runs: Trajectories) -> FirstPassageTimes:
+        at = self.source.retirement
+        return first_passage(runs, threshold=at.threshold, direction=at.direction, metric=at.metric)
+
+    # -- the end
+
+    def _outcome(self, stopped: str, decided: bool, fresh: FirstPassageTimes | None) -> Outcome:
+        if self.unperturbed is None:
+            need = self._whole(self.settings.batch) * min(FIRST_EPOCHS, self.source.horizon)
+            raise InputError(f"budget {self.settings.budget} is too small: the first unperturbed runs take {need} run-epochs")
+        at, level, evidence, leader = self.source.retirement, self.settings.level, self.evidence, self.leader
+        if leader is not None and leader.mean[0] >= self.source.horizon:
+            leader, stopped = None, f"no run reached {at.threshold:g} within {self.source.horizon} epochs"
+        open_arms = [] if leader is None else rivals(evidence, leader, precision=self.settings.precision, level=level)
+        nothing = evidence.arm(None, None)
+        low, high = nothing.interval(level) if nothing.known else (float(nothing.mean[0]), float("nan"))
+        return Outcome(
+            best=None if leader is None else self._choice(leader, fresh),
+            standings=tuple(self._standing(candidate, leader, [r.arm for r in open_arms]) for candidate in self.candidates),
+            steps=tuple(self.steps),
+            stopped=stopped,
+            decided=decided and leader is not None,
+            inside=leader is not None and inside(evidence, leader, level=level),
+            settled=self.start is not None,
+            relaxation_epoch=self.start,
+            fork_period=self.forked_at,
+            state=judge(self.plain, threshold=at.threshold, direction=at.direction, metric=at.metric, seed=self.settings.seed),
+            unperturbed=Estimate(float(nothing.mean[0]), low, high, self.plain.n_runs, self._times(self.plain).n_censored, level),
+            threshold=at.threshold,
+            horizon=self.source.horizon,
+            precision=self.settings.precision,
+            level=level,
+            spent=self.source.ledger.spent,
+            spent_unperturbed=self.source.ledger.unperturbed,
+        )
+
+    def _choice(self, leader: Arm, fresh: FirstPassageTimes | None) -> Choice:
+        level, horizon = self.settings.level, self.source.horizon
+        if fresh is not None:
+            estimate = restricted_mean(fresh, horizon=horizon, level=level, n_boot=self.settings.n_boot, seed=self.settings.seed)
+            return Choice(leader.candidate, leader.period, estimate, "fresh runs")
+        cell = self.plain if leader.kind == "exact" else self.cells.get((leader.candidate, leader.period))  # type: ignore[arg-type]
+        censored = 0 if cell is None else self._times(cell).n_censored
+        estimate = Estimate(float(leader.mean[0]), *leader.interval(level), leader.n_runs, censored, level)
+        return Choice(leader.candidate, leader.period, estimate, "all runs" if leader.known else "prediction")
+
+    def _standing(self, candidate: Candidate, leader: Arm | None, still_open: Sequence[Arm]) -> Standing:
+        own = [arm for arm in self.evidence.arms if arm.candidate == candidate]
+        best = min((arm for arm in own if arm.kind != "bound"), key=lambda arm: arm.mean[0] + arm.error, default=None)
+        if leader is not None and leader.candidate == candidate:
+            best, status = leader, "chosen"
+        else:
+            status = "undecided" if leader is None or any(arm in still_open for arm in own) else "dropped"
+        low, high = (float("nan"), float("nan")) if best is None else best.interval(self.settings.level)
+        return Standing(
+            label=candidate.label,
+            period=None if best is None else best.period,
+            mean=float("nan") if best is None else float(best.mean[0]),
+            low=low,
+            high=high,
+            measured=tuple(sorted(p for c, p in self.cells if c == candidate)),
+            status=status,  # type: ignore[arg-type]
+            spent=self.source.ledger.perturbed(candidate.label),
+        )
+
+
+def _first(times: FirstPassageTimes, before: int) -> FirstPassageTimes:
+    """Runs from number ``before`` on."""
+    later = times.run >= before
+    return FirstPassageTimes(times.time[later], times.observed[later], times.run[later])

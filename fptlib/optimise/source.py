@@ -1,0 +1,274 @@
+"""Where trajectories come from, and what each of them costs: recorded or simulated ones here, training in `fptlib.optimise.live`."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.errors import InputError
+from fptlib.optimise.candidates import Candidate
+from fptlib.processes import Process
+from fptlib.trajectories import DEFAULT_METRIC, Retirement, Trajectories, concatenate, retire
+from fptlib.trajectories.record import passages
+
+_BLOCK = 16  # simulated runs are drawn in blocks: more of them leave those that were drawn as they are
+
+
+@dataclass(slots=True)
+class _Account:
+    """Epochs of runs 0, 1, ... that are paid, and which of these runs have passed."""
+
+    epochs: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    passed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
+
+    def pay(self, epochs: NDArray[np.int64], passed: NDArray[np.bool_]) -> int:
+        """Raise runs to so many epochs; how many of them are new."""
+        self._widen(len(epochs))
+        n, before = len(epochs), int(self.epochs.sum())
+        self.epochs[:n] = np.maximum(self.epochs[:n], epochs)
+        self.passed[:n] |= passed
+        return int(self.epochs.sum()) - before
+
+    def missing(self, n_runs: int, epochs: int) -> int:
+        """Epochs that are not paid of the runs that are not known to have passed."""
+        self._widen(n_runs)
+        return int(np.maximum(epochs - self.epochs[:n_runs], 0)[~self.passed[:n_runs]].sum())
+
+    def _widen(self, n_runs: int) -> None:
+        more = n_runs - len(self.epochs)
+        if more > 0:
+            self.epochs = np.concatenate([self.epochs, np.zeros(more, dtype=np.int64)])
+            self.passed = np.concatenate([self.passed, np.zeros(more, dtype=bool)])
+
+
+@dataclass(slots=True)
+class Ledger:
+    """Run-epochs that had to be trained, by what they were trained for.
+
+    Up to its first perturbation a perturbed run is the unperturbed run of the same number: those epochs are paid once, whoever asks for
+    them, and again only where more of them is asked for. A run costs nothing after it has passed.
+
+    Parameters
+    ----------
+    shared
+        Whether prefixes are shared so. If not, each perturbed run is paid from its first epoch on.
+
+    Examples
+    --------
+    >>> ledger, passed = Ledger(), np.array([True, True])
+    >>> ledger.charge("kick", period=10, followed=np.array([14, 8]), passed=passed)
+    22
+    >>> ledger.charge(None, period=None, followed=np.array([12, 8]), passed=passed)
+    2
+    >>> ledger.spent, ledger.unperturbed
+    (24, 20)
+    """
+
+    shared: bool = True
+    _prefix: _Account = field(default_factory=_Account)
+    _after: dict[tuple[str, int], _Account] = field(default_factory=dict)
+
+    def charge(
+        self, label: str | None, *, period: int | None, followed: NDArray[np.int64], passed: NDArray[np.bool_]
+    ) -> int:
+        """Pay for runs 0, 1, ... of one perturbation and period (``None``: unperturbed); returns the run-epochs that are new.
+
+        Parameters
+        ----------
+        followed, passed
+            Epochs that each run is followed for, and whether it passes at the last of them, ``(runs,)``.
+        """
+        if label is None or period is None:
+            return self._prefix.pay(followed, passed)
+        account = self._after.setdefault((label, period), _Account())
+        if not self.shared:
+            return account.pay(followed, passed)
+        before = self._prefix.pay(np.minimum(followed, period), passed & (followed <= period))
+        return before + account.pay(np.maximum(followed - period, 0), passed)
+
+    def at_most(self, label: str | None, *, period: int | None, n_runs: int, epochs: int) -> int:
+        """Run-epochs that asking for so much costs if no further run passes."""
+        if label is None or period is None:
+            return self._prefix.missing(n_runs, epochs)
+        account = self._after.get((label, period), _Account())
+        if not self.shared:
+            return account.missing(n_runs, epochs)
+        return self._prefix.missing(n_runs, min(period, epochs)) + account.missing(n_runs, max(epochs - period, 0))
+
+    @property
+    def unperturbed(self) -> int:
+        """Run-epochs before any perturbation."""
+        return int(self._prefix.epochs.sum())
+
+    def perturbed(self, label: str) -> int:
+        """Run-epochs after the first perturbation of a candidate, at all periods."""
+        return sum(int(account.epochs.sum()) for (name, _), account in self._after.items() if name == label)
+
+    @property
+    def spent(self) -> int:
+        """All run-epochs so far."""
+        return self.unperturbed + sum(int(account.epochs.sum()) for account in self._after.values())
+
+
+class Source(ABC):
+    """Trajectories on demand; what was asked for before costs nothing, and asking for more of it leaves it as it was.
+
+    Parameters
+    ----------
+    horizon
+        Epochs that runs are followed for at most; all means are restricted to it.
+    retirement
+        Threshold, direction and metric; runs leave the training when they pass.
+    unit
+        Numbers of runs that come cheapest are multiples of this.
+    """
+
+    __slots__ = ("horizon", "ledger", "retirement", "unit")
+
+    def __init__(self, *, horizon: int, retirement: Retirement, unit: int = 1, ledger: Ledger | None = None) -> None:
+        if horizon < 2:
+            raise InputError(f"horizon {horizon} of the search is too short; at least 2 epochs are needed")
+        self.horizon, self.retirement, self.unit = horizon, retirement, unit
+        self.ledger = Ledger() if ledger is None else ledger
+
+    @abstractmethod
+    def _unperturbed(self, n_runs: int, epochs: int) -> Trajectories:
+        """Runs 0 to ``n_runs - 1`` without perturbation, up to ``epochs``, retired."""
+
+    @abstractmethod
+    def _perturbed(self, candidate: Candidate, period: int, n_runs: int, epochs: int) -> Trajectories:
+        """The same runs perturbed with a period."""
+
+    @final
+    def unperturbed(self, *, n_runs: int, epochs: int) -> Trajectories:
+        """Unperturbed runs 0 to ``n_runs - 1`` up to an epoch or their passage."""
+        found = self._unperturbed(n_runs, epochs)
+        self.ledger.charge(None, period=None, followed=found.lengths, passed=self._passed(found))
+        return found
+
+    @final
+    def perturbed(self, candidate: Candidate, *, period: int, n_runs: int, epochs: int) -> Trajectories:
+        """Runs 0 to ``n_runs - 1`` perturbed with a period, up to an epoch or their passage; up to ``period`` they are the unperturbed ones."""
+        found = self._perturbed(candidate, period, n_runs, epochs)
+        self.ledger.charge(candidate.label, period=period, followed=found.lengths, passed=self._passed(found))
+        return found
+
+    def _passed(self, found: Trajectories) -> NDArray[np.bool_]:
+        return passages(found, self.retirement) > 0
+
+
+@final
+class Recorded(Source):
+    """Runs drawn with replacement from records, as if they were trained anew.
+
+    The oracle of a benchmark: what a search finds can be held against the means of the records themselves.
+
+    Parameters
+    ----------
+    unperturbed
+        Record of unperturbed runs.
+    perturbed
+        Records of perturbed runs by label of the candidate and period.
+    retirement
+        Threshold, direction and metric.
+    seed
+        Of the drawing.
+    common_seeds
+        Whether run ``k`` of every record is one seed, as with this library's ensembles: it is then drawn with all its runs. Otherwise
+        each record is drawn from by itself, and prefixes are shared in the accounts only.
+    ledger
+        Accounts to use.
+    """
+
+    __slots__ = ("_common", "_records", "_seed")
+
+    def __init__(
+        self,
+        unperturbed: Trajectories,
+        perturbed: Mapping[tuple[str, int], Trajectories],
+        *,
+        retirement: Retirement,
+        seed: int = 0,
+        common_seeds: bool = False,
+        ledger: Ledger | None = None,
+    ) -> None:
+        records: dict[tuple[str, int] | None, Trajectories] = {None: unperturbed, **perturbed}
+        super().__init__(horizon=min(t.n_epochs for t in records.values()), retirement=retirement, ledger=ledger)
+        if common_seeds and any(not np.array_equal(t.run, unperturbed.run) for t in records.values()):
+            raise InputError("records with common seeds must hold the same runs")
+        self._common, self._seed = common_seeds, seed
+        self._records = {key: _reduced(t, self.horizon, retirement) for key, t in records.items()}
+
+    def _unperturbed(self, n_runs: int, epochs: int) -> Trajectories:
+        return self._draw(None, 0, n_runs, epochs)
+
+    def _perturbed(self, candidate: Candidate, period: int, n_runs: int, epochs: int) -> Trajectories:
+        if (candidate.label, period) not in self._records:
+            known = ", ".join(str(p) for key in self._records if key and key[0] == candidate.label for p in key[1:])
+            raise InputError(f"{candidate.label} was not recorded at period {period}; there is {known or 'nothing'}")
+        place = 1 + sorted(key for key in self._records if key).index((candidate.label, period))
+        return self._draw((candidate.label, period), place, n_runs, epochs)
+
+    def _draw(self, key: tuple[str, int] | None, place: int, n_runs: int, epochs: int) -> Trajectories:
+        record = self._records[key]
+        rng = np.random.default_rng([self._seed, 0 if self._common else place])
+        rows = rng.integers(0, record.n_runs, size=n_runs)  # the first n are the same however many are drawn
+        drawn = Trajectories(
+            metrics={name: values[rows] for name, values in record.metrics.items()},
+            run=np.arange(n_runs),
+            meta=record.meta,
+            followed=record.lengths[rows],
+        )
+        return drawn.head(epochs=epochs)
+
+
+def _reduced(record: Trajectories, horizon: int, retirement: Retirement) -> Trajectories:
+    cut = retire(record.head(epochs=horizon), retirement)
+    meta: dict[str, Any] = {"retirement": retirement.to_dict()}
+    return Trajectories({retirement.metric: cut.metrics[retirement.metric]}, cut.run, meta, cut.followed)
+
+
+@final
+class Simulated(Source):
+    """Runs of known processes: one for each candidate, all alike as long as they are not perturbed.
+
+    Parameters
+    ----------
+    processes
+        By label of the candidate; the first one gives the unperturbed runs.
+    horizon, threshold
+        As in `Source`.
+    seed
+        Of the simulation. Runs of different perturbations or periods have nothing in common; prefixes are shared in the accounts.
+    """
+
+    __slots__ = ("_processes", "_seed")
+
+    def __init__(self, processes: Mapping[str, Process], *, horizon: int, threshold: float, seed: int = 0) -> None:
+        if not processes:
+            raise InputError("no process to simulate; at least one is needed")
+        retirement = Retirement(threshold=threshold, direction="above", metric=DEFAULT_METRIC)
+        super().__init__(horizon=horizon, retirement=retirement)
+        self._processes, self._seed = dict(processes), seed
+
+    def _unperturbed(self, n_runs: int, epochs: int) -> Trajectories:
+        return self._sample(next(iter(self._processes.values())), 0, None, n_runs, epochs)
+
+    def _perturbed(self, candidate: Candidate, period: int, n_runs: int, epochs: int) -> Trajectories:
+        if candidate.label not in self._processes:
+            raise InputError(f"no process for candidate {candidate.label}; there is {', '.join(self._processes)}")
+        place = 1 + list(self._processes).index(candidate.label)
+        return self._sample(self._processes[candidate.label], place, period, n_runs, epochs)
+
+    def _sample(self, process: Process, place: int, period: int | None, n_runs: int, epochs: int) -> Trajectories:
+        blocks = []
+        for block in range(-(-n_runs // _BLOCK)):
+            rng = np.random.default_rng([self._seed, place, period or 0, block])
+            runs = process.sample(rng, n_runs=_BLOCK, horizon=self.horizon, period=period)
+            blocks.append(Trajectories(runs.metrics, block * _BLOCK + np.arange(_BLOCK)))
+        return retire(concatenate(blocks).head(runs=n_runs, epochs=epochs), self.retirement)
