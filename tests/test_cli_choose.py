@@ -16,6 +16,17 @@ from fptlib.processes import DelayedGeometric, OrnsteinUhlenbeck
 from fptlib.trajectories import Trajectories
 
 PROCESS = OrnsteinUhlenbeck(shrink=0.4)
+ENSEMBLES = Path(__file__).resolve().parents[1] / "params" / "ensembles"
+OPTIMISE = ["optimise", ENSEMBLES / "digits_bn.yml", "--threshold", 0.942]
+SMALL_ENSEMBLE = """
+data: {name: digits, train_size: 60, validation_size: 0, label_noise: 0.0, seed: 0}
+model: {name: mlp, widths: [8], normalisation: none}
+optimiser: {name: sgd, lr: 0.1, momentum: 0.0, weight_decay: 0.0}
+training: {batch_size: 20, dtype: float32}
+epochs: 24
+seed: 0
+device: cpu
+"""
 
 Fpt = Callable[..., tuple[int, str, str]]
 
@@ -136,6 +147,57 @@ def test_few_runs_are_warned_of_on_stderr(fpt: Fpt, tmp_path: Path) -> None:
     assert "warning: Only 40 unperturbed runs" in err
 
 
+def test_budgets_and_quantiles(fpt: Fpt, logs: Path) -> None:
+    arguments = predict(logs, "--perturbed", f"10={logs / 'ten.csv'}", "--periods", "10,20", "--budgets", "30,60")
+    status, out, _ = fpt(*arguments, "--json")
+    assert status == 0
+    fates = json.loads(out)["distributions"]
+    assert [fate["period"] for fate in fates] == [10, 20]
+    for fate in fates:
+        within = [success["mean"] for success in fate["success"]]
+        assert 0 <= within[0] <= within[1] <= 1
+        assert [q["share"] for q in fate["quantiles"]] == [0.5, 0.9]
+    assert "passed within 60" in fpt(*arguments)[1]
+
+
+def test_plan_says_how_many_runs(fpt: Fpt, logs: Path) -> None:
+    arguments = ["plan", "--unperturbed", logs / "plain.csv", "--period", 10, "--threshold", 1.5, "--periods", "10,20"]
+    sizes = []
+    for width in (0.4, 0.2, 0.1):
+        status, out, _ = fpt(*arguments, "--perturbed", logs / "ten.csv", "--width", width, "--json")
+        assert status == 0
+        said = json.loads(out)
+        assert [r["period"] for r in said["requirements"]] == [10, 20]
+        assert said["cautious"]["run_epochs"] >= said["expected"]["run_epochs"] > 0
+        sizes.append(said["expected"]["unperturbed"])
+    assert sizes == sorted(sizes)
+    assert 2.5 < sizes[2] / sizes[1] < 5  # a quarter of the variance
+    status, out, _ = fpt(*arguments)
+    assert status == 0
+    assert "as if the perturbation changed nothing" in out
+
+
+def test_optimise_goes_on_where_it_was(fpt: Fpt, tmp_path: Path) -> None:
+    params = tmp_path / "small.yml"
+    params.write_text(SMALL_ENSEMBLE)
+    arguments = [
+        *("optimise", params, "--threshold", 0.4, "--candidates", "shrink_perturb full_reset", "--periods", "3,6,12"),
+        *("--budget", 1500, "--out", tmp_path / "stores", "--json"),
+    ]
+    status, out, err = fpt(*arguments)
+    assert status == 0
+    said = json.loads(out)
+    assert 0 < said["spent"] <= 1500
+    assert [c["label"] for c in said["candidates"]] == ["shrink_perturb", "full_reset"]
+    assert said["best"] is not None
+    assert said["best"]["low"] <= said["best"]["mean"] <= said["best"]["high"]
+    assert not err.startswith("0 run-epochs")
+    status, again, err = fpt(*arguments)
+    assert (status, again) == (0, out)
+    assert err.startswith("0 run-epochs")
+    assert f"spent: {said['spent']} run-epochs" in fpt(*arguments[:-1])[1]
+
+
 # What is refused
 
 
@@ -188,6 +250,28 @@ def test_few_runs_are_warned_of_on_stderr(fpt: Fpt, tmp_path: Path) -> None:
         (lambda logs: recommend(logs, "--perturbed", "s:10=nowhere.csv"), "nowhere.csv: no such file or folder"),
         (lambda logs: recommend(logs, "--report", "out.pdf"), "a name that ends in .html is needed"),
         (lambda logs: recommend(logs, "--metric", "loss"), "no metric 'loss'"),
+        (
+            lambda logs: [
+                "plan",
+                "--unperturbed",
+                logs / "plain.csv",
+                "--period",
+                10,
+                "--threshold",
+                1.5,
+                "--width",
+                3,
+            ],
+            "relative_width is 3",
+        ),
+        (lambda logs: [*OPTIMISE, "--candidates", "shrink"], "unknown perturbation 'shrink'"),
+        (lambda logs: [*OPTIMISE, "--candidates", "partial_reset:quantile=2"], "perturbation.quantile: 2"),
+        (lambda logs: [*OPTIMISE, "--candidates", "full_reset full_reset"], "is given twice"),
+        (lambda logs: [*OPTIMISE, "--candidates", "full_reset", "--budget", 0], "budget 0 is not possible"),
+        (
+            lambda logs: [*OPTIMISE, "--candidates", "full_reset", "--metric", "valid_metric"],
+            "no metric 'valid_metric' is recorded",
+        ),
     ],
 )
 def test_wrong_input_is_one_line(fpt: Fpt, logs: Path, arguments: Callable[[Path], list[Any]], said: str) -> None:

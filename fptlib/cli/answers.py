@@ -283,6 +283,7 @@ def print_search(found: Any) -> None:
     print_table(("candidate", "best period", "mean", "measured at", "status", "run-epochs"), standings)
     print()
     print(found.words())
+    print(f"spent: {found.spent} run-epochs, {found.spent_unperturbed} of them before any perturbation")
     if found.best is not None and not found.inside:
         print("the chosen period lies at an edge of those allowed: the minimum may lie beyond")
     if not found.settled:
