@@ -186,9 +186,13 @@ def _distribution(
         last = int(np.quantile(drawn, ends[1], method="higher")) if len(drawn) else sample.horizon + 1
         return Quantile(share, _within(at, sample.horizon), first, _within(last, sample.horizon))
 
-    def estimate(mean: float, lower: float, upper: float) -> Estimate:
+    def success(budget: int) -> Success:
         n, censored = sample.n_survivors, sample.n_residual_censored
-        return Estimate(float(mean), float(lower), float(upper), n, censored, sample.level)
+        left = float(curves[0, budget])
+        if 0 < left < 1:
+            return Success(budget, sample.estimate(1.0 - curves[:, budget], n, censored))
+        bounds = float(1 - high[budget]), float(1 - low[budget])
+        return Success(budget, Estimate(1 - left, *bounds, n, censored, sample.level))
 
     return Distribution(
         prediction=prediction,
@@ -197,7 +201,7 @@ def _distribution(
         low=low,
         high=high,
         quantiles=tuple(quantile(share) for share in quantiles),
-        successes=tuple(Success(b, estimate(1 - curves[0, b], 1 - high[b], 1 - low[b])) for b in budgets),
+        successes=tuple(success(budget) for budget in budgets),
         n_runs=sample.n_survivors,
         n_censored=sample.n_residual_censored,
     )

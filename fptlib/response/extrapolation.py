@@ -46,7 +46,7 @@ from fptlib.response.forms import geometric_close
 from fptlib.response.prediction import check_options
 from fptlib.response.sample import Sample
 from fptlib.response.validity import MIN_SURVIVORS
-from fptlib.response.weighing import after_entering, samples, unbounded, unlike
+from fptlib.response.weighing import after_entering, estimate_unbounded, samples, unlike
 from fptlib.trajectories import Trajectories
 
 Model = Literal["exponential"]
@@ -215,10 +215,7 @@ def unperturbed_mean(
     curves = survival_curves(times, weights, horizon=horizon)
     mean = curves[:, :-1].sum(axis=1)
     if not times.n_censored:
-        low, high = unbounded(mean, level)
-        return Extrapolated(
-            None, Estimate(float(mean[0]), low, high, times.n_runs, 0, level), "no run is censored: measured"
-        )
+        return Extrapolated(None, estimate_unbounded(mean, times.n_runs, 0, level), "no run is censored: measured")
     if after is None:
         state = judge(trajectories, threshold=threshold, direction=direction, metric=metric, seed=seed)
         if state.relaxation_epoch is None:
@@ -241,8 +238,7 @@ def unperturbed_mean(
     with np.errstate(divide="ignore"):
         left = np.where(passes > 0, epochs / passes, np.inf)
     mean = mean + np.where(curves[:, -1] > 0, curves[:, -1] * left, 0.0)
-    low, high = unbounded(mean, level)
-    found = Estimate(float(mean[0]), low, high, times.n_runs, times.n_censored, level)
+    found = estimate_unbounded(mean, times.n_runs, times.n_censored, level)
     share = float(curves[0, -1] * left[0] / mean[0])
     return Extrapolated(
         None, found, f"{100 * share:.0f} % of the mean lies beyond epoch {horizon}, by an exponential tail: {said}"
@@ -314,8 +310,7 @@ def _over_cycles(sample: Sample, period: int) -> Extrapolated:
         return Extrapolated(
             period, None, f"no run passed within {period} epochs of the last perturbations that were seen"
         )
-    low, high = unbounded(mean, sample.level)
-    found = Estimate(float(mean[0]), low, high, sample.n_survivors, sample.n_residual_censored, sample.level)
+    found = estimate_unbounded(mean, sample.n_survivors, sample.n_residual_censored, sample.level)
     follow = np.cumprod([float(cycle.value(period)[0]) for cycle in sample.cycles])
     said = f"{100 * follow[0]:.2g} % of the runs perturbed once meet a second perturbation, "
     if follow[-1] > 0:

@@ -34,7 +34,7 @@ from fptlib.firstpassage import N_BOOT, Direction, Estimate, first_passage, weig
 from fptlib.response.forms import geometric_close
 from fptlib.response.sample import Sample
 from fptlib.response.validity import ERROR_TOLERANCE, MIN_SURVIVORS, Status, Verdict
-from fptlib.response.weighing import Replicates, after_entering, percent, samples, unbounded, weigh_error
+from fptlib.response.weighing import Replicates, after_entering, estimate_unbounded, percent, samples, weigh_error
 from fptlib.trajectories import Trajectories
 
 
@@ -152,7 +152,7 @@ def _renewal(sample: Sample, period: int, drift: NDArray[np.float64], later: _La
     n, censored = sample.n_survivors, sample.n_residual_censored
 
     def estimate(values: Replicates) -> Estimate:
-        return Estimate(float(values[0]), *unbounded(values, sample.level), n, censored, sample.level)
+        return estimate_unbounded(values, n, censored, sample.level)
 
     return Renewal(
         period=period,

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import Direction, first_passage, percentile_interval
+from fptlib.firstpassage import Direction, Estimate, first_passage, percentile_interval
 from fptlib.response.forms import sum_cycles
 from fptlib.response.prediction import check_options, check_periods
-from fptlib.response.sample import Sample, draw_all
+from fptlib.response.sample import Sample, draw_all, estimate
 from fptlib.response.validity import FAR, MIN_SURVIVORS, OUT_OF_RANGE, Status, Verdict
 from fptlib.trajectories import Trajectories
 
@@ -122,6 +122,13 @@ def unbounded(replicates: Replicates, level: float) -> tuple[float, float]:
         return percentile_interval(defined, level)
     low = np.quantile(defined, 0.5 - level / 2, method="lower")
     return float(low), float(np.quantile(defined, 0.5 + level / 2, method="higher"))
+
+
+def estimate_unbounded(replicates: Replicates, n_runs: int, n_censored: int, level: float) -> Estimate:
+    """Estimate from the data (first entry) and its replicates (the others), some of which may be infinite."""
+    if np.isinf(replicates).any():
+        return Estimate(float(replicates[0]), *unbounded(replicates, level), n_runs, n_censored, level)
+    return estimate(replicates, n_runs, n_censored, level)
 
 
 def weigh_error(
