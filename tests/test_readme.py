@@ -30,13 +30,31 @@ def _write_logs(folder: Path, *, seed: int, period: int | None) -> None:
         pd.DataFrame({"val_acc": rows}).to_csv(folder / f"run_{run}.csv", index=False)
 
 
+def examples(readme: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+
+
+def test_the_loop_runs_as_it_stands(readme: str) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    weights = []
+    names = {"n_epochs": 45, "model": model, "optimizer": optimizer, "train": lambda *_: None}
+    names["evaluate"] = lambda model: weights.append(float(model.weight.detach().abs().sum())) or 0.5
+    _, code = examples(readme)
+    exec(compile(code, "README.md", "exec"), names)
+    changed = [epoch for epoch in range(1, 45) if weights[epoch] != weights[epoch - 1]]
+    assert changed == [20, 40]
+
+
 def test_the_library_example_runs_as_it_stands(
     readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     _write_logs(tmp_path / "logs" / "plain", seed=0, period=None)
     _write_logs(tmp_path / "logs" / "every20", seed=1, period=20)
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", readme, flags=re.DOTALL)
+    code, _ = examples(readme)
     exec(compile(code, "README.md", "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) == 1 + 5  # the mean, and one line for each period
     assert (tmp_path / "response.svg").read_text().startswith("<svg")
