@@ -34,11 +34,23 @@ ORDER = [
     "tables",
     "published",
     "charts",
+    "report",
     "book",
     "cli",
     "__main__",
 ]
-ANALYSIS = ["trajectories", "readers", "processes", "firstpassage", "qss", "response", "tables", "published", "charts"]
+ANALYSIS = [
+    "trajectories",
+    "readers",
+    "processes",
+    "firstpassage",
+    "qss",
+    "response",
+    "tables",
+    "published",
+    "charts",
+    "report",
+]
 LONGEST = 400
 
 
