@@ -303,9 +303,9 @@ def test_a_perturbation_that_does_nothing_predicts_the_unperturbed_runs() -> Non
     runs = sampled(CHAIN, 0, n_runs=100)
     one = predict(runs, runs, period=10, threshold=CHAIN.threshold, periods=[10], n_boot=100)
     (at_p0,) = one.predictions
-    assert (at_p0.mean, at_p0.low, at_p0.high) == pytest.approx(
-        (one.unperturbed.mean, one.unperturbed.low, one.unperturbed.high), rel=1e-12
-    )
+    assert at_p0.mean == pytest.approx(one.unperturbed.mean, rel=1e-12)
+    # the same replicates; those at P0 are fewer runs, for which the interval allows
+    assert (at_p0.low, at_p0.high) == pytest.approx((one.unperturbed.low, one.unperturbed.high), rel=1e-3)
     # Under other labels the same runs count as another draw: the interval gets wider.
     other = predict(
         runs,

@@ -19,6 +19,7 @@ from fptlib.firstpassage.estimates import (
 )
 from fptlib.firstpassage.resampling import (
     bootstrap_weights,
+    corrected_interval,
     generator,
     percentile_interval,
     weighted_slope,
@@ -41,6 +42,7 @@ __all__ = [
     "Survival",
     "bootstrap_weights",
     "contributions",
+    "corrected_interval",
     "first_passage",
     "generator",
     "hazard",

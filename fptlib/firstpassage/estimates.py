@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fptlib.errors import InputError
-from fptlib.firstpassage.resampling import bootstrap_weights, generator, percentile_interval
+from fptlib.firstpassage.resampling import bootstrap_weights, corrected_interval, generator
 from fptlib.firstpassage.times import FirstPassageTimes
 
 N_BOOT = 2000
@@ -143,7 +143,7 @@ def hazard(times: FirstPassageTimes, *, width: int = 10, level: float = 0.95) ->
 def restricted_mean(
     times: FirstPassageTimes, *, horizon: int | None = None, level: float = 0.95, n_boot: int = N_BOOT, seed: int = 0
 ) -> Estimate:
-    """Restricted mean ``<min(T, horizon)> = sum of S(k), k < horizon``, with a percentile bootstrap interval over runs.
+    """Restricted mean ``<min(T, horizon)> = sum of S(k), k < horizon``, with a bootstrap interval over runs.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def restricted_mean(
     weights = bootstrap_weights([np.arange(times.n_runs)], n_boot=n_boot, rng=generator(seed))
     curves = survival_curves(times, weights, horizon=limit)  # (1 + n_boot, limit + 1)
     means = curves[:, :limit].sum(axis=1)
-    low, high = percentile_interval(means[1:], level)
+    low, high = corrected_interval(means, level, n_runs=times.n_runs)
     n_censored = int(np.sum((times.time > limit) | ~times.observed))
     return Estimate(mean=float(means[0]), low=low, high=high, n_runs=times.n_runs, n_censored=n_censored, level=level)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from fptlib.errors import InputError
 
@@ -56,6 +57,65 @@ def percentile_interval(samples: NDArray[np.float64], level: float) -> tuple[flo
     if len(finite) == 0:
         return float("nan"), float("nan")
     low, high = np.quantile(finite, [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)
+
+
+def corrected_interval(replicates: NDArray[np.float64], level: float, *, n_runs: int) -> tuple[float, float]:
+    r"""Interval of an estimate from its bootstrap replicates, corrected for bias, skewness and few runs.
+
+    Parameters
+    ----------
+    replicates
+        The estimate from the data (first entry) and from each replicate (the others); replicates that are not finite are left out.
+    level
+        Confidence level.
+    n_runs
+        Runs behind the estimate; of several kinds, the fewest.
+
+    Returns
+    -------
+    low, high : float
+        Quantiles of the replicates, so never outside what the estimate can be; NaN if none is finite.
+
+    Notes
+    -----
+    The BCa interval of Efron [1]_: quantiles :math:`\Phi(z_0 + (z_0 + z)/(1 - a (z_0 + z)))`, where :math:`z_0` says how far the median of
+    the replicates is from the estimate and the acceleration :math:`a` is one sixth of their skewness, which it is for every smooth
+    estimate. A bootstrap of n runs is narrow by :math:`\sqrt{(n-1)/n}` and takes normal for t, so :math:`z` is
+    :math:`\sqrt{n/(n-1)}` times the quantile of t with n - 1 degrees of freedom, as in [2]_. From 30 exponential residual times plain
+    percentiles cover 91 % instead of 95 %, these 95 % (``benchmarks/coverage.py``).
+
+    References
+    ----------
+    .. [1] B. Efron, "Better bootstrap confidence intervals", J. Am. Stat. Assoc. 82, 171 (1987).
+    .. [2] T. C. Hesterberg, "What teachers should know about the bootstrap", Am. Stat. 69, 371 (2015).
+
+    Examples
+    --------
+    A symmetrical set of replicates around the estimate, many runs: the percentiles.
+
+    >>> values = np.linspace(-1, 1, 2001)
+    >>> low, high = corrected_interval(np.append(0.0, values), 0.9, n_runs=10**6)
+    >>> round(low, 3), round(high, 3)
+    (-0.9, 0.9)
+    """
+    data, finite = float(replicates[0]), replicates[1:][np.isfinite(replicates[1:])]
+    if len(finite) == 0 or not np.isfinite(data):
+        return percentile_interval(replicates[1:], level)
+    spread = finite - finite.mean()
+    deviation = float(np.sqrt(np.mean(spread**2)))
+    if deviation <= 1e-12 * abs(data):
+        return percentile_interval(finite, level)
+    if n_runs < 2:  # one run says nothing about how runs differ
+        return float(finite.min()), float(finite.max())
+    a = float(np.mean((spread / deviation) ** 3)) / 6
+    below = (np.mean(finite < data) + np.mean(finite <= data)) / 2
+    z0 = float(stats.norm.ppf(np.clip(below, 0.5 / len(finite), 1 - 0.5 / len(finite))))
+    z = float(stats.t.ppf(0.5 + level / 2, n_runs - 1)) * np.sqrt(n_runs / (n_runs - 1))
+    at = np.array([z0 - z, z0 + z])
+    room = 1 - a * at  # beyond its pole the map has reached the end of the distribution
+    share = stats.norm.cdf(z0 + at / np.where(room > 0, room, 1.0))
+    low, high = np.quantile(finite, np.where(room > 0, share, (at > 0).astype(float)))
     return float(low), float(high)
 
 

@@ -14,8 +14,8 @@ from fptlib.firstpassage import (
     Direction,
     Estimate,
     FirstPassageTimes,
+    corrected_interval,
     first_passage,
-    percentile_interval,
     require_passage,
     survival_curves,
     weighted_slope,
@@ -150,7 +150,7 @@ class Plain:
 
 def estimate(replicates: NDArray[np.float64], n_runs: int, n_censored: int, level: float) -> Estimate:
     """Estimate from the data (first entry) and its replicates (the others)."""
-    low, high = percentile_interval(replicates[1:], level)
+    low, high = corrected_interval(replicates, level, n_runs=n_runs)
     return Estimate(float(replicates[0]), low, high, n_runs, n_censored, level)
 
 
