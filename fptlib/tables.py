@@ -73,7 +73,7 @@ def state_table(state: QuasiSteadyState) -> pd.DataFrame:
 def response_table(response: Response) -> pd.DataFrame:
     """Columns ``period, form, mean, low, high, status, reason``."""
     rows = [
-        (p.period, p.form, p.mean, p.low, p.high, p.verdict.status.value, p.verdict.reason)
+        (p.period, p.form, p.mean, p.low, p.high, p.verdict.status.value, p.reason)
         for p in response.predictions
     ]
     return pd.DataFrame(rows, columns=["period", "form", "mean", "low", "high", "status", "reason"])
@@ -95,7 +95,7 @@ def ranking_table(recommendation: Recommendation) -> pd.DataFrame:
             "speedup_high": o.speedup.high,
             "best_in": o.best_in,
             "status": o.prediction.verdict.status.value,
-            "reason": o.prediction.verdict.reason,
+            "reason": o.prediction.reason,
         }
         for o in recommendation.ranking
     ]

@@ -182,6 +182,23 @@ def test_without_a_measurement_the_advice_is_to_make_one() -> None:
     )
 
 
+def test_intervals_that_few_slow_runs_carry_are_flagged() -> None:
+    values = np.zeros((80, 200))
+    values[:, 30:] = 1.0  # all pass at epoch 31, ten epochs after the perturbation at 20
+    slow = np.array(values)
+    slow[0] = 0.0  # but for one, which never does
+    plain = Trajectories(metrics={"m": np.where(np.arange(200) < 60, 0.0, 1.0) * np.ones((80, 1))}, run=np.arange(80))
+    flags = []
+    for kicked in (values, slow):
+        runs = Trajectories(metrics={"m": kicked}, run=1000 + np.arange(80))
+        (found,) = predict(plain, runs, period=20, threshold=1.0, periods=[20], n_boot=50).predictions
+        flags.append(found.flag)
+        assert (found.flag is None) == (found.reason == found.verdict.reason)
+    assert flags[0] is None
+    assert flags[1] is not None
+    assert "carries the mean" in flags[1]
+
+
 # Several thresholds, and what runs end with
 
 

@@ -318,7 +318,7 @@ def save_chart(path: Path, chart: Any) -> None:
 
 def reason(prediction: Any) -> str:
     """Status of a prediction and what decided it."""
-    return f"{prediction.verdict.status.value}: {prediction.verdict.reason}"
+    return f"{prediction.verdict.status.value}: {prediction.reason}"
 
 
 def print_response(response: Any) -> None:
@@ -335,7 +335,7 @@ def print_response(response: Any) -> None:
     for reason in response.quasi_steady_state.reasons:
         print(f"  - {reason}")
     rows = [
-        (str(p.period), str(p.form), f"{p.mean:.2f}", f"{p.low:.2f} to {p.high:.2f}", p.verdict.status.value, p.verdict.reason)
+        (str(p.period), str(p.form), f"{p.mean:.2f}", f"{p.low:.2f} to {p.high:.2f}", p.verdict.status.value, p.reason)
         for p in response.predictions
     ]  # fmt: skip
     heading = f"{100 * response.level:g} % interval"

@@ -1,4 +1,11 @@
-"""How the mean first-passage time responds to the period of a perturbation."""
+"""How the first-passage time responds to a perturbation.
+
+The forms of the theory are functions of survival curves (`forms`: periodic perturbations; `random_times`: perturbations with a
+probability). `seeds` and `sample` reduce ensembles to curves of the data and of every bootstrap replicate, seeds drawn with all their runs.
+From these come predictions of means (`prediction`, `random_prediction`, `linear`, `renewal`, `extrapolation`) and of whole distributions
+(`distribution`), each with a verdict (`validity`) and a word on its interval (`coverage`); `recommendation` and `advice` compare
+perturbations, `outcome` what runs end with, and `plan` says how many runs it takes.
+"""
 
 from fptlib.response.advice import too_few
 from fptlib.response.distribution import Distribution, Quantile, Success, distribution, quantile_epochs

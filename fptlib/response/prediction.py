@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fptlib.errors import InputError
 from fptlib.firstpassage import N_BOOT, Direction, Estimate
 from fptlib.qss import QuasiSteadyState, judge
+from fptlib.response.coverage import interval_flag
 from fptlib.response.forms import cycle_mean, cycle_residual, full_restart, restart_restricted_mean, splice, splice_mean
 from fptlib.response.sample import Sample, draw_all
 from fptlib.response.validity import ERROR_TOLERANCE, Status, Verdict, checked, drift_error, verdict
@@ -36,6 +37,8 @@ class Prediction:
         Whether the prediction can be relied on, why, and the expected relative error with its interval.
     running
         Predicted share of runs still below the threshold at the horizon.
+    flag
+        One sentence if the interval cannot be trusted to cover, whatever the verdict on the mean; see `fptlib.response.interval_flag`.
     """
 
     period: int
@@ -45,11 +48,19 @@ class Prediction:
     high: float
     verdict: Verdict
     running: float
+    flag: str | None = None
 
     @property
     def valid(self) -> bool:
         """True only if the status is `Status.VALID`: not where it could not be verified."""
         return self.verdict.status is Status.VALID
+
+    @property
+    def reason(self) -> str:
+        """What decided the status, and what is wrong with the interval, if anything."""
+        said = self.verdict.reason
+        told = self.flag is None or said.startswith("only ")  # too few survivors, and the status says so already
+        return said if told else f"{said}; {self.flag}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +258,7 @@ def _predict_one(
         high=estimate.high,
         verdict=judged,
         running=float(curve[0, -1]),
+        flag=None if used == 4 else interval_flag(sample.residual_at_p0, n_survivors=sample.n_survivors),
     )
     return prediction, mean
 

@@ -81,7 +81,7 @@ class Option:
     @property
     def reason(self) -> str:
         """Status of the prediction and what decided it."""
-        return f"{self.prediction.verdict.status.value}: {self.prediction.verdict.reason}"
+        return f"{self.prediction.verdict.status.value}: {self.prediction.reason}"
 
     def __str__(self) -> str:
         return f"{self.perturbation} every {self.period} epoch{'s' if self.period > 1 else ''}"
