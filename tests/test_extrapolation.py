@@ -140,12 +140,12 @@ def test_an_exponential_tail_gives_the_mean() -> None:
     hits = 0
     for seed in range(40):
         found = unperturbed_mean(
-            sampled(KICK, seed, 150, 40), threshold=0.5, after=0, level=0.9, n_boot=200, significance=1e-9
+            sampled(KICK, seed, 150, 60), threshold=0.5, after=0, level=0.9, n_boot=200, significance=1e-9
         )
         assert found.estimate is not None
         hits += found.estimate.low <= 50 <= found.estimate.high
     assert hits >= 30  # 0.9 of 40 within three standard errors
-    assert "% of the mean lies beyond epoch 40, by an exponential tail" in found.reason
+    assert "% of the mean lies beyond epoch 60 by an exponential tail" in found.reason
 
 
 def test_a_mixed_population_has_no_exponential_tail() -> None:
@@ -206,6 +206,12 @@ def test_what_few_runs_met_is_not_repeated() -> None:
     assert "none outlasts the 1 cycles seen" in gone.reason
 
 
+def test_a_mean_that_lies_mostly_beyond_the_horizon_is_not_extrapolated() -> None:
+    found = unperturbed_mean(sampled(KICK, 0, 1000, 25), threshold=0.5, after=0, n_boot=10, significance=1e-9)
+    assert found.estimate is None  # 0.98 ** 25 = 0.6
+    assert "60 % of the mean would lie beyond epoch 25" in found.reason
+
+
 def test_too_few_passages_show_no_trend() -> None:
     found = unperturbed_mean(sampled(KICK, 0, 30, 40), threshold=0.5, after=5, n_boot=10)
     assert found.estimate is None
@@ -221,10 +227,12 @@ def test_the_published_runs_have_no_exponential_tail() -> None:
     trend = hazard_trend(first_passage(published.unperturbed(), threshold=72), after=15)
     assert trend.p_value < 1e-20
     assert trend.slope_high < 0
-    for after in (None, 15):
-        found = unperturbed_mean(published.unperturbed(), threshold=72, after=after, n_boot=2)
-        assert found.estimate is None
-        assert "exponential tail is rejected" in found.reason
+    for threshold in (72, 72.5, 73):
+        for after in (None, 15, 50):
+            found = unperturbed_mean(published.unperturbed(), threshold=threshold, after=after, n_boot=2)
+            assert found.estimate is None
+            # late, few passages are left to show a trend, and most of the mean would lie beyond the horizon
+            assert after == 50 or "exponential tail is rejected" in found.reason
 
 
 # What is refused

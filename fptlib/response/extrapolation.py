@@ -11,7 +11,8 @@ where a hazard that rises or falls with age describes the passages better: the l
 .. math:: h(t) = 1 - \exp \left( -e^{a + b\,(t - t^*)} \right)
 
 to the same with ``b = 0``, twice its logarithm being chi-squared with one degree of freedom where the hazard is constant. A test that
-did not reject is no proof: the prediction stays an extrapolation, and says what drift of the hazard it would have seen.
+did not reject is no proof: the prediction stays an extrapolation, says what change of the hazard it would have seen, and is refused where
+more than half of the mean would lie beyond the horizon.
 
 References
 ----------
@@ -51,6 +52,9 @@ from fptlib.trajectories import Trajectories
 
 Model = Literal["exponential"]
 SIGNIFICANCE = 0.05  # of the test that may refuse a model
+MOST_BEYOND = (
+    0.5  # share of a mean that may lie beyond the horizon: with more the model is all, and what was seen nothing
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +242,12 @@ def unperturbed_mean(
     with np.errstate(divide="ignore"):
         left = np.where(passes > 0, epochs / passes, np.inf)
     mean = mean + np.where(curves[:, -1] > 0, curves[:, -1] * left, 0.0)
-    found = estimate_unbounded(mean, times.n_runs, times.n_censored, level)
     share = float(curves[0, -1] * left[0] / mean[0])
-    return Extrapolated(
-        None, found, f"{100 * share:.0f} % of the mean lies beyond epoch {horizon}, by an exponential tail: {said}"
-    )
+    beyond = f"{100 * share:.0f} % of the mean would lie beyond epoch {horizon} by an exponential tail"
+    if share > MOST_BEYOND:
+        return Extrapolated(None, None, f"{beyond}, where nothing was seen; follow the runs further: {said}")
+    found = estimate_unbounded(mean, times.n_runs, times.n_censored, level)
+    return Extrapolated(None, found, f"{beyond.replace('would lie', 'lies')}: {said}")
 
 
 def extrapolate(
