@@ -187,6 +187,15 @@ class TestTensorBoard:
         assert runs.meta["every"] == 100
         assert read(file, every=50).metric("train/loss").tolist() == [[1, 0.5, 0.33333334, 0.25, 0.2, 0.16666667]]
 
+    def test_scalars_kept_as_tensors_are_read_too(self, tmp_path: Path) -> None:
+        from tensorboard.summary import Writer
+
+        writer = Writer(str(tmp_path / "run"))
+        for step in (1, 2, 3):
+            writer.add_scalar("val/acc", step / 10, step)
+        writer.close()
+        assert read(tmp_path).metric().tolist() == [[0.1, 0.2, 0.3]]
+
     def test_a_resumed_run_goes_on_in_a_second_file(self, tmp_path: Path) -> None:
         write_events(tmp_path / "run", values=[0.1, 0.2, 0.3, 0.4], steps=[1, 2, 3, 4])
         write_events(tmp_path / "run", values=[0.33, 0.44, 0.55], steps=[3, 4, 5])

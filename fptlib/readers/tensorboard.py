@@ -70,16 +70,22 @@ def _read_run(files: list[Path], *, name: str) -> Log:
 def _scalars(path: Path) -> Iterator[tuple[str, float, float]]:
     """Tag, step and value of each scalar in the order in which they were written."""
     try:
-        from tensorboard.backend.event_processing.event_file_loader import EventFileLoader  # type: ignore[import-untyped]
+        from tensorboard.backend.event_processing import event_file_loader  # type: ignore[import-untyped]
         from tensorboard.util.tensor_util import make_ndarray  # type: ignore[import-untyped]
     except ImportError:
         raise InputError(
             f"{path}: TensorBoard's event files need its package; pip install 'fptlib[tensorboard]'"
         ) from None
-    for event in EventFileLoader(str(path)).Load():  # ends, as TensorBoard does, where a file is cut or damaged
+    tensors = set()  # tags of scalars kept as tensors, as TensorFlow does; the first of each says so
+    for event in event_file_loader.LegacyEventFileLoader(str(path)).Load():  # ends where a file is cut or damaged
         for value in event.summary.value:
-            if value.metadata.plugin_data.plugin_name == "scalars":
-                yield value.tag, float(event.step), float(make_ndarray(value.tensor).item())
+            if value.HasField("simple_value"):
+                yield value.tag, float(event.step), value.simple_value
+            elif value.HasField("tensor"):
+                if value.metadata.plugin_data.plugin_name == "scalars":
+                    tensors.add(value.tag)
+                if value.tag in tensors:
+                    yield value.tag, float(event.step), float(make_ndarray(value.tensor).item())
 
 
 FORMAT = Format("TensorBoard event files", matches=lambda path: bool(_find(path)), read=_read)
