@@ -196,7 +196,8 @@ def test_few_survivors_are_flagged_and_stuck_ones_too(benchmark: Any) -> None:
     assert residual.covered < 0.9 * residual.repeats  # what no survivor shows, no interval holds
     assert residual.above > 5 * residual.below
     assert "unseen kinds" in benchmark.table(stuck)
-    assert "Not flagged: " in benchmark.verdict(few)
+    assert "20 intervals of the unperturbed are not flagged" in benchmark.verdict(few)
+    assert "of the prediction" not in benchmark.verdict(few)
 
 
 def test_forks_agree_with_their_parents_up_to_the_first_perturbation(benchmark: Any) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from fptlib import published, sources
 from fptlib.errors import InputError
 from fptlib.processes import DelayedGeometric, FiniteChain, GeometricWithKick, OrnsteinUhlenbeck, Process
 from fptlib.response.plan import Plan, plan
@@ -82,9 +85,9 @@ def test_a_hundred_runs_are_needed_where_thirty_survivors_are_three_in_ten() -> 
 
 def test_half_the_width_takes_four_times_the_runs() -> None:
     wide, narrow = (planned(KICK, periods=[5], relative_width=w).requirements[0].expected for w in (0.1, 0.05))
-    assert narrow.unperturbed == pytest.approx(4 * wide.unperturbed, rel=0.02)
-    assert narrow.survivors == pytest.approx(4 * wide.survivors, rel=0.02)
-    assert narrow.run_epochs == pytest.approx(4 * wide.run_epochs, rel=0.02)
+    assert narrow.unperturbed == pytest.approx(4 * wide.unperturbed, rel=0.05)
+    assert narrow.survivors == pytest.approx(4 * wide.survivors, rel=0.05)
+    assert narrow.run_epochs == pytest.approx(4 * wide.run_epochs, rel=0.05)
 
 
 @pytest.mark.parametrize("process", [DELAYED, SLOW, KICK])
@@ -216,6 +219,32 @@ def test_runs_that_are_slow_in_both_widen_the_interval() -> None:
     assert pair.pilot_width == pytest.approx(2 * 1.96 * means[1:].std(), rel=0.08)
     assert pair.pilot_width > 1.1 * apart.pilot_width
     assert pair.expected.unperturbed > 1.1 * apart.expected.unperturbed
+
+
+# The real thing
+
+ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
+
+
+@pytest.mark.published
+@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} in $FPTLIB_DATA")
+def test_sixty_published_runs_plan_as_a_thousand_do() -> None:
+    plain, kicked = published.unperturbed(), published.perturbed("shrink_perturb", 50)
+    options: dict[str, Any] = {"period": 50, "threshold": 72, "periods": [20, 50, 100]}
+    whole = plan(plain, kicked, **options)
+    assert any("itself is large enough for period 20, 50, 100" in note for note in whole.notes)
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(6):
+        few = [
+            dataclasses.replace(x, metrics={name: m[rows] for name, m in x.metrics.items()}, run=x.run[rows])
+            for x in (plain, kicked)
+            for rows in (np.sort(rng.choice(x.n_runs, 60, replace=False)),)
+        ]
+        found.append(plan(*few, **options))
+    assert np.median([a.expected.unperturbed for a in found]) == pytest.approx(whole.expected.unperturbed, rel=0.25)
+    assert np.mean([a.cautious.unperturbed >= whole.expected.unperturbed for a in found]) > 0.6
+    assert {a.expected.survivors for a in found} == {30}
 
 
 # What is refused

@@ -30,7 +30,7 @@ from fptlib.firstpassage import Direction, first_passage, require_passage
 from fptlib.response.pilot import Pilot, common, variance
 from fptlib.response.prediction import check_options, check_periods
 from fptlib.response.seeds import Ensemble
-from fptlib.response.validity import MIN_SURVIVORS
+from fptlib.response.verdicts import MIN_SURVIVORS
 from fptlib.trajectories import Trajectories
 
 CAUTION = 0.9  # share of the replicates of a pilot for which the cautious numbers are enough
@@ -158,9 +158,9 @@ def plan(
 
     Notes
     -----
-    Intervals are taken as normal, which holds for the numbers of runs that come out; 30 runs and 30 survivors are the least. Where the
-    perturbed runs of the pilot continue unperturbed ones and those of the plan will too, what the two have in common, a run that is slow
-    in both, is counted as well.
+    Intervals are taken as those of t for the survivors, which holds for the numbers that come out; 30 runs and 30 survivors are the
+    least. Where the perturbed runs of the pilot continue unperturbed ones and those of the plan will too, what the two have in common,
+    a run that is slow in both, is counted as well. Form 4 needs no perturbed runs at all: a full reset is not planned here.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def plan(
     >>> runs, kicked = (process.sample(np.random.default_rng(4), n_runs=40, horizon=150, period=p) for p in (None, 20))
     >>> answer = plan(runs, kicked, period=20, threshold=0.5, periods=[60], relative_width=0.1)
     >>> answer.expected.unperturbed > 40, answer.expected.survivors
-    (True, 40)
+    (True, 44)
     """
     check_options("auto", level)
     if not 0 < relative_width < 2:
@@ -189,9 +189,8 @@ def plan(
     require_passage(threshold, direction=direction, **named)
     ensembles = [Ensemble(named["unperturbed"], times), Ensemble(named["perturbed"], times_p, period)]
     pilot = Pilot.of(*ensembles, horizon=horizon, kicked=perturbed is not None)
-    z = float(stats.norm.ppf(0.5 + level / 2))
     found = [
-        _require(pilot, p, z=z, relative_width=relative_width, fork=fork, weights=pilot.weights(n_boot, seed))
+        _require(pilot, p, level=level, relative_width=relative_width, fork=fork, weights=pilot.weights(n_boot, seed))
         for p in periods
     ]
     return Plan(
@@ -219,11 +218,12 @@ def _require(
     pilot: Pilot,
     period: int,
     *,
-    z: float,
+    level: float,
     relative_width: float,
     fork: bool,
     weights: tuple[NDArray[np.float64], NDArray[np.float64]],
 ) -> Requirement:
+    z = float(stats.norm.ppf(0.5 + level / 2))
     mean, by_run, by_survivor = pilot.parts(period)
     first, second = weights
     among = second[:, pilot.alive]
@@ -238,7 +238,10 @@ def _require(
     cost_u = first @ pilot.times.time
     cost_s = among @ pilot.residual_time + (0.0 if fork else (second @ pilot.before) / left[:, 0].clip(1e-9))
     target = (relative_width * means / (2 * z)) ** 2
-    sizes = _allocate(var_u, var_s, cost_u, cost_s, left[:, 0], target, fork=fork)
+    first_guess = _allocate(var_u, var_s, cost_u, cost_s, left[:, 0], target, fork=fork)
+    sizes = _allocate(
+        var_u, var_s, cost_u, cost_s, left[:, 0], target / _widening(first_guess[1], level) ** 2, fork=fork
+    )
     n_u, n_s, n_p = (np.quantile(n, CAUTION, method="higher") for n in sizes)
     expected = Size(int(sizes[0][0]), int(sizes[1][0]), int(sizes[2][0]), 0)
     cautious = Size(int(n_u), int(n_s), int(max(n_p, _starts(float(n_s), float(left[0, 0])))), 0)
@@ -248,7 +251,7 @@ def _require(
         period=period,
         form=pilot.form(period),
         mean=mean,
-        pilot_width=float(2 * z * np.sqrt(pilot_var.sum())),
+        pilot_width=float(2 * z * _widening(np.array(len(by_survivor)), level) * np.sqrt(pilot_var.sum())),
         unperturbed_share=float(pilot_var[0] / pilot_var.sum()) if pilot_var.any() else 1.0,
         expected=_whole(pilot, [expected], fork=fork),
         cautious=_whole(pilot, [cautious], fork=fork),
@@ -284,6 +287,12 @@ def _allocate(
         n_s = np.where(short, n_u * left, n_s)
     n_u, n_s = np.ceil(n_u - 1e-9), np.ceil(n_s - 1e-9)
     return n_u, n_s, np.ceil(n_s / left.clip(1e-9) - 1e-9)
+
+
+def _widening(n: NDArray[np.float64] | NDArray[np.int64], level: float) -> NDArray[np.float64]:
+    """How much wider than normal the interval from n survivors is, see `fptlib.firstpassage.corrected_interval`."""
+    t = stats.t.ppf(0.5 + level / 2, np.maximum(n, 2) - 1) * np.sqrt(n / (np.maximum(n, 2) - 1))
+    return np.asarray(t / stats.norm.ppf(0.5 + level / 2))
 
 
 def _starts(survivors: float, left: float) -> int:
