@@ -26,7 +26,7 @@ from fptlib.qss import judge
 from fptlib.readers import read_csv_folder
 from fptlib.response import Recommendation, outcomes, predict, recommend
 from fptlib.response.prediction import Form
-from fptlib.response.validity import ERROR_TOLERANCE
+from fptlib.response.verdicts import ERROR_TOLERANCE
 from fptlib.sources import PUBLISHED, find
 from fptlib.tables import (
     hazard_table,

@@ -18,7 +18,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, survival
 from fptlib.processes import DelayedGeometric, GeometricWithKick, OrnsteinUhlenbeck
 from fptlib.response import Distribution, distribution, predict, quantile_epochs
-from fptlib.response.validity import Status
+from fptlib.response.verdicts import Status
 from fptlib.tables import distribution_table, survival_table
 from fptlib.trajectories import Trajectories
 

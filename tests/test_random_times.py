@@ -41,7 +41,7 @@ from fptlib.response import (
     restricted,
     restricted_slope,
 )
-from fptlib.response.validity import Status
+from fptlib.response.verdicts import Status
 from fptlib.tables import random_table
 from fptlib.trajectories import Trajectories
 

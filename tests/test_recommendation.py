@@ -17,7 +17,7 @@ from fptlib.firstpassage import first_passage, restricted_mean
 from fptlib.processes import DelayedGeometric, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process
 from fptlib.readers import read
 from fptlib.response import Recommendation, at_each, outcome, outcomes, predict, recommend
-from fptlib.response.validity import Status
+from fptlib.response.verdicts import Status
 from fptlib.trajectories import Retirement, Trajectories, retire
 
 GOOD = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)

@@ -25,7 +25,7 @@ from fptlib.processes import (
     OrnsteinUhlenbeck,
 )
 from fptlib.response import Renewal, cycles, geometric_close, renewal
-from fptlib.response.validity import Status
+from fptlib.response.verdicts import Status
 from fptlib.trajectories import Trajectories
 
 ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive

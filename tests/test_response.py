@@ -34,7 +34,7 @@ from fptlib.response import (
     splice,
 )
 from fptlib.response.forms import cycle_mean, restart_restricted_mean, splice_mean, sum_cycles, summed
-from fptlib.response.validity import Status
+from fptlib.response.verdicts import Status
 from fptlib.trajectories import Retirement, Trajectories, retire
 
 KICK = GeometricWithKick(hazard=0.02, kick=0.3)

@@ -8,6 +8,7 @@ perturbations, `outcome` what runs end with, and `plan` says how many runs it ta
 """
 
 from fptlib.response.advice import too_few
+from fptlib.response.coverage import interval_flag
 from fptlib.response.distribution import Distribution, Quantile, Success, distribution, quantile_epochs
 from fptlib.response.extrapolation import Extrapolated, HazardTrend, extrapolate, hazard_trend, unperturbed_mean
 from fptlib.response.forms import (
@@ -63,6 +64,7 @@ __all__ = [
     "generating",
     "geometric_close",
     "hazard_trend",
+    "interval_flag",
     "linear_response",
     "outcome",
     "outcomes",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fptlib.firstpassage import Estimate
 from fptlib.qss import QuasiSteadyState
-from fptlib.response.validity import MIN_SURVIVORS, Status
+from fptlib.response.verdicts import MIN_SURVIVORS, Status
 
 if TYPE_CHECKING:
     from fptlib.response.recommendation import Option

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import N_BOOT, Direction, Estimate
+from fptlib.response.common import samples
 from fptlib.response.forms import Curves, cycle_residual, full_restart, splice
 from fptlib.response.prediction import Form, Prediction, check_options, predict_all
 from fptlib.response.sample import Sample
-from fptlib.response.validity import ERROR_TOLERANCE
-from fptlib.response.weighing import samples
+from fptlib.response.verdicts import ERROR_TOLERANCE
 from fptlib.trajectories import Trajectories
 
 QUANTILES = (0.5, 0.9)

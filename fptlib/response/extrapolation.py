@@ -43,11 +43,11 @@ from fptlib.firstpassage import (
     weighted_sums,
 )
 from fptlib.qss import judge
+from fptlib.response.common import after_entering, estimate_unbounded, samples, unlike
 from fptlib.response.forms import geometric_close
 from fptlib.response.prediction import check_options
 from fptlib.response.sample import Sample
-from fptlib.response.validity import MIN_SURVIVORS
-from fptlib.response.weighing import after_entering, estimate_unbounded, samples, unlike
+from fptlib.response.verdicts import MIN_SURVIVORS
 from fptlib.trajectories import Trajectories
 
 Model = Literal["exponential"]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.response.sample import Sample
-from fptlib.response.validity import MIN_SURVIVORS
+from fptlib.response.verdicts import MIN_SURVIVORS
 
 Epochs = NDArray[np.float64]  # (replicates, H - 1): at epochs 1 .. H - 1
 _N_EPOCHS = 40  # epochs at which the drift is looked at, evenly in log(epoch), and interpolated between

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.firstpassage import N_BOOT, Direction, Estimate, percentile_interval
+from fptlib.response.common import Repeat, samples
 from fptlib.response.forms import Beyond
 from fptlib.response.interpolation import Interpolated
 from fptlib.response.sample import Sample
-from fptlib.response.validity import FAR, OUT_OF_RANGE, Status, Verdict
-from fptlib.response.weighing import Repeat, flag_few, percent, samples
+from fptlib.response.verdicts import FAR, OUT_OF_RANGE, Status, Verdict, flag_few, percent
 from fptlib.trajectories import Trajectories
 
 _BOUNDS: tuple[Beyond, Beyond] = ("drop", "hold")

@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import N_BOOT, Direction, Estimate
+from fptlib.firstpassage import N_BOOT, Direction, Estimate, first_passage
 from fptlib.qss import QuasiSteadyState, judge
 from fptlib.response.coverage import interval_flag
 from fptlib.response.forms import cycle_mean, cycle_residual, full_restart, restart_restricted_mean, splice, splice_mean
 from fptlib.response.sample import Sample, draw_all
-from fptlib.response.validity import ERROR_TOLERANCE, Status, Verdict, checked, drift_error, verdict
+from fptlib.response.validity import checked, drift_error, verdict
+from fptlib.response.verdicts import ERROR_TOLERANCE, Status, Verdict
 from fptlib.trajectories import Trajectories
 
 Form = Literal["auto", "2", "4", "7"]
@@ -127,7 +128,8 @@ def predict(
     threshold, direction, metric
         As in `fptlib.firstpassage.first_passage`.
     periods
-        Periods to predict for, in epochs, each from 1 to the horizon.
+        Periods to predict for, in epochs, each from 1 to the horizon. Where many runs end early the horizon is the last epoch that
+        enough of them were followed to, and periods beyond it are left out.
     form
         ``"auto"``: form 7 for periods below ``P0`` where more than 5 % of the perturbed runs meet a second perturbation, form 2
         elsewhere, form 4 if the store says that the perturbation is a full reset with a fresh optimiser. Or one form for all.
@@ -149,9 +151,10 @@ def predict(
     """
     others = {p: runs for p, runs in (others or {}).items() if p != period}
     measured = [(period, perturbed), *others.items()]
-    horizon = check_periods(unperturbed, measured, periods)
-    chosen = [p for p in DEFAULT_PERIODS if p <= horizon] if periods is None else list(periods)
+    check_periods(unperturbed, measured, periods)
     check_options(form, level)
+    horizon = common_horizon(unperturbed, measured, threshold=threshold, direction=direction, metric=metric)
+    chosen = [p for p in (DEFAULT_PERIODS if periods is None else periods) if p <= horizon]
     unperturbed = unperturbed.head(epochs=horizon)
     samples = draw_all(
         unperturbed,
@@ -195,6 +198,33 @@ def check_periods(
     for p in periods or ():
         if not 1 <= p <= horizon:
             raise InputError(f"period {p} is not between 1 and the horizon {horizon}")
+    return horizon
+
+
+def common_horizon(
+    unperturbed: Trajectories,
+    measured: Sequence[tuple[int, Trajectories]],
+    *,
+    threshold: float,
+    direction: Direction,
+    metric: str | None,
+) -> int:
+    """The last epoch that enough runs of every ensemble were followed to, see `fptlib.firstpassage.FirstPassageTimes.supported`.
+
+    Raises
+    ------
+    InputError
+        If a measured period is not before it.
+    """
+    horizon = min(runs.n_epochs for runs in (unperturbed, *(runs for _, runs in measured)))
+    for runs in (unperturbed, *(runs for _, runs in measured)):
+        times = first_passage(runs.head(epochs=horizon), threshold=threshold, direction=direction, metric=metric)
+        horizon = times.supported(horizon)
+    for period, _ in measured:
+        if period >= horizon:
+            raise InputError(
+                f"period {period} is not before epoch {horizon}, the last that enough runs were followed to"
+            )
     return horizon
 
 

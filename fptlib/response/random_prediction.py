@@ -10,12 +10,13 @@ import numpy as np
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import N_BOOT, Direction
+from fptlib.response.common import Repeat, samples, unlike
 from fptlib.response.forms import Beyond, Curves, Summed, restricted
 from fptlib.response.interpolation import Epochs, Interpolated
 from fptlib.response.random_times import Later, first_weights, random_residual, random_survival
 from fptlib.response.sample import Sample
-from fptlib.response.validity import ERROR_TOLERANCE, Status, Verdict, verdict
-from fptlib.response.weighing import Repeat, Replicates, flag_few, percent, samples, unlike, weigh_error
+from fptlib.response.validity import verdict
+from fptlib.response.verdicts import ERROR_TOLERANCE, Replicates, Status, Verdict, flag_few, percent, weigh_error
 from fptlib.trajectories import Trajectories
 
 RandomForm = Literal["auto", "2", "4", "7"]
@@ -199,7 +200,7 @@ def _judge(
         possible=(least / float(mean[0]) - 1, most / float(mean[0]) - 1),
         outside=outside,
         shift=shift,
-        where="at their first perturbation",
+        who="the runs at their first perturbation",
         seen=source.where,
         tolerance=tolerance,
     )

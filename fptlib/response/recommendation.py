@@ -14,13 +14,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import N_BOOT, Direction, Estimate, percentile_interval
+from fptlib.firstpassage import N_BOOT, Direction, Estimate
 from fptlib.qss import QuasiSteadyState, judge
 from fptlib.response.advice import advise
 from fptlib.response.forms import restart_restricted_mean
-from fptlib.response.prediction import DEFAULT_PERIODS, Prediction, check_options, check_periods, predict_all
+from fptlib.response.prediction import (
+    DEFAULT_PERIODS,
+    Prediction,
+    check_options,
+    check_periods,
+    common_horizon,
+    predict_all,
+)
 from fptlib.response.sample import Plain, draw_joint, estimate
-from fptlib.response.validity import ERROR_TOLERANCE, Status, Verdict
+from fptlib.response.verdicts import ERROR_TOLERANCE, Status, Verdict
 from fptlib.trajectories import Trajectories
 
 Answer = TypeVar("Answer")
@@ -173,8 +180,9 @@ def recommend(
     ('kick every 20 epochs', 20)
     """
     measured = [(period, runs) for (_, period), runs in candidates.items()]
-    horizon = check_periods(unperturbed, measured, periods)
+    check_periods(unperturbed, measured, periods)
     check_options("auto", level)
+    horizon = common_horizon(unperturbed, measured, threshold=threshold, direction=direction, metric=metric)
     chosen = sorted({*DEFAULT_PERIODS, *(p for p, _ in measured)} if periods is None else set(periods))
     chosen = [p for p in chosen if p < horizon]  # at the horizon a perturbation changes nothing that is counted
     unperturbed = unperturbed.head(epochs=horizon)
@@ -255,7 +263,7 @@ def _full_reset(plain: Plain, period: int) -> _Found:
     """A full reset every ``period`` epochs, from unperturbed runs alone."""
     mean = restart_restricted_mean(plain.survival, period=period)
     passed = int(np.sum(plain.times.observed & (plain.times.time <= period)))
-    low, high = percentile_interval(mean[1:], plain.level)
+    found = estimate(mean, plain.times.n_runs, plain.times.n_censored, plain.level)
     status = Status.VALID if passed >= MIN_PASSED else Status.UNVERIFIED
     reason = f"a restart is exact for any process, from unperturbed runs alone; {passed} of {plain.times.n_runs} pass within a period"
     if status is Status.UNVERIFIED:
@@ -264,7 +272,7 @@ def _full_reset(plain: Plain, period: int) -> _Found:
     running = float(plain.survival.value(period)[0] ** n_periods * plain.survival.value(rest)[0])
     verdict = Verdict(status, reason, 0.0, 0.0, 0.0)
     prediction = Prediction(
-        period=period, form=4, mean=float(mean[0]), low=low, high=high, verdict=verdict, running=running
+        period=period, form=4, mean=found.mean, low=found.low, high=found.high, verdict=verdict, running=running
     )
     return FULL_RESET, None, prediction, mean
 

@@ -31,10 +31,10 @@ from numpy.typing import NDArray
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import N_BOOT, Direction, Estimate, first_passage, weighted_slope, weighted_sums
+from fptlib.response.common import after_entering, estimate_unbounded, samples
 from fptlib.response.forms import geometric_close
 from fptlib.response.sample import Sample
-from fptlib.response.validity import ERROR_TOLERANCE, MIN_SURVIVORS, Status, Verdict
-from fptlib.response.weighing import Replicates, after_entering, estimate_unbounded, percent, samples, weigh_error
+from fptlib.response.verdicts import ERROR_TOLERANCE, MIN_SURVIVORS, Replicates, Status, Verdict, percent, weigh_error
 from fptlib.trajectories import Trajectories
 
 
@@ -194,7 +194,7 @@ def _judge(
         possible=(float((sample.survival.mean(period) + entering)[0] / mean[0] - 1), np.inf),
         outside=max(outside, sample.outside(period)),
         shift=first_shift if abs(first_shift) > abs(far) else far,
-        where=f"perturbed after {period} epochs, at first or again,",
+        who=f"the runs perturbed after {period} epochs, at first or again,",
         seen=f"at epoch {sample.period}",
         tolerance=tolerance,
     )

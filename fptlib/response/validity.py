@@ -25,39 +25,23 @@ another way.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from enum import StrEnum
-
 import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.firstpassage import percentile_interval
 from fptlib.response.forms import Beyond, cycle_mean, restart_restricted_mean, splice_mean
 from fptlib.response.sample import Sample
-
-ERROR_TOLERANCE = 0.1  # relative error of a mean that a choice between perturbations can bear
-OUT_OF_RANGE = 0.2  # share of survivors beyond the metrics seen at P0 from which the slope is an extrapolation
-FAR = 1.0  # standard deviations of the metric at P0 from which first order says little: published, -1.4 gives +62 % for a true -4 %
-MIN_SURVIVORS = 30  # below this, intervals of a mean residual time do not cover as they should
-
-
-class Status(StrEnum):
-    """Three answers to "can this prediction be relied on?"."""
-
-    VALID = "valid"
-    NOT_VALID = "not valid"
-    UNVERIFIED = "unverified"
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Status of a prediction, its reason, and the expected relative error of the mean with its interval."""
-
-    status: Status
-    reason: str
-    error: float
-    error_low: float
-    error_high: float
+from fptlib.response.verdicts import (
+    ERROR_TOLERANCE,
+    MIN_SURVIVORS,
+    Status,
+    Verdict,
+    beyond,
+    flag_few,
+    percent,
+    weigh_error,
+    within,
+)
 
 
 def drift_error(
@@ -103,46 +87,22 @@ def verdict(
     if form == 4 and sample.full_restart:
         return _restart_verdict(sample, tolerance)
     if form == 2 and period == sample.period:  # form 1
-        return _flag_few(sample, Verdict(Status.VALID, "measured at this period", 0.0, 0.0, 0.0))
+        return flag_few(sample, Verdict(Status.VALID, "measured at this period", 0.0, 0.0, 0.0))
     drift = drift_error(sample, epoch=period, drift=drift, mean=mean)
     below, above = cycle_error(sample, period=period, form=form, mean=mean)
-    bounds = _possible(sample, period, mean)
-    whole = _interval(np.clip(below + drift, *bounds), np.clip(above + drift, *bounds), sample.level)
-    cycles = _interval(np.clip(below, *bounds), np.clip(above, *bounds), sample.level)
-    drifts = _interval(np.clip(drift, *bounds), np.clip(drift, *bounds), sample.level)
-    error = float(np.clip((below[0] + above[0]) / 2 + drift[0], *bounds))
-    said = f"the mean is expected {_percent(error)} from the prediction (interval {_percent(whole[0])} to {_percent(whole[1])})"
-    if float(above[0] - below[0]) > 2 * tolerance:
-        said = f"the cycles that were seen leave the mean open from {_percent(whole[0])} to {_percent(whole[1])} of the prediction"
-    limit = _percent(tolerance, sign=False)
-
-    def judged(status: Status, reason: str) -> Verdict:
-        return Verdict(status, reason, error, *whole)
-
-    if _within(bounds, tolerance):
-        said = f"whatever the perturbation does, the mean cannot be {limit} from the prediction"
-        return _flag_few(sample, judged(Status.VALID, said))
-    if _beyond(cycles, tolerance):
-        said = f"repeated perturbation alone puts the mean {_percent(cycles[0])} to {_percent(cycles[1])} from the prediction"
-        return judged(Status.NOT_VALID, f"{said}, beyond {limit}")
-    outside = sample.outside(period)
-    if outside > OUT_OF_RANGE:
-        share = _percent(outside, sign=False)
-        return judged(
-            Status.UNVERIFIED,
-            f"{share} of the survivors at epoch {period} have a metric not seen at epoch {sample.period}",
-        )
-    shift = sample.shift(period)
-    if abs(shift) > FAR and not _within(whole, tolerance):
-        said = f"the metric of the survivors at epoch {period} is on average {shift:+.1f} standard deviations from that at epoch"
-        return judged(Status.UNVERIFIED, f"{said} {sample.period}: too far for a first order")
-    if _beyond(whole, tolerance):
-        return _flag_few(sample, judged(Status.NOT_VALID, f"{said}, beyond {limit}"))
-    if all(_within(interval, tolerance) for interval in (whole, cycles, drifts)):
-        return _flag_few(sample, judged(Status.VALID, f"{said}, within {limit}"))
-    if _within(whole, tolerance):
-        said = "drift and repeated perturbation each move the mean and cancel only to first order"
-    return judged(Status.UNVERIFIED, f"{said}, across {limit}{_why(sample, period)}")
+    return weigh_error(
+        sample,
+        below=below,
+        above=above,
+        drift=drift,
+        possible=_possible(sample, period, mean),
+        outside=sample.outside(period),
+        shift=sample.shift(period),
+        who=f"the survivors at epoch {period}",
+        seen=f"at epoch {sample.period}",
+        tolerance=tolerance,
+        open_because=_why(sample, period),
+    )
 
 
 def checked(
@@ -170,14 +130,14 @@ def checked(
     error = np.clip(error, *_possible(sample, period, mean))
     interval = percentile_interval(error[1:], sample.level)
     said = (
-        f"measured at epoch {at}, the residual time puts the mean {_percent(float(error[0]))} from the prediction "
-        f"(interval {_percent(interval[0])} to {_percent(interval[1])})"
+        f"measured at epoch {at}, the residual time puts the mean {percent(float(error[0]))} from the prediction "
+        f"(interval {percent(interval[0])} to {percent(interval[1])})"
     )
-    limit = _percent(tolerance, sign=False)
-    if _beyond(interval, tolerance):
+    limit = percent(tolerance, sign=False)
+    if beyond(interval, tolerance):
         return Verdict(Status.NOT_VALID, f"{said}, beyond {limit}", float(error[0]), *interval)
     between = min(sample.period, at) <= period <= max(sample.period, at)
-    if _within(interval, tolerance) and between and found.status is Status.UNVERIFIED:
+    if within(interval, tolerance) and between and found.status is Status.UNVERIFIED:
         return Verdict(Status.VALID, f"{said}, within {limit}", float(error[0]), *interval)
     return found
 
@@ -205,46 +165,16 @@ def _restart_verdict(sample: Sample, tolerance: float) -> Verdict:
     measured = splice_mean(sample.survival, residual, period=sample.period)
     error = measured / restart_restricted_mean(sample.survival, period=sample.period) - 1.0
     low, high = percentile_interval(error[1:], sample.level)
-    said = f"perturbed runs at epoch {sample.period} are {_percent(float(error[0]))} from a restart"
-    said = f"{said} (interval {_percent(low)} to {_percent(high)})"
-    if _beyond((low, high), tolerance):
-        return Verdict(
-            Status.NOT_VALID, f"{said}, beyond {_percent(tolerance, sign=False)}", float(error[0]), low, high
-        )
-    return _flag_few(sample, Verdict(Status.VALID, f"the store says full reset; {said}", float(error[0]), low, high))
-
-
-def _flag_few(sample: Sample, judged: Verdict) -> Verdict:
-    """The verdict, or unverified where too few survivors carry it or none of them passed."""
-    if sample.n_residual_censored == sample.n_survivors:
-        reason = f"no run passed after the perturbation at epoch {sample.period}: the mean is no more than the horizon"
-        return Verdict(Status.UNVERIFIED, reason, judged.error, judged.error_low, judged.error_high)
-    if sample.n_survivors >= MIN_SURVIVORS:
-        return judged
-    reason = f"only {sample.n_survivors} survivors at epoch {sample.period}; {MIN_SURVIVORS} are needed for an interval"
-    return Verdict(Status.UNVERIFIED, reason, judged.error, judged.error_low, judged.error_high)
+    said = f"perturbed runs at epoch {sample.period} are {percent(float(error[0]))} from a restart"
+    said = f"{said} (interval {percent(low)} to {percent(high)})"
+    if beyond((low, high), tolerance):
+        return Verdict(Status.NOT_VALID, f"{said}, beyond {percent(tolerance, sign=False)}", float(error[0]), low, high)
+    return flag_few(sample, Verdict(Status.VALID, f"the store says full reset; {said}", float(error[0]), low, high))
 
 
 def _why(sample: Sample, period: int) -> str:
     first = sample.cycles[0]
     if period > sample.period and first.length >= sample.period and first.curve[0, -1] > 0:
-        again = _percent(float(first.curve[0, -1]), sign=False)
+        again = percent(float(first.curve[0, -1]), sign=False)
         return f": {again} of the runs meet a second perturbation, which {period} epochs would delay"
     return ""
-
-
-def _interval(below: NDArray[np.float64], above: NDArray[np.float64], level: float) -> tuple[float, float]:
-    return percentile_interval(below[1:], level)[0], percentile_interval(above[1:], level)[1]
-
-
-def _within(interval: tuple[float, float], tolerance: float) -> bool:
-    return -tolerance <= interval[0] and interval[1] <= tolerance
-
-
-def _beyond(interval: tuple[float, float], tolerance: float) -> bool:
-    return interval[0] > tolerance or interval[1] < -tolerance
-
-
-def _percent(x: float, *, sign: bool = True) -> str:
-    digits = 1 if abs(x) < 0.0995 and sign else 0
-    return f"{round(100 * x, digits) + 0.0:{'+' if sign else ''}.{digits}f} %"  # adding 0.0 turns -0.0 into 0.0
