@@ -227,7 +227,7 @@ def study(case: Case, *, repeats: int, n_boot: int, seed: int = 0) -> list[Cover
         if samples:
             sample = samples[0]
             survivors = sample.n_survivors
-            flag = interval_flag(sample.residual_at_p0, n_survivors=survivors)
+            flag = interval_flag(sample.residual_at_p0(sample.horizon - sample.period))
             found["residual"] = (sample.residual.mean(case.horizon - case.period), survivors)
         found["prediction"] = (predicted(case, plain, samples), survivors)
         for name, (replicates, behind) in found.items():

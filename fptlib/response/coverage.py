@@ -48,15 +48,13 @@ def mean_skewness(residual_times: ArrayLike) -> float:
     return float(np.mean(deviation**3) / np.mean(deviation**2) ** 1.5 / np.sqrt(len(times)))
 
 
-def interval_flag(residual_times: ArrayLike, *, n_survivors: int | None = None) -> str | None:
+def interval_flag(residual_times: ArrayLike) -> str | None:
     """One sentence if the interval of a prediction cannot be trusted, else None.
 
     Parameters
     ----------
     residual_times
-        Residual times of the survivors, in epochs, those not seen to pass at the horizon, shape ``(survivors,)``.
-    n_survivors
-        Number of survivors, where some of them have no residual time to show; all shown by default.
+        What each survivor contributes to the mean residual time, in epochs: its residual time where that is known, shape ``(survivors,)``.
 
     Examples
     --------
@@ -69,7 +67,7 @@ def interval_flag(residual_times: ArrayLike, *, n_survivors: int | None = None) 
     """
     times = np.asarray(residual_times, dtype=np.float64)
     skewness = mean_skewness(times)
-    n = len(times) if n_survivors is None else n_survivors
+    n = len(times)
     if n < MIN_SURVIVORS:
         return f"only {n} survivor{'' if n == 1 else 's'}; intervals need {MIN_SURVIVORS}"
     if abs(skewness) <= MAX_SKEWNESS:

@@ -279,7 +279,10 @@ def _predict_one(
     judged = verdict(sample, period=period, form=used, mean=mean, drift=drift, tolerance=tolerance)
     for other in others:
         judged = checked(judged, sample, other, period=period, form=used, mean=mean, tolerance=tolerance)
-    estimate = sample.estimate(mean, sample.n_survivors, sample.n_residual_censored)
+    if used == 4:  # rests on the unperturbed runs alone
+        estimate = sample.estimate(mean, sample.times.n_runs, sample.times.n_censored)
+    else:
+        estimate = sample.estimate(mean, sample.n_survivors, sample.n_residual_censored)
     prediction = Prediction(
         period=period,
         form=used,
@@ -288,7 +291,7 @@ def _predict_one(
         high=estimate.high,
         verdict=judged,
         running=float(curve[0, -1]),
-        flag=None if used == 4 else interval_flag(sample.residual_at_p0, n_survivors=sample.n_survivors),
+        flag=None if used == 4 else interval_flag(sample.residual_at_p0(sample.horizon - sample.period)),
     )
     return prediction, mean
 

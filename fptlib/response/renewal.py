@@ -119,10 +119,9 @@ class _Later:
     ) -> None:
         runs = perturbed.head(epochs=sample.horizon)
         times = first_passage(runs, threshold=threshold, direction=direction, metric=metric)
-        alive = times.running(sample.period)
-        told = alive & (times.observed | (times.time == sample.horizon))  # as the sample has them
-        self.sample, self.values = sample, runs.metric(metric)[told]
-        self.running = np.stack([times.running(sample.period + k)[told] for k in range(sample.period + 1)])
+        going = times.time > sample.period  # as the sample has them
+        self.sample, self.values = sample, runs.metric(metric)[going]
+        self.running = np.stack([times.running(sample.period + k)[going] for k in range(sample.period + 1)])
 
     def shift(self, period: int) -> tuple[Replicates, float, float]:
         """Change of the residual time that goes with the metric ``period`` epochs after the first perturbation instead of at ``P0``,
@@ -133,7 +132,7 @@ class _Later:
         nothing = np.zeros(len(sample.weights_at_p0))
         if not len(metric):
             return nothing, 0.0, 0.0
-        slope, mean = weighted_slope(seen, sample.residual_at_p0, sample.weights_at_p0)
+        slope, mean = weighted_slope(seen, sample.residual_at_p0(sample.horizon - sample.period), sample.weights_at_p0)
         there = np.stack([np.ones_like(metric), metric], axis=1)
         n, total = weighted_sums(sample.weights_at_p0[:, running], there).T
         outside = float(np.mean((metric < seen.min()) | (metric > seen.max())))

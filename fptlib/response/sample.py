@@ -14,9 +14,11 @@ from fptlib.firstpassage import (
     Direction,
     Estimate,
     FirstPassageTimes,
+    contributions,
     corrected_interval,
     first_passage,
     require_passage,
+    residual_times,
     survival_curves,
     weighted_slope,
     weighted_sums,
@@ -40,9 +42,8 @@ class Sample:
         Survival of the residual time after ``P0``, ``(replicates, horizon - period + 1)``; NaN without survivors.
     cycles
         Survival after each perturbation, see `fptlib.response.forms.cycles`.
-    metric_at_p0, residual_at_p0, weights_at_p0
-        Metric at ``P0`` and residual time (up to the horizon) of the perturbed survivors, ``(survivors,)``, and their weights,
-        ``(replicates, survivors)``; without those whose record ends before the horizon, of whose residual time too little is known.
+    metric_at_p0, left_at_p0, weights_at_p0
+        Metric at ``P0`` ``(survivors,)``, residual times and weights ``(replicates, survivors)`` of the perturbed survivors.
     n_survivors, n_residual_censored
         Perturbed runs still running at ``P0``, and how many of those were censored.
     values, times, weights
@@ -59,7 +60,7 @@ class Sample:
     residual: Summed
     cycles: list[Summed]
     metric_at_p0: NDArray[np.float64]
-    residual_at_p0: NDArray[np.float64]
+    left_at_p0: FirstPassageTimes
     weights_at_p0: NDArray[np.float32]
     n_survivors: int
     n_residual_censored: int
@@ -94,6 +95,10 @@ class Sample:
         """Estimate from the data (first entry) and its replicates (the others)."""
         return estimate(replicates, n_runs, n_censored, self.level)
 
+    def residual_at_p0(self, within: int) -> NDArray[np.float64]:
+        """What each survivor at ``P0`` contributes to the mean residual time within so many epochs, ``(survivors,)``."""
+        return contributions(self.left_at_p0, horizon=within)
+
     def drift(self, epochs: Sequence[int]) -> NDArray[np.float64]:
         """Change of the mean residual time with the drift of the metric between ``P0`` and each epoch, to first order.
 
@@ -102,9 +107,7 @@ class Sample:
         ``(epochs, replicates)``.
         """
         epoch = np.array(epochs, dtype=np.int64)
-        if not len(self.metric_at_p0):
-            return np.zeros((len(epoch), len(self.weights)))
-        left = np.minimum(self.residual_at_p0[:, None], self.horizon - epoch)
+        left = np.stack([self.residual_at_p0(self.horizon - t) for t in epochs], axis=1)  # (survivors, epochs)
         slope, mean_at_p0 = weighted_slope(self.metric_at_p0, left, self.weights_at_p0)
         alive = np.empty((self.times.n_runs, len(epoch)), dtype=bool)
         for j, t in enumerate(epochs):
@@ -117,8 +120,6 @@ class Sample:
         """Share of the unperturbed survivors at ``epoch`` whose metric lies outside the range seen at ``P0``."""
         metric = self.values[self.times.running(epoch), epoch - 1]
         seen = self.metric_at_p0
-        if not len(seen):
-            return 1.0
         return float(np.mean((metric < seen.min()) | (metric > seen.max()))) if len(metric) else 0.0
 
     def shift(self, epoch: int) -> float:
@@ -237,8 +238,7 @@ def _sample(plain: Plain, ensemble: Ensemble, weights_p: NDArray[np.float32], *,
     alive = times_p.running(period)
     curve_p = survival_curves(times_p, weights_p, horizon=horizon)
     entering, tail = curve_p[:, [period]], curve_p[:, period:]
-    # A run whose record ends before the horizon says how long it lasted at least: no residual time to lay a slope through.
-    told = alive & (times_p.observed | (times_p.time == horizon))
+    going = times_p.time > period  # all survivors but those whose record ends here, of whom nothing later is known
     return Sample(
         period=period,
         horizon=horizon,
@@ -246,9 +246,9 @@ def _sample(plain: Plain, ensemble: Ensemble, weights_p: NDArray[np.float32], *,
         survival=plain.survival,
         residual=summed(np.where(entering > 0, tail, np.nan) / np.where(entering > 0, entering, 1.0)),
         cycles=sum_cycles(cycles(curve_p, period=period, n_runs=times_p.n_runs)),
-        metric_at_p0=ensemble.values[told, period - 1],
-        residual_at_p0=(times_p.time[told] - period).astype(np.float64),
-        weights_at_p0=weights_p[:, told],
+        metric_at_p0=ensemble.values[going, period - 1],
+        left_at_p0=residual_times(times_p, period=period),
+        weights_at_p0=weights_p[:, going],
         n_survivors=int(alive.sum()),
         n_residual_censored=int(np.sum(alive & ~times_p.observed)),
         values=plain.values,
