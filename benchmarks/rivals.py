@@ -1,7 +1,7 @@
 """What the closed loop is compared with: a full grid, random search, Optuna's TPE with a pruner, successive halving.
 
-All of them buy runs from the same kind of source as the loop and pay as it does: a run ends when it passes, runs with the same number start alike, and
-their epochs before the first perturbation are paid once for all periods and perturbations. What a method recommends at any
+All of them buy runs from the same kind of source as the loop and pay as it does: a run ends when it passes, runs with the same number start
+alike, and their epochs before the first perturbation are paid once for all periods and perturbations. What a method recommends at any
 time is the cell, a perturbation with a period, with the smallest mean among those it has measured.
 """
 
@@ -47,16 +47,21 @@ class Purchase:
         self.track.append((self.spent, min(cells, key=lambda cell: self.means[cell][1]) if cells else None))
 
 
-def full_grid(source: Source, cells: Sequence[Cell], *, budget: int, seed: int) -> Track:  # noqa: ARG001
-    """Every cell with the same runs, one more of them each time."""
+def full_grid(source: Source, cells: Sequence[Cell], *, budget: int, seed: int) -> Track:
+    """Every cell with the same runs, more of them each time."""
     bought = Purchase(source)
     n_runs = 0
     while bought.spent < budget:
-        n_runs += 1
+        n_runs = _next(n_runs)
         for cell in cells:
             bought.buy(cell, n_runs)
         bought.recommend()
     return bought.track
+
+
+def _next(n_runs: int) -> int:
+    """One more run of each cell, or an eighth more where there are many."""
+    return n_runs + max(1, n_runs // 8)
 
 
 def random_search(runs: int) -> Callable[..., Track]:
@@ -68,7 +73,9 @@ def random_search(runs: int) -> Callable[..., Track]:
             for place in rng.permutation(len(cells)):
                 bought.buy(cells[place], n_runs)
                 most = max(n for n, _ in bought.means.values())
-                bought.recommend([cell for cell, (n, _) in bought.means.items() if n == most or most == n_runs > n] or None)
+                bought.recommend(
+                    [cell for cell, (n, _) in bought.means.items() if n == most or most == n_runs > n] or None
+                )
                 if bought.spent >= budget:
                     break
             n_runs *= 2
@@ -77,8 +84,8 @@ def random_search(runs: int) -> Callable[..., Track]:
     return search
 
 
-def successive_halving(source: Source, cells: Sequence[Cell], *, budget: int, seed: int) -> Track:  # noqa: ARG001
-    """The worse half of the cells leaves after each round; rounds may spend alike, and a round adds the same runs to all cells that are left.
+def successive_halving(source: Source, cells: Sequence[Cell], *, budget: int, seed: int) -> Track:
+    """The worse half of the cells leaves after each round; rounds may spend alike, and add the same runs to all cells that are left.
 
     The number of rounds follows from the number of cells, and what each may spend from the budget: another budget is another search.
     """
@@ -87,7 +94,7 @@ def successive_halving(source: Source, cells: Sequence[Cell], *, budget: int, se
     for k in range(rounds):
         due = budget * (k + 1) / rounds
         while True:
-            n_runs += 1
+            n_runs = _next(n_runs)
             before = bought.spent
             for cell in left:
                 bought.buy(cell, n_runs)
@@ -116,11 +123,13 @@ def tpe(step: int, steps: int) -> Callable[..., Track]:
 
         def objective(trial: optuna.Trial) -> float:
             label = trial.suggest_categorical("perturbation", sorted(periods))
-            place = trial.suggest_int(f"period of {label}", 0, len(periods[label]) - 1)  # places are logarithmic, as the grid is
+            place = trial.suggest_int(
+                f"period of {label}", 0, len(periods[label]) - 1
+            )  # places are logarithmic, as the grid is
             cell = (named[label], periods[label][place])
-            mean = math.nan
-            for k in range(1, steps + 1):
-                mean = bought.buy(cell, k * step)
+            mean, had = math.nan, bought.means.get(cell, (0, 0.0))[0]
+            for k in range(1, steps + 1):  # a cell that is asked for again gets further runs
+                mean = bought.buy(cell, had + k * step)
                 trial.report(mean, k)
                 if k < steps and trial.should_prune():
                     raise optuna.TrialPruned
@@ -130,13 +139,13 @@ def tpe(step: int, steps: int) -> Callable[..., Track]:
             sampler=optuna.samplers.TPESampler(seed=seed), pruner=optuna.pruners.MedianPruner(n_startup_trials=5)
         )
 
-        def note(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:  # noqa: ARG001
-            whole = [cell for cell, (n, _) in bought.means.items() if n == step * steps]
+        def note(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+            whole = [cell for cell, (n, _) in bought.means.items() if n >= step * steps]
             bought.recommend(whole or None)
             if bought.spent >= budget:
                 study.stop()
 
-        study.optimize(objective, n_trials=30 * len(cells), callbacks=[note])
+        study.optimize(objective, n_trials=6 * len(cells), callbacks=[note])
         return bought.track
 
     return search

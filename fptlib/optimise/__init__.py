@@ -6,8 +6,9 @@ what was seen: the same seed gives the same search, and an interrupted one goes 
 
 from fptlib.optimise.candidates import Candidate, parse
 from fptlib.optimise.live import Live
-from fptlib.optimise.loop import Settings, optimise
+from fptlib.optimise.loop import optimise
 from fptlib.optimise.result import Choice, Outcome, Standing, Step
+from fptlib.optimise.settings import Settings
 from fptlib.optimise.source import Ledger, Recorded, Simulated, Source
 
 __all__ = [

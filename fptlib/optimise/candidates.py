@@ -75,7 +75,9 @@ def parse(texts: Iterable[str]) -> tuple[Candidate, ...]:
             try:
                 rule[key.strip()] = yaml.safe_load(value)
             except yaml.YAMLError:
-                raise InputError(f"candidate {text}: {value!r} is not a value (a number, a word, true, false)") from None
+                raise InputError(
+                    f"candidate {text}: {value!r} is not a value (a number, a word, true, false)"
+                ) from None
         rules.append(rule)
     names = [rule["name"] for rule in rules]
     labels = [rule["name"] if names.count(rule["name"]) == 1 else text for text, rule in zip(words, rules, strict=True)]

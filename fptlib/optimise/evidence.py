@@ -1,11 +1,11 @@
 r"""What all runs so far say about every candidate and period, data and bootstrap replicates alike.
 
 A period of a candidate is measured, or told by the measured periods ``Q`` of that candidate. Below ``Q`` the truth lies between form 2 (one
-perturbation counts) and form 7 (each perturbation counts alike); above it form 2 holds as far as the state that a perturbation meets
-is the same. Such a transfer has an error beside its noise, half the bracket of the two forms and a tenth of the mean for each doubling between ``Q``
-and ``P``, and all that bears on a period is averaged with the inverse squares of noise and error as weights. What could still be the best is told
-from the optimistic ends. Two things hold whatever the perturbation does: no mean is below ``RM(P) + S(P)``, as the first ``P`` epochs
-are unperturbed; and a full reset has form 4, from unperturbed runs alone.
+perturbation counts) and form 7 (each perturbation counts alike); above it form 2 stands, less what came after a second perturbation. Such a
+transfer has an error beside its noise, half of that bracket and a tenth of the mean for each doubling between ``Q`` and ``P``. All that
+bears on a period is averaged with the inverse squares of noise and error as weights. What could still be the best is told from the
+optimistic ends. Two things hold whatever the perturbation does: no mean is below ``RM(P) + S(P)``, as the first ``P`` epochs are
+unperturbed; and a full reset has form 4, from unperturbed runs alone.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from fptlib.firstpassage import FirstPassageTimes, first_passage, percentile_interval, survival_curves
 from fptlib.optimise.candidates import Candidate
@@ -35,6 +36,7 @@ from fptlib.trajectories import Retirement, Trajectories
 Array = NDArray[np.float64]
 Kind = Literal["measured", "exact", "predicted", "bound"]
 ERROR_PER_OCTAVE = 0.1  # of the mean: the error that a valid prediction may have, for each doubling of the period
+MIN_TOLD_BY = 5  # runs whose residual times tell of other periods; of fewer they are alike too often by chance
 MIN_PASSAGES = 10  # within a period, from which the chance to pass in it has a spread that can be told from the data
 _LEAST_SPREAD = 0.01  # of the mean: runs that happen to be alike are no certainty
 _SHARE = 0.5  # of a bracket: its half-width stands for the error of its middle
@@ -72,7 +74,7 @@ class Arm:
 
     @property
     def cautious(self) -> float:
-        """Mean with its noise (one standard error) and its error added: of many noisy means the smallest is mostly one that is too small."""
+        """Mean with one standard error and its other error added: of many noisy means the smallest is mostly one too small."""
         return float(self.mean[0] + np.std(self.mean[1:]) + self.error)
 
     def interval(self, level: float) -> tuple[float, float]:
@@ -95,6 +97,16 @@ class Measured:
     def told(self) -> bool:
         """Whether a mean follows: runs were followed to their end, or for two cycles, which later ones can be told from."""
         return self.complete or len(self.seen) > 1
+
+    @property
+    def n_survivors(self) -> int:
+        """Runs that were perturbed."""
+        return int(self.times.running(self.period).sum())
+
+    @property
+    def tells(self) -> bool:
+        """Whether other periods follow too: the residual time of more than a few runs is known."""
+        return self.told and self.n_survivors >= MIN_TOLD_BY
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +207,19 @@ class _View:
                 return Arm(candidate, period, "exact", mean, mean, 0.0, self.n_runs)
             # RM / (1 - S) of a few passages: no bootstrap of these knows what could as well have happened.
             off = 1.0 / np.sqrt(passed + 1.0)
-            return Arm(candidate, period, "predicted", mean, np.maximum(mean * (1 - off), floor), float(off * mean[0]), self.n_runs)
+            return Arm(
+                candidate,
+                period,
+                "predicted",
+                mean,
+                np.maximum(mean * (1 - off), floor),
+                float(off * mean[0]),
+                self.n_runs,
+            )
         here = next((cell for cell in cells if cell.period == period), None)
         told = [] if here is None else [self._measured(here)]
         view = self if period <= self.followed else beyond
-        told += [view._transferred(cell, period) for cell in cells if cell.period != period and cell.told]
+        told += [view._transferred(cell, period) for cell in cells if cell.period != period and cell.tells]
         n_runs = 0 if here is None else here.times.n_runs
         if not told:
             return Arm(candidate, period, "bound", floor, floor, 0.0, n_runs)
@@ -223,26 +243,31 @@ class _View:
             before, entering = self.survival.mean(cell.period), self.survival.value(cell.period)
         else:
             before, entering = cell.curve[:, : cell.period].sum(axis=1), cell.curve[:, cell.period]
-        mean = before + entering * residual.mean(self.horizon - cell.period)
+        mean = _widened(before + entering * residual.mean(self.horizon - cell.period), cell.times.n_runs)
         return _Told(mean, mean, _SHARE * float(entering[0] * later), cell.complete, cell.told)
 
     def _transferred(self, cell: Measured, period: int) -> _Told:
         """Forms 2 and 7 from the runs of another period."""
         residual, later = self._residual(cell)
-        left = self.horizon - period
-        ends = [splice_mean(self.survival, residual.mean(left), period=period)]
-        if period < cell.period and cell.seen:
+        left, entering = self.horizon - period, self.survival.value(period)
+        octaves = abs(float(np.log2(period / cell.period)))
+        mean = splice_mean(self.survival, residual.mean(left), period=period)
+        mean = low = high = _widened(mean, cell.n_survivors)
+        if period > cell.period:
+            # What came after a second perturbation came sooner than it would here, and may not come at all.
+            again = np.maximum(residual.mean(left) - residual.mean(min(cell.period, left)), 0.0)
+            low = mean - min(octaves, 1.0) * entering * again
+        elif cell.seen:
             tau, _ = cycle_mean(sum_cycles(cell.seen), period=period, n_epochs=left)
-            ends.append(splice_mean(self.survival, np.nan_to_num(tau), period=period))
-        low, high = np.minimum.reduce(ends), np.maximum.reduce(ends)
-        mean = (low + high) / 2
-        drift = self.per_octave * abs(np.log2(period / cell.period))
-        open_part = float(high[0] - low[0]) + float(self.survival.value(period)[0]) * later
-        error = float(np.hypot(drift * mean[0], _SHARE * open_part))
+            other = _widened(splice_mean(self.survival, np.nan_to_num(tau), period=period), cell.n_survivors)
+            low, high = np.minimum(mean, other), np.maximum(mean, other)
+            mean = (low + high) / 2
+        drift = self.per_octave * octaves
+        error = float(np.hypot(drift * mean[0], _SHARE * (high[0] - low[0] + entering[0] * later)))
         return _Told(mean, low * max(1.0 - drift, 0.0), error, cell.complete, cell.told)
 
     def _residual(self, cell: Measured) -> tuple[Summed, float]:
-        """Survival after the first perturbation up to the horizon, and the mean time in it that was not seen but follows from earlier cycles.
+        """Survival after the first perturbation up to the horizon, and the mean time in it that only follows from earlier cycles.
 
         Runs that were not followed to their end go on as they did in the last cycle seen, at best: those that are left are the slow ones.
         """
@@ -283,6 +308,14 @@ def _reduced(candidate: Candidate, period: int, times: FirstPassageTimes, curve:
 
 def _times(runs: Trajectories, retirement: Retirement) -> FirstPassageTimes:
     return first_passage(runs, threshold=retirement.threshold, direction=retirement.direction, metric=retirement.metric)
+
+
+def _widened(mean: Array, n_runs: int) -> Array:
+    """Replicates as far apart as Student's law asks for: resampling forgets that the spread of few runs is an estimate."""
+    if n_runs < 2:
+        return mean
+    factor = float(stats.t.ppf(0.975, n_runs - 1) / stats.norm.ppf(0.975)) * np.sqrt(n_runs / (n_runs - 1))
+    return np.asarray(mean[0] + factor * (mean - mean[0]))
 
 
 def _prolonged(curve: Array, horizon: int, hazard: Array | float) -> Array:

@@ -55,7 +55,9 @@ class Live(Source):
         from fptlib.ensemble import UNIT
 
         if spec.perturbation is not None:
-            raise InputError("the search starts from training without perturbation (perturbation: null); candidates are named apart")
+            raise InputError(
+                "the search starts from training without perturbation (perturbation: null); candidates are named apart"
+            )
         super().__init__(horizon=spec.epochs, retirement=retirement, unit=UNIT)
         self._spec, self._periods, self.trained = spec, sorted(set(periods)), 0
         self._how: dict[str, Any] = {"retirement": retirement, "out": out, "workers": workers, "scheduler": scheduler}

@@ -1,14 +1,14 @@
 """The closed loop: settle, fork, predict, drop, bracket, until nothing left can be better by more than the precision.
 
-Every decision is a function of the trajectories seen so far and of the settings. A search over stores that hold them therefore repeats itself to
-where it was interrupted without training anything, and goes on from there.
+Every decision is a function of the trajectories seen so far and of the settings. A search over stores that hold them therefore repeats
+itself to where it was interrupted without training anything, and goes on from there.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from fptlib.optimise import candidates as naming
 from fptlib.optimise.candidates import Candidate
 from fptlib.optimise.evidence import ERROR_PER_OCTAVE, Arm, Evidence, gather
 from fptlib.optimise.planning import LEAST_PAIRS, Action, Rival, fork_period, inside, leading, relaxation, rivals
-from fptlib.optimise.result import Choice, Outcome, Standing, Step
+from fptlib.optimise.result import Choice, Outcome, Purpose, Standing, Step
+from fptlib.optimise.settings import Settings
 from fptlib.optimise.source import Source
 from fptlib.qss import judge
 from fptlib.response.prediction import DEFAULT_PERIODS
@@ -27,58 +28,10 @@ from fptlib.trajectories import Trajectories
 FIRST_EPOCHS = 32  # unperturbed runs are followed so far at first, and twice as far each time this shows no rest
 UNSETTLED_ERROR = 0.5  # of the mean for each doubling of the period, where unperturbed training does not come to rest
 GREATEST = 4  # times the first batch of unperturbed runs is trained at most, so that enough of them are left to tell
+DECISIVE = 24  # runs of the choice before anything is decided; no runs are cheaper than those at the optimum
+CHANGES_OF_MIND = 3  # times that fresh runs may overturn a choice before it is left with all that was seen
 GROWTH = 1.5  # factor on the runs of a period that is measured again
 FOLLOW = 2.0  # perturbed runs are followed at first to this many times the mean of the best choice so far
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a search is asked for.
-
-    Parameters
-    ----------
-    periods
-        Periods to choose from, in epochs; a spread of them up to the horizon by default.
-    budget
-        Run-epochs that it may spend, which it never exceeds; ``None`` for as many as the precision takes.
-    precision
-        Relative difference of means that is not worth telling apart.
-    level
-        Confidence of every decision and interval.
-    batch
-        Runs of the first ensembles.
-    confirm
-        Runs that measure the choice once it is made, and had no part in it; 0 to leave this out.
-    max_runs
-        Runs at one period at most.
-    n_boot, seed
-        Bootstrap replicates over seeds, and the seed of their random numbers.
-
-    Raises
-    ------
-    InputError
-        If a value is impossible.
-    """
-
-    periods: tuple[int, ...] | None = None
-    budget: int | None = None
-    precision: float = 0.05
-    level: float = 0.95
-    batch: int = 16
-    confirm: int = 32
-    max_runs: int = 1024
-    n_boot: int = 500
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.periods is not None and (not self.periods or min(self.periods) < 1):
-            raise InputError("periods: at least one is needed, each of 1 epoch or more")
-        if self.budget is not None and self.budget < 1:
-            raise InputError(f"budget {self.budget} is not possible; at least 1 run-epoch is needed, or none for no limit")
-        if not 0 < self.precision < 1 or not 0.5 < self.level < 1:
-            raise InputError(f"precision {self.precision:g} must lie between 0 and 1, level {self.level:g} between 0.5 and 1")
-        if self.batch < 8 or self.confirm < 0 or self.max_runs < self.batch or self.n_boot < 50:
-            raise InputError("batch of 8 runs or more, confirm of 0 or more, max_runs of a batch or more, n_boot of 50 or more are needed")
 
 
 def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Settings | None = None) -> Outcome:
@@ -107,11 +60,14 @@ def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Setti
     -----
     1. Unperturbed runs are followed until the metric of the survivors comes to rest: from some epoch ``t*`` on its mean moves by less than
        half its spread while the epoch doubles. Not further: what comes later is needed only if long periods are still in the running.
+       If a perturbed mean is already so small that no longer period can beat it, rest is not waited for.
     2. All candidates are perturbed at one period ``P0``, at or after ``t*``, on the same runs.
-    3. From then on the choice that promises most for what it costs is looked at more closely: a period is measured that predictions leave open, runs that
-       were cut short are followed on, or more runs are trained of the two that cannot be told apart. Where the predicted optimum is the shortest
-       period that was measured, shorter ones follow, not shorter than half of it at a time, until one is worse: the minimum is inside.
-    4. Nothing is chosen on a prediction alone: the choice is measured, at the end once more with runs that had no part in it.
+    3. From then on the choice that promises most for what it costs is looked at more closely: a period is measured that predictions
+       leave open, runs that were cut short are followed on, or more runs are trained of the two that cannot be told apart. Where the
+       predicted optimum is the shortest period that was measured, shorter ones follow, not shorter than half of it at a time, until
+       one is worse: the minimum is inside.
+    4. Nothing is chosen on a prediction alone, unless the budget ends: the choice is measured, at the end once more with runs that had
+       no part in it.
 
     A choice stays open while the chance that it beats the best by more than the precision, over bootstrap replicates in which a seed
     carries all its runs, exceeds ``1 - level``; predictions enter with their optimistic end.
@@ -140,10 +96,16 @@ class _Search:
 
     def run(self) -> Outcome:
         """Settle, fork, race, confirm."""
-        stopped, decided = "the budget is spent", False
+        stopped, decided, fresh = "the budget is spent", False, None
         if self._settle() and self._fork():
-            stopped, decided = self._race()
-        return self._outcome(stopped, decided, self._confirm())
+            for _ in range(CHANGES_OF_MIND):
+                stopped, decided = self._race()
+                chosen = self._named(self.leader)
+                fresh = self._confirm()
+                if fresh is None or self._named(self.leader) == chosen:
+                    break
+                fresh = None  # what looked best does not any more
+        return self._outcome(stopped, decided, fresh)
 
     # -- the course
 
@@ -157,6 +119,11 @@ class _Search:
             self.start = relaxation(self.plain, times, metric=self.source.retirement.metric)
             if self.start is not None:
                 break
+            self.forked_at = fork_period(times, self.periods, start=None, epochs=epochs)
+            if not self._fork():
+                return False
+            if self._soon():
+                return True
             most = GREATEST * self._whole(self.settings.batch)
             if times.running(epochs).sum() < LEAST_PAIRS and n_runs < most:
                 n_runs = min(self._whole(math.ceil(GROWTH * n_runs)), most)
@@ -176,12 +143,18 @@ class _Search:
         at = self.forked_at
         if at is None:
             return True
-        epochs = min(3 * at, self.source.horizon)
-        return all(
-            self._do(Action("fork", candidate, at, self.plain.n_runs, epochs))
-            for candidate in self.candidates
-            if not candidate.restarts
-        )
+        n_runs, epochs = self.plain.n_runs, min(3 * at, self.source.horizon)
+        done = {c for (c, p), runs in self.cells.items() if p == at and runs.n_runs >= n_runs}
+        wanted = [c for c in self.candidates if not c.restarts and c not in done]
+        return all(self._do(Action("fork", candidate, at, n_runs, epochs)) for candidate in wanted)
+
+    def _soon(self) -> bool:
+        """Whether a perturbed mean is known that no period beyond the epochs followed can beat, whatever unperturbed runs do there."""
+        leader, known = self.leader, self.evidence
+        if leader is None or leader.candidate is None or not leader.known:
+            return False
+        floor = known.survival.mean(known.followed) + known.survival.value(known.followed)
+        return bool(np.mean((floor > (1.0 - self.settings.precision) * leader.mean)[1:]) >= self.settings.level)
 
     def _race(self) -> tuple[str, bool]:
         """Look closer at what promises most for what it costs; says why that ended, and whether nothing was left open."""
@@ -194,6 +167,8 @@ class _Search:
                 open_arms = rivals(evidence, leader, precision=self.settings.precision, level=self.settings.level)
                 if not open_arms and not leader.known:
                     open_arms = [Rival(leader, 1.0, leader.error)]
+                if not open_arms and leader.n_runs < DECISIVE:
+                    open_arms = [Rival(leader, 1.0, 1.0)]
                 if not open_arms:
                     return f"nothing else can be better by more than {100 * self.settings.precision:g} %", True
             closer = {self._closer(rival.arm): rival for rival in open_arms}
@@ -223,6 +198,10 @@ class _Search:
             n_fresh = (n_fresh // 2) // self.source.unit * self.source.unit
         return None
 
+    @staticmethod
+    def _named(arm: Arm | None) -> tuple[Candidate | None, int | None] | None:
+        return None if arm is None else (arm.candidate, arm.period)
+
     # -- one action
 
     def _closer(self, arm: Arm) -> Action | None:
@@ -232,14 +211,17 @@ class _Search:
             arm = leader
         if arm.candidate is None or arm.period is None or arm.candidate.restarts or arm.period > self.plain.n_epochs:
             if self.plain.n_epochs < self.source.horizon and not (arm.candidate is not None and arm.kind == "exact"):
-                return Action("follow", None, None, self.plain.n_runs, min(2 * self.plain.n_epochs, self.source.horizon))
+                return Action(
+                    "follow", None, None, self.plain.n_runs, min(2 * self.plain.n_epochs, self.source.horizon)
+                )
             return self._more(Action("more runs", None, None, self.plain.n_runs, self.plain.n_epochs))
         cell = self.cells.get((arm.candidate, arm.period))
         if cell is None:
             measured = [p for candidate, p in self.cells if candidate == arm.candidate]
             outside = not measured or arm.period < min(measured) or arm.period > max(measured)
             n_runs, epochs = self._whole(self.settings.batch), self._first_epochs(arm.period)
-            return Action("bracket" if outside else "measure", arm.candidate, arm.period, n_runs, epochs)
+            purpose: Purpose = "bracket" if outside else "measure"
+            return Action(purpose, arm.candidate, arm.period, n_runs, epochs)
         if not arm.known:
             epochs = min(2 * cell.n_epochs, self.source.horizon)
             return Action("follow", arm.candidate, arm.period, cell.n_runs, epochs)
@@ -311,7 +293,7 @@ class _Search:
             self.source.ledger.spent,
             leader.candidate.label if leader is not None and leader.candidate is not None else None,
             None if leader is None else leader.period,
-            float("nan") if leader is None else float(leader.mean[0]),
+            None if leader is None else float(leader.mean[0]),
         )
 
     # -- what is known
@@ -356,7 +338,9 @@ class _Search:
     def _outcome(self, stopped: str, decided: bool, fresh: FirstPassageTimes | None) -> Outcome:
         if self.unperturbed is None:
             need = self._whole(self.settings.batch) * min(FIRST_EPOCHS, self.source.horizon)
-            raise InputError(f"budget {self.settings.budget} is too small: the first unperturbed runs take {need} run-epochs")
+            raise InputError(
+                f"budget {self.settings.budget} is too small: the first unperturbed runs take {need} run-epochs"
+            )
         at, level, evidence, leader = self.source.retirement, self.settings.level, self.evidence, self.leader
         if leader is not None and leader.mean[0] >= self.source.horizon:
             leader, stopped = None, f"no run reached {at.threshold:g} within {self.source.horizon} epochs"
@@ -365,7 +349,9 @@ class _Search:
         low, high = nothing.interval(level) if nothing.known else (float(nothing.mean[0]), float("nan"))
         return Outcome(
             best=None if leader is None else self._choice(leader, fresh),
-            standings=tuple(self._standing(candidate, leader, [r.arm for r in open_arms]) for candidate in self.candidates),
+            standings=tuple(
+                self._standing(candidate, leader, [r.arm for r in open_arms]) for candidate in self.candidates
+            ),
             steps=tuple(self.steps),
             stopped=stopped,
             decided=decided and leader is not None,
@@ -373,8 +359,12 @@ class _Search:
             settled=self.start is not None,
             relaxation_epoch=self.start,
             fork_period=self.forked_at,
-            state=judge(self.plain, threshold=at.threshold, direction=at.direction, metric=at.metric, seed=self.settings.seed),
-            unperturbed=Estimate(float(nothing.mean[0]), low, high, self.plain.n_runs, self._times(self.plain).n_censored, level),
+            state=judge(
+                self.plain, threshold=at.threshold, direction=at.direction, metric=at.metric, seed=self.settings.seed
+            ),
+            unperturbed=Estimate(
+                float(nothing.mean[0]), low, high, self.plain.n_runs, self._times(self.plain).n_censored, level
+            ),
             threshold=at.threshold,
             horizon=self.source.horizon,
             precision=self.settings.precision,
@@ -386,7 +376,9 @@ class _Search:
     def _choice(self, leader: Arm, fresh: FirstPassageTimes | None) -> Choice:
         level, horizon = self.settings.level, self.source.horizon
         if fresh is not None:
-            estimate = restricted_mean(fresh, horizon=horizon, level=level, n_boot=self.settings.n_boot, seed=self.settings.seed)
+            estimate = restricted_mean(
+                fresh, horizon=horizon, level=level, n_boot=self.settings.n_boot, seed=self.settings.seed
+            )
             return Choice(leader.candidate, leader.period, estimate, "fresh runs")
         cell = self.plain if leader.kind == "exact" else self.cells.get((leader.candidate, leader.period))  # type: ignore[arg-type]
         censored = 0 if cell is None else self._times(cell).n_censored

@@ -70,15 +70,16 @@ def fork_period(times: FirstPassageTimes, periods: Sequence[int], *, start: int 
 
     Where unperturbed runs rest from epoch ``start`` on: the longest period that was seen to lie in the rest (its double was followed), as
     a longer period tells more about those below it, and its first epochs are paid. Otherwise the longest that leaves a quarter of the runs,
-    up to a quarter of the epochs.
+    up to half of the epochs.
     """
     alive = [p for p in periods if p < epochs and times.running(p).any()]
     if start is not None:
         at_rest = [p for p in alive if start <= p <= epochs // 2] or [p for p in alive if p >= start][:1]
         if at_rest:
             return at_rest[-1]
-    many = [p for p in alive if p <= max(epochs // 4, min(periods)) and np.mean(times.running(p)) >= _LEAST_SHARE]
-    return (many or alive[:1] or [None])[-1]
+    many = [p for p in alive if p <= max(epochs // 2, min(periods)) and np.mean(times.running(p)) >= _LEAST_SHARE]
+    left = many or alive[:1]
+    return left[-1] if left else None
 
 
 def leading(evidence: Evidence, *, start: int | None) -> Arm | None:
@@ -109,18 +110,21 @@ def rivals(evidence: Evidence, leader: Arm, *, precision: float, level: float) -
         chance = float(np.mean(ahead > 0))
         if arm is leader or chance <= 1.0 - level:
             continue
-        if arm.candidate is not None and arm.period is not None and not arm.known:
-            if not _reachable(evidence, arm.candidate, arm.period, level):
-                continue
+        named = arm.candidate is not None and arm.period is not None
+        if named and not arm.known and not _reachable(evidence, arm, level):
+            continue
         found.append(Rival(arm, chance, float(ahead.mean())))
     return found
 
 
-def _reachable(evidence: Evidence, candidate: Candidate, period: int, level: float) -> bool:
-    own = [a for a in evidence.arms if a.candidate == candidate and a.period is not None]
+def _reachable(evidence: Evidence, arm: Arm, level: float) -> bool:
+    period = arm.period or 0
+    own = [a for a in evidence.arms if a.candidate == arm.candidate and a.period is not None]
     seen = [a for a in own if a.n_runs > 0]
     if not seen or any(a.period == period for a in seen):
         return True
+    if all(a.kind == "bound" for a in seen):
+        return False  # follow what was begun: it tells of all periods
     best = min((a for a in seen if a.known), key=lambda a: float(a.mean[0]), default=None)
     if best is not None:
         worse = [a.period for a in seen if np.mean(a.optimistic[1:] < best.mean[1:]) <= 1.0 - level]
@@ -141,6 +145,9 @@ def inside(evidence: Evidence, leader: Arm, *, level: float) -> bool:
     longer = [a for a in own if (a.period or 0) > (leader.period or 0)]
 
     def worse(arm: Arm) -> bool:
-        return bool(arm.mean[0] >= leader.mean[0] and (arm.known or np.mean(arm.optimistic[1:] < leader.mean[1:]) <= 1.0 - level))
+        return bool(
+            arm.mean[0] >= leader.mean[0]
+            and (arm.known or np.mean(arm.optimistic[1:] < leader.mean[1:]) <= 1.0 - level)
+        )
 
     return any(map(worse, shorter)) and any(map(worse, longer))

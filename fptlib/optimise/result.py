@@ -9,7 +9,7 @@ from fptlib.firstpassage import Estimate
 from fptlib.optimise.candidates import Candidate
 from fptlib.qss import QuasiSteadyState
 
-Purpose = Literal["unperturbed", "fork", "predict", "bracket", "follow", "more runs", "confirm", "stop"]
+Purpose = Literal["unperturbed", "fork", "bracket", "measure", "follow", "more runs", "confirm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class Step:
     candidate, period
         Recommendation at this moment: label and period, both ``None`` for no perturbation.
     mean
-        What it was expected to need, in epochs; NaN before anything was known.
+        What it was expected to need, in epochs; ``None`` before anything was known.
     """
 
     purpose: Purpose
@@ -33,7 +33,7 @@ class Step:
     spent: int
     candidate: str | None
     period: int | None
-    mean: float
+    mean: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Outcome:
     decided
         Whether it ended because nothing else can be better by more than the precision.
     inside
-        Whether both neighbours of the chosen period were found worse or lie where nothing is better; false at an edge of the periods allowed.
+        Whether a shorter and a longer period were found worse; false at an edge of the periods allowed.
     settled, relaxation_epoch, fork_period
         Whether unperturbed training came to rest, from which epoch on, and the period ``P0`` that all candidates were forked at.
     state
@@ -138,6 +138,10 @@ class Outcome:
         if self.best is None:
             return f"nothing to recommend: {self.stopped}"
         e = self.best.estimate
-        name = "no perturbation" if self.best.candidate is None else f"{self.best.candidate.label} every {self.best.period} epochs"
+        name = (
+            "no perturbation"
+            if self.best.candidate is None
+            else f"{self.best.candidate.label} every {self.best.period} epochs"
+        )
         interval = f"{100 * e.level:g} % interval {e.low:.1f} to {e.high:.1f}, {e.n_runs} runs, {self.best.basis}"
         return f"{name}: {e.mean:.1f} epochs ({interval}); {self.spent} run-epochs spent; {self.stopped}"

@@ -153,7 +153,7 @@ class Source(ABC):
 
     @final
     def perturbed(self, candidate: Candidate, *, period: int, n_runs: int, epochs: int) -> Trajectories:
-        """Runs 0 to ``n_runs - 1`` perturbed with a period, up to an epoch or their passage; up to ``period`` they are the unperturbed ones."""
+        """The same runs perturbed with a period, up to an epoch or their passage; up to ``period`` they are the unperturbed ones."""
         found = self._perturbed(candidate, period, n_runs, epochs)
         self.ledger.charge(candidate.label, period=period, followed=found.lengths, passed=self._passed(found))
         return found
@@ -197,7 +197,9 @@ class Recorded(Source):
         common_seeds: bool = False,
         ledger: Ledger | None = None,
     ) -> None:
-        records: dict[tuple[str, int] | None, Trajectories] = {None: unperturbed, **perturbed}
+        records: dict[tuple[str, int] | None, Trajectories] = {None: unperturbed}
+        for key, record in perturbed.items():
+            records[key] = record
         super().__init__(horizon=min(t.n_epochs for t in records.values()), retirement=retirement, ledger=ledger)
         if common_seeds and any(not np.array_equal(t.run, unperturbed.run) for t in records.values()):
             raise InputError("records with common seeds must hold the same runs")

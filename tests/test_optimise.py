@@ -1,0 +1,356 @@
+"""The closed loop: its accounts and rules by closed forms and laws, then whole searches on processes with a known optimum, and live."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fptlib import spec
+from fptlib.errors import InputError
+from fptlib.firstpassage import FirstPassageTimes, first_passage, restricted_mean
+from fptlib.optimise import Candidate, Ledger, Live, Outcome, Recorded, Settings, Simulated, optimise, parse
+from fptlib.optimise.evidence import gather
+from fptlib.optimise.planning import fork_period, relaxation
+from fptlib.processes import DelayedGeometric, FiniteChain, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process
+from fptlib.trajectories import Retirement, Trajectories
+
+KICK = Candidate("kick", {"name": "shrink_perturb"})
+OTHER = Candidate("other", {"name": "partial_reset"})
+RESET = Candidate("reset", {"name": "full_reset"})
+PERIODS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100)
+HORIZON = 200
+# A kick silences a run for four epochs and raises its hazard from then on: nobody passes if it comes every four epochs.
+INTERIOR = FiniteChain(
+    transition=np.array(
+        [
+            [0.99, 0, 0, 0, 0, 0],
+            [0, 0, 1, 0, 0, 0],
+            [0, 0, 0, 1, 0, 0],
+            [0, 0, 0, 0, 1, 0],
+            [0, 0, 0, 0, 0, 1],
+            [0, 0, 0, 0, 0, 0.8],
+        ]
+    ),
+    perturbation=np.tile([0, 1, 0, 0, 0, 0], (6, 1)),
+    start=np.array([1, 0, 0, 0, 0, 0]),
+)
+SILENT = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
+# A run that is kicked passes at once with 1/4: the shortest period is the best one.
+EDGE = GeometricWithKick(hazard=0.01, kick=0.25)
+# A kick sends a run two states back: never worth it.
+USELESS = FiniteChain.birth_death(n_states=6, up=0.3, down=0.2, kick=2)
+AT = Retirement(threshold=0.5, direction="above", metric="test_metric")
+
+
+def exact(process: Process, period: int | None = None, *, horizon: int = HORIZON) -> float:
+    return process.restricted_mean(horizon=horizon, period=period)
+
+
+def found(process: Process, *, seed: int = 0, threshold: float | None = None, **options: Any) -> Outcome:
+    """A search over one known process."""
+    at = threshold if threshold is not None else 5.5 if process is INTERIOR else 0.5
+    source = Simulated({"kick": process}, horizon=HORIZON, threshold=at, seed=seed)
+    return optimise(source, [KICK], settings=Settings(**{"periods": PERIODS, "n_boot": 200, **options}))
+
+
+@cache
+def searches(name: str) -> tuple[Outcome, ...]:
+    """Three searches with each process, other runs in each."""
+    process = {"interior": INTERIOR, "edge": EDGE}[name]
+    return tuple(found(process, seed=seed, budget=20_000) for seed in range(3))
+
+
+# -- closed forms
+
+
+def test_the_ledger_pays_prefixes_once_and_passed_runs_no_more() -> None:
+    ledger = Ledger()
+    passed, time = np.array([True, True, False]), np.array([4, 12, 30])
+    assert ledger.charge(None, period=None, followed=np.array([4, 10, 10]), passed=np.array([True, False, False])) == 24
+    assert ledger.charge("kick", period=10, followed=time, passed=passed) == 2 + 20
+    assert ledger.charge("kick", period=10, followed=time, passed=passed) == 0
+    assert (
+        ledger.charge("other", period=20, followed=time, passed=passed) == 2 + 10 + 10
+    )  # epochs 11 and 12 are not perturbed here
+    assert (ledger.spent, ledger.unperturbed, ledger.perturbed("kick")) == (68, 36, 22)
+    assert ledger.at_most("kick", period=10, n_runs=3, epochs=50) == 20  # of the run that has not passed
+    assert ledger.at_most("kick", period=10, n_runs=4, epochs=50) == 20 + 50
+
+
+def test_without_sharing_every_run_is_paid_from_its_first_epoch() -> None:
+    ledger = Ledger(shared=False)
+    time, passed = np.array([4, 12]), np.array([True, True])
+    assert ledger.charge("kick", period=10, followed=time, passed=passed) == 16
+    assert ledger.charge("kick", period=5, followed=time, passed=passed) == 16
+    assert ledger.at_most("kick", period=5, n_runs=3, epochs=7) == 7
+
+
+def test_rest_is_found_where_the_mean_stops_to_move() -> None:
+    epoch, run = np.arange(1.0, 65.0), np.linspace(-1, 1, 10)[:, None]
+    rising = Trajectories({"m": np.minimum(epoch, 9) + run}, np.arange(10))
+    times = FirstPassageTimes(np.full(10, 64), np.zeros(10, bool), np.arange(10))
+    start = relaxation(rising, times, metric="m")
+    assert start == 9  # the spread is 0.64: a shift of 1, from 8, is too much
+    assert fork_period(times, (2, 5, 10, 20, 30, 50), start=start, epochs=64) == 30  # its double was followed
+    assert fork_period(times, (2, 5), start=start, epochs=64) == 5  # none is long enough: the longest
+    falling = Trajectories({"m": epoch + run}, np.arange(10))
+    assert relaxation(falling, times, metric="m") is None
+
+
+@pytest.mark.parametrize("period", [15, 30, 60])
+def test_a_period_is_told_by_another_where_one_perturbation_counts(period: int) -> None:
+    source = Simulated({"kick": SILENT}, horizon=HORIZON, threshold=0.5)
+    plain = source.unperturbed(n_runs=2000, epochs=HORIZON)
+    cell = source.perturbed(KICK, period=30, n_runs=2000, epochs=HORIZON)
+    seen = gather(
+        plain, {(KICK, 30): cell}, candidates=[KICK, RESET], periods=(15, 30, 60), horizon=HORIZON, retirement=AT, start=13,
+        n_boot=100, seed=0,
+    )  # fmt: skip
+    arm = seen.arm(KICK, period)
+    assert arm.kind == ("measured" if period == 30 else "predicted")
+    low, high = arm.interval(0.999)
+    assert low - arm.error < exact(SILENT, period) < high + arm.error
+    assert arm.mean[0] == pytest.approx(exact(SILENT, period), rel=0.1)
+    assert arm.optimistic[0] <= arm.mean[0]
+    # A full reset needs no perturbed run.
+    t, s = first_passage(plain, threshold=0.5), SILENT.survival(HORIZON)
+    whole, rest = divmod(HORIZON, period)
+    restart = sum(s[period] ** k * s[:period].sum() for k in range(whole)) + s[period] ** whole * s[:rest].sum()
+    assert seen.arm(RESET, period).mean[0] == pytest.approx(restart, rel=0.1)
+    assert seen.arm(None, None).mean[0] == pytest.approx(restricted_mean(t, n_boot=50).mean)
+
+
+# -- laws
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.data())
+def test_what_is_paid_depends_on_what_was_asked_for_and_not_on_the_order(data: st.DataObject) -> None:
+    """Run k has one passage for each cell, at its unperturbed epoch if that lies before the period."""
+    unperturbed = np.array(data.draw(st.lists(st.integers(1, 40), min_size=3, max_size=3)))
+    cells = {("a", 5): 7, ("b", 12): 20, ("a", 12): 3}
+    lengths = {key: np.where(unperturbed <= key[1], unperturbed, key[1] + tau) for key, tau in cells.items()}
+    asked = data.draw(st.lists(st.sampled_from([None, *cells]), min_size=1, max_size=6))
+
+    def spent(order: list[Any]) -> int:
+        ledger, before = Ledger(), 0
+        for key in order:
+            label, period = key or (None, None)
+            followed = unperturbed if key is None else lengths[key]
+            ledger.charge(label, period=period, followed=followed, passed=np.ones(3, bool))
+            assert ledger.spent >= before
+            before = ledger.spent
+        return ledger.spent
+
+    assert spent(asked) == spent(data.draw(st.permutations(asked)))
+    assert spent(asked) <= Ledgers(asked, unperturbed, lengths)
+
+
+def Ledgers(asked: list[Any], unperturbed: Any, lengths: dict[Any, Any]) -> int:
+    """What the same would cost without sharing."""
+    return sum(int((unperturbed if key is None else lengths[key]).sum()) for key in set(asked))
+
+
+def test_more_runs_leave_those_that_were_drawn_as_they_are() -> None:
+    simulated = Simulated({"kick": EDGE}, horizon=50, threshold=0.5, seed=3)
+    recorded = Recorded(
+        simulated.unperturbed(n_runs=40, epochs=50),
+        {("kick", 5): simulated.perturbed(KICK, period=5, n_runs=30, epochs=50)},
+        retirement=AT,
+        seed=1,
+    )
+    for source in (simulated, recorded):
+        few = source.perturbed(KICK, period=5, n_runs=8, epochs=50)
+        more = source.perturbed(KICK, period=5, n_runs=50, epochs=50)
+        np.testing.assert_array_equal(few.metric(), more.metric()[:8])
+
+
+def test_common_seeds_are_drawn_with_all_their_runs() -> None:
+    values = np.arange(20.0)[:, None] + np.zeros((20, 6))
+    record = Trajectories({"test_metric": values}, np.arange(20))
+    source = Recorded(
+        record, {("kick", 2): record}, retirement=dataclasses.replace(AT, threshold=100.0), common_seeds=True
+    )
+    plain, kicked = source.unperturbed(n_runs=9, epochs=6), source.perturbed(KICK, period=2, n_runs=9, epochs=6)
+    np.testing.assert_array_equal(plain.metric(), kicked.metric())
+
+
+# -- whole searches
+
+
+def test_an_optimum_inside_is_found() -> None:
+    best = min(exact(INTERIOR, p) for p in PERIODS)
+    for outcome in searches("interior"):
+        assert outcome.best is not None
+        assert outcome.best.candidate == KICK
+        assert exact(INTERIOR, outcome.best.period) <= 1.12 * best
+        assert outcome.inside
+        assert outcome.spent <= 20_000
+
+
+def test_an_optimum_at_the_edge_is_followed_to_shorter_periods() -> None:
+    for outcome in searches("edge"):
+        assert outcome.best is not None
+        assert outcome.best.period == 1
+        assert not outcome.inside  # nothing is shorter than an epoch
+        tried = [step.what for step in outcome.steps if step.purpose == "bracket"]
+        assert tried, "shorter periods than P0 were measured"
+        assert outcome.fork_period is not None
+        assert outcome.fork_period > 1
+        assert outcome.standings[0].measured[:2] == (1, 2)  # its neighbour was measured too
+
+
+def test_the_interval_comes_from_runs_that_had_no_part_in_the_choice() -> None:
+    covered = 0
+    for name, process in (("interior", INTERIOR), ("edge", EDGE)):
+        for outcome in searches(name):
+            assert outcome.best is not None
+            assert outcome.best.basis == "fresh runs"
+            assert outcome.best.estimate.n_runs == 32
+            covered += outcome.best.estimate.low <= exact(process, outcome.best.period) <= outcome.best.estimate.high
+    assert covered >= 4  # of 6 intervals at 95 %: fewer has a chance of 0.2 %
+
+
+def test_a_perturbation_that_does_harm_is_dropped_and_not_to_perturb_is_chosen() -> None:
+    outcome = found(USELESS, threshold=5.5, budget=30_000, seed=1, precision=0.1)
+    assert outcome.best is not None
+    assert outcome.best.candidate is None
+    assert outcome.best.period is None
+    assert outcome.best.basis == "all runs"
+    assert outcome.standings[0].status == "dropped"
+    assert "no perturbation" in outcome.words()
+
+
+def test_of_two_perturbations_the_worse_one_costs_little() -> None:
+    """Both act on the same silent process; one kick is ten times weaker than the other."""
+    weak = dataclasses.replace(SILENT, hazard_after=0.025)
+    source = Simulated({"kick": SILENT, "other": weak}, horizon=HORIZON, threshold=0.5, seed=4)
+    outcome = optimise(source, [KICK, OTHER], settings=Settings(periods=PERIODS, n_boot=200, budget=20_000))
+    assert outcome.best is not None
+    assert outcome.best.candidate == KICK
+    kick, other = outcome.standings
+    assert (kick.status, other.status) == ("chosen", "dropped")
+    assert len(other.measured) <= 3
+    assert len(kick.measured) > len(other.measured)
+
+
+def test_a_full_reset_is_judged_without_perturbed_runs() -> None:
+    reset = OrnsteinUhlenbeck(decay=0.8, noise=0.6, threshold=1.5, start=1.0)  # it starts near the threshold
+    source = Simulated({"reset": reset}, horizon=HORIZON, threshold=1.5, seed=2)
+    outcome = optimise(source, [RESET], settings=Settings(periods=PERIODS, n_boot=200, budget=30_000))
+    assert outcome.best is not None
+    assert outcome.standings[0].measured == ()
+    assert outcome.spent == outcome.spent_unperturbed
+    assert outcome.best.candidate == RESET
+    assert exact(reset, outcome.best.period) <= 1.3 * min(exact(reset, p) for p in PERIODS)
+
+
+def test_without_rest_the_search_says_so_and_goes_on_by_measuring() -> None:
+    """A metric that rises for the whole horizon; every kick passes a tenth of the runs."""
+
+    class Climbing(GeometricWithKick):
+        __slots__ = ()
+
+        def sample(self, rng: np.random.Generator, **how: Any) -> Trajectories:
+            runs = super(GeometricWithKick, self).sample(rng, **how)
+            climb = np.arange(how["horizon"]) * 0.002 + rng.normal(0, 0.001, (how["n_runs"], 1))
+            return Trajectories({"test_metric": np.where(runs.metric() > 0.5, 1.0, climb)}, runs.run)
+
+    process = Climbing(hazard=0.01, kick=0.1)
+    outcome = found(process, budget=20_000)
+    assert not outcome.settled
+    assert outcome.relaxation_epoch is None
+    assert outcome.best is not None
+    assert exact(process, outcome.best.period) <= 1.15 * exact(process, 1)
+    assert outcome.best.basis != "prediction"
+
+
+def test_runs_that_never_pass_leave_nothing_to_recommend() -> None:
+    outcome = found(FrozenMixture(silent=0, good=0.0, good_after=0.0, hazard=0.5), budget=5_000)
+    assert outcome.best is None
+    assert "no run reached" in outcome.words()
+
+
+@pytest.mark.parametrize("budget", [300, 700, 1500, 4000])
+def test_a_budget_is_never_exceeded(budget: int) -> None:
+    for seed in range(2):
+        outcome = found(INTERIOR, budget=budget, seed=seed)
+        assert outcome.spent <= budget
+        spent = [step.spent for step in outcome.steps]
+        assert spent == sorted(spent)
+
+
+def test_a_coarser_precision_is_reached_with_fewer_epochs() -> None:
+    coarse, fine = (found(INTERIOR, precision=x, budget=60_000) for x in (0.3, 0.08))
+    assert coarse.decided
+    assert coarse.spent < fine.spent
+    assert "nothing else can be better by more than 30 %" in coarse.words()
+
+
+def test_the_same_seed_makes_the_same_decisions() -> None:
+    assert found(INTERIOR, budget=3000).steps == found(INTERIOR, budget=3000).steps
+    assert found(INTERIOR, budget=3000).steps != found(INTERIOR, budget=3000, seed=5).steps
+
+
+def test_a_larger_budget_goes_on_where_a_smaller_one_ended() -> None:
+    small, large = (found(INTERIOR, budget=budget, confirm=0).steps for budget in (1200, 3000))
+    assert len(small) < len(large)
+    assert large[: len(small)] == small
+
+
+# -- the real thing
+
+
+def test_live_it_trains_resumes_and_repeats_itself(tmp_path: Any, root: Any) -> None:
+    small = {"model.widths": [32], "epochs": 40, "device": "cpu", "seed": 7}
+    asked = spec.override(spec.load(root / "params" / "ensembles" / "digits_bn.yml"), small)
+    at = Retirement(threshold=0.90, direction="above", metric="test_metric")
+    candidates = parse(["shrink_perturb:shrink=0.4,perturb=0.1", "full_reset"])
+
+    def search(budget: int) -> tuple[Outcome, int]:
+        live = Live(asked, retirement=at, periods=(3, 5, 10, 20), out=tmp_path, workers=1)
+        how = Settings(periods=(3, 5, 10, 20), budget=budget, confirm=0, n_boot=100)
+        return optimise(live, candidates, settings=how), live.trained
+
+    first, trained = search(900)
+    assert 0 < first.spent <= 900
+    assert trained == first.spent  # what is charged is what the engine trained
+    more, further = search(1800)  # an interrupted search, called again
+    assert more.steps[: len(first.steps)] == first.steps
+    assert further == more.spent - first.spent
+    again, nothing = search(1800)
+    assert nothing == 0
+    assert again.steps == more.steps
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: parse([]), "no candidate"),
+        (lambda: parse(["shrink_perturb:shrink"]), "key=value"),
+        (lambda: parse(["full_reset", "full_reset"]), "twice"),
+        (lambda: parse(["full_reset:period=3"]), "leave out the period"),
+        (lambda: parse(["full_reset:repeat=once"]), "repeated periodically"),
+        (lambda: Settings(batch=2), "batch"),
+        (lambda: Settings(budget=0), "budget"),
+        (lambda: Settings(precision=1.5), "precision"),
+        (lambda: Settings(periods=(0, 3)), "periods"),
+        (lambda: found(INTERIOR, periods=(500,)), "horizon of 200"),
+        (lambda: found(INTERIOR, budget=10), "too small"),
+        (lambda: Simulated({}, horizon=10, threshold=1), "no process"),
+        (lambda: optimise(Simulated({"x": EDGE}, horizon=50, threshold=0.5), [KICK]), "no process for candidate kick"),
+    ],
+)
+def test_it_refuses(call: Callable[[], object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        call()
