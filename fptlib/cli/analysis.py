@@ -14,7 +14,9 @@ import typer
 from fptlib.cli import answers, output
 from fptlib.cli.options import (
     AsJson,
+    Axis,
     DirectionOption,
+    Every,
     Level,
     Metric,
     PathArgument,
@@ -26,15 +28,14 @@ from fptlib.cli.options import (
     ending,
     integers,
     numbers,
+    reader,
 )
 from fptlib.errors import InputError
 
 
-def inspect(path: PathArgument) -> None:
+def inspect(path: PathArgument, axis: Axis = "auto", every: Every = None) -> None:
     """Say what a store, folder or table holds."""
-    from fptlib import readers
-
-    trajectories = readers.read(path)
+    trajectories = reader(axis, every)(path)
     print(f"{path}: {trajectories.n_runs} runs of {trajectories.n_epochs} epochs")
     end = f"epoch {trajectories.n_epochs}"
     if trajectories.retirement is not None:
@@ -59,14 +60,15 @@ def qss(
     metric: Metric = None,
     direction: DirectionOption = "above",
     seed: SeedOption = 0,
+    axis: Axis = "auto",
+    every: Every = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge whether unperturbed training reaches a quasi-steady state."""
-    from fptlib import readers
     from fptlib.firstpassage import require_passage
     from fptlib.qss import judge
 
-    trajectories = readers.read(path)
+    trajectories = reader(axis, every)(path)
     way = direction_of(direction)
     trajectories.require_followed(threshold=threshold, direction=way, metric=trajectories.metric_name(metric))
     require_passage(threshold, direction=way, unperturbed=trajectories.metric(metric))
@@ -111,10 +113,11 @@ def predict(
             help="Draw the answer, or with several thresholds the speed-up, as .svg, .png or .html.", metavar="FILE"
         ),
     ] = None,
+    axis: Axis = "auto",
+    every: Every = None,
     as_json: AsJson = False,
 ) -> None:
     """Predict the mean first-passage time at many periods from runs perturbed with one."""
-    from fptlib import readers
     from fptlib.response import at_each, distribution, outcomes, too_few
     from fptlib.response import predict as respond
 
@@ -127,7 +130,11 @@ def predict(
     if source not in paths:
         raise InputError(f"--period {source}: --perturbed was given for {', '.join(map(str, paths))}")
     _different(unperturbed, list(paths.values()))
-    plain, kicked = readers.read(unperturbed), {p: readers.read(path) for p, path in paths.items()}
+    read = reader(axis, every)
+    plain, kicked = (
+        read(unperturbed),
+        {p: read(path) for p, path in paths.items()},
+    )
     options: dict[str, Any] = {"direction": direction_of(direction), "metric": metric}
     responses = at_each(
         numbers("--threshold", threshold),
@@ -177,7 +184,7 @@ def predict(
     for x, answer in responses.items():
         if not isinstance(answer, str):
             answers.warn(
-                too_few(answer.unperturbed, {("the perturbed runs", source): answer.residual.n_runs}), x, responses
+                too_few(answer.unperturbed, {("the perturbed ensemble", source): answer.residual.n_runs}), x, responses
             )
 
 
@@ -198,10 +205,11 @@ def recommend(
     report: Annotated[
         Path | None, typer.Option(help="Write one self-contained page with the charts.", metavar="FILE")
     ] = None,
+    axis: Axis = "auto",
+    every: Every = None,
     as_json: AsJson = False,
 ) -> None:
     """Rank perturbations and periods, full reset and doing nothing among them; say what to do and what to measure next."""
-    from fptlib import readers
     from fptlib.response import at_each, outcomes
     from fptlib.response import recommend as rank
 
@@ -209,7 +217,11 @@ def recommend(
         ending("--report", report, ".html")
     paths = _candidates(perturbed or [])
     _different(unperturbed, list(paths.values()))
-    plain, kicked = readers.read(unperturbed), {key: readers.read(path) for key, path in paths.items()}
+    read = reader(axis, every)
+    plain, kicked = (
+        read(unperturbed),
+        {key: read(path) for key, path in paths.items()},
+    )
     options: dict[str, Any] = {"direction": direction_of(direction), "metric": metric, "level": level, "seed": seed}
     chosen = None if periods is None else integers("--periods", periods)
     ranked = at_each(
@@ -251,17 +263,19 @@ def plan(
     direction: DirectionOption = "above",
     level: Level = 0.95,
     seed: SeedOption = 0,
+    axis: Axis = "auto",
+    every: Every = None,
     as_json: AsJson = False,
 ) -> None:
     """Say how many unperturbed runs and survivors an interval of a wanted width needs, from a pilot."""
-    from fptlib import readers
     from fptlib.response import plan as design
 
     if perturbed is not None:
         _different(unperturbed, [perturbed])
+    read = reader(axis, every)
     answer = design(
-        readers.read(unperturbed),
-        None if perturbed is None else readers.read(perturbed),
+        read(unperturbed),
+        None if perturbed is None else read(perturbed),
         period=period,
         threshold=threshold,
         periods=[period] if periods is None else integers("--periods", periods),

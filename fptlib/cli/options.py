@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fptlib.errors import InputError
+
+if TYPE_CHECKING:
+    from fptlib.trajectories import Trajectories
 
 PathArgument = Annotated[
     Path, typer.Argument(help="A store, a folder with one CSV file for each run, or one tidy CSV or Parquet table.")
@@ -17,6 +21,10 @@ Threshold = Annotated[float, typer.Option(help="Metric value to reach.")]
 Thresholds = Annotated[
     str, typer.Option(help="Metric value to reach; several separated by commas.", metavar="X[,X...]")
 ]
+Axis = Annotated[
+    str, typer.Option(help="What the logs count: epochs, or evaluations by step.", metavar="auto|epoch|step")
+]
+Every = Annotated[int | None, typer.Option(help="Steps between the evaluations that count, for logs by step.")]
 Periods = Annotated[
     str | None, typer.Option(help="Periods to predict for; a spread of them by default.", metavar="10,20,50")
 ]
@@ -45,6 +53,15 @@ def direction_of(text: str) -> Any:
     if text not in ("above", "below"):
         raise InputError(f"--direction {text}: choose above or below")
     return text
+
+
+def reader(axis: str, every: int | None) -> Callable[[Path], Trajectories]:
+    """What reads logs as ``--axis`` and ``--every`` say."""
+    from fptlib.readers import read
+
+    if axis not in ("auto", "epoch", "step"):
+        raise InputError(f"--axis {axis}: choose auto, epoch or step")
+    return partial(read, axis=axis, every=every)  # type: ignore[arg-type]
 
 
 def integers(option: str, text: str) -> list[int]:
