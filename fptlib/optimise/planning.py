@@ -42,8 +42,8 @@ class Rival:
 def relaxation(plain: Trajectories, times: FirstPassageTimes, *, metric: str) -> int | None:
     """First epoch from which on the metric of the survivors rests, or ``None`` if that is not seen yet.
 
-    The same runs are compared at ``t`` and ``2t``, those that have not passed by then: the shift of their mean, in units of their spread at
-    ``t``. So few runs tell it that a search can begin with them, where a comparison of distributions (`fptlib.qss`) needs many.
+    The same runs are compared at ``t`` and ``2t``, those that have not passed by then: the shift of their mean, less its standard error, in
+    units of their spread at ``t``. So few runs tell it that a search can begin with them, where a comparison of distributions (`fptlib.qss`) needs many.
 
     Examples
     --------
@@ -58,8 +58,9 @@ def relaxation(plain: Trajectories, times: FirstPassageTimes, *, metric: str) ->
         if both.sum() < LEAST_PAIRS:
             continue
         earlier, later = values[both, t - 1], values[both, 2 * t - 1]
-        shift, spread = abs(float(np.mean(later - earlier))), float(np.std(earlier))
-        if shift > REST * spread:
+        moved, spread = later - earlier, float(np.std(earlier))
+        noise = float(np.std(moved, ddof=1) / np.sqrt(len(moved)))
+        if abs(float(np.mean(moved))) - noise > REST * spread:
             break
         found = t
     return found
@@ -85,13 +86,19 @@ def fork_period(times: FirstPassageTimes, periods: Sequence[int], *, start: int 
 def leading(evidence: Evidence, *, start: int | None) -> Arm | None:
     """The choice with the smallest mean, errors added to means that are predicted.
 
-    Predictions count from the epoch on at which unperturbed runs rest; they lead only until the choice is measured.
+    Predictions count from the epoch on at which unperturbed runs rest, and not below the shortest period that was measured of the candidate:
+    there perturbations may add up in ways that were not seen. They lead only until the choice is measured.
     """
 
     def trusted(arm: Arm) -> bool:
         if arm.known:
             return True
-        return arm.kind == "predicted" and start is not None and start <= (arm.period or 0) <= evidence.followed
+        if arm.kind != "predicted" or start is None or not start <= (arm.period or 0) <= evidence.followed:
+            return False
+        return any(
+            a.candidate == arm.candidate and a.n_runs > 0 and (a.period or 0) <= (arm.period or 0)
+            for a in evidence.arms
+        )
 
     return min((a for a in evidence.arms if trusted(a)), key=lambda a: a.cautious, default=None)
 
