@@ -34,7 +34,7 @@ from fptlib.processes import (
 )
 from fptlib.response.coverage import interval_flag
 from fptlib.response.forms import cycle_mean, restart_restricted_mean, splice_mean
-from fptlib.response.sample import Plain, Sample, draw_joint, estimate
+from fptlib.response.sample import Plain, Sample, draw, estimate
 from fptlib.trajectories import Trajectories
 
 LEVEL = 0.95
@@ -218,7 +218,7 @@ def study(case: Case, *, repeats: int, n_boot: int, seed: int = 0) -> list[Cover
     rows: dict[str, list[tuple[float, float, float, float, float, bool, int]]] = {}
     for i, (plain_runs, perturbed) in enumerate(pairs(case, repeats=repeats, seed=seed)):
         try:
-            plain, samples = draw_joint(plain_runs, perturbed, **options, n_boot=n_boot, seed=i)
+            plain, samples = draw(plain_runs, perturbed, **options, n_boot=n_boot, seed=i)
         except InputError:  # nobody passed, or nobody is left at P0: there is no interval
             continue
         n = plain.times.n_runs

@@ -176,10 +176,9 @@ def test_planned_runs_give_the_wanted_width(process: Any, period: int, at: int, 
             runs(process, size.unperturbed, seed=seed),
             runs(process, size.perturbed, seed=seed + 50, period=period),
         )
-        sample = draw(
+        _, (sample,) = draw(
             plain,
-            kicked,
-            period=period,
+            [(period, kicked)],
             threshold=process.threshold,
             direction="above",
             metric=None,
@@ -214,7 +213,8 @@ def test_runs_that_are_slow_in_both_widen_the_interval() -> None:
     options: dict[str, Any] = {"period": 10, "threshold": 2.0}
     other = dataclasses.replace(kicked, run=kicked.run + 1000)
     pair, apart = (plan(plain, x, **options, periods=[40], fork=True).requirements[0] for x in (kicked, other))
-    sample = draw(plain, kicked, **options, direction="above", metric=None, level=0.95, n_boot=4000, seed=0)
+    asked = {"threshold": options["threshold"], "direction": "above", "metric": None}
+    _, (sample,) = draw(plain, [(options["period"], kicked)], **asked, level=0.95, n_boot=4000, seed=0)
     _, means = predict_all([sample], [40])[0]
     assert pair.pilot_width == pytest.approx(2 * 1.96 * means[1:].std(), rel=0.08)
     assert pair.pilot_width > 1.1 * apart.pilot_width

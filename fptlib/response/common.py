@@ -12,7 +12,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import Direction, Estimate, percentile_interval
 from fptlib.response.forms import sum_cycles
 from fptlib.response.prediction import check_options, check_periods, common_horizon
-from fptlib.response.sample import Sample, draw_all, estimate
+from fptlib.response.sample import Sample, draw, estimate
 from fptlib.response.verdicts import MIN_SURVIVORS, Replicates, percent, spread, unbounded
 from fptlib.trajectories import Trajectories
 
@@ -43,7 +43,7 @@ def samples(
     Raises
     ------
     InputError
-        If a period or an option is not possible, or as `fptlib.response.sample.draw_all`.
+        If a period or an option is not possible, or as `fptlib.response.sample.draw`.
     """
     if repeat not in (None, "periodic", "once"):
         raise InputError(f"repeat {repeat!r} is not known; choose periodic or once")
@@ -51,7 +51,7 @@ def samples(
     measured = [(period, perturbed), *((p, runs) for p, runs in (others or {}).items() if p != period)]
     check_periods(unperturbed, measured, None)
     horizon = common_horizon(unperturbed, measured, threshold=threshold, direction=direction, metric=metric)
-    drawn = draw_all(
+    _, drawn = draw(
         unperturbed.head(epochs=horizon),
         [(p, runs.head(epochs=horizon)) for p, runs in measured],
         threshold=threshold,

@@ -14,7 +14,7 @@ from fptlib.firstpassage import N_BOOT, Direction, Estimate, first_passage
 from fptlib.qss import QuasiSteadyState, judge
 from fptlib.response.coverage import interval_flag
 from fptlib.response.forms import cycle_mean, cycle_residual, full_restart, restart_restricted_mean, splice, splice_mean
-from fptlib.response.sample import Sample, draw_all
+from fptlib.response.sample import Sample, draw
 from fptlib.response.validity import checked, drift_error, verdict
 from fptlib.response.verdicts import ERROR_TOLERANCE, Status, Verdict
 from fptlib.trajectories import Trajectories
@@ -156,7 +156,7 @@ def predict(
     horizon = common_horizon(unperturbed, measured, threshold=threshold, direction=direction, metric=metric)
     chosen = [p for p in (DEFAULT_PERIODS if periods is None else periods) if p <= horizon]
     unperturbed = unperturbed.head(epochs=horizon)
-    samples = draw_all(
+    _, samples = draw(
         unperturbed,
         [(p, runs.head(epochs=horizon)) for p, runs in measured],
         threshold=threshold,

@@ -26,7 +26,7 @@ from fptlib.response.prediction import (
     common_horizon,
     predict_all,
 )
-from fptlib.response.sample import Plain, draw_joint, estimate
+from fptlib.response.sample import Plain, draw, estimate
 from fptlib.response.verdicts import ERROR_TOLERANCE, Status, Verdict
 from fptlib.trajectories import Trajectories
 
@@ -186,7 +186,7 @@ def recommend(
     chosen = sorted({*DEFAULT_PERIODS, *(p for p, _ in measured)} if periods is None else set(periods))
     chosen = [p for p in chosen if p < horizon]  # at the horizon a perturbation changes nothing that is counted
     unperturbed = unperturbed.head(epochs=horizon)
-    plain, samples = draw_joint(
+    plain, samples = draw(
         unperturbed,
         [(p, runs.head(epochs=horizon)) for p, runs in measured],
         threshold=threshold,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -157,48 +156,6 @@ def estimate(replicates: NDArray[np.float64], n_runs: int, n_censored: int, leve
 
 def draw(
     unperturbed: Trajectories,
-    perturbed: Trajectories,
-    *,
-    period: int,
-    threshold: float,
-    direction: Direction,
-    metric: str | None,
-    level: float,
-    n_boot: int,
-    seed: int,
-) -> Sample:
-    """Reduce two ensembles of one horizon to a `Sample`; see `draw_all`."""
-    options: dict[str, Any] = {"threshold": threshold, "direction": direction, "metric": metric}
-    return draw_all(unperturbed, [(period, perturbed)], **options, level=level, n_boot=n_boot, seed=seed)[0]
-
-
-def draw_all(
-    unperturbed: Trajectories,
-    perturbed: Sequence[tuple[int, Trajectories]],
-    *,
-    threshold: float,
-    direction: Direction,
-    metric: str | None,
-    level: float,
-    n_boot: int,
-    seed: int,
-) -> list[Sample]:
-    """Reduce an unperturbed ensemble and several perturbed ones, each with its period, to a `Sample` for each of these.
-
-    All have one horizon. Row ``i`` of every array in every sample is the same replicate over seeds, so that differences between
-    perturbations, and between periods, have replicates too.
-
-    Raises
-    ------
-    InputError
-        If no run reaches the threshold, all unperturbed runs reach it at epoch 1, or no perturbed run is still running after its period.
-    """
-    options: dict[str, Any] = {"threshold": threshold, "direction": direction, "metric": metric}
-    return draw_joint(unperturbed, perturbed, **options, level=level, n_boot=n_boot, seed=seed)[1]
-
-
-def draw_joint(
-    unperturbed: Trajectories,
     perturbed: Sequence[tuple[int, Trajectories]],
     *,
     threshold: float,
@@ -208,7 +165,16 @@ def draw_joint(
     n_boot: int,
     seed: int,
 ) -> tuple[Plain, list[Sample]]:
-    """As `draw_all`, with what the unperturbed runs give alone; there may be no perturbed ones."""
+    """Reduce an unperturbed ensemble and several perturbed ones, each with its period, to a `Plain` and a `Sample` for each of these.
+
+    All have one horizon; there may be no perturbed ones. Row ``i`` of every array in every sample is the same replicate over seeds, so
+    that differences between perturbations, and between periods, have replicates too.
+
+    Raises
+    ------
+    InputError
+        If no run reaches the threshold, all unperturbed runs reach it at epoch 1, or no perturbed run is still running after its period.
+    """
     values, times = _passages(unperturbed, threshold, direction, metric)
     ensembles = [Ensemble(values, times)]
     for period, runs in perturbed:
