@@ -106,6 +106,8 @@ class Sample:
         ``(epochs, replicates)``.
         """
         epoch = np.array(epochs, dtype=np.int64)
+        if not len(epoch):
+            return np.empty((0, len(self.weights)))
         left = np.stack([self.residual_at_p0(self.horizon - t) for t in epochs], axis=1)  # (survivors, epochs)
         slope, mean_at_p0 = weighted_slope(self.metric_at_p0, left, self.weights_at_p0)
         alive = np.empty((self.times.n_runs, len(epoch)), dtype=bool)
