@@ -48,8 +48,9 @@ PERIODS = (5, 7, 10, 15, 20, 30, 50, 70)  # of the digits
 THRESHOLD = 0.942  # of the digits
 POOL = 256  # trainings of the digits for each cell
 LADDER = (250, 500, 750, 1000, 1500, 2000, 3000, 4000, 6000, 9000)  # run-epochs
-LIVE_LADDER = (1000, 1500, 2000, 3000, 4500, 6000)
+LIVE_LADDER = (750, 1000, 1500, 2000, 3000)
 OURS = "closed loop"
+LIVE_METHODS = (OURS, "successive halving", "random search, 4 runs", "TPE with pruner, 4 runs", "full grid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +246,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 digits = digits_study(options.workers)
                 studies = [digits] if name == "digits" else [live_study(digits, folder, options.workers)]
             repeats = options.live if name == "live" else options.repeats
-            table = pd.concat([curves(study, repeats, options.methods) for study in studies])
+            methods = [m for m in options.methods if name != "live" or m in LIVE_METHODS]
+            table = pd.concat([curves(study, repeats, methods) for study in studies])
             _save(options.out, f"{name}.csv", table.round(4).to_csv(index=False))
             if name != "live":
                 _save(options.out, f"{name}_cells.csv", truths(studies).round(4).to_csv(index=False))

@@ -31,6 +31,7 @@ ORDER = [
     "firstpassage",
     "qss",
     "response",
+    "optimise",
     "tables",
     "published",
     "charts",

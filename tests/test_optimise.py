@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fptlib import spec
+from fptlib import charts, spec
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes, first_passage, restricted_mean
-from fptlib.optimise import Candidate, Ledger, Live, Outcome, Recorded, Settings, Simulated, optimise, parse
+from fptlib.optimise import Candidate, Ledger, Live, Outcome, Recorded, Settings, Simulated, compare, optimise, parse
 from fptlib.optimise.evidence import gather
 from fptlib.optimise.planning import fork_period, relaxation
 from fptlib.processes import DelayedGeometric, FiniteChain, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process
@@ -305,6 +305,37 @@ def test_a_larger_budget_goes_on_where_a_smaller_one_ended() -> None:
     assert large[: len(small)] == small
 
 
+def test_tables_and_the_chart_of_a_search() -> None:
+    outcome = searches("edge")[0]
+    steps, standings = compare.steps_table(outcome), compare.standings_table(outcome)
+    assert len(steps) == len(outcome.steps)
+    assert steps["spent"].is_monotonic_increasing
+    assert standings["status"].tolist() == ["chosen"]
+    truth = {("kick", p): exact(EDGE, p) for p in PERIODS} | {(None, None): exact(EDGE)}
+    regret = compare.regret_table(outcome, truth)
+    assert regret["regret"].iloc[0] == exact(EDGE) - exact(EDGE, 1)  # nothing was known yet
+    assert regret["regret"].iloc[-1] == 0
+    assert "closed loop ends at 0.00" in charts.regret(regret, steps=True).to_dict()["description"]
+
+
+def test_what_is_kept_with_the_book_compares_the_loop_with_every_rival() -> None:
+    for study in ("published", "digits", "live"):
+        table = compare.comparison(study)
+        assert set(table["accounts"]) == {"shared", "scratch"}
+        assert table["repeats"].min() >= 20
+        assert (table["low"] <= table["regret"] + 1e-3).all()
+        best = compare.families(table)
+        assert set(best["method"]) >= {
+            "closed loop",
+            "full grid",
+            "random search",
+            "successive halving",
+            "TPE with pruner",
+        }
+        assert not best.duplicated(["threshold", "accounts", "method", "budget"]).any()
+    assert "closed_loop.py" in compare.about()["command"]
+
+
 # -- the real thing
 
 
@@ -346,6 +377,7 @@ def test_live_it_trains_resumes_and_repeats_itself(tmp_path: Any, root: Any) -> 
         (lambda: Settings(precision=1.5), "precision"),
         (lambda: Settings(periods=(0, 3)), "periods"),
         (lambda: found(INTERIOR, periods=(500,)), "horizon of 200"),
+        (lambda: compare.comparison("nothing"), "no such table"),
         (lambda: found(INTERIOR, budget=10), "too small"),
         (lambda: Simulated({}, horizon=10, threshold=1), "no process"),
         (lambda: optimise(Simulated({"x": EDGE}, horizon=50, threshold=0.5), [KICK]), "no process for candidate kick"),

@@ -6,6 +6,7 @@ Colours are those of Okabe and Ito, which colour-blind readers can tell apart; s
 from fptlib.charts.common import GREY, HEIGHT, MAX_POINTS, PALETTE, STATUS_COLOURS, STATUS_SHAPES
 from fptlib.charts.curves import distance, fan, hazard, survival, trajectories
 from fptlib.charts.ranking import ranking, speedup
+from fptlib.charts.regret import regret
 from fptlib.charts.response import response
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "fan",
     "hazard",
     "ranking",
+    "regret",
     "response",
     "speedup",
     "survival",

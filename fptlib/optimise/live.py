@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable
 from typing import Any, final
@@ -40,7 +41,7 @@ class Live(Source):
         If the parameters are those of perturbed training.
     """
 
-    __slots__ = ("_how", "_periods", "_spec", "trained")
+    __slots__ = ("_held", "_how", "_periods", "_spec", "trained")
 
     def __init__(
         self,
@@ -60,22 +61,32 @@ class Live(Source):
             )
         super().__init__(horizon=spec.epochs, retirement=retirement, unit=UNIT)
         self._spec, self._periods, self.trained = spec, sorted(set(periods)), 0
+        self._held: dict[tuple[str, int | None] | None, Trajectories] = {}
         self._how: dict[str, Any] = {"retirement": retirement, "out": out, "workers": workers, "scheduler": scheduler}
 
     def _unperturbed(self, n_runs: int, epochs: int) -> Trajectories:
-        asked = override(self._spec, {"runs": n_runs, "epochs": epochs})
-        return self._train(asked, keep=[p for p in self._periods if p <= epochs])
+        return self._ask(None, None, n_runs, epochs)
 
     def _perturbed(self, candidate: Candidate, period: int, n_runs: int, epochs: int) -> Trajectories:
         # The prefix first, with snapshots: it is shared by all that is perturbed later.
-        plain = override(self._spec, {"runs": n_runs, "epochs": period})
-        self._train(plain, keep=[p for p in self._periods if p <= period])
-        rule = {**candidate.rule, "period": period}
-        return self._train(override(self._spec, {"runs": n_runs, "epochs": epochs, "perturbation": rule}))
+        self._ask(None, None, n_runs, period)
+        return self._ask(candidate, period, n_runs, epochs)
 
-    def _train(self, spec: EnsembleSpec, keep: Iterable[int] = ()) -> Trajectories:
+    def _ask(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> Trajectories:
+        """Runs that are in memory, in a store, or trained now, in whole units."""
         from fptlib.ensemble import train
 
-        found = train(spec, keep=keep, **self._how)
-        self.trained += int(found.meta["trained"])
-        return found
+        key = None if candidate is None else (candidate.label, period)
+        held = self._held.get(key)
+        if held is None or held.n_runs < n_runs or held.n_epochs < epochs:
+            rule = None if candidate is None else {**candidate.rule, "period": period}
+            wanted = math.ceil(n_runs / self.unit) * self.unit
+            asked = override(self._spec, {"runs": wanted, "epochs": epochs, "perturbation": rule})
+            found = train(
+                asked, keep=[p for p in self._periods if p <= epochs] if candidate is None else (), **self._how
+            )
+            self.trained += int(found.meta["trained"])
+            if held is None or (found.n_runs >= held.n_runs and found.n_epochs >= held.n_epochs):
+                self._held[key] = found
+            held = found
+        return held.head(runs=n_runs, epochs=epochs)

@@ -13,19 +13,19 @@ from dataclasses import replace
 import numpy as np
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import Estimate, FirstPassageTimes, first_passage, restricted_mean
+from fptlib.firstpassage import FirstPassageTimes, first_passage
 from fptlib.optimise import candidates as naming
 from fptlib.optimise.candidates import Candidate
+from fptlib.optimise.closing import conclude
 from fptlib.optimise.evidence import ERROR_PER_OCTAVE, Arm, Evidence, gather
-from fptlib.optimise.planning import LEAST_PAIRS, Action, Rival, fork_period, inside, leading, relaxation, rivals
-from fptlib.optimise.result import Choice, Outcome, Purpose, Standing, Step
+from fptlib.optimise.planning import LEAST_PAIRS, Action, Rival, fork_period, leading, relaxation, rivals
+from fptlib.optimise.result import Outcome, Purpose, Step
 from fptlib.optimise.settings import Settings
 from fptlib.optimise.source import Source
-from fptlib.qss import judge
 from fptlib.response.prediction import DEFAULT_PERIODS
 from fptlib.trajectories import Trajectories
 
-FIRST_EPOCHS = 32  # unperturbed runs are followed so far at first, and twice as far each time this shows no rest
+FIRST_EPOCHS = 16  # unperturbed runs are followed so far at first, and twice as far each time this shows no rest
 UNSETTLED_ERROR = 0.5  # of the mean for each doubling of the period, where unperturbed training does not come to rest
 GREATEST = 4  # times the first batch of unperturbed runs is trained at most, so that enough of them are left to tell
 DECISIVE = 24  # runs of the choice before anything is decided; no runs are cheaper than those at the optimum
@@ -58,15 +58,16 @@ def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Setti
 
     Notes
     -----
-    1. Unperturbed runs are followed until the metric of the survivors comes to rest: from some epoch ``t*`` on its mean moves by less than
-       half its spread while the epoch doubles. Not further: what comes later is needed only if long periods are still in the running.
-       If a perturbed mean is already so small that no longer period can beat it, rest is not waited for.
-    2. All candidates are perturbed at one period ``P0``, at or after ``t*``, on the same runs.
-    3. From then on the choice that promises most for what it costs is looked at more closely: a period is measured that predictions
+    1. A short look ahead: if runs that are perturbed soon pass soon, no long period can be better, and the search goes on below.
+    2. Otherwise unperturbed runs are followed until the metric of the survivors comes to rest: from some epoch ``t*`` on its mean moves
+       by less than half its spread while the epoch doubles. Not further: what comes later is needed only if long periods are still in
+       the running.
+    3. All candidates are perturbed at one period ``P0``, at or after ``t*``, on the same runs.
+    4. From then on the choice that promises most for what it costs is looked at more closely: a period is measured that predictions
        leave open, runs that were cut short are followed on, or more runs are trained of the two that cannot be told apart. Where the
        predicted optimum is the shortest period that was measured, shorter ones follow, not shorter than half of it at a time, until
        one is worse: the minimum is inside.
-    4. Nothing is chosen on a prediction alone, unless the budget ends: the choice is measured, at the end once more with runs that had
+    5. Nothing is chosen on a prediction alone, unless the budget ends: the choice is measured, at the end once more with runs that had
        no part in it.
 
     A choice stays open while the chance that it beats the best by more than the precision, over bootstrap replicates in which a seed
@@ -105,25 +106,48 @@ class _Search:
                 if fresh is None or self._named(self.leader) == chosen:
                     break
                 fresh = None  # what looked best does not any more
-        return self._outcome(stopped, decided, fresh)
+        if self.unperturbed is None:
+            need = self._whole(self.settings.batch) * min(FIRST_EPOCHS, self.source.horizon)
+            raise InputError(
+                f"budget {self.settings.budget} is too small: the first unperturbed runs take {need} run-epochs"
+            )
+        return conclude(
+            self.source,
+            self.candidates,
+            self.settings,
+            plain=self.plain,
+            cells=self.cells,
+            evidence=self.evidence,
+            leader=self.leader,
+            fresh=fresh,
+            start=self.start,
+            forked_at=self.forked_at,
+            steps=tuple(self.steps),
+            stopped=stopped,
+            decided=decided,
+        )
 
     # -- the course
 
     def _settle(self) -> bool:
         """Follow unperturbed runs until they rest, or to the horizon, with enough of them left to perturb."""
         n_runs, epochs = self._whole(self.settings.batch), min(FIRST_EPOCHS, self.source.horizon)
+        if not self._do(Action("unperturbed", None, None, n_runs, epochs)):
+            return False
+        # A short look ahead: if runs that are perturbed soon pass soon, long periods are out of the question, and rest with them.
+        self.forked_at = fork_period(self._times(self.plain), self.periods, start=None, epochs=epochs)
+        if not self._fork(cycles=2):
+            return False
+        if self._soon():
+            return True
         while True:
+            epochs = min(2 * epochs, self.source.horizon) if epochs == FIRST_EPOCHS else epochs
             if not self._do(Action("unperturbed", None, None, n_runs, epochs)):
                 return False
             times = self._times(self.plain)
             self.start = relaxation(self.plain, times, metric=self.source.retirement.metric)
             if self.start is not None:
                 break
-            self.forked_at = fork_period(times, self.periods, start=None, epochs=epochs)
-            if not self._fork():
-                return False
-            if self._soon():
-                return True
             most = GREATEST * self._whole(self.settings.batch)
             if times.running(epochs).sum() < LEAST_PAIRS and n_runs < most:
                 n_runs = min(self._whole(math.ceil(GROWTH * n_runs)), most)
@@ -138,12 +162,12 @@ class _Search:
         wanted = self._whole(min(math.ceil(self.settings.batch / share), GREATEST * self.settings.batch))
         return wanted <= n_runs or self._do(Action("unperturbed", None, None, wanted, epochs))
 
-    def _fork(self) -> bool:
-        """Perturb every candidate at one period."""
+    def _fork(self, *, cycles: int = 3) -> bool:
+        """Perturb every candidate at one period, and follow it for so many of them."""
         at = self.forked_at
         if at is None:
             return True
-        n_runs, epochs = self.plain.n_runs, min(3 * at, self.source.horizon)
+        n_runs, epochs = self.plain.n_runs, min(cycles * at, self.source.horizon)
         done = {c for (c, p), runs in self.cells.items() if p == at and runs.n_runs >= n_runs}
         wanted = [c for c in self.candidates if not c.restarts and c not in done]
         return all(self._do(Action("fork", candidate, at, n_runs, epochs)) for candidate in wanted)
@@ -187,14 +211,12 @@ class _Search:
             return None
         before = max(runs.n_runs for runs in (self.plain, *self.cells.values()))
         key = (leader.candidate, leader.period)
-        had = self.cells.get(key)
         epochs = self._first_epochs(leader.period)
-        epochs = epochs if had is None else max(epochs, had.n_epochs)
         n_fresh = self._whole(self.settings.confirm) if self.settings.confirm else 0
         while n_fresh >= max(self.source.unit, 8):
             action = Action("confirm", *key, before + n_fresh, epochs)
             if self._payable(action, reserve=False) and self._do(action, reserve=False):
-                return _first(self._times(self.cells[key]), before)
+                return _later(self._times(self.cells[key]), before)
             n_fresh = (n_fresh // 2) // self.source.unit * self.source.unit
         return None
 
@@ -333,79 +355,8 @@ class _Search:
         at = self.source.retirement
         return first_passage(runs, threshold=at.threshold, direction=at.direction, metric=at.metric)
 
-    # -- the end
 
-    def _outcome(self, stopped: str, decided: bool, fresh: FirstPassageTimes | None) -> Outcome:
-        if self.unperturbed is None:
-            need = self._whole(self.settings.batch) * min(FIRST_EPOCHS, self.source.horizon)
-            raise InputError(
-                f"budget {self.settings.budget} is too small: the first unperturbed runs take {need} run-epochs"
-            )
-        at, level, evidence, leader = self.source.retirement, self.settings.level, self.evidence, self.leader
-        if leader is not None and leader.mean[0] >= self.source.horizon:
-            leader, stopped = None, f"no run reached {at.threshold:g} within {self.source.horizon} epochs"
-        open_arms = [] if leader is None else rivals(evidence, leader, precision=self.settings.precision, level=level)
-        nothing = evidence.arm(None, None)
-        low, high = nothing.interval(level) if nothing.known else (float(nothing.mean[0]), float("nan"))
-        return Outcome(
-            best=None if leader is None else self._choice(leader, fresh),
-            standings=tuple(
-                self._standing(candidate, leader, [r.arm for r in open_arms]) for candidate in self.candidates
-            ),
-            steps=tuple(self.steps),
-            stopped=stopped,
-            decided=decided and leader is not None,
-            inside=leader is not None and inside(evidence, leader, level=level),
-            settled=self.start is not None,
-            relaxation_epoch=self.start,
-            fork_period=self.forked_at,
-            state=judge(
-                self.plain, threshold=at.threshold, direction=at.direction, metric=at.metric, seed=self.settings.seed
-            ),
-            unperturbed=Estimate(
-                float(nothing.mean[0]), low, high, self.plain.n_runs, self._times(self.plain).n_censored, level
-            ),
-            threshold=at.threshold,
-            horizon=self.source.horizon,
-            precision=self.settings.precision,
-            level=level,
-            spent=self.source.ledger.spent,
-            spent_unperturbed=self.source.ledger.unperturbed,
-        )
-
-    def _choice(self, leader: Arm, fresh: FirstPassageTimes | None) -> Choice:
-        level, horizon = self.settings.level, self.source.horizon
-        if fresh is not None:
-            estimate = restricted_mean(
-                fresh, horizon=horizon, level=level, n_boot=self.settings.n_boot, seed=self.settings.seed
-            )
-            return Choice(leader.candidate, leader.period, estimate, "fresh runs")
-        cell = self.plain if leader.kind == "exact" else self.cells.get((leader.candidate, leader.period))  # type: ignore[arg-type]
-        censored = 0 if cell is None else self._times(cell).n_censored
-        estimate = Estimate(float(leader.mean[0]), *leader.interval(level), leader.n_runs, censored, level)
-        return Choice(leader.candidate, leader.period, estimate, "all runs" if leader.known else "prediction")
-
-    def _standing(self, candidate: Candidate, leader: Arm | None, still_open: Sequence[Arm]) -> Standing:
-        own = [arm for arm in self.evidence.arms if arm.candidate == candidate]
-        best = min((arm for arm in own if arm.kind != "bound"), key=lambda arm: arm.mean[0] + arm.error, default=None)
-        if leader is not None and leader.candidate == candidate:
-            best, status = leader, "chosen"
-        else:
-            status = "undecided" if leader is None or any(arm in still_open for arm in own) else "dropped"
-        low, high = (float("nan"), float("nan")) if best is None else best.interval(self.settings.level)
-        return Standing(
-            label=candidate.label,
-            period=None if best is None else best.period,
-            mean=float("nan") if best is None else float(best.mean[0]),
-            low=low,
-            high=high,
-            measured=tuple(sorted(p for c, p in self.cells if c == candidate)),
-            status=status,  # type: ignore[arg-type]
-            spent=self.source.ledger.perturbed(candidate.label),
-        )
-
-
-def _first(times: FirstPassageTimes, before: int) -> FirstPassageTimes:
+def _later(times: FirstPassageTimes, before: int) -> FirstPassageTimes:
     """Runs from number ``before`` on."""
     later = times.run >= before
     return FirstPassageTimes(times.time[later], times.observed[later], times.run[later])

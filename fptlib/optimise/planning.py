@@ -43,7 +43,8 @@ def relaxation(plain: Trajectories, times: FirstPassageTimes, *, metric: str) ->
     """First epoch from which on the metric of the survivors rests, or ``None`` if that is not seen yet.
 
     The same runs are compared at ``t`` and ``2t``, those that have not passed by then: the shift of their mean, less its standard error, in
-    units of their spread at ``t``. So few runs tell it that a search can begin with them, where a comparison of distributions (`fptlib.qss`) needs many.
+    units of their spread at ``t``. So few runs tell it that a search can begin with them; a comparison of distributions (`fptlib.qss`)
+    needs many.
 
     Examples
     --------
@@ -86,8 +87,8 @@ def fork_period(times: FirstPassageTimes, periods: Sequence[int], *, start: int 
 def leading(evidence: Evidence, *, start: int | None) -> Arm | None:
     """The choice with the smallest mean, errors added to means that are predicted.
 
-    Predictions count from the epoch on at which unperturbed runs rest, and not below the shortest period that was measured of the candidate:
-    there perturbations may add up in ways that were not seen. They lead only until the choice is measured.
+    Predictions count from the epoch on at which unperturbed runs rest, and not below the shortest period that was measured of the
+    candidate: there perturbations may add up in ways that were not seen. They lead only until the choice is measured.
     """
 
     def trusted(arm: Arm) -> bool:
