@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from fptlib.errors import InputError
@@ -101,7 +102,7 @@ def families(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def epochs_to_reach(table: pd.DataFrame, levels: Sequence[float], *, ours: str = "closed loop") -> pd.DataFrame:
-    """Budgets from which on the mean regret of each method stays at or below some levels.
+    """Budgets from which on the mean regret of each method stays at or below some levels, between those measured by a line in log(budget).
 
     Returns
     -------
@@ -119,10 +120,20 @@ def epochs_to_reach(table: pd.DataFrame, levels: Sequence[float], *, ours: str =
     for level in levels:
         row: dict[str, float] = {"regret": level}
         for method, curve in table.groupby("method"):
-            above = curve.loc[curve["regret"] > level, "budget"].max()
-            enough = curve.loc[~(curve["budget"] <= above), "budget"]
-            row[str(method)] = float(enough.min()) if len(enough) else float("nan")
+            row[str(method)] = _crossing(curve.sort_values("budget"), level)
         others = [value for name, value in row.items() if name not in ("regret", ours)]
         row["share"] = row.get(ours, float("nan")) / pd.Series(others).min()
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _crossing(curve: pd.DataFrame, level: float) -> float:
+    budget, regret = curve["budget"].to_numpy(float), curve["regret"].to_numpy(float)
+    above = np.flatnonzero(regret > level)
+    if len(above) == 0:
+        return float(budget[0])
+    last = int(above[-1])
+    if last + 1 == len(budget):
+        return float("nan")
+    part = (regret[last] - level) / (regret[last] - regret[last + 1])
+    return float(budget[last] * (budget[last + 1] / budget[last]) ** part)
