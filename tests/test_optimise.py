@@ -319,7 +319,7 @@ def test_tables_and_the_chart_of_a_search() -> None:
 
 
 def test_what_is_kept_with_the_book_compares_the_loop_with_every_rival() -> None:
-    for study in ("published", "digits"):
+    for study in ("published", "digits", "live"):
         table = compare.comparison(study)
         assert set(table["accounts"]) == {"shared", "scratch"}
         assert table["repeats"].min() >= 20
