@@ -153,7 +153,7 @@ def benchmark(root: Path) -> Any:
     folder = root / "benchmarks"
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(folder))
-        spec = importlib.util.spec_from_file_location("coverage_study", folder / "coverage.py")
+        spec = importlib.util.spec_from_file_location("coverage_study", folder / "interval_coverage.py")
         assert spec is not None
         assert spec.loader is not None
         module: ModuleType = importlib.util.module_from_spec(spec)

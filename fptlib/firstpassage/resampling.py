@@ -83,7 +83,7 @@ def corrected_interval(replicates: NDArray[np.float64], level: float, *, n_runs:
     the replicates is from the estimate and the acceleration :math:`a` is one sixth of their skewness, which it is for every smooth
     estimate. A bootstrap of n runs is narrow by :math:`\sqrt{(n-1)/n}` and takes normal for t, so :math:`z` is
     :math:`\sqrt{n/(n-1)}` times the quantile of t with n - 1 degrees of freedom, as in [2]_. From 30 exponential times plain percentiles
-    cover 91.2 % instead of 95 %, these 93.6 %; ``benchmarks/coverage.py`` has more.
+    cover 91.2 % instead of 95 %, these 93.6 %; ``benchmarks/interval_coverage.py`` has more.
 
     References
     ----------

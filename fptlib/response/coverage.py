@@ -3,7 +3,7 @@ r"""When an interval cannot be trusted to cover: too few survivors, or residual 
 Intervals of predictions cover at their level where the mean of the survivors' residual times is nearly normal in its sampling. How far
 it is from that is, by Edgeworth's expansion, a matter of :math:`g / \sqrt{n}` with g the skewness of n residual times; Cochran's rule
 for plain normal intervals asks for :math:`n > 25 g^2`. The intervals here are corrected for skewness and stand more: `MAX_SKEWNESS` is
-what ``benchmarks/coverage.py`` found them to stand.
+what ``benchmarks/interval_coverage.py`` found them to stand.
 
 What no interval can see is a kind of survivor of which the sample has none: of a kind that is one in thirty, thirty survivors have none
 in a third of all cases. Whatever is rarer than 3/n may be missing.
