@@ -72,10 +72,7 @@ def state_table(state: QuasiSteadyState) -> pd.DataFrame:
 
 def response_table(response: Response) -> pd.DataFrame:
     """Columns ``period, form, mean, low, high, status, reason``."""
-    rows = [
-        (p.period, p.form, p.mean, p.low, p.high, p.verdict.status.value, p.reason)
-        for p in response.predictions
-    ]
+    rows = [(p.period, p.form, p.mean, p.low, p.high, p.verdict.status.value, p.reason) for p in response.predictions]
     return pd.DataFrame(rows, columns=["period", "form", "mean", "low", "high", "status", "reason"])
 
 
