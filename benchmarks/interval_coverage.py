@@ -1,10 +1,10 @@
 # ruff: noqa: T201
 """Do the intervals cover? Simulated processes whose answers are known, many ensembles of each, three intervals from every one.
 
-Run with ``python benchmarks/interval_coverage.py``; ``--help`` lists the options. The 95 % intervals of the predicted restricted mean, of
-the mean residual time and of the unperturbed restricted mean are held against the exact values wherever the form used is exact: form 1 at P0
-itself, form 2 where the residual time does not depend on the period, form 4 of full resets, form 7 at periods below P0. One process; default
-about ten minutes on an idle core.
+Run with ``python benchmarks/interval_coverage.py``; ``--help`` lists the options. The 95 % intervals of the predicted restricted
+mean, of the mean residual time and of the unperturbed restricted mean are held against the exact values wherever the form used is
+exact: form 1 at P0 itself, form 2 where the residual time does not depend on the period, form 4 of full resets, form 7 at periods
+below P0. One process; default about ten minutes on an idle core.
 """
 
 from __future__ import annotations
