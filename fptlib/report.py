@@ -19,12 +19,13 @@ from fptlib.response import Outcome, Recommendation
 from fptlib.trajectories import Trajectories, write_atomically
 
 _STYLE = """
-body { font: 16px/1.55 system-ui, sans-serif; color: #222; background: #fff; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 16px/1.55 system-ui, sans-serif; color: #222; background: #fff; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; } h2 { font-size: 1.3rem; margin-top: 2.5rem; } h3 { font-size: 1.05rem; }
 .advice { border-left: 4px solid #0072B2; padding: .2rem 1rem; background: #f3f7fa; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid #ddd; vertical-align: top; }
-td.reason { min-width: 18rem; } figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; color: #444; }
+th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #ddd; vertical-align: top; white-space: nowrap; }
+td:last-child { white-space: normal; min-width: 17rem; } p, figcaption, .advice { max-width: 44rem; } details { margin: 1rem 0; }
+summary { cursor: pointer; } figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; color: #444; }
 .vl-static svg, .vl-static img { max-width: 100%; height: auto; } .vl-live { width: 100%; } .none { color: #a33; }
 @media print { body { max-width: none; } }
 """
@@ -72,7 +73,7 @@ def write(
             "Speed-up over training without perturbation against the threshold: the best valid period of each perturbation, with its "
             "interval. Means end at the horizon, so that it is a lower bound where unperturbed runs are censored."
         )
-        parts.append(_figure(charts.speedup(table, metric=name), caption))
+        parts.append(_figure(charts.speedup(table, metric=f"threshold ({name})"), caption))
     parts += [_threshold(x, answer, several=len(answers) > 1) for x, answer in answers.items()]
     parts.append(_unperturbed(known, unperturbed, direction=direction, metric=metric))
     parts.append(_outcomes(outcomes, name))
@@ -131,7 +132,15 @@ def _threshold(threshold: float, answer: Recommendation | str, *, several: bool)
         }
         for o in answer.ranking
     ]
-    return f"{heading}\n{figure}\n{_table(pd.DataFrame(rows))}"
+    n_valid = sum(o.valid for o in answer.ranking)
+    valid, others = (pd.DataFrame(part) for part in (rows[:n_valid], rows[n_valid:]))
+    shown = _table(valid) if n_valid else "<p>No prediction is valid.</p>"
+    folded = (
+        f"<details><summary>{len(others)} not verified or not valid</summary>\n{_table(others)}\n</details>"
+        if len(others)
+        else ""
+    )
+    return f"{heading}\n{figure}\n{shown}\n{folded}"
 
 
 def _unperturbed(

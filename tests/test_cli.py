@@ -110,7 +110,7 @@ def test_json_has_exactly_the_documented_keys(fpt: Fpt, predict: list[Any]) -> N
     assert said["residual"].keys() == {"period", "n_survivors", "n_censored", *interval}
     assert [p["period"] for p in said["predictions"]] == [5, 10, 30]
     for prediction in said["predictions"]:
-        assert prediction.keys() == {"period", "form", "valid", "reason", *interval}
+        assert prediction.keys() == {"period", "form", "valid", "status", "reason", *interval}
         assert isinstance(prediction["valid"], bool)
         assert prediction["low"] <= prediction["mean"] <= prediction["high"]
     assert said["best"].keys() == {"period", "speedup_at_least", *interval}
@@ -287,7 +287,7 @@ def _metric(store: Path) -> Any:
     [
         (["--threshold", "9.5"], "no run reaches the threshold 9.5 (above); the best values are"),
         (["--threshold", "-9.5", "--direction", "below"], "no run reaches the threshold -9.5 (below)"),
-        (["--threshold", "nan"], "no run reaches the threshold nan"),
+        (["--threshold", "nan"], "--threshold nan: a number, or several separated by commas, are needed"),
         (["--threshold", "high"], "--threshold high: a number, or several separated by commas, are needed"),
         (["--period", "0"], "period 0 of the perturbed runs is not between 1 and 59"),
         (["--period", "-3"], "period -3 of the perturbed runs is not between 1 and 59"),

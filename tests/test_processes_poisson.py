@@ -67,7 +67,7 @@ def test_mean_residual_time_after_a_switch(motion: DriftDiffusion, rate: float, 
     process = LogarithmicSwitch(motion=motion, strength=s2 / 2 + excess)
     met = 1 - motion.laplace(rate)
     square = d**2 - 2 * v * d / rate + (s2 + 2 * v**2 / rate) * met / rate
-    assert process.residual_time(rate) * met == pytest.approx(square / (2 * excess), rel=1e-6)
+    assert process.residual_time(rate) * met == pytest.approx(square / (2 * excess), rel=1e-6, abs=1e-9 * d**2)
     assert process.residual_time(0) == pytest.approx(
         (d**2 / 3 + s2 * d / (2 * v) + s2**2 / (2 * v**2)) / (2 * excess), rel=1e-8
     )

@@ -150,7 +150,7 @@ def test_advice_names_the_best_the_bound_and_the_edge() -> None:
     said = two().advice
     assert "Use good every 20 epochs" in said
     assert "lower bound" in said
-    assert "lower edge of the valid periods of good" in said
+    assert "20 is the shortest valid period of good" in said
     assert "The best full reset is every" in said
     assert "Only" not in said
 
@@ -197,6 +197,56 @@ def test_intervals_that_few_slow_runs_carry_are_flagged() -> None:
     assert flags[0] is None
     assert flags[1] is not None
     assert "carries the mean" in flags[1]
+
+
+def test_runs_perturbed_earlier_than_is_said_are_not_vouched_for() -> None:
+    wrong = sampled(GOOD, 1, n_runs=1000, period=15)  # said to be perturbed every 40 epochs
+    answer = predict(sampled(GOOD, 0, n_runs=1000), wrong, period=40, threshold=0.5, periods=[30, 40, 60], n_boot=200)
+    for found in answer.predictions:
+        assert not found.valid
+        assert "is 40 their period?" in found.reason
+    right = predict(sampled(GOOD, 0), sampled(GOOD, 1, period=40), period=40, threshold=0.5, periods=[40], n_boot=200)
+    assert right.predictions[0].valid
+
+
+def test_runs_that_go_on_as_if_nothing_were_done_are_noticed() -> None:
+    walk = OrnsteinUhlenbeck(shrink=0.4)
+    plain = sampled(walk, 0, horizon=60)
+    later = np.array(plain.metric())
+    later[:, 20:] += 0.1  # perturbed at 20, and said to be perturbed at 10
+    for values, said in ((later, "until epoch 20"), (plain.metric(), "to their end")):
+        runs = dataclasses.replace(plain, metrics={"test_metric": values})
+        (note,) = predict(plain, runs, period=10, threshold=1.5, n_boot=20).notes
+        assert said in note
+        assert note in recommend(plain, {("kick", 10): runs}, threshold=1.5, n_boot=20).sentences[0].replace(
+            "kick every 10", "the ensemble at 10"
+        )
+    assert (
+        predict(
+            plain, dataclasses.replace(plain, metrics={"test_metric": later}), period=20, threshold=1.5, n_boot=20
+        ).notes
+        == ()
+    )
+
+
+def test_percentages_and_fractions_are_not_compared() -> None:
+    walk = OrnsteinUhlenbeck(shrink=0.4)
+    plain, kicked = sampled(walk, 0, horizon=60), sampled(walk, 1, horizon=60, period=10)
+    cent = dataclasses.replace(kicked, metrics={"test_metric": 100 * kicked.metric()})
+    for pair in ((plain, cent), (cent, kicked)):
+        with pytest.raises(InputError, match="are both in the same unit"):
+            predict(*pair, period=10, threshold=1.5, n_boot=20)
+
+
+def test_records_cut_short_are_told() -> None:
+    walk = OrnsteinUhlenbeck(shrink=0.4)
+    values = np.array(sampled(walk, 0, horizon=60).metric())
+    ends = np.where(np.arange(len(values)) % 3 > 0, 40, 60)
+    values[np.arange(60) >= ends[:, None]] = np.nan
+    short = Trajectories(metrics={"test_metric": values}, run=np.arange(len(values)), followed=ends)
+    answer = predict(short, sampled(walk, 1, horizon=60, period=10), period=10, threshold=1.5, n_boot=20)
+    assert answer.horizon == 40
+    assert "means are counted up to epoch 40 of 60" in answer.notes[0]
 
 
 # Several thresholds, and what runs end with

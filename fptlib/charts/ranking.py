@@ -88,7 +88,7 @@ def speedup(table: pd.DataFrame, *, metric: str = "threshold", description: str 
     hue = colour(names, "perturbation").copy(deep=True)
     hue["legend"] = alt.Legend(orient="top", title=None, symbolOpacity=1)
     ends = (min(0.9, float(table["speedup_low"].min()) * 0.9), max(1.1, float(table["speedup_high"].max()) * 1.1))
-    title = "speed-up (at least)"
+    title = "speed-up up to the horizon"
     base = alt.Chart(table).encode(
         x=alt.X("threshold:Q", title=metric, scale=alt.Scale(zero=False, padding=20)), color=hue
     )

@@ -183,9 +183,8 @@ def predict(
         answers.save_chart(chart, answers.response_chart(responses))
     for x, answer in responses.items():
         if not isinstance(answer, str):
-            answers.warn(
-                too_few(answer.unperturbed, {("the perturbed ensemble", source): answer.residual.n_runs}), x, responses
-            )
+            few = too_few(answer.unperturbed, {("the perturbed ensemble", source): answer.residual.n_runs})
+            answers.warn((*answer.notes, *few), x, responses)
 
 
 def recommend(

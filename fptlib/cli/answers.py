@@ -30,7 +30,14 @@ def response_json(response: Any, fates: Iterable[Any] | None = None) -> dict[str
             **interval_json(response.residual),
         },
         "predictions": [
-            {"period": p.period, "form": p.form, **interval_json(p), "valid": p.valid, "reason": reason(p)}
+            {
+                "period": p.period,
+                "form": p.form,
+                **interval_json(p),
+                "valid": p.valid,
+                "status": p.verdict.status.value,
+                "reason": reason(p),
+            }
             for p in response.predictions
         ],
         "best": None
@@ -59,6 +66,7 @@ def recommendation_json(answer: Any) -> dict[str, Any]:
                 "period": o.period,
                 **interval_json(o),
                 "valid": o.valid,
+                "status": o.prediction.verdict.status.value,
                 "reason": o.reason,
                 "form": o.prediction.form,
                 "measured_period": o.source,
@@ -264,9 +272,10 @@ def print_search(found: Any) -> None:
     """What a search found and did, for people."""
     rows = []
     for step in found.steps:
-        name = "-" if math.isnan(step.mean) else step.candidate or "no perturbation"
+        known = step.mean is not None and not math.isnan(step.mean)
+        name = step.candidate or "no perturbation" if known else "-"
         period = "-" if step.period is None else str(step.period)
-        rows.append((str(step.spent), step.what, name, period, "-" if math.isnan(step.mean) else f"{step.mean:.1f}"))
+        rows.append((str(step.spent), step.what, name, period, f"{step.mean:.1f}" if known else "-"))
     print_table(("run-epochs", "step", "best so far", "period", "mean"), rows)
     print()
     standings = [

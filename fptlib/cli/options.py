@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -75,7 +76,10 @@ def integers(option: str, text: str) -> list[int]:
 def numbers(option: str, text: str) -> list[float]:
     """Numbers separated by commas, each once, in the order given."""
     try:
-        return list(dict.fromkeys(float(part) for part in text.split(",")))
+        found = list(dict.fromkeys(float(part) for part in text.split(",")))
+        if not all(map(math.isfinite, found)):
+            raise ValueError
+        return found
     except ValueError:
         raise InputError(f"{option} {text}: a number, or several separated by commas, are needed") from None
 

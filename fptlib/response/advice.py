@@ -12,6 +12,7 @@ from fptlib.response.verdicts import MIN_SURVIVORS, Status
 
 if TYPE_CHECKING:
     from fptlib.response.recommendation import Option
+    from fptlib.response.sample import Sample
 
 USEFUL_RUNS = (
     100  # unperturbed runs below which few periods can be told valid: a survival of one half is then known to 0.1
@@ -26,6 +27,7 @@ def advise(
     horizon: int,
     state: QuasiSteadyState,
     survivors: Mapping[tuple[str, int], int],
+    suspicious: Sequence[str] = (),
 ) -> tuple[str, ...]:
     """Sentences for people.
 
@@ -37,6 +39,8 @@ def advise(
         Restricted mean without perturbation, where it ends, and the verdict on the unperturbed runs.
     survivors
         Name and measured period of each perturbation to the survivors there.
+    suspicious
+        What is odd about the ensembles, see `suspicions`.
     """
     best = ranking[0] if ranking and ranking[0].valid else None
     said = [*_what_to_do(best, unperturbed, horizon), *_how_sure(best, ranking)]
@@ -46,7 +50,35 @@ def advise(
         said.append(
             f"Unperturbed training has not reached a quasi-steady state{why}: periods far from a measured one are a guess."
         )
-    return (*said, *too_few(unperturbed, survivors))
+    if best is not None and all(o.source is None for o in ranking):
+        said += _first_measurement(ranking, horizon)
+    return (*suspicious, *said, *too_few(unperturbed, survivors))
+
+
+def suspicions(name: str, sample: Sample, n_epochs: int) -> tuple[str, ...]:
+    """What is odd about one perturbed ensemble: a period that its runs do not show, records cut short.
+
+    Parameters
+    ----------
+    name
+        What it is called.
+    sample
+        The ensemble, drawn.
+    n_epochs
+        Epochs that its record has; means end earlier where too few runs were followed further.
+    """
+    said = []
+    if sample.agree_until > sample.period:
+        more = "to their end" if sample.agree_until >= sample.horizon else f"until epoch {sample.agree_until}"
+        said.append(
+            f"The runs of {name} are those without perturbation {more}, although they are said to be perturbed at epoch {sample.period}: "
+            "is the period right?"
+        )
+    if sample.horizon < n_epochs:
+        said.append(
+            f"Many runs end early: means are counted up to epoch {sample.horizon} of {n_epochs}; beyond, too few were followed."
+        )
+    return tuple(said)
 
 
 def too_few(unperturbed: Estimate, survivors: Mapping[tuple[str, int], int]) -> tuple[str, ...]:
@@ -78,12 +110,12 @@ def _what_to_do(best: Option | None, unperturbed: Estimate, horizon: int) -> lis
             f"{_interval(best)} epochs."
         ]
     said = [
-        f"Use {best}: a mean first-passage time of {_interval(best)} epochs, against {plain} without perturbation, both up to epoch "
+        f"Use {best}: a mean first-passage time of {_interval(best)} epochs, against {plain} without perturbation, counted up to epoch "
         f"{horizon}: {speedup.mean:.2f} times shorter, and at least {speedup.low:.2f} times."
     ]
     if unperturbed.n_censored:
         said.append(
-            f"This is a lower bound: {unperturbed.n_censored} of {unperturbed.n_runs} unperturbed runs had not passed by then."
+            f"The speed-up is a lower bound: {unperturbed.n_censored} of {unperturbed.n_runs} unperturbed runs had not passed by then."
         )
     return said
 
@@ -115,12 +147,12 @@ def _what_next(best: Option | None, ranking: Sequence[Option], horizon: int) -> 
         half = best.period / 2
         at = min(shorter, key=lambda p: abs(math.log(p / half)), default=max(1, round(half)))
         said.append(
-            f"It lies at the lower edge of the valid periods of {best.perturbation}: a shorter one may be better still. Measure "
+            f"{best.period} is the shortest valid period of {best.perturbation}: a shorter one may be better still. Measure "
             f"{best.perturbation} at {at} directly."
         )
     elif best.period == own[-1] and len(own) > 1:
         said.append(
-            f"It lies at the upper edge of the valid periods of {best.perturbation}: perturbing rarely, or not at all, may be better."
+            f"{best.period} is the longest valid period of {best.perturbation}: perturbing rarely, or not at all, may be better."
         )
     tempting = [
         o

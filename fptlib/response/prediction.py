@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fptlib.errors import InputError
 from fptlib.firstpassage import N_BOOT, Direction, Estimate, first_passage
 from fptlib.qss import QuasiSteadyState, judge
+from fptlib.response.advice import suspicions
 from fptlib.response.coverage import interval_flag
 from fptlib.response.forms import cycle_mean, cycle_residual, full_restart, restart_restricted_mean, splice, splice_mean
 from fptlib.response.sample import Sample, draw
@@ -78,6 +79,8 @@ class Response:
         Verdict on the unperturbed ensemble, with what its drift does to the predictions.
     predictions
         One for each period, in the order asked for.
+    notes
+        What is odd about the runs, in sentences: a period that they do not show, records cut short.
     """
 
     period: int
@@ -88,6 +91,7 @@ class Response:
     residual: Estimate
     quasi_steady_state: QuasiSteadyState
     predictions: tuple[Prediction, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def best(self) -> Prediction | None:
@@ -153,6 +157,7 @@ def predict(
     measured = [(period, perturbed), *others.items()]
     check_periods(unperturbed, measured, periods)
     check_options(form, level)
+    shortest = min(runs.n_epochs for runs in (unperturbed, *(runs for _, runs in measured)))
     horizon = common_horizon(unperturbed, measured, threshold=threshold, direction=direction, metric=metric)
     chosen = [p for p in (DEFAULT_PERIODS if periods is None else periods) if p <= horizon]
     unperturbed = unperturbed.head(epochs=horizon)
@@ -176,6 +181,11 @@ def predict(
         residual=samples[0].residual_mean,
         quasi_steady_state=weigh(state, samples[0], tolerance),
         predictions=tuple(p for p, _ in predict_all(samples, chosen, form=form, tolerance=tolerance)),
+        notes=tuple(
+            dict.fromkeys(
+                sentence for s in samples for sentence in suspicions(f"the ensemble at {s.period}", s, shortest)
+            )
+        ),
     )
 
 

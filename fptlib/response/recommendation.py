@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fptlib.errors import InputError
 from fptlib.firstpassage import N_BOOT, Direction, Estimate
 from fptlib.qss import QuasiSteadyState, judge
-from fptlib.response.advice import advise
+from fptlib.response.advice import advise, suspicions
 from fptlib.response.forms import restart_restricted_mean
 from fptlib.response.prediction import (
     DEFAULT_PERIODS,
@@ -182,6 +182,7 @@ def recommend(
     measured = [(period, runs) for (_, period), runs in candidates.items()]
     check_periods(unperturbed, measured, periods)
     check_options("auto", level)
+    shortest = min(runs.n_epochs for runs in (unperturbed, *candidates.values()))
     horizon = common_horizon(unperturbed, measured, threshold=threshold, direction=direction, metric=metric)
     chosen = sorted({*DEFAULT_PERIODS, *(p for p, _ in measured)} if periods is None else set(periods))
     chosen = [p for p in chosen if p < horizon]  # at the horizon a perturbation changes nothing that is counted
@@ -224,6 +225,13 @@ def recommend(
             horizon=horizon,
             state=state,
             survivors={(name, period): s.n_survivors for (name, period), s in zip(candidates, samples, strict=True)},
+            suspicious=tuple(
+                dict.fromkeys(
+                    sentence
+                    for (name, period), s in zip(candidates, samples, strict=True)
+                    for sentence in suspicions(f"{name} every {period}", s, shortest)
+                )
+            ),
         ),
     )
 

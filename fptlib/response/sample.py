@@ -23,8 +23,10 @@ from fptlib.firstpassage import (
     weighted_sums,
 )
 from fptlib.response.forms import Summed, cycles, sum_cycles, summed
-from fptlib.response.seeds import Ensemble, joint_weights
+from fptlib.response.seeds import Ensemble, agreement, joint_weights
 from fptlib.trajectories import Trajectories
+
+_OTHER_UNIT = 10.0  # factor between metrics that no chance makes: a percentage is a hundred times a fraction
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,10 @@ class Sample:
         counts up to the passage of a run only.
     full_restart
         Whether the store of the perturbed runs says that they restart from scratch.
+    alone
+        Restricted mean of the perturbed runs by themselves, ``(replicates,)``.
+    agree_until
+        Last epoch until which the perturbed runs agree exactly with unperturbed ones of the same seed, 0 without such runs.
     """
 
     period: int
@@ -67,6 +73,8 @@ class Sample:
     times: FirstPassageTimes
     weights: NDArray[np.float32]
     full_restart: bool
+    alone: NDArray[np.float64]
+    agree_until: int
 
     @property
     def data(self) -> Sample:
@@ -78,6 +86,7 @@ class Sample:
             cycles=[cycle.data for cycle in self.cycles],
             weights_at_p0=self.weights_at_p0[:1],
             weights=self.weights[:1],
+            alone=self.alone[:1],
         )
 
     @property
@@ -192,6 +201,8 @@ def draw(
                 f"all perturbed runs reach {threshold:g} by epoch {ensemble.period}; residual times need a shorter period or a harder "
                 f"threshold ({scale})"
             )
+    for ensemble in ensembles[1:]:
+        _require_one_unit(ensembles[0], ensemble)
     weights, *weights_p = joint_weights(ensembles, n_boot=n_boot, seed=seed)
     survival = summed(survival_curves(times, weights, horizon=unperturbed.n_epochs))
     plain = Plain(survival=survival, values=values, times=times, weights=weights, level=level)
@@ -223,6 +234,8 @@ def _sample(plain: Plain, ensemble: Ensemble, weights_p: NDArray[np.float32], *,
         times=plain.times,
         weights=plain.weights,
         full_restart=full_restart,
+        alone=curve_p[:, :-1].sum(axis=1),
+        agree_until=agreement(Ensemble(plain.values, plain.times), ensemble),
     )
 
 
@@ -230,6 +243,17 @@ def _passages(
     runs: Trajectories, threshold: float, direction: Direction, metric: str | None
 ) -> tuple[NDArray[np.float64], FirstPassageTimes]:
     return runs.metric(metric), first_passage(runs, threshold=threshold, direction=direction, metric=metric)
+
+
+def _require_one_unit(plain: Ensemble, perturbed: Ensemble) -> None:
+    """Up to the first perturbation both are trained alike: no unit would change by a factor."""
+    epoch = perturbed.period or 0
+    before, there = (float(np.nanmean(np.abs(e.values[:, epoch - 1]))) for e in (plain, perturbed))
+    if min(before, there) > 0 and max(before / there, there / before) > _OTHER_UNIT:
+        raise InputError(
+            f"at epoch {epoch}, before they are perturbed at all, the perturbed runs have a metric of {there:.4g} on average and the "
+            f"unperturbed ones of {before:.4g}: are both in the same unit?"
+        )
 
 
 def _label(ensemble: Ensemble, n_perturbed: int) -> str:

@@ -65,6 +65,17 @@ def seeds_of(ensembles: Sequence[Ensemble]) -> list[NDArray[np.int64]]:
     return places
 
 
+def agreement(first: Ensemble, second: Ensemble) -> int:
+    """Last epoch until which all runs that share their seed agree exactly, as far as both were followed; 0 if none is shared."""
+    a, b = _shared(first, second)
+    if not len(a):
+        return 0
+    n = min(first.values.shape[1], second.values.shape[1])
+    x, y = first.values[a, :n], second.values[b, :n]
+    differ = ((x != y) & np.isfinite(x) & np.isfinite(y)).any(axis=0)
+    return int(differ.argmax()) if differ.any() else n
+
+
 def _shared(first: Ensemble, second: Ensemble) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Places in both ensembles of the runs that share their seed."""
     _, a, b = np.intersect1d(first.times.run, second.times.run, return_indices=True)

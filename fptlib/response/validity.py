@@ -86,6 +86,9 @@ def verdict(
     """Judge the prediction ``mean`` (data and replicates) of one form at one period, with the drift to it (`Sample.drift`)."""
     if form == 4 and sample.full_restart:
         return _restart_verdict(sample, tolerance)
+    prefix = _prefix(sample, tolerance)
+    if prefix is not None:
+        return prefix
     if form == 2 and period == sample.period:  # form 1
         return flag_few(sample, Verdict(Status.VALID, "measured at this period", 0.0, 0.0, 0.0))
     drift = drift_error(sample, epoch=period, drift=drift, mean=mean)
@@ -140,6 +143,24 @@ def checked(
     if within(interval, tolerance) and between and found.status is Status.UNVERIFIED:
         return Verdict(Status.VALID, f"{said}, within {limit}", float(error[0]), *interval)
     return found
+
+
+def _prefix(sample: Sample, tolerance: float) -> Verdict | None:
+    """Unverified where the perturbed runs cannot be what they are said to be: unperturbed up to ``P0``.
+
+    If they are, their mean by themselves is that put together from the unperturbed runs up to ``P0`` and their residual time.
+    """
+    whole = splice_mean(sample.survival, sample.residual.mean(sample.horizon - sample.period), period=sample.period)
+    error = sample.alone / whole - 1.0
+    interval = percentile_interval(error[1:], sample.level)
+    if not beyond(interval, tolerance):
+        return None
+    said = (
+        f"the perturbed runs differ from the unperturbed ones before epoch {sample.period} already (their mean by themselves is "
+        f"{percent(float(error[0]))} from that after unperturbed epochs, interval {percent(interval[0])} to {percent(interval[1])}): "
+        f"is {sample.period} their period?"
+    )
+    return Verdict(Status.UNVERIFIED, said, float(error[0]), *interval)
 
 
 def _possible(sample: Sample, period: int, mean: NDArray[np.float64]) -> tuple[float, float]:
