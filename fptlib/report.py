@@ -27,6 +27,7 @@ th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px so
 td:last-child { white-space: normal; min-width: 17rem; } p, figcaption, .advice { max-width: 44rem; } details { margin: 1rem 0; }
 summary { cursor: pointer; } figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; color: #444; }
 .vl-static svg, .vl-static img { max-width: 100%; height: auto; } .vl-live { width: 100%; } .none { color: #a33; }
+@media (max-width: 700px) { td:last-child { min-width: 34rem; } }
 @media print { body { max-width: none; } }
 """
 
@@ -123,10 +124,10 @@ def _threshold(threshold: float, answer: Recommendation | str, *, several: bool)
         {
             "perturbation": o.perturbation,
             "period": o.period,
-            "measured at": "-" if o.source is None else o.source,
-            "form": o.prediction.form,
             "mean (epochs)": _interval(o),
             "speed-up": _interval(o.speedup),
+            "measured at": "-" if o.source is None else o.source,
+            "form": o.prediction.form,
             "best in": f"{o.best_in:.0%}" if o.valid else "-",
             "status": o.reason,
         }

@@ -39,7 +39,7 @@ def ranking(
         "status:N",
         title=None,
         scale=alt.Scale(domain=present, range=[STATUS_SHAPES[s] for s in present]),
-        legend=alt.Legend(orient="top"),
+        legend=alt.Legend(orient="bottom"),
     )
     hue = colour(names, "perturbation")
     hue = hue.copy(deep=True)
