@@ -372,6 +372,9 @@ def _found_movable(spec: EnsembleSpec, network: Network, data: Dataset, device: 
     )
 
 
+_SAFE_CHANNELS: Final = 8
+
+
 def tensors(x: Any, y: Any, spec: EnsembleSpec, device: str) -> tuple[Tensor, Tensor]:
     """Images and classes on the device, images with channels last in memory where that is faster or asked for."""
     images = torch.from_numpy(x).to(device, dtype_of(spec))
@@ -381,6 +384,13 @@ def tensors(x: Any, y: Any, spec: EnsembleSpec, device: str) -> tuple[Tensor, Te
 
 
 def channels_last(spec: EnsembleSpec, device: str) -> bool:
-    """Whether channels come last in memory: as asked for; on a CPU, where convolutions take two thirds of the time so."""
+    """Whether channels come last in memory: as asked for; on a CPU, where convolutions take two thirds of the time so.
+
+    Not by default where a convolution has fewer than eight channels: the gradients of such strided convolutions overrun their memory in
+    PyTorch 2.14.1 on some CPUs, and the process is aborted.
+    """
     asked = spec.execution.channels_last
-    return device == "cpu" if asked is None else asked
+    if asked is not None:
+        return asked
+    fewest = min(getattr(spec.model, "channels", (getattr(spec.model, "width", _SAFE_CHANNELS),)))
+    return device == "cpu" and fewest >= _SAFE_CHANNELS
