@@ -212,7 +212,7 @@ def ranking(*, threshold: float) -> pd.DataFrame:
 
 
 def advice(*, threshold: float) -> list[str]:
-    """What `fptlib.recommend` says of these ensembles, sentence by sentence."""
+    """What `fptlib.response.recommend` says of these ensembles, sentence by sentence."""
     table = _table(
         "advice", {"threshold": threshold}, lambda: pd.DataFrame({"said": _recommendation(threshold).sentences})
     )

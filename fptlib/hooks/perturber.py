@@ -37,7 +37,7 @@ class Perturber:
         Whether the optimiser forgets its state (momenta) as well. By default what the kind has in a parameter file: yes after
         ``shrink_perturb`` and ``full_reset``, no after ``partial_reset``.
     seed, run
-        The perturbation at an epoch is a function of seed, run and epoch, as in `fptlib.train`. Without ``seed`` it is the one
+        The perturbation at an epoch is a function of seed, run and epoch, as in `fptlib.ensemble.train`. Without ``seed`` it is the one
         that PyTorch was last given (`torch.initial_seed`), so that trainings with seeds of their own are perturbed independently.
     threshold, direction
         With a threshold each call of `step` wants the epoch's metric. From the first epoch that reaches it, ``above`` or
@@ -74,7 +74,7 @@ class Perturber:
 
     Examples
     --------
-    A loop in plain PyTorch, and the log that `fptlib.read` reads:
+    A loop in plain PyTorch, and the log that `fptlib.readers.read` reads:
 
     >>> import tempfile
     >>> from pathlib import Path
