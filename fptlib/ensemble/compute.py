@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any, Final, Protocol, final
@@ -21,12 +21,12 @@ from torch.nn import functional
 
 from fptlib import models
 from fptlib.data import Dataset
+from fptlib.ensemble import optimisers
 from fptlib.ensemble.fused import FusedMLP
 from fptlib.ensemble.streams import streams
-from fptlib.errors import InputError
 from fptlib.models import Network, Tensors, stacking
 from fptlib.perturbations import State
-from fptlib.spec import EnsembleSpec, OptimiserSpec, SgdSpec
+from fptlib.spec import EnsembleSpec, SgdSpec
 
 # Weights of one layer from which PyTorch's products for a single run fill a core.
 _WIDE: Final = 1 << 19
@@ -85,47 +85,6 @@ def build(spec: EnsembleSpec, network: Network, device: str, state: State) -> Co
 # -- general implementations
 
 
-_OPTIMISERS: dict[str, Callable[[Any, list[Tensor], float], torch.optim.Optimizer]] = {
-    "sgd": lambda spec, parameters, lr: torch.optim.SGD(
-        parameters, lr=lr, momentum=spec.momentum, weight_decay=spec.weight_decay, foreach=True
-    ),
-    "adam": lambda spec, parameters, lr: torch.optim.Adam(
-        parameters, lr=lr, weight_decay=spec.weight_decay, foreach=True
-    ),
-    "adamw": lambda spec, parameters, lr: torch.optim.AdamW(
-        parameters, lr=lr, weight_decay=spec.weight_decay, foreach=True
-    ),
-}
-
-
-def _optimiser(spec: OptimiserSpec, parameters: Sequence[Tensor], state: State) -> torch.optim.Optimizer:
-    """Elementwise optimisers act on stacked tensors as they would on each run alone."""
-    if spec.name not in _OPTIMISERS:
-        raise InputError(f"optimiser.name: no builder for {spec.name!r}; known: {', '.join(sorted(_OPTIMISERS))}")
-    optimiser = _OPTIMISERS[spec.name](spec, list(parameters), state.learning_rate)
-    if state.optimiser:
-        content = optimiser.state_dict()
-        content["state"] = {
-            index: {name: value[0].clone() if name == _SHARED else value.clone() for name, value in entries.items()}
-            for index, entries in state.optimiser.items()
-        }
-        optimiser.load_state_dict(content)
-    return optimiser
-
-
-def _optimiser_state(optimiser: torch.optim.Optimizer, runs: int) -> dict[int, Tensors]:
-    """The optimiser's state, with an axis of runs everywhere."""
-    content: dict[int, Mapping[str, Any]] = optimiser.state_dict()["state"]
-    return {
-        index: {
-            name: value.expand(runs) if name == _SHARED else value
-            for name, value in entries.items()
-            if isinstance(value, Tensor)
-        }
-        for index, entries in content.items()
-    }
-
-
 def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of each image, not below single precision, shape of ``labels``."""
     flat = logits.flatten(0, -2)
@@ -180,7 +139,7 @@ class Stacked:
         self._buffers = {name: _own(value, last) for name, value in state.buffers.items()}
         self._runs = next(iter(self._parameters.values())).shape[0]
         self._lr = state.learning_rate
-        self._optimiser = _optimiser(spec.optimiser, list(self._parameters.values()), state)
+        self._optimiser = optimisers.build(spec.optimiser, list(self._parameters.values()), state)
 
         def forward(parameters: Tensors, buffers: Tensors, x: Tensor, *, training: bool) -> Tensor:
             return stacking.forward(module, parameters, buffers, x, training=training)
@@ -190,7 +149,7 @@ class Stacked:
     def state(self) -> State:
         """All that the training carries on."""
         parameters = {name: value.detach() for name, value in self._parameters.items()}
-        return State(parameters, self._buffers, _optimiser_state(self._optimiser, self._runs), self._lr)
+        return State(parameters, self._buffers, optimisers.state_of(self._optimiser, self._runs), self._lr)
 
     def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int) -> Tensor:
         """Train on images in the given order."""
@@ -240,26 +199,27 @@ class OneByOne:
             module.load_state_dict(models.run_state(state.parameters, state.buffers, run))
             module = module.to(memory_format=format_)
             own = {
-                i: {n: v[[run]] if n == _SHARED else v[run] for n, v in e.items()} for i, e in state.optimiser.items()
+                i: {n: v[[run]] if n == optimisers.SHARED else v[run] for n, v in e.items()}
+                for i, e in state.optimiser.items()
             }
             part = State({}, {}, own, state.learning_rate)
             self._modules.append(module)
-            self._optimisers.append(_optimiser(spec.optimiser, list(module.parameters()), part))
+            self._optimisers.append(optimisers.build(spec.optimiser, list(module.parameters()), part))
 
     def state(self) -> State:
         """All that the training carries on."""
-        optimisers = [_optimiser_state(optimiser, 1) for optimiser in self._optimisers]
+        kept = [optimisers.state_of(optimiser, 1) for optimiser in self._optimisers]
         return State(
             parameters=_stack([dict(module.named_parameters()) for module in self._modules]),
             buffers=_stack([dict(module.named_buffers()) for module in self._modules]),
             optimiser={
                 index: {
-                    name: torch.cat([o[index][name] for o in optimisers])
-                    if name == _SHARED
-                    else torch.stack([o[index][name] for o in optimisers])
-                    for name in optimisers[0][index]
+                    name: torch.cat([o[index][name] for o in kept])
+                    if name == optimisers.SHARED
+                    else torch.stack([o[index][name] for o in kept])
+                    for name in kept[0][index]
                 }
-                for index in optimisers[0]
+                for index in kept[0]
             },
             learning_rate=self._lr,
         )
@@ -297,10 +257,6 @@ class OneByOne:
                 loss[run] += _cross_entropy(logits, labels).sum(dtype=torch.float64)
                 right[run] += (logits.argmax(dim=1) == labels).sum()
         return loss / len(y), right.to(torch.float64) / len(y)
-
-
-# Step counts are the only thing that PyTorch's elementwise optimisers keep once for all parameters of one tensor.
-_SHARED: Final = "step"
 
 
 def _own(value: Tensor, channels_last: bool) -> Tensor:

@@ -29,15 +29,7 @@ from fptlib.spec.datasets import (
 )
 from fptlib.spec.faults import ParameterError, describe, nearest
 from fptlib.spec.kinds import (
-    AdamSpec,
-    AdamWSpec,
     ExecutionSpec,
-    FullResetSpec,
-    OptimiserSpec,
-    PartialResetSpec,
-    PerturbationSpec,
-    SgdSpec,
-    ShrinkPerturbSpec,
     TrainingSpec,
     kinds_of,
     known,
@@ -49,6 +41,8 @@ from fptlib.spec.networks import (
     ModelSpec,
     ResNet18Spec,
 )
+from fptlib.spec.optimisers import AdamSpec, AdamWSpec, OptimiserSpec, SgdSpec
+from fptlib.spec.perturbations import FullResetSpec, PartialResetSpec, PerturbationSpec, ShrinkPerturbSpec
 from fptlib.spec.values import Part, PositiveInteger, Seed
 
 __all__ = [

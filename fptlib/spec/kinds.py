@@ -1,10 +1,10 @@
-"""Kinds of optimisers and perturbations, how training goes, and the registry that knows every kind by its name."""
+"""How training goes, and the registry that knows every kind by its name."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from fptlib.errors import InputError
 from fptlib.spec.datasets import (
@@ -17,38 +17,9 @@ from fptlib.spec.datasets import (
     Mnist5kSpec,
 )
 from fptlib.spec.networks import CnnSpec, MlpSpec, ModelSpec, ResNet18Spec
-from fptlib.spec.values import Fraction, NonNegative, Number, Part, Positive, PositiveInteger
-
-
-class OptimiserSpec(Part):
-    """What every optimiser has: a name, a learning rate and a weight decay, with PyTorch's meaning."""
-
-    name: str
-    lr: Positive
-    weight_decay: NonNegative = 0.0
-
-
-class SgdSpec(OptimiserSpec):
-    """Stochastic gradient descent with momentum."""
-
-    name: Literal["sgd"] = "sgd"
-    lr: Positive = 0.1
-    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.0
-
-
-class AdamSpec(OptimiserSpec):
-    """Adam (Kingma & Ba 2015); weight decay is added to the gradient."""
-
-    name: Literal["adam"] = "adam"
-    lr: Positive = 1e-3
-
-
-class AdamWSpec(OptimiserSpec):
-    """AdamW (Loshchilov & Hutter 2019); weight decay acts on the parameters directly."""
-
-    name: Literal["adamw"] = "adamw"
-    lr: Positive = 1e-3
-    weight_decay: NonNegative = 1e-2
+from fptlib.spec.optimisers import AdamSpec, AdamWSpec, OptimiserSpec, SgdSpec
+from fptlib.spec.perturbations import FullResetSpec, PartialResetSpec, PerturbationSpec, ShrinkPerturbSpec
+from fptlib.spec.values import NonNegative, Part, Positive, PositiveInteger
 
 
 class TrainingSpec(Part):
@@ -87,48 +58,6 @@ class ExecutionSpec(Part):
     stack: PositiveInteger | None = None
     memory_gb: Positive | None = None
     snapshot_s: NonNegative = 10.0
-
-
-class PerturbationSpec(Part):
-    """What every perturbation has: a name and a schedule.
-
-    ``period`` in epochs: it acts right after the evaluation at epochs ``period``, ``2 * period``, ... (``repeat:
-    periodic``) or at ``period`` only (``once``). ``fresh_optimiser`` clears the optimiser's state (momenta) as well.
-    """
-
-    name: str
-    period: PositiveInteger
-    repeat: Literal["periodic", "once"] = "periodic"
-    fresh_optimiser: bool = True
-
-
-class ShrinkPerturbSpec(PerturbationSpec):
-    """``shrink`` times the weights plus ``perturb`` times fresh ones.
-
-    ``scope: parameters`` is what is trained; ``state`` includes all buffers, such as BatchNorm's running averages.
-    """
-
-    name: Literal["shrink_perturb"] = "shrink_perturb"
-    # The pair used in arXiv:2502.04121.
-    shrink: Number = 0.4
-    perturb: Number = 0.1
-    scope: Literal["parameters", "state"] = "parameters"
-
-
-class FullResetSpec(PerturbationSpec):
-    """Everything that was learnt is drawn afresh."""
-
-    name: Literal["full_reset"] = "full_reset"
-
-
-class PartialResetSpec(PerturbationSpec):
-    """The weights whose magnitude is below the ``quantile`` of all of a run's weights are redrawn."""
-
-    name: Literal["partial_reset"] = "partial_reset"
-    quantile: Fraction
-    fan_in: Literal["published", "true"] = "published"
-    # arXiv:2502.04121 keeps the momenta here, other than after shrink-and-perturb.
-    fresh_optimiser: bool = False
 
 
 _REGISTRIES: dict[str, tuple[type[Part], dict[str, type[Part]]]] = {
