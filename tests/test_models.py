@@ -357,3 +357,9 @@ def test_fully_connected_networks_are_drawn_as_their_modules_are() -> None:
         assert abs(value.mean() - by_module[name].mean()) <= 0.08 * value.abs().max()
     alone, _ = network.initialise([np.random.default_rng(7)], dtype=torch.float64, device=torch.device("cpu"))
     assert all(torch.equal(value[0], parameters[name][7]) for name, value in alone.items())
+
+
+@pytest.mark.parametrize("depth", [2, 7, 9, 10, 18])
+def test_a_residual_network_of_three_stages_has_six_n_plus_two_layers(depth: int) -> None:
+    with pytest.raises(InputError, match=rf"model: depth: {depth} is not 6 n \+ 2; allowed: 8, 14, 20"):
+        spec.EnsembleSpec(data={"name": "digits"}, model={"name": "resnet", "depth": depth}, optimiser={"name": "sgd"})

@@ -136,8 +136,8 @@ def test_the_digest_is_known() -> None:
         ({"model.widths": [8, 0]}, r"model\.widths\.1: 0 is not possible; allowed: at least 1"),
         ({"model.widths": 8}, r"model\.widths: 8 is not a list"),
         (
-            {"model.normalisation": "layer"},
-            r"model\.normalisation: 'layer' is not possible; allowed: 'none' or 'batch'",
+            {"model.normalisation": "group"},
+            r"model\.normalisation: 'group' is not possible; allowed: 'none', 'batch' or 'layer'",
         ),
         ({"data.label_noise": 1.5}, r"data\.label_noise: 1\.5 is not possible; allowed: at most 1"),
         ({"data.train_size": 900, "data.validation_size": 101}, r"data: train_size .* is 1001; .*1000"),

@@ -26,6 +26,7 @@ from fptlib.spec.datasets import (
     DigitsSpec,
     FashionMnistSpec,
     Mnist5kSpec,
+    NuclearMassesSpec,
 )
 from fptlib.spec.faults import ParameterError, describe, nearest
 from fptlib.spec.kinds import (
@@ -40,6 +41,7 @@ from fptlib.spec.networks import (
     MlpSpec,
     ModelSpec,
     ResNet18Spec,
+    ResNetSpec,
 )
 from fptlib.spec.optimisers import AdamSpec, AdamWSpec, OptimiserSpec, SgdSpec
 from fptlib.spec.perturbations import FullResetSpec, PartialResetSpec, PerturbationSpec, ShrinkPerturbSpec
@@ -62,10 +64,12 @@ __all__ = [
     "MlpSpec",
     "Mnist5kSpec",
     "ModelSpec",
+    "NuclearMassesSpec",
     "OptimiserSpec",
     "PartialResetSpec",
     "PerturbationSpec",
     "ResNet18Spec",
+    "ResNetSpec",
     "SgdSpec",
     "ShrinkPerturbSpec",
     "TrainingSpec",

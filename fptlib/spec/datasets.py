@@ -14,9 +14,12 @@ class DataSpec(Part):
 
     ``train_size`` and ``validation_size`` count images out of `POOL` (without ``train_size``: all that are left),
     ``test_size`` out of `TEST` (without it: all). ``label_noise`` is the fraction of training labels replaced by another
-    class; ``seed`` fixes the permutation of the images and the noise.
+    class (of classes only: regression has none); ``seed`` fixes the permutation of the images and the noise.
     """
 
+    # Whether there are classes to be told apart or numbers to be found, and what there are many of.
+    TASK: ClassVar[Literal["classification", "regression"]] = "classification"
+    ITEMS: ClassVar[str] = "images"
     # Images for training and validation, and for the test; None where a kind of one's own does not say.
     POOL: ClassVar[int | None] = None
     TEST: ClassVar[int | None] = None
@@ -45,10 +48,15 @@ class DataSpec(Part):
             least = "" if self.train_size else "at least "
             raise ValueError(
                 f"train_size + validation_size is {least}{asked}; "
-                f"{self.name} has {self.POOL} images beside its test images"
+                f"{self.name} has {self.POOL} {self.ITEMS} beside its test {self.ITEMS}"
             )
         if self.TEST is not None and self.test_size is not None and self.test_size > self.TEST:
-            raise ValueError(f"test_size is {self.test_size}; {self.name} has {self.TEST} test images")
+            raise ValueError(f"test_size is {self.test_size}; {self.name} has {self.TEST} test {self.ITEMS}")
+        if self.TASK == "regression" and self.label_noise > 0:
+            raise ValueError(
+                f"label_noise: {self.label_noise:g} exchanges classes, and {self.name} has none (regression); "
+                "allowed here: 0"
+            )
         return self
 
 
@@ -114,3 +122,22 @@ class Cifar10SubsetSpec(DataSpec):
     SHAPE: ClassVar[tuple[int, ...] | None] = (3, 32, 32)
 
     name: Literal["cifar10-subset"] = "cifar10-subset"
+
+
+class NuclearMassesSpec(DataSpec):
+    """Measured masses of 2353 nuclei with eight or more protons and neutrons (AME2012), from the package masstable.
+
+    ``target: binding`` is the binding energy per nucleon, ``target: residual`` what the liquid drop, fitted to the
+    training nuclei, leaves of the binding energy. ``features: numbers`` gives a network the numbers of protons and of
+    neutrons, ``parity`` also whether each is odd, and ``shells`` the distance of each to the nearest magic number as well.
+    """
+
+    TASK: ClassVar[Literal["classification", "regression"]] = "regression"
+    ITEMS: ClassVar[str] = "nuclei"
+    POOL: ClassVar[int | None] = 1853
+    TEST: ClassVar[int | None] = 500
+    CLASSES: ClassVar[int] = 1
+
+    name: Literal["nuclear-masses"] = "nuclear-masses"
+    target: Literal["binding", "residual"] = "binding"
+    features: Literal["numbers", "parity", "shells"] = "shells"

@@ -15,8 +15,9 @@ from fptlib.spec.datasets import (
     DigitsSpec,
     FashionMnistSpec,
     Mnist5kSpec,
+    NuclearMassesSpec,
 )
-from fptlib.spec.networks import CnnSpec, MlpSpec, ModelSpec, ResNet18Spec
+from fptlib.spec.networks import CnnSpec, MlpSpec, ModelSpec, ResNet18Spec, ResNetSpec
 from fptlib.spec.optimisers import AdamSpec, AdamWSpec, OptimiserSpec, SgdSpec
 from fptlib.spec.perturbations import FullResetSpec, PartialResetSpec, PerturbationSpec, ShrinkPerturbSpec
 from fptlib.spec.values import NonNegative, Part, Positive, PositiveInteger
@@ -109,8 +110,16 @@ def known(section: str) -> tuple[str, ...]:
 
 
 _BUILT_IN: dict[str, tuple[type[Part], ...]] = {
-    "data": (DigitsSpec, Mnist5kSpec, FashionMnistSpec, Cifar10Spec, Cifar100Spec, Cifar10SubsetSpec),
-    "model": (MlpSpec, CnnSpec, ResNet18Spec),
+    "data": (
+        DigitsSpec,
+        Mnist5kSpec,
+        FashionMnistSpec,
+        Cifar10Spec,
+        Cifar100Spec,
+        Cifar10SubsetSpec,
+        NuclearMassesSpec,
+    ),
+    "model": (MlpSpec, CnnSpec, ResNet18Spec, ResNetSpec),
     "optimiser": (SgdSpec, AdamSpec, AdamWSpec),
     "perturbation": (ShrinkPerturbSpec, FullResetSpec, PartialResetSpec),
 }

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fptlib.spec.values import Part, PositiveInteger
+
+Normalisation = Literal["none", "batch", "layer"]
 
 
 class ModelSpec(Part):
@@ -23,13 +25,13 @@ class ModelSpec(Part):
 class MlpSpec(ModelSpec):
     """Fully connected network with ReLU.
 
-    ``widths`` are the numbers of units of the hidden layers (none: a linear classifier); ``normalisation: batch`` puts
-    BatchNorm before each ReLU.
+    ``widths`` are the numbers of units of the hidden layers (none: a linear model); ``normalisation: batch`` puts
+    BatchNorm, and ``layer`` LayerNorm over the units of the layer, before each ReLU.
     """
 
     name: Literal["mlp"] = "mlp"
     widths: tuple[PositiveInteger, ...] = (128, 128)
-    normalisation: Literal["none", "batch"] = "none"
+    normalisation: Normalisation = "none"
 
     @property
     def has_batch_norm(self) -> bool:
@@ -41,14 +43,15 @@ class CnnSpec(ModelSpec):
     """Convolutional network: convolution, ReLU and 2 x 2 max-pooling for each entry of ``channels``, then ``widths``.
 
     ``kernel`` is the side of the convolutions' kernels, ``widths`` the numbers of units of the hidden fully connected
-    layers; ``normalisation: batch`` puts BatchNorm after each convolution.
+    layers; ``normalisation: batch`` puts BatchNorm after each convolution, and ``layer`` GroupNorm with one group, which
+    normalises over channels, height and width.
     """
 
     name: Literal["cnn"] = "cnn"
     channels: Annotated[tuple[PositiveInteger, ...], Field(min_length=1)] = (16, 32)
     kernel: Literal[5, 3] = 5
     widths: tuple[PositiveInteger, ...] = (64,)
-    normalisation: Literal["none", "batch"] = "none"
+    normalisation: Normalisation = "none"
 
     @property
     def has_batch_norm(self) -> bool:
@@ -71,3 +74,28 @@ class ResNet18Spec(ModelSpec):
     def has_batch_norm(self) -> bool:
         """Whether a batch of a single image is impossible."""
         return True
+
+
+class ResNetSpec(ModelSpec):
+    """Residual network for small images with three stages, as He et al. (2016) trained on CIFAR-10.
+
+    ``depth`` is 6 n + 2 for n blocks of two convolutions in each stage; ``width`` is the number of channels of the first
+    stage, which the second and third double. ``normalisation: layer`` is GroupNorm with one group; with ``none``, each of
+    the ``3 n`` blocks adds ``1 / sqrt(3 n)`` of what its convolutions give.
+    """
+
+    name: Literal["resnet"] = "resnet"
+    depth: PositiveInteger = 8
+    width: PositiveInteger = 16
+    normalisation: Normalisation = "batch"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.depth < 8 or self.depth % 6 != 2:
+            raise ValueError(f"depth: {self.depth} is not 6 n + 2; allowed: 8, 14, 20, 26, 32, ...")
+        return self
+
+    @property
+    def has_batch_norm(self) -> bool:
+        """Whether a batch of a single image is impossible."""
+        return self.normalisation == "batch"
