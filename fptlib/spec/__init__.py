@@ -1,7 +1,7 @@
 """Parameters of an ensemble: validated, immutable, and reduced to one digest.
 
 Every kind of data set, model, optimiser and perturbation is a small pydantic model known by its ``name``. A kind of
-one's own is a subclass handed to `register`.
+one's own is a decorated class in a file that the parameters name under ``uses``, or a subclass handed to `register`.
 """
 
 from __future__ import annotations
@@ -10,14 +10,13 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BeforeValidator, SerializeAsAny, ValidationError, model_validator
+from pydantic import BeforeValidator, SerializeAsAny, ValidationError, ValidationInfo, model_validator
 
 from fptlib.errors import InputError
+from fptlib.spec import uses as user_files
 from fptlib.spec.datasets import (
     Cifar10Spec,
     Cifar10SubsetSpec,
@@ -43,14 +42,34 @@ from fptlib.spec.networks import (
     ResNet18Spec,
     ResNetSpec,
 )
-from fptlib.spec.optimisers import AdamSpec, AdamWSpec, OptimiserSpec, SgdSpec
+from fptlib.spec.optimisers import (
+    REFUSED,
+    AdadeltaSpec,
+    AdagradSpec,
+    AdamaxSpec,
+    AdamSpec,
+    AdamWSpec,
+    AsgdSpec,
+    NAdamSpec,
+    OptimiserSpec,
+    RAdamSpec,
+    RmspropSpec,
+    RpropSpec,
+    SgdSpec,
+)
 from fptlib.spec.perturbations import FullResetSpec, PartialResetSpec, PerturbationSpec, ShrinkPerturbSpec
+from fptlib.spec.uses import UserFile
 from fptlib.spec.values import Part, PositiveInteger, Seed
+from fptlib.spec.written import merge, nested, parse
 
 __all__ = [
     "ENGINE_VERSION",
+    "AdadeltaSpec",
+    "AdagradSpec",
     "AdamSpec",
     "AdamWSpec",
+    "AdamaxSpec",
+    "AsgdSpec",
     "Cifar10Spec",
     "Cifar10SubsetSpec",
     "Cifar100Spec",
@@ -64,15 +83,20 @@ __all__ = [
     "MlpSpec",
     "Mnist5kSpec",
     "ModelSpec",
+    "NAdamSpec",
     "NuclearMassesSpec",
     "OptimiserSpec",
     "PartialResetSpec",
     "PerturbationSpec",
+    "RAdamSpec",
     "ResNet18Spec",
     "ResNetSpec",
+    "RmspropSpec",
+    "RpropSpec",
     "SgdSpec",
     "ShrinkPerturbSpec",
     "TrainingSpec",
+    "UserFile",
     "kinds_of",
     "known",
     "load",
@@ -89,18 +113,26 @@ ENGINE_VERSION = 2
 _OUTSIDE_DIGEST = ("runs", "epochs", "device", "execution")
 
 
-def _kind(section: str, value: object) -> object:
-    """The section's kind, from its ``name``."""
+def _kind(section: str, value: object, files: Iterable[UserFile] = ()) -> object:
+    """The section's kind, from its ``name``; those of one's own files are known beside the others."""
     base, kinds = kinds_of(section)
     if value is None or isinstance(value, base):
         return value
+    kinds = kinds | {name: kind for file in files for (place, name), kind in file.kinds.items() if place == section}
+    names = sorted(kinds)
     if not isinstance(value, Mapping):
-        raise ParameterError(f"{section}: {value!r} is not a mapping; allowed: name: {'|'.join(known(section))}, ...")
+        raise ParameterError(f"{section}: {value!r} is not a mapping; allowed: name: {'|'.join(names)}, ...")
     if "name" not in value:
-        raise ParameterError(f"{section}.name: missing; allowed: {', '.join(known(section))}")
+        raise ParameterError(f"{section}.name: missing; allowed: {', '.join(names)}")
     name = value["name"]
+    if section == "optimiser" and isinstance(name, str) and name not in kinds:
+        if name in REFUSED:
+            raise ParameterError(f"optimiser.name: {name} cannot train stacked runs: {REFUSED[name]}")
+        # As PyTorch spells its classes.
+        name = next((kind for kind in names if kind == name.lower()), name)
+        value = {**value, "name": name}
     if not isinstance(name, str) or name not in kinds:
-        raise ParameterError(f"{section}.name: unknown {section} {name!r}{nearest(name, known(section))}")
+        raise ParameterError(f"{section}.name: unknown {section} {name!r}{nearest(name, names)}")
     try:
         return kinds[name].model_validate(value)
     except ValidationError as error:
@@ -108,7 +140,10 @@ def _kind(section: str, value: object) -> object:
 
 
 def _kind_of(section: str) -> BeforeValidator:
-    return BeforeValidator(partial(_kind, section))
+    def validate(value: object, info: ValidationInfo) -> object:
+        return _kind(section, value, info.data.get("uses", ()))
+
+    return BeforeValidator(validate)
 
 
 def perturbation_section(values: Mapping[str, Any]) -> PerturbationSpec:
@@ -135,6 +170,7 @@ def perturbation_section(values: Mapping[str, Any]) -> PerturbationSpec:
 class EnsembleSpec(Part):
     """All parameters of an ensemble of trainings.
 
+    ``uses`` names Python files of one's own that define kinds; the digest covers the text of those whose kinds are in use.
     Run ``k`` depends on ``seed``, ``k`` and every section but ``execution``, and on nothing else: not on ``runs``,
     ``epochs`` or ``device``.
 
@@ -147,6 +183,8 @@ class EnsembleSpec(Part):
     True
     """
 
+    # First: the sections after it may name kinds that these files define.
+    uses: Annotated[tuple[UserFile, ...], BeforeValidator(user_files.read)] = ()
     data: Annotated[SerializeAsAny[DataSpec], _kind_of("data")]
     model: Annotated[SerializeAsAny[ModelSpec], _kind_of("model")]
     optimiser: Annotated[SerializeAsAny[OptimiserSpec], _kind_of("optimiser")]
@@ -170,10 +208,14 @@ class EnsembleSpec(Part):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         self._check_batches()
-        if self.perturbation is not None and self.perturbation.period > self.epochs:
+        kick = self.perturbation
+        if kick is not None and kick.period is not None and kick.period > self.epochs:
             raise ParameterError(
-                f"perturbation.period: {self.perturbation.period} is beyond the horizon; "
-                f"allowed: 1 to epochs = {self.epochs}"
+                f"perturbation.period: {kick.period} is beyond the horizon; allowed: 1 to epochs = {self.epochs}"
+            )
+        if kick is not None and kick.VALIDATED and not self.data.validation_size:
+            raise ParameterError(
+                f"data.validation_size: 0 leaves {kick.name} nothing to choose the best epoch by; allowed: 1 or more"
             )
         return self
 
@@ -197,7 +239,11 @@ class EnsembleSpec(Part):
 
     def identity(self) -> dict[str, Any]:
         """Everything that changes run ``k``, with defaults filled in, as JSON types."""
-        return self.model_dump(mode="json", exclude=set(_OUTSIDE_DIGEST))
+        content = self.model_dump(mode="json", exclude={*_OUTSIDE_DIGEST, "uses"})
+        parts = [getattr(self, section) for section in ("data", "model", "optimiser", "perturbation")]
+        used = sorted(file.source for file in self.uses if any(type(part) in file.kinds.values() for part in parts))
+        # What a file is called, and files of which nothing is used, change no run.
+        return content | ({"uses": [{"source": source} for source in used]} if used else {})
 
     def digest(self) -> str:
         """16 hexadecimal digits: SHA-256 of the canonical JSON of `identity` and `ENGINE_VERSION`."""
@@ -205,66 +251,23 @@ class EnsembleSpec(Part):
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
-
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key given twice is a fault: plain YAML would silently keep the last."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        seen: set[object] = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
-            if isinstance(key, str) and key in seen:
-                raise ParameterError(f"{key}: given twice (line {key_node.start_mark.line + 1})")
-            seen.add(key if isinstance(key, str) else repr(key))
-        return super().construct_mapping(node, deep)
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # Classes of one's own files cannot be imported by name in another process: they are made there again.
+        if not self.uses:
+            return super().__reduce_ex__(protocol)
+        own = {kind for file in self.uses for kind in file.kinds.values()}
+        content = {name: getattr(self, name) for name in type(self).model_fields}
+        plain = {name: part.model_dump() if type(part) in own else part for name, part in content.items()}
+        return _again, (plain | {"uses": [file.model_dump() for file in self.uses]},)
 
 
-def _parse(text: str) -> Any:
-    """YAML value of a text.
-
-    Raises
-    ------
-    ParameterError
-        If it is no YAML, with the line.
-    """
-    try:
-        # The loader is a subclass of the safe one, which builds plain values only.
-        return yaml.load(text, Loader=_UniqueKeys)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f"line {mark.line + 1}: " if mark else ""
-        raise ParameterError(f"{line}not valid YAML ({getattr(error, 'problem', None) or error})") from None
-
-
-def _nested(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys unfolded into nested mappings; the later of two that touch the same key wins."""
-    result: dict[str, Any] = {}
-    for key, value in changes.items():
-        if not isinstance(key, str) or not all(key.split(".")):
-            raise ParameterError(f"{key!r}: not a key; allowed: names joined by dots, as in optimiser.lr")
-        value = _nested(value) if isinstance(value, Mapping) else value
-        for step in reversed(key.split(".")):
-            value = {step: value}
-        result = _merge(result, value)
-    return result
-
-
-def _merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings merged. A section whose ``name`` changes is replaced: another kind has other keys."""
-    result = dict(base)
-    for key, value in changes.items():
-        old = result.get(key)
-        if isinstance(value, Mapping) and isinstance(old, Mapping):
-            renamed = "name" in value and "name" in old and value["name"] != old["name"]
-            result[key] = dict(value) if renamed else _merge(old, value)
-        else:
-            result[key] = value
-    return result
+def _again(values: dict[str, Any]) -> EnsembleSpec:
+    return EnsembleSpec(**values)
 
 
 def _build(values: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> EnsembleSpec:
     try:
-        return EnsembleSpec(**_merge(values, _nested(changes)))
+        return EnsembleSpec(**merge(values, nested(changes)))
     except (ParameterError, InputError) as fault:
         raise InputError(f"{where}{fault}") from None
 
@@ -317,7 +320,7 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Ensembl
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file; a file of parameters is YAML") from None
     try:
-        values = _parse(text)
+        values = parse(text)
         if not isinstance(values, Mapping):
             raise ParameterError("not a mapping of parameters; keys such as data, model and optimiser are needed")
         changes: dict[str, Any] = {}
@@ -326,9 +329,9 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Ensembl
             if not equals:
                 raise ParameterError(f"{item!r}: not an override; allowed: key=value, as in optimiser.lr=0.3")
             try:
-                changes = _merge(changes, _nested({key.strip(): _parse(value)}))
+                changes = merge(changes, nested({key.strip(): parse(value)}))
             except ParameterError as fault:
                 raise ParameterError(f"{item!r}: {fault}") from None
     except ParameterError as fault:
         raise InputError(f"{path}: {fault}") from None
-    return _build(values, changes, f"{path}: ")
+    return _build(user_files.beside(values, Path(path).parent), changes, f"{path}: ")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal, Self
 
 from pydantic import model_validator
@@ -18,7 +20,7 @@ from fptlib.spec.datasets import (
     NuclearMassesSpec,
 )
 from fptlib.spec.networks import CnnSpec, MlpSpec, ModelSpec, ResNet18Spec, ResNetSpec
-from fptlib.spec.optimisers import AdamSpec, AdamWSpec, OptimiserSpec, SgdSpec
+from fptlib.spec.optimisers import OPTIMISERS, OptimiserSpec
 from fptlib.spec.perturbations import FullResetSpec, PartialResetSpec, PerturbationSpec, ShrinkPerturbSpec
 from fptlib.spec.values import NonNegative, Part, Positive, PositiveInteger
 
@@ -83,7 +85,8 @@ def register(section: str, kind: type[Part]) -> type[Part]:
     Raises
     ------
     InputError
-        If the section is unknown, the class is no subclass of the section's model, or its ``name`` has no default.
+        If the section is unknown, the class is no subclass of the section's model, its ``name`` has no default or is a
+        built-in kind's.
     """
     if section not in _REGISTRIES:
         raise InputError(f"no section {section!r} of the parameters; there is {', '.join(_REGISTRIES)}")
@@ -91,8 +94,27 @@ def register(section: str, kind: type[Part]) -> type[Part]:
     name = kind.model_fields["name"].default if issubclass(kind, base) else None
     if not isinstance(name, str):
         raise InputError(f"{kind.__name__}: a {section} is a subclass of {base.__name__} whose `name` has a default")
-    kinds[name] = kind
+    if any(built_in.model_fields["name"].default == name for built_in in _BUILT_IN[section]):
+        raise InputError(f"{section} {name!r} is built in; a kind of one's own needs another name")
+    if _collecting:
+        _collecting[-1][section, name] = kind
+    else:
+        kinds[name] = kind
     return kind
+
+
+_collecting: list[dict[tuple[str, str], type[Part]]] = []
+
+
+@contextmanager
+def collected() -> Iterator[dict[tuple[str, str], type[Part]]]:
+    """Kinds that are registered meanwhile, by section and name; they become known nowhere else."""
+    found: dict[tuple[str, str], type[Part]] = {}
+    _collecting.append(found)
+    try:
+        yield found
+    finally:
+        _collecting.pop()
 
 
 def kinds_of(section: str) -> tuple[type[Part], dict[str, type[Part]]]:
@@ -120,9 +142,9 @@ _BUILT_IN: dict[str, tuple[type[Part], ...]] = {
         NuclearMassesSpec,
     ),
     "model": (MlpSpec, CnnSpec, ResNet18Spec, ResNetSpec),
-    "optimiser": (SgdSpec, AdamSpec, AdamWSpec),
+    "optimiser": OPTIMISERS,
     "perturbation": (ShrinkPerturbSpec, FullResetSpec, PartialResetSpec),
 }
 for _section, _kinds in _BUILT_IN.items():
     for _kind in _kinds:
-        register(_section, _kind)
+        _REGISTRIES[_section][1][str(_kind.model_fields["name"].default)] = _kind

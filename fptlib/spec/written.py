@@ -1,0 +1,66 @@
+"""Parameters as they are written: YAML, dotted keys, and one mapping laid over another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from fptlib.spec.faults import ParameterError
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key given twice is a fault: plain YAML would silently keep the last."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        seen: set[object] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str) and key in seen:
+                raise ParameterError(f"{key}: given twice (line {key_node.start_mark.line + 1})")
+            seen.add(key if isinstance(key, str) else repr(key))
+        return super().construct_mapping(node, deep)
+
+
+def parse(text: str) -> Any:
+    """YAML value of a text.
+
+    Raises
+    ------
+    ParameterError
+        If it is no YAML, with the line.
+    """
+    try:
+        # The loader is a subclass of the safe one, which builds plain values only.
+        return yaml.load(text, Loader=_UniqueKeys)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f"line {mark.line + 1}: " if mark else ""
+        raise ParameterError(f"{line}not valid YAML ({getattr(error, 'problem', None) or error})") from None
+
+
+def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys unfolded into nested mappings; the later of two that touch the same key wins."""
+    result: dict[str, Any] = {}
+    for key, value in changes.items():
+        if not isinstance(key, str) or not all(key.split(".")):
+            raise ParameterError(f"{key!r}: not a key; allowed: names joined by dots, as in optimiser.lr")
+        value = nested(value) if isinstance(value, Mapping) else value
+        for step in reversed(key.split(".")):
+            value = {step: value}
+        result = merge(result, value)
+    return result
+
+
+def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings merged. A section whose ``name`` changes is replaced: another kind has other keys."""
+    result = dict(base)
+    for key, value in changes.items():
+        old = result.get(key)
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            renamed = "name" in value and "name" in old and value["name"] != old["name"]
+            result[key] = dict(value) if renamed else merge(old, value)
+        else:
+            result[key] = value
+    return result
