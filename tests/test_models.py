@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional
-from torchvision.models.resnet import BasicBlock, ResNet
+from torchvision.models.resnet import BasicBlock
+from torchvision.models.resnet import ResNet as TheirResNet
 
 from fptlib import data, models, perturbations, spec
 from fptlib.errors import InputError
-from fptlib.models import CNN, MLP, Network, ResNet18, Tensors, run_state
+from fptlib.models import CNN, MLP, Network, ResNet, ResNet18, Tensors, run_state
 from fptlib.models.stacking import forward
 
 RUNS = 3
@@ -26,11 +28,19 @@ SUBSET = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / "cifar10-subset.npz"
 
 # Network and shape of its inputs.
 KINDS: dict[str, tuple[Network, tuple[int, ...]]] = {
-    "mlp": (MLP(n_features=5, widths=(7, 6), n_classes=3, batch_norm=False), (5,)),
-    "mlp-bn": (MLP(n_features=12, widths=(7, 6), n_classes=3, batch_norm=True), (3, 2, 2)),
-    "cnn": (CNN(shape=(1, 9, 8), channels=(4, 5), kernel=3, widths=(6,), n_classes=3, batch_norm=False), (1, 9, 8)),
-    "cnn-bn": (CNN(shape=(3, 8, 8), channels=(4, 5), kernel=5, widths=(), n_classes=3, batch_norm=True), (3, 8, 8)),
+    "mlp": (MLP(n_features=5, widths=(7, 6), n_classes=3, normalisation="none"), (5,)),
+    "mlp-bn": (MLP(n_features=12, widths=(7, 6), n_classes=3, normalisation="batch"), (3, 2, 2)),
+    "cnn": (CNN(shape=(1, 9, 8), channels=(4, 5), kernel=3, widths=(6,), n_classes=3, normalisation="none"), (1, 9, 8)),
+    "cnn-bn": (
+        CNN(shape=(3, 8, 8), channels=(4, 5), kernel=5, widths=(), n_classes=3, normalisation="batch"),
+        (3, 8, 8),
+    ),
+    "mlp-ln": (MLP(n_features=5, widths=(7, 6), n_classes=3, normalisation="layer"), (5,)),
+    "cnn-ln": (CNN(shape=(1, 8, 8), channels=(4, 5), kernel=3, widths=(6,), n_classes=3, normalisation="layer"), (64,)),
     "resnet18": (ResNet18(n_channels=3, n_classes=10, width=6, scale_buffers=True), (3, 32, 32)),
+    "resnet": (ResNet(n_channels=3, n_classes=3, depth=14, width=3), (3, 12, 12)),
+    "resnet-ln": (ResNet(n_channels=1, n_classes=3, depth=8, width=3, normalisation="layer"), (64,)),
+    "resnet-none": (ResNet(n_channels=1, n_classes=3, depth=8, width=3, normalisation="none"), (64,)),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
 
@@ -68,7 +78,7 @@ def singles(network: Network, parameters: Tensors, buffers: Tensors, training: b
 
 
 def test_no_hidden_layer_is_a_linear_classifier() -> None:
-    network = MLP(n_features=5, widths=(), n_classes=3, batch_norm=True)
+    network = MLP(n_features=5, widths=(), n_classes=3, normalisation="batch")
     parameters, buffers = network.initialise(generators(), dtype=torch.float64, device=CPU)
     assert list(parameters) == ["layers.0.weight", "layers.0.bias"]
     assert not buffers
@@ -158,7 +168,7 @@ def test_names_and_shapes_are_those_of_the_single_network(kind: str) -> None:
 
 
 def test_the_layers_of_a_fully_connected_network_are_those_of_its_module() -> None:
-    network = MLP(n_features=12, widths=(7, 6), n_classes=3, batch_norm=True)
+    network = MLP(n_features=12, widths=(7, 6), n_classes=3, normalisation="batch")
     layers = network.layers()
     module = network.single()
     assert [(inputs, outputs) for _, inputs, outputs, _ in layers] == [(12, 7), (7, 6), (6, 3)]
@@ -171,7 +181,7 @@ def test_the_layers_of_a_fully_connected_network_are_those_of_its_module() -> No
 
 
 def test_initialisation_has_the_distribution_of_pytorchs_layers() -> None:
-    network = CNN(shape=(3, 8, 8), channels=(20, 40), kernel=5, widths=(30,), n_classes=10, batch_norm=False)
+    network = CNN(shape=(3, 8, 8), channels=(20, 40), kernel=5, widths=(30,), n_classes=10, normalisation="none")
     parameters, _ = network.initialise(generators(20), dtype=torch.float64, device=CPU)
     fan_in = {"features.0": 75, "features.3": 500, "layers.0": 160, "layers.2": 30}
     for name, value in parameters.items():
@@ -259,7 +269,7 @@ def test_a_few_steps_on_real_images_are_those_of_single_networks() -> None:
 
 
 def test_resnet18_is_torchvisions_with_another_stem() -> None:
-    theirs = ResNet(BasicBlock, [2, 2, 2, 2], num_classes=10).double()
+    theirs = TheirResNet(BasicBlock, [2, 2, 2, 2], num_classes=10).double()
     theirs.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False).double()
     theirs.maxpool = nn.Identity()  # type: ignore[assignment]
     ours = ResNet18(n_channels=3, n_classes=10, width=64, scale_buffers=False).single().double()
@@ -302,19 +312,83 @@ def test_shrinking_the_whole_state_enlarges_the_features() -> None:
     torch.testing.assert_close(enlarged - shift, 2 * (plain - shift))
 
 
+# -- residual networks of three stages
+
+
+@pytest.mark.parametrize(("depth", "million"), [(20, 0.27), (32, 0.46), (44, 0.66), (56, 0.85), (110, 1.7)])
+def test_parameters_are_as_many_as_he_et_al_state(depth: int, million: float) -> None:
+    network = ResNet(n_channels=3, n_classes=10, depth=depth, width=16)
+    convolutions = sum(isinstance(module, nn.Conv2d) for module in network.template().modules())
+    assert convolutions + 1 == depth
+    # Table 6 of the paper, two digits.
+    assert float(f"{sum(p.numel() for p in network.template().parameters()) / 1e6:.2g}") == million
+
+
+@pytest.mark.parametrize("normalisation", ["none", "batch", "layer"])
+def test_without_its_branches_a_residual_network_passes_on_pixels_and_zeros(normalisation: Any) -> None:
+    module = ResNet(n_channels=1, n_classes=2, depth=14, width=3, normalisation=normalisation).single().double().eval()
+    for name, value in module.named_parameters():
+        if "conv2" in name:
+            value.detach().zero_()
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 1, 8, 8)))
+    features = functional.relu(module.get_submodule("norm1")(module.get_submodule("conv1")(x)))
+    expected = functional.pad(features[:, :, ::4, ::4].mean(dim=(2, 3)), (0, 9))
+    torch.testing.assert_close(module(x), module.get_submodule("fc")(expected))
+
+
+def test_without_normalisation_features_stay_of_one_size_at_any_depth() -> None:
+    # Each of B blocks adds 1/B of the variance that it is given: together less than e - 1 times the first.
+    torch.manual_seed(0)
+    x = torch.randn(20, 1, 16, 16)
+    for depth in (8, 20, 56, 110):
+        module = ResNet(n_channels=1, n_classes=2, depth=depth, width=32, normalisation="none").single()
+        sizes: list[float] = []
+        for name in ("conv1", "layer1"):
+            module.get_submodule(name).register_forward_hook(
+                lambda _module, _x, y, kept=sizes: kept.append(float(functional.relu(y).square().mean()))
+            )
+        with torch.no_grad():
+            module(x)
+        assert 1 < sizes[1] / sizes[0] < 2.5, depth
+
+
+def test_layer_normalisation_takes_every_image_by_itself() -> None:
+    for kind in ("mlp-ln", "cnn-ln", "resnet-ln"):
+        network, shape = KINDS[kind]
+        module = network.single().double().train()
+        x = torch.from_numpy(np.random.default_rng(0).normal(size=(5, *shape)))
+        torch.testing.assert_close(module(x)[:1], module(x[:1]))
+        assert not list(module.buffers())
+
+
+def test_vectors_are_square_images() -> None:
+    x = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 64)))
+    networks: list[Network] = [
+        CNN((1, 8, 8), (4, 5), 3, (6,), 3),
+        ResNet(1, 3, 8, 4),
+        ResNet18(1, 3, 2, scale_buffers=False),
+    ]
+    for network in networks:
+        module = network.single().double()
+        torch.testing.assert_close(module(x), module(x.view(5, 1, 8, 8)), rtol=0, atol=0)
+
+
 # -- names
 
 
 @pytest.mark.parametrize(
     ("section", "shape", "expected"),
     [
-        (spec.MlpSpec(widths=(8,), normalisation="batch"), (4,), MLP(4, (8,), 2, batch_norm=True)),
-        (spec.MlpSpec(widths=(8,)), (1, 2, 3), MLP(6, (8,), 2, batch_norm=False)),
+        (spec.MlpSpec(widths=(8,), normalisation="batch"), (4,), MLP(4, (8,), 2, normalisation="batch")),
+        (spec.MlpSpec(widths=(8,)), (1, 2, 3), MLP(6, (8,), 2, normalisation="none")),
         (
             spec.CnnSpec(channels=(4,), kernel=3, widths=(5,), normalisation="batch"),
             (1, 6, 6),
-            CNN((1, 6, 6), (4,), 3, (5,), 2, batch_norm=True),
+            CNN((1, 6, 6), (4,), 3, (5,), 2, normalisation="batch"),
         ),
+        (spec.CnnSpec(channels=(4,)), (64,), CNN((1, 8, 8), (4,), 5, (64,), 2)),
+        (spec.MlpSpec(widths=(8,), normalisation="layer"), (4,), MLP(4, (8,), 2, normalisation="layer")),
+        (spec.ResNetSpec(depth=14, width=4), (196,), ResNet(1, 2, 14, 4)),
         (spec.ResNet18Spec(width=6, scale_buffers=True), (3, 32, 32), ResNet18(3, 2, 6, scale_buffers=True)),
     ],
 )
@@ -325,9 +399,10 @@ def test_specifications_become_networks(section: spec.ModelSpec, shape: tuple[in
 @pytest.mark.parametrize(
     ("section", "shape", "message"),
     [
-        (spec.MlpSpec.model_construct(name="vgg"), (4,), "no builder for 'vgg'; known: cnn, mlp, resnet18"),
-        (spec.CnnSpec(), (64,), r"model\.name: cnn takes images, .* a flat vector of 64 numbers; allowed here: mlp"),
-        (spec.ResNet18Spec(), (64,), r"model\.name: resnet18 takes images"),
+        (spec.MlpSpec.model_construct(name="vgg"), (4,), "no builder for 'vgg'; known: cnn, mlp, resnet, resnet18"),
+        (spec.CnnSpec(), (63,), r"model\.name: cnn takes images, .* a vector of 63 numbers; allowed here: mlp"),
+        (spec.ResNet18Spec(), (9,), r"model\.name: resnet18 takes images"),
+        (spec.ResNetSpec(), (4,), r"model\.name: resnet takes images"),
         (
             spec.CnnSpec(channels=(4, 4, 4, 4, 4)),
             (1, 28, 31),
@@ -342,7 +417,7 @@ def test_what_cannot_be_built_is_one_line(section: spec.ModelSpec, shape: tuple[
 
 
 def test_fully_connected_networks_are_drawn_as_their_modules_are() -> None:
-    network = models.MLP(n_features=30, widths=(40, 50), n_classes=10, batch_norm=True)
+    network = models.MLP(n_features=30, widths=(40, 50), n_classes=10, normalisation="batch")
     generators = [np.random.default_rng(run) for run in range(200)]
     parameters, buffers = network.initialise(generators, dtype=torch.float64, device=torch.device("cpu"))
     module = network.single()

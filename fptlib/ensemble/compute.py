@@ -61,7 +61,12 @@ def dtype_of(spec: EnsembleSpec) -> torch.dtype:
 
 def kind(spec: EnsembleSpec, network: Network, device: str) -> str:
     """Which implementation trains these runs: ``compiled``, ``fused``, ``one by one`` or ``stacked``."""
-    if isinstance(network, models.MLP) and isinstance(spec.optimiser, SgdSpec) and spec.training.autocast == "none":
+    if (
+        isinstance(network, models.MLP)
+        and network.normalisation != "layer"
+        and isinstance(spec.optimiser, SgdSpec)
+        and spec.training.autocast == "none"
+    ):
         if device != "cpu" or max(inputs * outputs for _, inputs, outputs, _ in network.layers()) <= _WIDE:
             return "compiled" if device == "cpu" and _HAS_NUMBA else "fused"
         return "one by one"

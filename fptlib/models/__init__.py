@@ -14,10 +14,10 @@ from fptlib.errors import InputError
 from fptlib.models.cnn import CNN
 from fptlib.models.mlp import MLP
 from fptlib.models.network import Network, Tensors, run_state
-from fptlib.models.resnet import ResNet18
-from fptlib.spec import CnnSpec, MlpSpec, ModelSpec, ResNet18Spec
+from fptlib.models.resnet import ResNet, ResNet18
+from fptlib.spec import CnnSpec, MlpSpec, ModelSpec, ResNet18Spec, ResNetSpec
 
-__all__ = ["CNN", "MLP", "Network", "ResNet18", "Tensors", "build", "register", "run_state"]
+__all__ = ["CNN", "MLP", "Network", "ResNet", "ResNet18", "Tensors", "build", "register", "run_state"]
 
 Shape = tuple[int, ...]
 
@@ -37,9 +37,10 @@ def build(spec: ModelSpec, *, shape: Shape, n_classes: int) -> Network:
     spec
         Section ``model`` of the parameters.
     shape
-        Of one input: ``(features,)`` or ``(channels, height, width)``.
+        Of one input: ``(features,)`` or ``(channels, height, width)``. Networks of convolutions take a vector of 4 x 4, 5 x 5,
+        ... numbers for a square image of one channel.
     n_classes
-        Number of classes.
+        Number of classes; 1 for regression.
 
     Raises
     ------
@@ -49,27 +50,33 @@ def build(spec: ModelSpec, *, shape: Shape, n_classes: int) -> Network:
     Examples
     --------
     >>> build(MlpSpec(widths=(8,)), shape=(1, 14, 14), n_classes=10)
-    MLP(n_features=196, widths=(8,), n_classes=10, batch_norm=False)
+    MLP(n_features=196, widths=(8,), n_classes=10, normalisation='none')
     """
     if spec.name not in _BUILDERS:
         raise InputError(f"model.name: no builder for {spec.name!r}; known: {', '.join(sorted(_BUILDERS))}")
     return _BUILDERS[spec.name](spec, shape, n_classes)
 
 
+# Pixels along the side of the smallest square that a vector is taken for: a few features are no image.
+_SMALLEST_IMAGE = 4
+
+
 def _images(spec: ModelSpec, shape: Shape) -> tuple[int, int, int]:
-    """Shape of one input, which has to be an image."""
-    if len(shape) != 3:
+    """Shape of one input, which has to be an image, or a vector that holds a square one."""
+    if len(shape) == 3:
+        return shape[0], shape[1], shape[2]
+    n = math.prod(shape)
+    side = math.isqrt(n)
+    if side**2 != n or side < _SMALLEST_IMAGE:
         raise InputError(
-            f"model.name: {spec.name} takes images, and one input of this data set is a flat vector of "
-            f"{math.prod(shape)} numbers; allowed here: mlp (or data with images, such as fashion-mnist or cifar10)"
+            f"model.name: {spec.name} takes images, and one input of this data set is a vector of {n} numbers; "
+            "allowed here: mlp (or data with images, such as digits or cifar10)"
         )
-    return shape[0], shape[1], shape[2]
+    return 1, side, side
 
 
 def _mlp(spec: MlpSpec, shape: Shape, n_classes: int) -> MLP:
-    return MLP(
-        n_features=math.prod(shape), widths=spec.widths, n_classes=n_classes, batch_norm=spec.normalisation == "batch"
-    )
+    return MLP(n_features=math.prod(shape), widths=spec.widths, n_classes=n_classes, normalisation=spec.normalisation)
 
 
 def _cnn(spec: CnnSpec, shape: Shape, n_classes: int) -> CNN:
@@ -86,7 +93,7 @@ def _cnn(spec: CnnSpec, shape: Shape, n_classes: int) -> CNN:
         kernel=spec.kernel,
         widths=spec.widths,
         n_classes=n_classes,
-        batch_norm=spec.has_batch_norm,
+        normalisation=spec.normalisation,
     )
 
 
@@ -95,6 +102,18 @@ def _resnet18(spec: ResNet18Spec, shape: Shape, n_classes: int) -> ResNet18:
     return ResNet18(n_channels=n_channels, n_classes=n_classes, width=spec.width, scale_buffers=spec.scale_buffers)
 
 
+def _resnet(spec: ResNetSpec, shape: Shape, n_classes: int) -> ResNet:
+    n_channels, _, _ = _images(spec, shape)
+    return ResNet(
+        n_channels=n_channels,
+        n_classes=n_classes,
+        depth=spec.depth,
+        width=spec.width,
+        normalisation=spec.normalisation,
+    )
+
+
 register("mlp", _mlp)
 register("cnn", _cnn)
 register("resnet18", _resnet18)
+register("resnet", _resnet)

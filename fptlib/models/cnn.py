@@ -8,7 +8,8 @@ from typing import final
 
 from torch import Tensor, nn
 
-from fptlib.models.network import Network
+from fptlib.models.network import Network, as_images, normalisation_of_images
+from fptlib.spec.networks import Normalisation
 
 
 @final
@@ -19,15 +20,15 @@ class CNN(Network):
     Parameters
     ----------
     shape
-        Channels, height and width of an image.
+        Channels, height and width of an image. Square images may come as vectors.
     channels
         Output channels of the convolutions. Each halves the image, rounding down.
     kernel
         Side of the kernels, odd; padding keeps the image's size.
     widths, n_classes
         Units of the hidden fully connected layers, and of the output.
-    batch_norm
-        Whether BatchNorm follows each convolution.
+    normalisation
+        What follows each convolution: ``batch`` is BatchNorm, ``layer`` GroupNorm with one group.
 
     References
     ----------
@@ -35,7 +36,7 @@ class CNN(Network):
 
     Examples
     --------
-    >>> model = CNN(shape=(3, 32, 32), channels=(16, 32), kernel=5, widths=(64,), n_classes=10, batch_norm=False)
+    >>> model = CNN(shape=(3, 32, 32), channels=(16, 32), kernel=5, widths=(64,), n_classes=10, normalisation="none")
     >>> sum(parameter.numel() for parameter in model.single().parameters())
     145834
     """
@@ -45,7 +46,7 @@ class CNN(Network):
     kernel: int
     widths: tuple[int, ...]
     n_classes: int
-    batch_norm: bool
+    normalisation: Normalisation = "none"
 
     def single(self) -> nn.Module:
         """One network as an ordinary module."""
@@ -53,8 +54,9 @@ class CNN(Network):
         features: list[nn.Module] = []
         for inputs, outputs in pairwise((planes, *self.channels)):
             features.append(nn.Conv2d(inputs, outputs, self.kernel, padding=self.kernel // 2))
-            if self.batch_norm:
-                features.append(nn.BatchNorm2d(outputs))
+            norm = normalisation_of_images(self.normalisation, outputs)
+            if norm is not None:
+                features.append(norm)
             # The largest of four, then ReLU: the same as the other way round, for a quarter of the work.
             features += [nn.MaxPool2d(2), nn.ReLU()]
         height, width = height >> len(self.channels), width >> len(self.channels)
@@ -62,18 +64,19 @@ class CNN(Network):
         layers: list[nn.Module] = []
         for inputs, outputs in hidden:
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-        return _Layers(nn.Sequential(*features), nn.Sequential(*layers, nn.Linear(*last)))
+        return _Layers(self.shape[0], nn.Sequential(*features), nn.Sequential(*layers, nn.Linear(*last)))
 
 
 class _Layers(nn.Module):
     """Layers on images under the name ``features``, then layers on vectors under the name ``layers``."""
 
-    def __init__(self, features: nn.Sequential, layers: nn.Sequential) -> None:
+    def __init__(self, n_channels: int, features: nn.Sequential, layers: nn.Sequential) -> None:
         super().__init__()
+        self._n_channels = n_channels
         self.features = features
         self.layers = layers
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape ``(batch, classes)``."""
-        result: Tensor = self.layers(self.features(x).flatten(1))
+        result: Tensor = self.layers(self.features(as_images(x, n_channels=self._n_channels)).flatten(1))
         return result

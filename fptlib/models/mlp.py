@@ -12,23 +12,24 @@ import torch
 from torch import Tensor, nn
 
 from fptlib.models.network import Network, Tensors
+from fptlib.spec.networks import Normalisation
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class MLP(Network):
-    """Fully connected networks with ReLU, optionally with BatchNorm before each ReLU. Images are taken as vectors.
+    """Fully connected networks with ReLU, optionally normalised before each ReLU. Images are taken as vectors.
 
     Parameters
     ----------
     n_features, widths, n_classes
         Units of the input, of the hidden layers and of the output.
-    batch_norm
-        Whether hidden layers are normalised.
+    normalisation
+        Of the hidden layers: ``batch`` over the images of a batch, ``layer`` over the units of the layer, or ``none``.
 
     Examples
     --------
-    >>> model = MLP(n_features=4, widths=(8,), n_classes=3, batch_norm=True)
+    >>> model = MLP(n_features=4, widths=(8,), n_classes=3, normalisation="batch")
     >>> list(model.single().state_dict())[:4]
     ['layers.0.weight', 'layers.0.bias', 'layers.1.weight', 'layers.1.bias']
     """
@@ -36,18 +37,19 @@ class MLP(Network):
     n_features: int
     widths: tuple[int, ...]
     n_classes: int
-    batch_norm: bool
+    normalisation: Normalisation = "none"
 
     def layers(self) -> list[tuple[str, int, int, str | None]]:
-        """Name, inputs and outputs of each linear layer, and the name of the BatchNorm after it."""
+        """Name, inputs and outputs of each linear layer, and the name of the normalisation after it."""
         sizes = (self.n_features, *self.widths, self.n_classes)
-        step = 3 if self.batch_norm else 2
+        normalised = self.normalisation != "none"
+        step = 3 if normalised else 2
         return [
             (
                 f"layers.{step * i}",
                 sizes[i],
                 sizes[i + 1],
-                f"layers.{step * i + 1}" if self.batch_norm and i < len(self.widths) else None,
+                f"layers.{step * i + 1}" if normalised and i < len(self.widths) else None,
             )
             for i in range(len(sizes) - 1)
         ]
@@ -58,7 +60,7 @@ class MLP(Network):
         for i, (_, inputs, outputs, norm) in enumerate(self.layers()):
             layers.append(nn.Linear(inputs, outputs))
             if norm is not None:
-                layers.append(nn.BatchNorm1d(outputs))
+                layers.append(nn.BatchNorm1d(outputs) if self.normalisation == "batch" else nn.LayerNorm(outputs))
             if i < len(self.widths):
                 layers.append(nn.ReLU())
         return _Layers(nn.Sequential(*layers))
@@ -87,6 +89,7 @@ class MLP(Network):
             if norm is not None:
                 parameters[f"{norm}.weight"] = torch.ones(runs, outputs)
                 parameters[f"{norm}.bias"] = torch.zeros(runs, outputs)
+            if norm is not None and self.normalisation == "batch":
                 buffers[f"{norm}.running_mean"] = torch.zeros(runs, outputs)
                 buffers[f"{norm}.running_var"] = torch.ones(runs, outputs)
                 buffers[f"{norm}.num_batches_tracked"] = torch.zeros(runs, dtype=torch.int64)

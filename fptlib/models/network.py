@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from fptlib.spec.networks import Normalisation
 
 Tensors = dict[str, Tensor]
 
@@ -87,3 +90,24 @@ def _empty(one: Tensors, runs: int, dtype: torch.dtype, device: torch.device) ->
 def run_state(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], run: int) -> Tensors:
     """Parameters and buffers of one run, as `Network.single` loads them with ``load_state_dict``."""
     return {name: tensor[run].detach().clone() for name, tensor in {**parameters, **buffers}.items()}
+
+
+def as_images(x: Tensor, *, n_channels: int = 1) -> Tensor:
+    """Square images ``(batch, channels, height, width)`` of vectors that hold them; images are left as they are."""
+    if x.ndim > 2:
+        return x
+    side = math.isqrt(x.shape[1] // n_channels)
+    return x.unflatten(1, (n_channels, side, side))
+
+
+def normalisation_of_images(kind: Normalisation, n_channels: int) -> nn.Module | None:
+    """Layer that normalises images, if any: BatchNorm over batch, height and width, or GroupNorm with one group.
+
+    Notes
+    -----
+    One group of all channels is normalised over channels, height and width of each image, which is what layer
+    normalisation is for convolutions (Y. Wu, K. He, "Group Normalization", ECCV 2018).
+    """
+    if kind == "none":
+        return None
+    return nn.BatchNorm2d(n_channels) if kind == "batch" else nn.GroupNorm(1, n_channels)

@@ -1,7 +1,8 @@
-"""ResNet-18 for small images, at any width."""
+"""Residual networks for small images: ResNet-18 at any width, and networks of three stages at any width and depth."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final, final
 
@@ -9,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fptlib.models.network import Network
+from fptlib.models.network import Network, as_images, normalisation_of_images
+from fptlib.spec.networks import Normalisation
 
 _STAGES: Final = 4
 _BLOCKS: Final = 2
@@ -82,7 +84,7 @@ class _ResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits, shape ``(batch, classes)``."""
-        x = functional.relu(self.bn1(self.conv1(x)))
+        x = functional.relu(self.bn1(self.conv1(as_images(x, n_channels=self.conv1.in_channels))))
         for stage in range(1, _STAGES + 1):
             x = self.get_submodule(f"layer{stage}")(x)
             if self._scaled:
@@ -118,3 +120,109 @@ def _convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1)
     layer = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
     return layer
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ResNet(Network):
+    """Residual networks of ``depth`` layers for small images, with a third of their blocks at each of three sizes.
+
+    A 3 x 3 convolution, three stages of ``n = (depth - 2) / 6`` blocks with ``width``, ``2 width`` and ``4 width`` channels,
+    of which the second and third halve the image, the mean over the image, and one fully connected layer. Shortcuts
+    have no parameters: where a stage begins they skip every other pixel and add channels of zeros.
+
+    Parameters
+    ----------
+    n_channels, n_classes
+        Channels of an image, and number of classes. Square images may come as vectors.
+    depth
+        6 n + 2: 8, 14, 20, ...
+    width
+        Channels of the first stage.
+    normalisation
+        What follows each convolution: ``batch`` is BatchNorm, ``layer`` GroupNorm with one group.
+
+    Notes
+    -----
+    Convolutions are drawn from N(0, 2 / n), n the input channels times the kernel's area; the last layer as PyTorch does by
+    default. Without normalisation the variance of the features would double with every block, so each of the ``B = 3 n``
+    blocks then adds ``1 / sqrt(B)`` of its branch, ``x + f(x) / sqrt(B)``, which keeps it below ``(1 + 1 / B)**B < e`` times
+    that of the first features, and the convolutions have shifts, which start at zero.
+
+    References
+    ----------
+    K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
+    S. Hayou, E. Clerico, B. He, G. Deligiannidis, A. Doucet, J. Rousseau, "Stable ResNet", AISTATS 2021.
+
+    Examples
+    --------
+    >>> model = ResNet(n_channels=3, n_classes=10, depth=20, width=16)
+    >>> sum(parameter.numel() for parameter in model.template().parameters())
+    269722
+    """
+
+    n_channels: int
+    n_classes: int
+    depth: int
+    width: int
+    normalisation: Normalisation = "batch"
+
+    def single(self) -> nn.Module:
+        """One network as an ordinary module."""
+        return _ThreeStages(self)
+
+
+class _ThreeStages(nn.Module):
+    def __init__(self, shape: ResNet) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = _normalised(shape.n_channels, shape.width, shape.normalisation)
+        blocks = (shape.depth - 2) // 6
+        branch = 1 / math.sqrt(3 * blocks) if shape.normalisation == "none" else 1.0
+        channels = shape.width
+        for stage in range(3):
+            outputs, layers = shape.width << stage, []
+            for _ in range(blocks):
+                layers.append(_PlainBlock(channels, outputs, shape.normalisation, branch))
+                channels = outputs
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
+        self.fc = nn.Linear(channels, shape.n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape ``(batch, classes)``."""
+        x = functional.relu(self.norm1(self.conv1(as_images(x, n_channels=self.conv1.in_channels))))
+        for stage in (1, 2, 3):
+            x = self.get_submodule(f"layer{stage}")(x)
+        logits: Tensor = self.fc(x.mean(dim=(2, 3)))
+        return logits
+
+
+class _PlainBlock(nn.Module):
+    """Two 3 x 3 convolutions beside a shortcut without parameters."""
+
+    def __init__(self, inputs: int, outputs: int, normalisation: Normalisation, branch: float) -> None:
+        super().__init__()
+        self._added, self._branch = outputs - inputs, branch
+        self.conv1, self.norm1 = _normalised(inputs, outputs, normalisation, stride=2 if outputs > inputs else 1)
+        self.conv2, self.norm2 = _normalised(outputs, outputs, normalisation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features, shape ``(batch, channels, height, width)``."""
+        y = functional.relu(self.norm1(self.conv1(x)))
+        y = self.norm2(self.conv2(y))
+        if self._branch != 1:
+            y = y * self._branch
+        if self._added:
+            x = functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self._added))
+        return functional.relu(y + x)
+
+
+def _normalised(
+    inputs: int, outputs: int, normalisation: Normalisation, *, stride: int = 1
+) -> tuple[nn.Conv2d, nn.Module]:
+    """Convolution and what normalises it; the shift is left to the latter where there is one."""
+    norm = normalisation_of_images(normalisation, outputs)
+    layer = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=norm is None)
+    nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+    return layer, nn.Identity() if norm is None else norm
