@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -46,6 +46,14 @@ NonNegative = Annotated[Number, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
 # numpy's seed sequences take any non-negative integer; 64 bits keep the seed portable in JSON and Parquet.
 Seed = Annotated[Integer, Field(ge=0, lt=2**63)]
+
+
+def unsaid(default: Any) -> Any:
+    """A field that is written down, and counts in a digest, only where it differs from its default.
+
+    For keys whose default is what always was: parameters that do not name them are the same parameters as before.
+    """
+    return Field(default=default, exclude_if=lambda value: bool(value == default))
 
 
 class Part(BaseModel):
