@@ -34,6 +34,7 @@ ORDER = [
     "optimise",
     "tables",
     "published",
+    "experiments",
     "charts",
     "report",
     "book",
@@ -49,6 +50,7 @@ ANALYSIS = [
     "response",
     "tables",
     "published",
+    "experiments",
     "charts",
     "report",
 ]

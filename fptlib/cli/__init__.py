@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Exit, TyperException
 
-from fptlib.cli import analysis, output, training
+from fptlib.cli import analysis, experiments, output, training
 from fptlib.cli.options import Set, assignments
 from fptlib.errors import InputError
 
@@ -32,6 +32,8 @@ for _command in (
     analysis.recommend,
     analysis.plan,
     training.optimise,
+    experiments.experiments,
+    experiments.verify,
 ):
     app.command()(_command)
 app.add_typer(data_app, name="data")

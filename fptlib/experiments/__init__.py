@@ -1,0 +1,39 @@
+"""Does the choice of a perturbation transfer? Rows of experiments, their finished ensembles, and what they say.
+
+``params/experiments/*.yml`` -> `Row` -> an `fptlib.spec.EnsembleSpec` for each ensemble -> trained and kept in
+``book/results/ensembles/DIGEST.parquet`` -> `measure` each row -> `transfer` between rows -> tables and figures.
+"""
+
+from fptlib.experiments.gather import Ensembles, keep_row, missing_of, read_row, read_rows, run_epochs, train_row
+from fptlib.experiments.kept import keep, kept_folder, kept_path, machine, read_kept, refuse_orphans
+from fptlib.experiments.rows import STEPS, Row, chain, load_row, load_rows, words
+from fptlib.experiments.threshold import Threshold, threshold_of
+from fptlib.experiments.verification import Compared, Verification, retrain, verify
+
+__all__ = [
+    "STEPS",
+    "Compared",
+    "Ensembles",
+    "Row",
+    "Threshold",
+    "Verification",
+    "chain",
+    "keep",
+    "keep_row",
+    "kept_folder",
+    "kept_path",
+    "load_row",
+    "load_rows",
+    "machine",
+    "missing_of",
+    "read_kept",
+    "read_row",
+    "read_rows",
+    "refuse_orphans",
+    "retrain",
+    "run_epochs",
+    "threshold_of",
+    "train_row",
+    "verify",
+    "words",
+]
