@@ -21,7 +21,7 @@ from fptlib.spec.datasets import (
 )
 from fptlib.spec.networks import CnnSpec, MlpSpec, ModelSpec, ResNet18Spec, ResNetSpec
 from fptlib.spec.optimisers import OPTIMISERS, OptimiserSpec
-from fptlib.spec.perturbations import FullResetSpec, PartialResetSpec, PerturbationSpec, ShrinkPerturbSpec
+from fptlib.spec.perturbations import PERTURBATIONS, PerturbationSpec
 from fptlib.spec.values import NonNegative, Part, Positive, PositiveInteger
 
 
@@ -125,8 +125,8 @@ def kinds_of(section: str) -> tuple[type[Part], dict[str, type[Part]]]:
 def known(section: str) -> tuple[str, ...]:
     """Names of the kinds known in a section, sorted.
 
-    >>> known("perturbation")
-    ('full_reset', 'partial_reset', 'shrink_perturb')
+    >>> known("perturbation")[:4]
+    ('dash', 'dormant_reset', 'full_reset', 'last_layer_reset')
     """
     return tuple(sorted(_REGISTRIES[section][1]))
 
@@ -143,7 +143,7 @@ _BUILT_IN: dict[str, tuple[type[Part], ...]] = {
     ),
     "model": (MlpSpec, CnnSpec, ResNet18Spec, ResNetSpec),
     "optimiser": OPTIMISERS,
-    "perturbation": (ShrinkPerturbSpec, FullResetSpec, PartialResetSpec),
+    "perturbation": PERTURBATIONS,
 }
 for _section, _kinds in _BUILT_IN.items():
     for _kind in _kinds:
