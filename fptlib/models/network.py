@@ -10,6 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fptlib.errors import InputError
+from fptlib.models import structure
+from fptlib.models.structure import HiddenLayer
 from fptlib.spec.networks import Normalisation
 
 Tensors = dict[str, Tensor]
@@ -36,6 +39,27 @@ class Network(ABC):
     def has_convolutions(self) -> bool:
         """Whether any layer is a convolution."""
         return any(isinstance(module, nn.modules.conv._ConvNd) for module in self.template().modules())
+
+    @property
+    def output_layer(self) -> str:
+        """Name of the layer that gives the network's outputs: the last one that was made, where nothing else is said.
+
+        Raises
+        ------
+        InputError
+            If the network has no linear layer or convolution.
+        """
+        name = structure.output_layer(self.template())
+        if name is None:
+            raise InputError(
+                f"model: {type(self).__name__} has no linear layer or convolution; its class needs a property output_layer "
+                "with the name of the module that gives its outputs"
+            )
+        return name
+
+    def hidden_layers(self) -> tuple[HiddenLayer, ...]:
+        """Hidden units that can be taken out and put back one by one; none where the network does not say."""
+        return ()
 
     def initialise(
         self, generators: Sequence[np.random.Generator], *, dtype: torch.dtype, device: torch.device
@@ -97,7 +121,7 @@ def as_images(x: Tensor, *, n_channels: int = 1) -> Tensor:
     if x.ndim > 2:
         return x
     side = math.isqrt(x.shape[1] // n_channels)
-    return x.unflatten(1, (n_channels, side, side))
+    return x.reshape(len(x), n_channels, side, side)
 
 
 def normalisation_of_images(kind: Normalisation, n_channels: int) -> nn.Module | None:
