@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +15,7 @@ import pytest
 import vl_convert
 
 from fptlib import charts, tables
+from fptlib.charts import common
 from fptlib.firstpassage import first_passage, hazard, survival
 from fptlib.processes import OrnsteinUhlenbeck
 from fptlib.qss import judge
@@ -32,6 +35,15 @@ PREDICTED = tables.response_table(
     predict(SHORT, KICKED, period=10, threshold=PROCESS.threshold, periods=[1, 2, 5, 10, 20, 40], n_boot=50)
 )
 MEASURED = pd.DataFrame([tables.measured_row(KICKED, period=10, threshold=PROCESS.threshold)])
+RANKED = pd.concat([PREDICTED.assign(perturbation="shrink"), PREDICTED.assign(perturbation="reset", status="valid")])
+FASTER = pd.DataFrame(
+    [("shrink", t, 20, t, 0.8 * t, 1.2 * t) for t in (1.0, 2.0)] + [("reset", t, 5, 2.0, 1.8, 2.3) for t in (1.0, 2.0)],
+    columns=["perturbation", "threshold", "period", "speedup", "speedup_low", "speedup_high"],
+)
+REGRET = pd.DataFrame(
+    [(m, b, 9 / b, 8 / b, 10 / b) for m in ("closed loop", "grid") for b in (10, 20, 40)],
+    columns=["method", "budget", "regret", "low", "high"],
+)
 
 CHARTS: dict[str, Callable[[], alt.LayerChart]] = {
     "survival": lambda: charts.survival({"unperturbed": CURVE}),
@@ -53,6 +65,10 @@ CHARTS: dict[str, Callable[[], alt.LayerChart]] = {
     "response with everything": lambda: charts.response(
         PREDICTED, MEASURED, period=10, unperturbed=40.0, cap=60.0, description="As measured."
     ),
+    "ranking": lambda: charts.ranking(RANKED, unperturbed=40.0),
+    "speed-up": lambda: charts.speedup(FASTER),
+    "regret at budgets": lambda: charts.regret(REGRET),
+    "regret, in steps": lambda: charts.regret(REGRET, steps=True),
 }
 every_chart = pytest.mark.parametrize("make", CHARTS.values(), ids=CHARTS.keys())
 
@@ -61,6 +77,41 @@ def rows(spec: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Return the data of a specification, name of a set to its rows."""
     found: dict[str, list[dict[str, Any]]] = spec["datasets"]
     return found
+
+
+# Severity 1 of Machado, Oliveira, Fernandes, A Physiologically-based Model for Simulation of Color Vision Deficiency, IEEE Transactions on
+# Visualization and Computer Graphics 15 (2009) 1291, table 1: on linear RGB.
+VISION = {
+    "trichromacy": np.eye(3),
+    "protanopia": np.array(
+        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
+    ),
+}
+# Linear sRGB to CIE XYZ, white D65 (IEC 61966-2-1).
+XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+
+
+def linear(colour: str) -> np.ndarray:
+    """Linear RGB of ``#RRGGBB``."""
+    coded = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(one: str, other: str) -> float:
+    """Contrast ratio of WCAG 2.2."""
+    dark, light = sorted(float(XYZ[1] @ linear(colour)) for colour in (one, other))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def lab(colour: str, vision: str) -> np.ndarray:
+    """CIELAB coordinates of a colour as it is seen; their distance is the colour difference of CIE 1976."""
+    seen = np.clip(VISION[vision] @ linear(colour), 0, 1)
+    ratio = XYZ @ seen / XYZ.sum(axis=1)
+    root = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * root[1] - 16, 500 * (root[0] - root[1]), 200 * (root[1] - root[2])])
 
 
 # Closed forms
@@ -127,7 +178,48 @@ def test_a_given_description_is_kept() -> None:
 def test_colours_and_shapes_tell_statuses_apart() -> None:
     assert set(charts.STATUS_COLOURS) == set(charts.STATUS_SHAPES)
     assert len(set(charts.STATUS_COLOURS.values())) == len(set(charts.STATUS_SHAPES.values())) == 4
-    assert len(set(charts.PALETTE)) == len(charts.PALETTE)
+    assert set(charts.STATUS_COLOURS.values()) <= {*charts.PALETTE, charts.INK}
+
+
+def test_no_two_names_look_the_same_even_where_colours_are_used_again() -> None:
+    names = [str(i) for i in range(20)]
+    kinds = (common.colour, common.dash, common.shape)
+    colours, dashes, shapes = (kind(names, "curve").to_dict()["scale"]["range"] for kind in kinds)
+    assert len({(c, *d) for c, d in zip(colours, dashes, strict=True)}) == len(names)
+    assert len(set(zip(colours, shapes, strict=True))) == len(names)
+    assert dashes[0] == [1, 0]
+    few = charts.PALETTE, charts.SHAPES, {tuple(d) for d in charts.DASHES}
+    assert [len(set(channel)) for channel in few] == [7, 7, 7]
+
+
+@pytest.mark.parametrize("vision", VISION)
+def test_colours_can_be_told_apart_by_everybody(vision: str) -> None:
+    colours = (*charts.PALETTE, charts.INK)
+    for one, other in itertools.combinations(colours, 2):
+        assert np.linalg.norm(lab(one, vision) - lab(other, vision)) > 13, (vision, one, other)
+    # Two that are as bright as each other and differ by red against green only: what the simulation is for.
+    assert (np.linalg.norm(lab("#D55E00", vision) - lab("#808A00", vision)) > 13) == (vision == "trichromacy")
+
+
+@pytest.mark.parametrize("page", ["#FFFFFF", "#121212"])
+def test_marks_stand_out_from_both_pages(page: str) -> None:
+    for colour in charts.PALETTE:
+        assert contrast(colour, page) >= 3, (colour, page)
+    assert contrast("#000000", "#FFFFFF") == pytest.approx(21)
+    assert contrast("#777777", "#FFFFFF") == pytest.approx(4.48, abs=0.01)  # the textbook case that just fails at 4.5
+
+
+@every_chart
+def test_axes_name_what_they_show_and_marks_are_opaque(make: Callable[[], alt.LayerChart]) -> None:
+    spec = make().to_dict()
+    unit = re.compile(r"epoch|accuracy|state|S$|KS distance|threshold|ratio")
+    for layer in spec["layer"]:
+        for axis in ("x", "y"):
+            title = layer["encoding"].get(axis, {}).get("title")
+            assert title is None or unit.search(title), title
+        assert layer["mark"]["type"] == "area" or layer["mark"].get("opacity", 1) == 1
+    for axis in ("x", "y"):
+        assert any(layer["encoding"].get(axis, {}).get("title") for layer in spec["layer"])
 
 
 # Limits

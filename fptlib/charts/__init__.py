@@ -1,19 +1,23 @@
 """Charts of estimates (Altair): tidy tables (`fptlib.tables`) in, one chart with a description in words out.
 
-Colours are those of Okabe and Ito, which colour-blind readers can tell apart; shapes tell the status as well.
+Seven colours that colour-blind readers can tell apart and that stand out from a white and from a dark page (`PALETTE`); dashes and shapes
+say the same again. Every axis has its unit, and every estimate its interval where its table holds one.
 """
 
-from fptlib.charts.common import GREY, HEIGHT, MAX_POINTS, PALETTE, STATUS_COLOURS, STATUS_SHAPES
+from fptlib.charts.common import DASHES, GREY, HEIGHT, INK, MAX_POINTS, PALETTE, SHAPES, STATUS_COLOURS, STATUS_SHAPES
 from fptlib.charts.curves import distance, fan, hazard, survival, trajectories
 from fptlib.charts.ranking import ranking, speedup
 from fptlib.charts.regret import regret
 from fptlib.charts.response import response
 
 __all__ = [
+    "DASHES",
     "GREY",
     "HEIGHT",
+    "INK",
     "MAX_POINTS",
     "PALETTE",
+    "SHAPES",
     "STATUS_COLOURS",
     "STATUS_SHAPES",
     "distance",

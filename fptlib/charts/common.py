@@ -1,4 +1,4 @@
-"""What all charts share: colours, axes, and the last touch."""
+"""What all charts share: colours, dashes and shapes, axes, and the last touch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STATUS_COLOURS = {"measured": "#000000", "valid": "#0072B2", "unverified": "#E69F00", "not valid": "#D55E00"}
+# Blue, vermilion and green of Okabe and Ito (Color Universal Design, 2008); their other colours are too pale on white. The rest was chosen
+# by search: all of them stand out from a white and from a dark page by 3:1 or more (WCAG 2.2, criterion 1.4.11), and from one another with
+# deuteranopia and with protanopia. The tests compute both.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#6B42FE", "#A487BA", "#74676F", "#7184FE")
+# A second channel, for those who see no colours: lines differ in their dashes, points in their shapes.
+DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 4], [12, 4], [1, 3])
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
+# Ink and grey follow the colour of the text where the page is dark; the style sheet of the site knows these two.
+INK, GREY = "#000000", "#555555"
+STATUS_COLOURS = {"measured": INK, "valid": PALETTE[0], "unverified": PALETTE[4], "not valid": PALETTE[1]}
 STATUS_SHAPES = {"measured": "cross", "valid": "circle", "unverified": "triangle-up", "not valid": "square"}
-GREY = "#555555"
 HEIGHT = 280
+_PHONE, _SYMBOL, _LETTER = 300, 34, 6  # pixels: room for a legend, for a symbol in it, for a letter
 MAX_POINTS = 500  # points on one curve: more cannot be told apart on a page
 
 
@@ -31,11 +39,42 @@ def thin(table: pd.DataFrame) -> pd.DataFrame:
     return table.iloc[keep]
 
 
-def colour(names: list[str], field: str) -> alt.Color:
-    """Colours of the palette for names, in their order, with a legend where there are several curves."""
+def colour(names: list[str], field: str, *, lines: bool = False) -> alt.Color:
+    """Colours of the palette for names, in their order, with a legend where there are several, unless they are single runs.
+
+    The legend shows points, or ``lines``, which then need `dash` with the same argument.
+    """
     colours = [PALETTE[i % len(PALETTE)] for i in range(len(names))]
-    legend = alt.Legend(orient="top", title=None, symbolOpacity=1) if len(names) > 1 and field == "curve" else None
+    legend = _legend(names, field, lines=lines)
     return alt.Color(f"{field}:N", scale=alt.Scale(domain=names, range=colours), legend=legend)
+
+
+def dash(names: list[str], field: str, *, lines: bool = False) -> alt.StrokeDash:
+    """Dashes for the same names; the first is a full line."""
+    dashes = [DASHES[_second(i)] for i in range(len(names))]
+    legend = _legend(names, field, lines=True) if lines else None
+    return alt.StrokeDash(f"{field}:N", scale=alt.Scale(domain=names, range=dashes), legend=legend)
+
+
+def shape(names: list[str], field: str) -> alt.Shape:
+    """Shapes of points for the same names, in the same legend."""
+    shapes = [SHAPES[_second(i)] for i in range(len(names))]
+    legend = _legend(names, field, lines=False)
+    return alt.Shape(f"{field}:N", scale=alt.Scale(domain=names, range=shapes), legend=legend)
+
+
+def _legend(names: list[str], field: str, *, lines: bool) -> alt.Legend | None:
+    """A legend in as many columns as fit on a phone."""
+    if field == "run" or len(names) < 2:
+        return None
+    columns = max(1, _PHONE // (_SYMBOL + _LETTER * max(len(name) for name in names)))
+    symbol = {"symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2} if lines else {"symbolSize": 100}
+    return alt.Legend(orient="top", title=None, columns=columns, symbolOpacity=1, labelLimit=_PHONE, **symbol)
+
+
+def _second(number: int) -> int:
+    """Place in the second channel: where colours are used again, another one, so that no two names look the same."""
+    return (number + number // len(PALETTE)) % len(PALETTE)
 
 
 def log_axis(low: float, high: float) -> dict[str, Any]:

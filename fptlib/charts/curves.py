@@ -8,13 +8,13 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from fptlib.charts.common import PALETTE, colour, finish, log_axis, named, rule, settled, thin
+from fptlib.charts.common import PALETTE, colour, dash, finish, log_axis, named, rule, settled, shape, thin
 from fptlib.firstpassage import Direction, first_passage
 from fptlib.trajectories import Trajectories
 
 
 def survival(curves: Mapping[str, pd.DataFrame], *, description: str = "", log: bool = False) -> alt.LayerChart:
-    """Survival functions with their intervals: share of runs still below the threshold against epoch.
+    """Survival functions with their intervals: share of runs that have not passed against epoch.
 
     Parameters
     ----------
@@ -29,11 +29,12 @@ def survival(curves: Mapping[str, pd.DataFrame], *, description: str = "", log: 
     if log:
         frame = frame[frame["survival"] > 0]
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(domain=[0, 1])
-    title = "share of runs below the threshold, S"
-    base = alt.Chart(frame).encode(x=alt.X("epoch:Q", title="epoch"), color=colour(list(curves), "curve"))
+    title = "share of runs not yet passed, S"
+    base = alt.Chart(frame).encode(x=alt.X("epoch:Q", title="epoch"), color=colour(list(curves), "curve", lines=True))
     line = base.mark_line(interpolate="step-after").encode(
         y=alt.Y("survival:Q", title=title, scale=scale),
-        tooltip=["curve", "epoch", alt.Tooltip("survival", format=".3f")],
+        strokeDash=dash(list(curves), "curve", lines=True),
+        tooltip=["curve", "epoch", *(alt.Tooltip(n, format=".3f") for n in ("survival", "low", "high") if n in frame)],
     )
     layers = [line]
     if {"low", "high"} <= set(frame.columns):
@@ -48,7 +49,7 @@ def survival(curves: Mapping[str, pd.DataFrame], *, description: str = "", log: 
                 x="epoch:Q",
                 y=alt.Y("low:Q", title=title, scale=scale),
                 y2="high:Q",
-                color=colour(list(curves), "curve"),
+                color=colour(list(curves), "curve", lines=True),
             ),
         )
     last = "; ".join(f"{name} ends at {table['survival'].iloc[-1]:.2f}" for name, table in curves.items())
@@ -56,7 +57,11 @@ def survival(curves: Mapping[str, pd.DataFrame], *, description: str = "", log: 
 
 
 def fan(
-    table: pd.DataFrame, *, threshold: float | None = None, metric: str = "test accuracy", description: str = ""
+    table: pd.DataFrame,
+    *,
+    threshold: float | None = None,
+    metric: str = "test accuracy (fraction)",
+    description: str = "",
 ) -> alt.LayerChart:
     """Spread of a metric over runs against epoch: median, middle half and middle nine tenths.
 
@@ -98,7 +103,7 @@ def trajectories(
     n_shown: int = 6,
     direction: Direction = "above",
     metric: str | None = None,
-    title: str = "test accuracy",
+    title: str = "test accuracy (fraction)",
     description: str = "",
 ) -> alt.LayerChart:
     """The first few runs one by one, with the threshold and a mark where each first reaches it."""
@@ -121,11 +126,12 @@ def trajectories(
     scale = settled(np.nanmin(recorded, axis=0), np.nanmax(recorded, axis=0), threshold)
     lines = (
         alt.Chart(pd.DataFrame(rows, columns=["run", "epoch", "metric"]))
-        .mark_line(opacity=0.7, strokeWidth=1.2, clip=True)
+        .mark_line(strokeWidth=1, clip=True)
         .encode(
             x=alt.X("epoch:Q", title="epoch"),
             y=alt.Y("metric:Q", title=title, scale=scale),
             color=colour([str(label) for label in shown.run], "run"),
+            tooltip=["run", "epoch", alt.Tooltip("metric", format=".4g")],
         )
     )
     points = (
@@ -165,7 +171,7 @@ def distance(
     first, last = float(frame["epoch"].min()), float(frame["epoch"].max())
     base = alt.Chart(frame).encode(
         x=alt.X("epoch:Q", title="epoch t", **log_axis(first * 0.95, last * 1.05)),
-        y=alt.Y("distance:Q", title="distance to survivors up to 2t", scale=alt.Scale(domain=[0, 1])),
+        y=alt.Y("distance:Q", title="KS distance to survivors up to 2t", scale=alt.Scale(domain=[0, 1])),
         color=colour(names, "curve"),
     )
     tips = [
@@ -175,7 +181,11 @@ def distance(
         alt.Tooltip("distance", format=".2f"),
         alt.Tooltip("p_value", format=".3f"),
     ]
-    layers = [base.mark_line(), base.mark_point(filled=True, size=25).encode(tooltip=tips), rule(tolerance)]
+    layers = [
+        base.mark_line().encode(strokeDash=dash(names, "curve")),
+        base.mark_point(filled=True, size=40, opacity=1).encode(shape=shape(names, "curve"), tooltip=tips),
+        rule(tolerance),
+    ]
     starts = pd.DataFrame([(n, e) for n, e in (relaxation or {}).items() if e is not None], columns=["curve", "epoch"])
     if len(starts):
         layers.append(alt.Chart(starts).mark_rule(strokeDash=[2, 3]).encode(x="epoch:Q", color=colour(names, "curve")))
@@ -204,18 +214,24 @@ def hazard(curves: Mapping[str, pd.DataFrame], *, description: str = "") -> alt.
     )
     frame = frame.assign(low=frame["low"].clip(lower=floor))
     names = list(curves)
-    title, x = "hazard per epoch", alt.X("middle:Q", title="epoch")
+    title, x = "hazard (per epoch)", alt.X("middle:Q", title="epoch")
     ends = floor, float(frame["high"].max()) * 1.2
     bars = (
         alt.Chart(frame)
-        .mark_rule(opacity=0.6)
+        .mark_rule()
         .encode(x=x, y=alt.Y("low:Q", title=title, **log_axis(*ends)), y2="high:Q", color=colour(names, "curve"))
     )
-    tips = ["curve", "first", "last", "n_passed", alt.Tooltip("hazard", format=".4f")]
+    tips = ["curve", "first", "last", "n_passed", *(alt.Tooltip(n, format=".4f") for n in ("hazard", "low", "high"))]
     points = (
         alt.Chart(frame[frame["hazard"] > 0])
-        .mark_point(filled=True, size=45, opacity=1)
-        .encode(x=x, y=alt.Y("hazard:Q", title=title, **log_axis(*ends)), color=colour(names, "curve"), tooltip=tips)
+        .mark_point(filled=True, size=55, opacity=1)
+        .encode(
+            x=x,
+            y=alt.Y("hazard:Q", title=title, **log_axis(*ends)),
+            color=colour(names, "curve"),
+            shape=shape(names, "curve"),
+            tooltip=tips,
+        )
     )
     said = "; ".join(
         f"{name} from {table['hazard'].iloc[0]:.2g} to {table['hazard'].iloc[-1]:.2g}" for name, table in curves.items()

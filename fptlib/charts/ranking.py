@@ -5,7 +5,7 @@ from __future__ import annotations
 import altair as alt
 import pandas as pd
 
-from fptlib.charts.common import GREY, STATUS_SHAPES, colour, finish, log_axis, rule
+from fptlib.charts.common import GREY, STATUS_SHAPES, colour, dash, finish, log_axis, rule, shape
 
 _STATUS = ("valid", "unverified", "not valid")
 
@@ -18,8 +18,8 @@ def ranking(
     Parameters
     ----------
     table
-        Columns ``perturbation, period, mean, low, high, status`` of `fptlib.tables.ranking_table`. Colour tells the perturbation, shape
-        the status; predictions that are not valid are pale.
+        Columns ``perturbation, period, mean, low, high, status`` of `fptlib.tables.ranking_table`. Colour and dashes tell the perturbation,
+        shape the status; predictions that are not valid are hollow.
     unperturbed
         Mean without perturbation, drawn as a dashed line.
     cap
@@ -35,30 +35,30 @@ def ranking(
     ends = (float(table["low"].min()) * 0.85, top * 1.1)
     title = "mean first-passage time (epochs)"
     present = [status for status in _STATUS if status in set(table["status"])]
-    shape = alt.Shape(
+    marks = alt.Shape(
         "status:N",
         title=None,
         scale=alt.Scale(domain=present, range=[STATUS_SHAPES[s] for s in present]),
         legend=alt.Legend(orient="bottom"),
     )
-    hue = colour(names, "perturbation")
-    hue = hue.copy(deep=True)
-    hue["legend"] = alt.Legend(orient="top", title=None, symbolOpacity=1)
+    hue, dashes = colour(names, "perturbation", lines=True), dash(names, "perturbation", lines=True)
     tips = ["perturbation", "period", "status", *(alt.Tooltip(name, format=".2f") for name in ("mean", "low", "high"))]
     layers = []
     for strong in (False, True):
         part = table[(table["status"] == "valid") == strong]
         if part.empty:
             continue
-        base = alt.Chart(part).encode(x=x, color=hue)
+        base = alt.Chart(part).encode(x=x, color=hue, strokeDash=dashes)
         low, mean = (alt.Y(f"{name}:Q", title=title, **log_axis(*ends)) for name in ("low", "mean"))
-        opacity = 1.0 if strong else 0.45
-        layers.append(base.mark_rule(opacity=0.7 * opacity).encode(y=low, y2="high:Q"))
+        points = alt.Chart(part).encode(x=x, color=hue)
+        layers.append(points.mark_rule(strokeWidth=1).encode(y=low, y2="high:Q"))
         layers.append(
-            base.mark_point(size=80, strokeWidth=2, opacity=opacity).encode(y=mean, shape=shape, tooltip=tips)
+            points.mark_point(size=70, filled=strong, strokeWidth=1.5, opacity=1).encode(
+                y=mean, shape=marks, tooltip=tips
+            )
         )
         if strong:
-            layers.append(base.mark_line(opacity=0.5).encode(y=mean))
+            layers.append(base.mark_line(strokeWidth=1.5).encode(y=mean))
     if unperturbed is not None:
         layers.insert(0, rule(unperturbed))
         text = alt.Chart(pd.DataFrame({"at": [unperturbed], "text": ["without perturbation"]})).encode(y="at:Q")
@@ -68,7 +68,7 @@ def ranking(
     valid = table[table["status"] == "valid"]
     said = f"Predicted mean first-passage time of {', '.join(names)} against their period; {len(valid)} of {len(table)} are valid"
     if len(valid):
-        best = valid.loc[valid["mean"].idxmin()]
+        best = valid.sort_values("mean").iloc[0]
         said += f", the smallest is {best['mean']:.1f} epochs for {best['perturbation']} every {int(best['period'])}"
     return finish(layers, description or f"{said}.")
 
@@ -85,10 +85,9 @@ def speedup(table: pd.DataFrame, *, metric: str = "threshold", description: str 
         Title of the horizontal axis, with its unit.
     """
     names = sorted(table["perturbation"].unique())
-    hue = colour(names, "perturbation").copy(deep=True)
-    hue["legend"] = alt.Legend(orient="top", title=None, symbolOpacity=1)
+    hue = colour(names, "perturbation")
     ends = (min(0.9, float(table["speedup_low"].min()) * 0.9), max(1.1, float(table["speedup_high"].max()) * 1.1))
-    title = "speed-up up to the horizon"
+    title = "speed-up (ratio of means)"
     base = alt.Chart(table).encode(
         x=alt.X("threshold:Q", title=metric, scale=alt.Scale(zero=False, padding=20)), color=hue
     )
@@ -101,11 +100,13 @@ def speedup(table: pd.DataFrame, *, metric: str = "threshold", description: str 
     ]
     layers = [
         rule(1.0),
-        base.mark_line(opacity=0.5).encode(y=mean),
-        base.mark_rule(opacity=0.7).encode(
+        base.mark_line(strokeWidth=1.5).encode(y=mean, strokeDash=dash(names, "perturbation")),
+        base.mark_rule(strokeWidth=1).encode(
             y=alt.Y("speedup_low:Q", title=title, **log_axis(*ends)), y2="speedup_high:Q"
         ),
-        base.mark_point(filled=True, size=60, opacity=1).encode(y=mean, tooltip=tips),
+        base.mark_point(filled=True, size=60, opacity=1).encode(
+            y=mean, shape=shape(names, "perturbation"), tooltip=tips
+        ),
     ]
     ends_at = table.loc[table["threshold"] == table["threshold"].max()]
     said = "; ".join(f"{row.perturbation} every {row.period}: {row.speedup:.1f}" for row in ends_at.itertuples())

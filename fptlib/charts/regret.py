@@ -8,7 +8,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from fptlib.charts.common import GREY, PALETTE, finish, log_axis
+from fptlib.charts.common import GREY, colour, dash, finish, log_axis, shape
 
 _NEAR_ZERO = 0.1  # epochs: below this the regret axis is linear, so that zero has a place on it
 
@@ -32,9 +32,6 @@ def regret(
         if first in set(curves["method"])
         else sorted(set(curves["method"]))
     )
-    legend = alt.Legend(orient="top", title=None, symbolOpacity=1, columns=3) if len(names) > 1 else None
-    colours = [PALETTE[i % len(PALETTE)] for i in range(len(names))]
-    colour = alt.Color("method:N", scale=alt.Scale(domain=names, range=colours), legend=legend)
     x = alt.X(
         "budget:Q",
         title="run-epochs trained",
@@ -47,17 +44,19 @@ def regret(
         "scale": alt.Scale(type="symlog", constant=_NEAR_ZERO, domain=[0, top], nice=False, clamp=True),
         "axis": alt.Axis(values=ticks, format="~g", gridOpacity=0.5),
     }
-    shape = alt.Shape("method:N", scale=alt.Scale(domain=names), legend=legend)
-    tips = ["method", "budget", alt.Tooltip("regret", format=".2f")]
+    tips = ["method", "budget", *(alt.Tooltip(n, format=".2f") for n in ("regret", "low", "high") if n in curves)]
     width = alt.condition(alt.datum.method == first, alt.value(3), alt.value(1.5))
-    base = alt.Chart(curves).encode(x=x, color=colour)
+    base = alt.Chart(curves).encode(x=x, color=colour(names, "method", lines=steps))
     drawn: Literal["step-after", "linear"] = "step-after" if steps else "linear"
-    layers = [base.mark_line(interpolate=drawn).encode(y=alt.Y("regret:Q", **y), strokeWidth=width)]
+    dashes = dash(names, "method", lines=steps)
+    line = base.mark_line(interpolate=drawn).encode(y=alt.Y("regret:Q", **y), strokeDash=dashes)
+    layers = [line.encode(strokeWidth=width)]
     if not steps:
-        layers.append(base.mark_point(size=45, filled=True).encode(y=alt.Y("regret:Q", **y), shape=shape, tooltip=tips))
+        points = base.mark_point(size=55, filled=True, opacity=1).encode(y=alt.Y("regret:Q", **y), tooltip=tips)
+        layers.append(points.encode(shape=shape(names, "method")))
     if {"low", "high"} <= set(curves.columns):
-        layers.insert(0, base.mark_rule(opacity=0.45).encode(y=alt.Y("low:Q", **y), y2="high:Q"))
-    zero = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=GREY, opacity=0.6)
+        layers.insert(0, base.mark_rule(strokeWidth=1).encode(y=alt.Y("low:Q", **y), y2="high:Q"))
+    zero = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=GREY)
     layers.insert(0, zero.encode(y=alt.Y("at:Q", **y)))
     ends = curves.sort_values("budget").groupby("method")["regret"].last()
     said = "; ".join(f"{name} ends at {ends[name]:.2f}" for name in names)

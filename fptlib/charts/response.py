@@ -58,7 +58,7 @@ def response(
             continue
         base = alt.Chart(part).encode(x=x, color=colour)
         low, mean = (alt.Y(f"{name}:Q", title=title, **log_axis(lowest, top * 1.1)) for name in ("low", "mean"))
-        layers.append(base.mark_rule(opacity=0.7, strokeWidth=width).encode(y=low, y2="high:Q"))
+        layers.append(base.mark_rule(strokeWidth=width).encode(y=low, y2="high:Q"))
         layers.append(
             base.mark_point(filled=size < 100, size=size, strokeWidth=2, opacity=1).encode(
                 y=mean, shape=shape, tooltip=tips
