@@ -1,4 +1,4 @@
-"""Real data sets as arrays: a fixed split, label noise, and a digest of what is in them."""
+"""Real data sets as arrays: a fixed split, label noise, and a digest of what is in them. For classification and regression."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 from fptlib.data.bundled import load_digits, load_mnist5k
 from fptlib.data.dataset import Dataset, placeholder, with_label_noise
 from fptlib.data.images import load_cifar, load_cifar10_subset, load_fashion_mnist
+from fptlib.data.nuclei import load_nuclear_masses
 from fptlib.errors import InputError
 from fptlib.spec import DataSpec
 
@@ -47,3 +48,4 @@ register("fashion-mnist", load_fashion_mnist)
 register("cifar10", load_cifar)
 register("cifar100", load_cifar)
 register("cifar10-subset", load_cifar10_subset)
+register("nuclear-masses", load_nuclear_masses)

