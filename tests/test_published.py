@@ -17,6 +17,7 @@ from scipy import stats
 from fptlib import cli, published, sources
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, residual_times, restricted_mean
+from fptlib.published import summary
 from fptlib.qss import QuasiSteadyState, judge
 
 ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
@@ -218,7 +219,7 @@ class TestTrajectories:
     ],
 )
 def test_what_the_summary_has_not_is_one_clear_line(without: None, ask: Callable[[], object], said: str) -> None:
-    published._read.cache_clear()
+    summary.read.cache_clear()
     with pytest.raises(InputError) as refused:
         ask()
     assert said in str(refused.value)
