@@ -9,6 +9,11 @@ it overstates what the drift does to a prediction.
 The verdict rests on these sizes, not on a p-value: with many runs a test rejects differences too small to matter. A p-value is given
 beside it. It comes from the centred bootstrap over runs, because survivors at a later epoch are survivors at an earlier one too, and
 a two-sample test would take them for independent.
+
+The state is one of the training, and the metric only shows it. While a schedule changes the learning rate, runs with the same accuracy at
+two epochs are not in the same state, however still the accuracy stands: what comes next differs. So where the record of the ensemble
+names a schedule, no epoch before its last change is relaxed, and none at all where it changes to the end. (Of foreign logs no schedule is
+known.)
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ from fptlib.firstpassage import (
     weighted_slope,
 )
 from fptlib.trajectories import Trajectories
+from fptlib.trajectories.origin import Origin
 
 TOLERANCE = 0.2  # on published trajectories predictions hold within 7 % across distances of 0.12 to 0.17
 EFFECT = 0.1  # of the restricted mean: the error that a prediction may have
@@ -143,14 +149,24 @@ def judge(
     cdf = np.tensordot(weights, below, axes=1) / np.maximum(counts, 1)[:, :, None]  # (1 + n_boot, tested, grid)
     epoch = tested[2 * tested <= last]  # epochs whose whole doubling was observed
     profile = _profile(tested, cdf, len(epoch)) | _effects(epoch, tested, values, times, weights, horizon)
-    start = _first_of_last_true_block((profile["distance"] <= tolerance) & (np.abs(profile["effect"]) <= EFFECT))
+    origin = Origin.of(trajectories)
+    steady = origin.steady_from(horizon)
+    still = (profile["distance"] <= tolerance) & (np.abs(profile["effect"]) <= EFFECT)
+    start = _first_of_last_true_block(still)
+    settled = int(epoch[start]) if start is not None else None  # as far as the metric shows
+    start = _first_of_last_true_block(still & (epoch >= (horizon + 1 if steady is None else steady)))
     relaxation = int(epoch[start]) if start is not None else None
     reached = relaxation is not None and 4 * relaxation <= last
     followed = trajectories.lengths >= horizon
     variance = float("nan")
     if relaxation is not None and not trajectories.retired.any() and followed.sum() > 1:
         variance = _variance_between(values[followed, relaxation - 1 : horizon])
-    reasons = _reasons(epoch, profile, relaxation, reached, tolerance, last)
+    if settled != relaxation or (settled is None and steady != 1):
+        reasons: tuple[str, ...] = (_scheduled(origin.schedule_in_words(horizon), steady, settled),)
+    else:
+        reasons = ()
+    if settled is None or relaxation is not None:
+        reasons += _reasons(epoch, profile, relaxation, reached, tolerance, last)
     if reached:
         reasons += (_ergodicity(trajectories, relaxation, variance, n_followed=int(followed.sum())),)
     return QuasiSteadyState(
@@ -164,6 +180,13 @@ def judge(
         n_runs=times.n_runs,
         **profile,
     )
+
+
+def _scheduled(words: str, steady: int | None, settled: int | None) -> str:
+    """What a schedule of the learning rate does to the verdict, in words."""
+    until = "to the end" if steady is None else f"until epoch {steady}"
+    said = f"{words} and changes {until}: before that training is not the same at every epoch"
+    return said if settled is None else f"{said}, although the metric looks settled from epoch {settled} on"
 
 
 def _profile(tested: NDArray[np.int64], cdf: NDArray[np.floating], n_epochs: int) -> dict[str, NDArray[Any]]:

@@ -15,8 +15,10 @@ from fptlib.processes.chain import FiniteChain, Process
 from fptlib.processes.diffusion import DriftDiffusion, OrnsteinUhlenbeck
 from fptlib.processes.hazards import DelayedGeometric, FrozenMixture, GeometricWithKick, Heterogeneous
 from fptlib.processes.poisson import FeedbackReset, LogarithmicSwitch, PoissonPerturbed, PoissonReset
+from fptlib.processes.scheduled import Annealed
 
 __all__ = [
+    "Annealed",
     "DelayedGeometric",
     "DriftDiffusion",
     "FeedbackReset",

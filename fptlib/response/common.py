@@ -12,9 +12,11 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import Direction, Estimate, percentile_interval
 from fptlib.response.forms import sum_cycles
 from fptlib.response.prediction import check_options, check_periods, common_horizon
+from fptlib.response.records import check_labels
 from fptlib.response.sample import Sample, draw, estimate
 from fptlib.response.verdicts import MIN_SURVIVORS, Replicates, percent, spread, unbounded
 from fptlib.trajectories import Trajectories
+from fptlib.trajectories.origin import Origin
 
 Repeat = Literal["periodic", "once"]
 
@@ -29,6 +31,7 @@ def samples(
     metric: str | None,
     others: Mapping[int, Trajectories] | None = None,
     repeat: Repeat | None = None,
+    random: bool = False,
     level: float,
     n_boot: int,
     seed: int,
@@ -39,6 +42,7 @@ def samples(
     `fptlib.firstpassage.FirstPassageTimes.supported`.
 
     Runs perturbed only ``"once"`` (which their store says, unless ``repeat`` does) have a single cycle, as long as the horizon allows.
+    ``random`` says that they were perturbed with a probability, and ``period`` is no period of theirs.
 
     Raises
     ------
@@ -49,6 +53,7 @@ def samples(
         raise InputError(f"repeat {repeat!r} is not known; choose periodic or once")
     check_options("auto", level)
     measured = [(period, perturbed), *((p, runs) for p, runs in (others or {}).items() if p != period)]
+    check_labels(unperturbed, measured, repeat="random" if random else "periodic or once")
     check_periods(unperturbed, measured, None)
     horizon = common_horizon(unperturbed, measured, threshold=threshold, direction=direction, metric=metric)
     _, drawn = draw(
@@ -61,17 +66,11 @@ def samples(
         n_boot=n_boot,
         seed=seed,
     )
-    once = [(repeat or _said(runs)) == "once" for _, runs in measured]
+    once = [(repeat or Origin.of(runs).repeat) == "once" for _, runs in measured]
     return [
         replace(sample, cycles=sum_cycles([sample.residual.curve])) if single else sample
         for sample, single in zip(drawn, once, strict=True)
     ]
-
-
-def _said(perturbed: Trajectories) -> str:
-    spec = perturbed.meta.get("spec")
-    rule = (spec.get("perturbation") if isinstance(spec, dict) else None) or {}
-    return str(rule.get("repeat", "periodic"))
 
 
 def unlike(sample: Sample, period: int) -> str | None:

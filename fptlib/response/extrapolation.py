@@ -46,6 +46,7 @@ from fptlib.qss import judge
 from fptlib.response.common import after_entering, estimate_unbounded, samples, unlike
 from fptlib.response.forms import geometric_close
 from fptlib.response.prediction import check_options
+from fptlib.response.records import Records
 from fptlib.response.sample import Sample
 from fptlib.response.verdicts import MIN_SURVIVORS
 from fptlib.trajectories import Trajectories
@@ -226,6 +227,9 @@ def unperturbed_mean(
             reason = f"there is no epoch from which a model of the tail could hold: {state.reasons[0]}"
             return Extrapolated(None, None, reason)
         after = state.relaxation_epoch
+    moving = Records.of(trajectories.head(epochs=horizon)).moving(after)
+    if moving is not None:
+        return Extrapolated(None, None, f"{moving}: what the hazard was says nothing of what it will be")
     exposure = np.maximum(times.time - after, 0)
     passing = times.observed & (times.time > after)
     if (n_passed := int(passing.sum())) < MIN_SURVIVORS:
@@ -305,7 +309,7 @@ def _over_cycles(sample: Sample, period: int) -> Extrapolated:
     if sample.n_survivors < MIN_SURVIVORS:
         reason = f"only {sample.n_survivors} survivors at epoch {sample.period}; {MIN_SURVIVORS} are needed"
         return Extrapolated(period, None, reason)
-    why_not = unlike(sample, period)
+    why_not = sample.records.doubt(period, sample.period) or sample.records.moving(period) or unlike(sample, period)
     if why_not is not None:
         return Extrapolated(period, None, why_not)
     entering = sample.survival.value(period)

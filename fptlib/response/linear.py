@@ -13,7 +13,7 @@ from fptlib.response.common import Repeat, samples
 from fptlib.response.forms import Beyond
 from fptlib.response.interpolation import Interpolated
 from fptlib.response.sample import Sample
-from fptlib.response.verdicts import FAR, OUT_OF_RANGE, Status, Verdict, flag_few, percent
+from fptlib.response.verdicts import FAR, OUT_OF_RANGE, Status, Verdict, doubted, flag_few, percent
 from fptlib.trajectories import Trajectories
 
 _BOUNDS: tuple[Beyond, Beyond] = ("drop", "hold")
@@ -130,7 +130,11 @@ def linear_response(
         percentile_interval(errors[0][1:], level)[0],
         percentile_interval(errors[1][1:], level)[1],
     )
-    return LinearResponse(horizon, found, after, without, flag_few(source.weakest(running), judged))
+    return LinearResponse(horizon, found, after, without, _flag(source.weakest(running), judged))
+
+
+def _flag(sample: Sample, judged: Verdict) -> Verdict:
+    return doubted(flag_few(sample, judged), sample.records.doubt_at_random())
 
 
 def _after(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

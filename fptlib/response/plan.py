@@ -29,6 +29,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import Direction, first_passage, require_passage
 from fptlib.response.pilot import Pilot, common, variance
 from fptlib.response.prediction import check_options, check_periods
+from fptlib.response.records import check_labels
 from fptlib.response.seeds import Ensemble
 from fptlib.response.verdicts import MIN_SURVIVORS
 from fptlib.trajectories import Trajectories
@@ -176,6 +177,7 @@ def plan(
         raise InputError(
             f"relative_width is {relative_width}; it must be above 0 and below 2, the whole width over the mean"
         )
+    check_labels(unperturbed, [] if perturbed is None else [(period, perturbed)], repeat="periodic")
     stand_in = unperturbed if perturbed is None else perturbed
     horizon = check_periods(unperturbed, [(period, stand_in)], periods)
     if not periods:

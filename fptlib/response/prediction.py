@@ -15,6 +15,7 @@ from fptlib.qss import QuasiSteadyState, judge
 from fptlib.response.advice import suspicions
 from fptlib.response.coverage import interval_flag
 from fptlib.response.forms import cycle_mean, cycle_residual, full_restart, restart_restricted_mean, splice, splice_mean
+from fptlib.response.records import check_labels, oddities
 from fptlib.response.sample import Sample, draw
 from fptlib.response.validity import checked, drift_error, verdict
 from fptlib.response.verdicts import ERROR_TOLERANCE, Status, Verdict
@@ -151,10 +152,11 @@ def predict(
     ------
     InputError
         If no run of either ensemble reaches the threshold, a period is not between 1 and the horizon, no perturbed run is left at ``P0``,
-        or an option is not known.
+        an option is not known, or the record of an ensemble says that it is something else.
     """
     others = {p: runs for p, runs in (others or {}).items() if p != period}
     measured = [(period, perturbed), *others.items()]
+    check_labels(unperturbed, measured, repeat="periodic")
     check_periods(unperturbed, measured, periods)
     check_options(form, level)
     shortest = min(runs.n_epochs for runs in (unperturbed, *(runs for _, runs in measured)))
@@ -183,7 +185,10 @@ def predict(
         predictions=tuple(p for p, _ in predict_all(samples, chosen, form=form, tolerance=tolerance)),
         notes=tuple(
             dict.fromkeys(
-                sentence for s in samples for sentence in suspicions(f"the ensemble at {s.period}", s, shortest)
+                sentence
+                for s, (p, runs) in zip(samples, measured, strict=True)
+                for name in (f"the ensemble at {p}",)
+                for sentence in (*suspicions(name, s, shortest), *oddities(unperturbed, runs, name))
             )
         ),
     )

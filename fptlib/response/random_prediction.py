@@ -14,6 +14,7 @@ from fptlib.response.common import Repeat, samples, unlike
 from fptlib.response.forms import Beyond, Curves, Summed, restricted
 from fptlib.response.interpolation import Epochs, Interpolated
 from fptlib.response.random_times import Later, first_weights, random_residual, random_survival
+from fptlib.response.records import check_probability
 from fptlib.response.sample import Sample
 from fptlib.response.validity import verdict
 from fptlib.response.verdicts import ERROR_TOLERANCE, Replicates, Status, Verdict, flag_few, percent, weigh_error
@@ -128,6 +129,8 @@ def predict_random(
             "form 7, form 4 and others need the period of the perturbed runs; a probability allows form 2 alone"
         )
     ensembles = dict(sorted({**(others or {}), period or 1: perturbed}.items()))  # their order decides what is drawn
+    if probability is not None:
+        check_probability(perturbed, probability)
     lowest = min(ensembles)  # under a probability no epoch before the first is perturbed either
     drawn = samples(
         unperturbed,
@@ -138,6 +141,7 @@ def predict_random(
         metric=metric,
         others=ensembles,
         repeat=repeat,
+        random=probability is not None,
         level=level,
         n_boot=n_boot,
         seed=seed,
@@ -203,6 +207,7 @@ def _judge(
         who="the runs at their first perturbation",
         seen=source.where,
         tolerance=tolerance,
+        doubt=source.samples[0].records.doubt_at_random(),
     )
 
 

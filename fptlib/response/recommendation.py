@@ -26,8 +26,9 @@ from fptlib.response.prediction import (
     common_horizon,
     predict_all,
 )
+from fptlib.response.records import check_labels, oddities
 from fptlib.response.sample import Plain, draw, estimate
-from fptlib.response.verdicts import ERROR_TOLERANCE, Status, Verdict
+from fptlib.response.verdicts import ERROR_TOLERANCE, Status, Verdict, doubted
 from fptlib.trajectories import Trajectories
 
 Answer = TypeVar("Answer")
@@ -180,6 +181,7 @@ def recommend(
     ('kick every 20 epochs', 20)
     """
     measured = [(period, runs) for (_, period), runs in candidates.items()]
+    check_labels(unperturbed, measured, repeat="periodic")
     check_periods(unperturbed, measured, periods)
     check_options("auto", level)
     shortest = min(runs.n_epochs for runs in (unperturbed, *candidates.values()))
@@ -228,8 +230,9 @@ def recommend(
             suspicious=tuple(
                 dict.fromkeys(
                     sentence
-                    for (name, period), s in zip(candidates, samples, strict=True)
-                    for sentence in suspicions(f"{name} every {period}", s, shortest)
+                    for ((name, period), runs), s in zip(candidates.items(), samples, strict=True)
+                    for label in (f"{name} every {period}",)
+                    for sentence in (*suspicions(label, s, shortest), *oddities(unperturbed, runs, label))
                 )
             ),
         ),
@@ -278,7 +281,9 @@ def _full_reset(plain: Plain, period: int) -> _Found:
         reason = f"only {passed} of {plain.times.n_runs} unperturbed runs pass within {period} epochs; {MIN_PASSED} are needed"
     n_periods, rest = divmod(plain.survival.length, period)
     running = float(plain.survival.value(period)[0] ** n_periods * plain.survival.value(rest)[0])
-    verdict = Verdict(status, reason, 0.0, 0.0, 0.0)
+    moving = plain.records.moving(0)
+    doubt = moving and f"{moving}: a network drawn afresh at epoch {period} is not trained as the first was"
+    verdict = doubted(Verdict(status, reason, 0.0, 0.0, 0.0), doubt)
     prediction = Prediction(
         period=period, form=4, mean=found.mean, low=found.low, high=found.high, verdict=verdict, running=running
     )

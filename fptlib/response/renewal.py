@@ -196,6 +196,7 @@ def _judge(
         who=f"the runs perturbed after {period} epochs, at first or again,",
         seen=f"at epoch {sample.period}",
         tolerance=tolerance,
+        doubt=sample.records.doubt(period, sample.period) or sample.records.moving(period),
     )
     after_second = float(entering[0] * again[0] * tau[0] / mean[0])
     if (

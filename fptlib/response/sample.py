@@ -23,6 +23,7 @@ from fptlib.firstpassage import (
     weighted_sums,
 )
 from fptlib.response.forms import Summed, cycles, sum_cycles, summed
+from fptlib.response.records import Records
 from fptlib.response.seeds import Ensemble, agreement, joint_weights
 from fptlib.trajectories import Trajectories
 
@@ -50,8 +51,8 @@ class Sample:
     values, times, weights
         Metric ``(runs, epochs)``, first-passage times and bootstrap weights ``(replicates, runs)`` of the unperturbed runs. The metric
         counts up to the passage of a run only.
-    full_restart
-        Whether the store of the perturbed runs says that they restart from scratch.
+    records
+        What the records of both ensembles say.
     alone
         Restricted mean of the perturbed runs by themselves, ``(replicates,)``.
     agree_until
@@ -72,7 +73,7 @@ class Sample:
     values: NDArray[np.float64]
     times: FirstPassageTimes
     weights: NDArray[np.float32]
-    full_restart: bool
+    records: Records
     alone: NDArray[np.float64]
     agree_until: int
 
@@ -88,6 +89,11 @@ class Sample:
             weights=self.weights[:1],
             alone=self.alone[:1],
         )
+
+    @property
+    def full_restart(self) -> bool:
+        """Whether the record of the perturbed runs says that they restart from scratch."""
+        return self.records.full_restart
 
     @property
     def unperturbed_mean(self) -> Estimate:
@@ -144,13 +150,14 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """What the unperturbed runs give alone: survival, metric ``(runs, epochs)``, first-passage times and bootstrap weights."""
+    """What the unperturbed runs give alone: survival, metric ``(runs, epochs)``, first-passage times, bootstrap weights, record."""
 
     survival: Summed
     values: NDArray[np.float64]
     times: FirstPassageTimes
     weights: NDArray[np.float32]
     level: float
+    records: Records
 
     @property
     def mean(self) -> Estimate:
@@ -205,14 +212,15 @@ def draw(
         _require_one_unit(ensembles[0], ensemble)
     weights, *weights_p = joint_weights(ensembles, n_boot=n_boot, seed=seed)
     survival = summed(survival_curves(times, weights, horizon=unperturbed.n_epochs))
-    plain = Plain(survival=survival, values=values, times=times, weights=weights, level=level)
+    records = Records.of(unperturbed)
+    plain = Plain(survival=survival, values=values, times=times, weights=weights, level=level, records=records)
     return plain, [
-        _sample(plain, ensemble, drawn, full_restart=_is_full_restart(runs))
+        _sample(plain, ensemble, drawn, Records.of(unperturbed, runs))
         for ensemble, drawn, (_, runs) in zip(ensembles[1:], weights_p, perturbed, strict=True)
     ]
 
 
-def _sample(plain: Plain, ensemble: Ensemble, weights_p: NDArray[np.float32], *, full_restart: bool) -> Sample:
+def _sample(plain: Plain, ensemble: Ensemble, weights_p: NDArray[np.float32], records: Records) -> Sample:
     times_p, period, horizon = ensemble.times, ensemble.period or 0, plain.survival.length
     alive = times_p.running(period)
     curve_p = survival_curves(times_p, weights_p, horizon=horizon)
@@ -233,7 +241,7 @@ def _sample(plain: Plain, ensemble: Ensemble, weights_p: NDArray[np.float32], *,
         values=plain.values,
         times=plain.times,
         weights=plain.weights,
-        full_restart=full_restart,
+        records=records,
         alone=curve_p[:, :-1].sum(axis=1),
         agree_until=agreement(Ensemble(plain.values, plain.times), ensemble),
     )
@@ -258,9 +266,3 @@ def _require_one_unit(plain: Ensemble, perturbed: Ensemble) -> None:
 
 def _label(ensemble: Ensemble, n_perturbed: int) -> str:
     return "perturbed" if n_perturbed == 1 else f"perturbed_{ensemble.period}"
-
-
-def _is_full_restart(perturbed: Trajectories) -> bool:
-    spec = perturbed.meta.get("spec")
-    rule = (spec.get("perturbation") if isinstance(spec, dict) else None) or {}
-    return rule.get("name") == "full_reset" and bool(rule.get("fresh_optimiser"))

@@ -51,6 +51,7 @@ def weigh_error(
     seen: str,
     tolerance: float = ERROR_TOLERANCE,
     open_because: str = "",
+    doubt: str | None = None,
 ) -> Verdict:
     """Verdict on a prediction from the parts of its relative error, as `fptlib.response.validity` explains them.
 
@@ -67,6 +68,8 @@ def weigh_error(
         deviations, and these runs and "at ``P0``" in words.
     open_because
         Added where the status stays open.
+    doubt
+        Why the error does not say what it seems to, see `fptlib.response.records`: then unverified, unless the mean has no choice.
     """
     possible = (min(possible[0], 0.0), max(possible[1], 0.0))
 
@@ -83,8 +86,8 @@ def weigh_error(
     if within(possible, tolerance):
         status, said = Status.VALID, f"whatever the perturbation does, the mean cannot be {limit} from the prediction"
     elif beyond(again, tolerance):
-        said = f"repeated perturbation alone puts the mean {spread(again)} from the prediction"
-        return Verdict(Status.NOT_VALID, f"{said}, beyond {limit}", error, *whole)
+        said = f"repeated perturbation alone puts the mean {spread(again)} from the prediction, beyond {limit}"
+        return doubted(Verdict(Status.NOT_VALID, said, error, *whole), doubt)
     elif outside > OUT_OF_RANGE:
         share = percent(outside, sign=False)
         status, said = Status.UNVERIFIED, f"{share} of {who} have a metric not seen {seen}"
@@ -99,7 +102,15 @@ def weigh_error(
         if within(whole, tolerance):
             said = "drift and repeated perturbation each move the mean and cancel only to first order"
         status, said = Status.UNVERIFIED, f"{said}, across {limit}{open_because}"
-    return flag_few(sample, Verdict(status, said, error, *whole))
+    judged = flag_few(sample, Verdict(status, said, error, *whole))
+    return judged if within(possible, tolerance) else doubted(judged, doubt)
+
+
+def doubted(judged: Verdict, doubt: str | None) -> Verdict:
+    """The verdict, or unverified where there is a doubt about what it rests on."""
+    if doubt is None:
+        return judged
+    return replace(judged, status=Status.UNVERIFIED, reason=f"{doubt}; by the runs alone, {judged.reason}")
 
 
 def flag_few(sample: Sample, judged: Verdict) -> Verdict:
