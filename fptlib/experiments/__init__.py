@@ -6,17 +6,21 @@
 
 from fptlib.experiments.gather import Ensembles, keep_row, missing_of, read_row, read_rows, run_epochs, train_row
 from fptlib.experiments.kept import keep, kept_folder, kept_path, machine, read_kept, refuse_orphans
+from fptlib.experiments.measure import Measured, best_of, measure, row_table, spelled
 from fptlib.experiments.rows import STEPS, Row, chain, load_row, load_rows, words
 from fptlib.experiments.threshold import Threshold, threshold_of
+from fptlib.experiments.transfer import ranks, summary, transfer
 from fptlib.experiments.verification import Compared, Verification, retrain, verify
 
 __all__ = [
     "STEPS",
     "Compared",
     "Ensembles",
+    "Measured",
     "Row",
     "Threshold",
     "Verification",
+    "best_of",
     "chain",
     "keep",
     "keep_row",
@@ -25,15 +29,21 @@ __all__ = [
     "load_row",
     "load_rows",
     "machine",
+    "measure",
     "missing_of",
+    "ranks",
     "read_kept",
     "read_row",
     "read_rows",
     "refuse_orphans",
     "retrain",
+    "row_table",
     "run_epochs",
+    "spelled",
+    "summary",
     "threshold_of",
     "train_row",
+    "transfer",
     "verify",
     "words",
 ]

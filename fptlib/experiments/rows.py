@@ -190,7 +190,7 @@ def load_row(path: str | os.PathLike[str]) -> Row:
 
 
 def load_rows(names: Iterable[str] = (), folder: str | os.PathLike[str] | None = None) -> dict[str, Row]:
-    """Rows by name, in the order of their steps.
+    """Rows by name, in the order of ``names``, or of their steps.
 
     Parameters
     ----------
@@ -219,7 +219,7 @@ def load_rows(names: Iterable[str] = (), folder: str | os.PathLike[str] | None =
             if other != name:
                 raise InputError(f"{known[name]}: {words(key)} is an ensemble of row {other} already; rows share none")
     order = sorted(rows, key=lambda name: (_place(rows[name]), name))
-    return {name: rows[name] for name in order if not names or name in names}
+    return {name: rows[name] for name in dict.fromkeys(names or order)}
 
 
 def chain(rows: Mapping[str, Row], step: Step) -> list[str]:

@@ -1,0 +1,188 @@
+"""Whether the best choice of one row is still the best, or near it, in another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
+
+from fptlib.errors import InputError
+from fptlib.experiments.measure import Measured, spelled
+from fptlib.experiments.rows import Key
+from fptlib.firstpassage import percentile_interval
+
+By = Literal["measured", "predicted"]
+# What a choice is compared with: the mean regret of a choice at random, and that of training without perturbation.
+CHANCE, NOTHING = "a random choice", "no perturbation"
+
+
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """Means of the candidates of a row in the data and all replicates."""
+
+    keys: list[Key]
+    measured: NDArray[np.float64]  # (candidates, 1 + n_boot)
+    choosing: NDArray[np.float64]  # the same as the choice sees it; infinite where it is not to be chosen
+
+
+def transfer(
+    results: Mapping[str, Measured],
+    *,
+    by: By = "measured",
+    perturbations: tuple[str, ...] | None = None,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Regret of taking over the choice of one row in another.
+
+    Parameters
+    ----------
+    results
+        Rows by name.
+    by
+        How the choice is made in its own row: ``"measured"``, the smallest mean measured at any period; ``"predicted"``, the smallest one
+        among the trusted predictions from ``P0``.
+    perturbations
+        Candidates; by default those that all rows have.
+    level
+        Confidence level of intervals.
+
+    Returns
+    -------
+    DataFrame
+        One line for each pair of rows, and for each row two lines whose ``source`` is what a choice is compared with: a random choice
+        and no perturbation. Columns ``source, target, choice, regret, low, high, rank, n_candidates``: the choice as it is carried out in
+        the target (at the nearest period measured there), its measured mean over that of the target's best, less 1, and its place.
+
+    Notes
+    -----
+    Every replicate draws the seeds of both rows anew, chooses in one and regrets in the other, so that the interval knows how uncertain
+    both the choice and the best are. The best of many noisy means is flattered by the noise, which makes every regret somewhat too large.
+
+    Raises
+    ------
+    InputError
+        If the rows have no perturbation in common.
+    """
+    common = _common(results) if perturbations is None else perturbations
+    if not common:
+        raise InputError(f"rows {', '.join(results)} have no perturbation in common")
+    means = {name: _means(result, common, by) for name, result in results.items()}
+    lines = []
+    for target, there in means.items():
+        best = there.measured.min(axis=0)
+        regrets = there.measured / best - 1  # (candidates, 1 + n_boot)
+        order = np.argsort(np.argsort(there.measured[:, 0])) + 1
+        for source, here in means.items():
+            place = np.array([_nearest(key, there.keys) for key in here.keys])
+            chosen = place[here.choosing.argmin(axis=0)]  # in the target, for every replicate
+            n = min(len(chosen), regrets.shape[1])
+            found = regrets[chosen[:n], np.arange(n)]
+            low, high = percentile_interval(found[1:], level)
+            lines.append(
+                {
+                    "source": source,
+                    "target": target,
+                    "choice": spelled(there.keys[int(chosen[0])]),
+                    "regret": float(found[0]),
+                    "low": low,
+                    "high": high,
+                    "rank": int(order[chosen[0]]),
+                    "n_candidates": len(there.keys),
+                }
+            )
+        for source, of in ((CHANCE, regrets.mean(axis=0)), (NOTHING, regrets[there.keys.index(None)])):
+            low, high = percentile_interval(of[1:], level)
+            rank = int(order[there.keys.index(None)]) if source == NOTHING else (len(there.keys) + 1) // 2
+            lines.append(
+                {
+                    "source": source,
+                    "target": target,
+                    "choice": "any" if source == CHANCE else spelled(None),
+                    "regret": float(of[0]),
+                    "low": low,
+                    "high": high,
+                    "rank": rank,
+                    "n_candidates": len(there.keys),
+                }
+            )
+    return pd.DataFrame(lines)
+
+
+def ranks(results: Mapping[str, Measured], *, level: float = 0.95) -> pd.DataFrame:
+    """Spearman's rank correlation between the measured means of the candidates that two rows share.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``source, target, correlation, low, high, n_candidates``, each pair once; intervals over seeds.
+
+    Raises
+    ------
+    InputError
+        If the rows have no perturbation in common.
+    """
+    common = _common(results)
+    if not common:
+        raise InputError(f"rows {', '.join(results)} have no perturbation in common")
+    means = {name: _means(result, common, "measured") for name, result in results.items()}
+    names, lines = list(results), []
+    for i, source in enumerate(names):
+        for target in names[i + 1 :]:
+            a, b = means[source], means[target]
+            shared = [key for key in a.keys if key in b.keys]
+            x, y = (m.measured[[m.keys.index(key) for key in shared]] for m in (a, b))
+            n = min(x.shape[1], y.shape[1])
+            r = _spearman(x[:, :n], y[:, :n])
+            low, high = percentile_interval(r[1:], level)
+            lines.append((source, target, float(r[0]), low, high, len(shared)))
+    return pd.DataFrame(lines, columns=["source", "target", "correlation", "low", "high", "n_candidates"])
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean over targets of the regret of choices that come from other rows, beside the two comparisons.
+
+    Columns ``source, regret, largest, n``; ``source`` is ``"another row"``, ``"the row itself"`` or a comparison.
+    """
+    kind = np.where(table["source"] == table["target"], "the row itself", "another row")
+    kind = np.where(table["source"].isin([CHANCE, NOTHING]), table["source"], kind)
+    grouped = table.assign(source=kind).groupby("source", sort=False)["regret"]
+    return grouped.agg(regret="mean", largest="max", n="size").reset_index()
+
+
+def _common(results: Mapping[str, Measured]) -> tuple[str, ...]:
+    own = [dict.fromkeys(key[0] for key in result.candidates if key is not None) for result in results.values()]
+    return tuple(name for name in own[0] if all(name in other for other in own)) if own else ()
+
+
+def _means(result: Measured, perturbations: tuple[str, ...], by: By) -> _Means:
+    keys = [key for key in result.candidates if key is None or key[0] in perturbations]
+    measured = np.stack([result.measured[key] for key in keys])
+    if by == "measured":
+        return _Means(keys, measured, measured)
+    trusted = set(result.trusted)
+    choosing = np.stack(
+        [result.predicted[key] if key in trusted else np.full_like(measured[0], np.inf) for key in keys]
+    )
+    return _Means(keys, measured, np.nan_to_num(choosing, nan=np.inf, posinf=np.inf))
+
+
+def _nearest(key: Key, there: list[Key]) -> int:
+    """Place of the candidate that carries out a choice: the same perturbation at the nearest period, by ratio."""
+    if key is None:
+        return there.index(None)
+    name, period = key
+    same = [(abs(math.log(other[1] / period)), i) for i, other in enumerate(there) if other and other[0] == name]
+    return min(same)[1]
+
+
+def _spearman(x: NDArray[np.float64], y: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rank correlation of each column, ``(replicates,)``."""
+    a, b = (stats.rankdata(values, axis=0) for values in (x, y))
+    a, b = a - a.mean(axis=0), b - b.mean(axis=0)
+    return np.asarray((a * b).sum(axis=0) / np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0)))

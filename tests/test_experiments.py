@@ -1,0 +1,477 @@
+"""Rows of experiments: their parameters, the ensembles kept of them, and what transfers from one row to another."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from fptlib import cli
+from fptlib import experiments as ex
+from fptlib.errors import InputError
+from fptlib.experiments import kept as kept_module
+from fptlib.experiments import verification
+from fptlib.experiments.gather import retirement_of
+from fptlib.experiments.transfer import CHANCE, NOTHING
+from fptlib.processes import DelayedGeometric
+from fptlib.trajectories import Trajectories, read_shard
+
+ROOT = Path(__file__).resolve().parents[1]
+BASE = {
+    "data": {"name": "digits", "train_size": 60, "validation_size": 50, "test_size": 100},
+    "model": {"name": "mlp", "widths": [8]},
+    "optimiser": {"name": "sgd", "lr": 0.2},
+    "training": {"batch_size": 20},
+}
+ROW: dict[str, Any] = {
+    "title": "tiny",
+    "steps": {"data": 1},
+    "base": "../ensembles/tiny.yml",
+    "runs": 24,
+    "perturbed_runs": 16,
+    "epochs": 12,
+    "period": 4,
+    "periods": [2, 6],
+    "perturbations": {"shrink_perturb": {"shrink": 0.4, "perturb": 0.1}},
+}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with one tiny row, and a cache of its own."""
+    (tmp_path / "params/ensembles").mkdir(parents=True)
+    (tmp_path / "params/experiments").mkdir()
+    (tmp_path / "params/ensembles/tiny.yml").write_text(yaml.safe_dump(BASE))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FPTLIB_CACHE", str(tmp_path / "cache"))
+    write_row(tmp_path)
+    return tmp_path
+
+
+def write_row(project: Path, name: str = "tiny", **changes: Any) -> Path:
+    path = project / f"params/experiments/{name}.yml"
+    path.write_text(yaml.safe_dump({**ROW, **changes}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The kept files of the tiny row, trained once."""
+    project = tmp_path_factory.mktemp("trained")
+    (project / "params/ensembles").mkdir(parents=True)
+    (project / "params/experiments").mkdir()
+    (project / "params/ensembles/tiny.yml").write_text(yaml.safe_dump(BASE))
+    row = ex.load_row(write_row(project))
+    ex.keep_row(row, folder=project / "kept", out=project / "stores", workers=1)
+    return {path.name: path.read_bytes() for path in (project / "kept").iterdir()}
+
+
+@pytest.fixture
+def row(project: Path, trained: dict[str, bytes]) -> ex.Row:
+    """The tiny row with all its ensembles kept."""
+    ex.kept_folder().mkdir(parents=True)
+    for name, content in trained.items():
+        (ex.kept_folder() / name).write_bytes(content)
+    return ex.load_rows()["tiny"]
+
+
+def rewrite(path: Path, **meta: Any) -> None:
+    """Change the metadata of a kept file."""
+    table = pq.read_table(path)
+    stored = dict(table.schema.metadata)
+    stored[b"fptlib"] = json.dumps({**json.loads(stored[b"fptlib"]), **meta}).encode()
+    pq.write_table(table.replace_schema_metadata(stored), path)
+
+
+def tamper(row: ex.Row, key: Any, run: int, epoch: int, by: float, *, where: dict[str, str] | None = None) -> None:
+    """Change one number of a kept ensemble, its checksum included."""
+    spec = row.ensemble(key)
+    found = read_shard(ex.kept_path(spec))
+    values = {name: array.copy() for name, array in found.metrics.items()}
+    values["test_metric"][run, epoch - 1 :] += by
+    changed = Trajectories(metrics=values, run=found.run, meta=found.meta, followed=found.followed)
+    ex.keep(changed, spec, where=where or found.meta["machine"])
+
+
+# -- closed forms
+
+
+@pytest.mark.parametrize(
+    ("direction", "best", "share", "expected"),
+    [
+        ("above", [0.1, 0.2, 0.3, 0.4], 0.5, (0.25, 0.5)),
+        ("above", [0.1, 0.2, 0.2, 0.2], 0.5, (0.15, 0.25)),
+        ("below", [0.1, 0.2, 0.3, 0.4], 0.25, (0.35, 0.25)),
+        ("above", [1.0, 2.0], 0.9, (1.5, 0.5)),
+    ],
+)
+def test_the_threshold_leaves_the_share_censored_that_steps_allow(
+    project: Path, direction: str, best: list[float], share: float, expected: tuple[float, float]
+) -> None:
+    row = ex.load_row(write_row(project, direction=direction, censored=share, epochs=7))
+    worst = 0.0 if direction == "above" else 9.0
+    runs = Trajectories(metrics={"test_metric": np.array([[b, worst] for b in best])}, run=np.arange(len(best)))
+    found = ex.threshold_of(row, runs)
+    assert found.value == pytest.approx(expected[0])
+    assert found.censored == expected[1]
+    assert found.n_runs == len(best)
+
+
+def test_a_stated_threshold_is_taken(project: Path) -> None:
+    row = ex.load_row(write_row(project, threshold=0.3))
+    runs = Trajectories(metrics={"test_metric": np.array([[0.1], [0.3], [0.2]])}, run=np.arange(3))
+    assert ex.threshold_of(row, runs).value == 0.3
+    assert ex.threshold_of(row, runs).censored == pytest.approx(2 / 3)
+
+
+def test_one_best_value_has_no_threshold(project: Path) -> None:
+    runs = Trajectories(metrics={"test_metric": np.full((3, 2), 0.5)}, run=np.arange(3))
+    with pytest.raises(InputError, match="same best"):
+        ex.threshold_of(ex.load_row(write_row(project)), runs)
+
+
+def synthetic(project: Path, name: str, process: DelayedGeometric, seed: int) -> ex.Ensembles:
+    """A row whose runs come from a process with a known answer."""
+    row = ex.load_row(
+        write_row(
+            project,
+            name,
+            epochs=80,
+            period=20,
+            periods=[5, 40],
+            runs=300,
+            perturbed_runs=300,
+            threshold=0.5,
+            retire=False,
+        )
+    )
+    draws = np.random.SeedSequence(seed).spawn(4)
+
+    def sample(i: int, period: int | None) -> Trajectories:
+        return process.sample(np.random.default_rng(draws[i]), n_runs=300, horizon=80, period=period)
+
+    runs = {("shrink_perturb", p): sample(i, p) for i, p in enumerate((5, 20, 40), start=1)}
+    plain = sample(0, None)
+    return ex.Ensembles(row, ex.Threshold(0.5, 0.0, 300, "known"), plain, runs)
+
+
+HELPS = DelayedGeometric(silent=5, hazard=0.005, silent_after=1, hazard_after=0.3)
+HARMS = DelayedGeometric(silent=5, hazard=0.03, silent_after=25, hazard_after=0.02)
+
+
+def test_a_known_process_is_predicted_and_measured(project: Path) -> None:
+    found = ex.measure(synthetic(project, "helps", HELPS, 1), n_boot=300)
+    cells = found.cells.set_index("period")
+    for period in (5, 20, 40):
+        exact = sum((1 - 0.005) ** max(k - 5, 0) for k in range(period)) + (1 - 0.005) ** (period - 5) * (1 + 1 / 0.3)
+        assert cells.loc[period, "measured"] == pytest.approx(exact, rel=0.1)
+        assert cells.loc[period, "predicted"] == pytest.approx(exact, rel=0.12)
+    assert cells.loc[20, "status"] == "measured"
+    assert cells["agrees"].all()
+    assert ex.best_of(found, by="measured") == ("shrink_perturb", 5)
+
+
+def test_regret_is_nothing_at_home_and_large_where_the_choice_harms(project: Path) -> None:
+    results = {
+        name: ex.measure(synthetic(project, name, process, seed), n_boot=300)
+        for name, process, seed in (("helps", HELPS, 1), ("again", HELPS, 2), ("harms", HARMS, 3))
+    }
+    table = ex.transfer(results).set_index(["source", "target"])
+    for name in results:
+        assert table.loc[(name, name), "regret"] == 0
+        assert table.loc[(name, name), "rank"] == 1
+    assert table.loc[("helps", "again"), "regret"] == 0
+    assert table.loc[("harms", "harms"), "choice"] == "nothing"
+    harm = table.loc[("helps", "harms")]
+    means = results["harms"].measured
+    assert harm["regret"] == pytest.approx(means["shrink_perturb", 5][0] / means[None][0] - 1)
+    assert harm["low"] > 0.3
+    assert table.loc[(NOTHING, "helps"), "regret"] == pytest.approx(
+        results["helps"].measured[None][0] / results["helps"].measured["shrink_perturb", 5][0] - 1
+    )
+    assert table.loc[(NOTHING, "harms"), "regret"] == 0
+    assert 0 < table.loc[(CHANCE, "helps"), "regret"] < table.loc[(NOTHING, "helps"), "regret"]
+    order = ex.ranks(results).set_index(["source", "target"])
+    assert order.loc[("helps", "again"), "correlation"] == 1
+    assert order.loc[("helps", "harms"), "correlation"] < 0
+
+
+# -- laws
+
+
+def test_regrets_are_not_negative_and_intervals_are_ordered(project: Path) -> None:
+    results = {"helps": ex.measure(synthetic(project, "helps", HELPS, 1), n_boot=100)}
+    results["harms"] = ex.measure(synthetic(project, "harms", HARMS, 3), n_boot=100)
+    for by in ("measured", "predicted"):
+        table = ex.transfer(results, by=by)  # type: ignore[arg-type]
+        assert (table["regret"] >= 0).all()
+        assert (table["low"] <= table["high"]).all()
+        assert (table["rank"] <= table["n_candidates"]).all()
+
+
+def test_the_same_seed_gives_the_same_numbers(project: Path) -> None:
+    ensembles = synthetic(project, "helps", HELPS, 1)
+    first, second = (ex.measure(ensembles, n_boot=50, seed=3) for _ in range(2))
+    pd.testing.assert_frame_equal(first.cells, second.cells)
+
+
+# -- parity: kept is what training gives
+
+
+def test_what_is_kept_is_what_training_gives(row: ex.Row, tmp_path: Path) -> None:
+    kept = ex.read_row(row)
+    assert kept is not None
+    assert kept.missing == ()
+    fresh = ex.train_row(row, out=tmp_path / "stores", workers=1)
+    assert fresh.threshold == kept.threshold
+    assert set(fresh.perturbed) == set(kept.perturbed) == {("shrink_perturb", p) for p in (2, 4, 6)}
+    for a, b in [
+        (fresh.unperturbed, kept.unperturbed),
+        *((fresh.perturbed[k], kept.perturbed[k]) for k in kept.perturbed),
+    ]:
+        assert set(b.metrics) == {"test_metric", "valid_metric"}
+        np.testing.assert_array_equal(a.lengths, b.lengths)
+        for name in b.metrics:
+            np.testing.assert_array_equal(a.metrics[name], b.metrics[name])
+
+
+def test_retraining_by_itself_is_the_same_run(row: ex.Row) -> None:
+    kept = ex.read_row(row)
+    assert kept is not None
+    key = ("shrink_perturb", 4)
+    runs = kept.perturbed[key]
+    again = ex.retrain(row.ensemble(key), [13, 5], retirement_of(row, kept.threshold))
+    np.testing.assert_array_equal(again["test_metric"], runs.metrics["test_metric"][[13, 5]])
+
+
+def test_verification_is_exact_here(row: ex.Row) -> None:
+    found = ex.verify({"tiny": row}, runs=12, seed=1)
+    assert len(found.compared) == 12
+    assert found.faults == ()
+    assert found.same_machine == ("tiny",)
+    assert len({(c.ensemble, c.run) for c in found.compared}) == 12
+    assert ex.verify({"tiny": row}, runs=3, seed=5).compared == ex.verify({"tiny": row}, runs=3, seed=5).compared
+
+
+def test_training_goes_on_where_it_was(row: ex.Row, tmp_path: Path, trained: dict[str, bytes]) -> None:
+    gone = ex.kept_path(row.ensemble(("shrink_perturb", 6)))
+    gone.unlink()
+    assert ex.missing_of(row) == [("shrink_perturb", 6)]
+    assert ex.read_row(row) is None, "a perturbation counts with all its periods"
+    said: list[str] = []
+    assert ex.keep_row(row, out=tmp_path / "stores", workers=1, say=said.append) > 0
+    assert gone.read_bytes() == trained[gone.name]
+    assert ex.keep_row(row, out=tmp_path / "stores", workers=1, say=said.append) == 0
+    assert not (tmp_path / "stores" / "tiny").exists()
+
+
+# -- what is found
+
+
+def test_verification_finds_one_changed_number(row: ex.Row) -> None:
+    tamper(row, None, 7, 12, 0.01)
+    found = ex.verify({"tiny": row}, runs=24 + 3 * 16)
+    assert [fault for fault in found.faults if "run 7 of tiny, without perturbation" in fault and "epoch 12" in fault]
+    assert len(found.faults) == 1
+
+
+def test_elsewhere_small_late_differences_are_allowed(row: ex.Row) -> None:
+    other = {**ex.machine(), "cpu": "another"}
+    tamper(row, None, 7, 11, 0.01, where=other)
+    found = ex.verify({"tiny": row}, runs=72)
+    assert found.same_machine == ()
+    assert found.faults == ()
+    assert any(c.first == 11 and c.run == 7 for c in found.compared)
+
+
+def test_elsewhere_early_differences_are_not(row: ex.Row) -> None:
+    tamper(row, None, 7, 2, 0.05, where={**ex.machine(), "cpu": "another"})
+    found = ex.verify({"tiny": row}, runs=72)
+    assert len(found.faults) == 1
+    assert "run 7 of tiny" in found.faults[0]
+
+
+def test_elsewhere_a_shift_of_all_runs_is_beyond_chance(row: ex.Row) -> None:
+    spec = row.unperturbed
+    found = read_shard(ex.kept_path(spec))
+    values = dict(found.metrics)
+    noise = np.random.default_rng(0).normal(0.02, 0.005, values["test_metric"].shape)
+    noise[:, : verification.EARLY] = 0
+    values["test_metric"] = values["test_metric"] + noise
+    ex.keep(Trajectories(metrics=values, run=found.run, meta=found.meta), spec, where={"cpu": "another"})
+    for key in row.members():
+        if key is not None:
+            ex.kept_path(row.ensemble(key)).unlink()
+    answer = ex.verify({"tiny": row}, runs=8)
+    assert any("beyond chance" in fault for fault in answer.faults)
+
+
+# -- what is refused
+
+
+def test_what_is_missing_is_said(project: Path) -> None:
+    rows = ex.load_rows()
+    found, said = ex.read_rows(rows)
+    assert found == {}
+    assert said == ["Nothing is kept of row tiny."]
+    with pytest.raises(InputError, match="nothing is kept"):
+        ex.verify(rows)
+
+
+def stale_engine(row: ex.Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_module, "ENGINE_VERSION", 3)
+
+
+def stale_parameters(row: ex.Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ex.kept_path(row.unperturbed)
+    spec = read_shard(path).meta["spec"]
+    rewrite(path, spec={**spec, "seed": 5})
+
+
+def impossible_parameters(row: ex.Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ex.kept_path(row.unperturbed)
+    spec = read_shard(path).meta["spec"]
+    rewrite(path, spec={**spec, "gone": 1})
+
+
+def renamed(row: ex.Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    ex.kept_path(row.ensemble(("shrink_perturb", 2))).replace(ex.kept_path(row.ensemble(("shrink_perturb", 4))))
+
+
+def other_numbers(row: ex.Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewrite(ex.kept_path(row.unperturbed), content="0" * 16)
+
+
+def other_size(row: ex.Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    rewrite(ex.kept_path(row.unperturbed), runs=1000)
+
+
+def other_retirement(row: ex.Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ex.kept_path(row.ensemble(("shrink_perturb", 4)))
+    at = read_shard(path).meta["retirement"]
+    rewrite(path, retirement={**at, "threshold": at["threshold"] + 0.001})
+
+
+def cut_short(row: ex.Row, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = ex.kept_path(row.unperturbed)
+    path.write_bytes(path.read_bytes()[:200])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (stale_engine, "stale .trained by engine 2, this is 3"),
+        (stale_parameters, "stale .its parameters have digest"),
+        (impossible_parameters, "stale .its parameters are not possible any more"),
+        (renamed, "stale"),
+        (other_numbers, "checksum"),
+        (other_size, "and says 1000"),
+        (other_retirement, "stale .runs retired at"),
+        (cut_short, "not a readable Parquet file"),
+    ],
+)
+def test_a_stale_ensemble_is_refused(row: ex.Row, monkeypatch: pytest.MonkeyPatch, spoil: Any, said: str) -> None:
+    spoil(row, monkeypatch)
+    with pytest.raises(InputError, match=said):
+        ex.read_rows({"tiny": row})
+
+
+def test_a_row_that_asks_for_more_finds_its_ensembles_stale(row: ex.Row, project: Path) -> None:
+    write_row(project, runs=32)
+    with pytest.raises(InputError, match="24 runs of 12 epochs, 32 of 12 are asked for"):
+        ex.read_rows(ex.load_rows())
+
+
+def test_an_ensemble_that_no_row_asks_for_is_refused(row: ex.Row, project: Path) -> None:
+    write_row(project, periods=[2])
+    with pytest.raises(InputError, match=r"no row asks for it .digits, mlp, sgd, shrink_perturb every 6.*delete it"):
+        ex.read_rows(ex.load_rows())
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"period": 12}, "not before the horizon"),
+        ({"periods": [4]}, "each once"),
+        ({"perturbed_runs": 25}, "exceeds runs"),
+        ({"perturbations": {"kick": {}}}, "unknown perturbation 'kick'"),
+        ({"perturbations": {"shrink_perturb": {"period": 3}}}, "the period belongs to the row"),
+        ({"controls": {"shrink_perturb": {}}}, "name of a perturbation too"),
+        ({"censored": 1.0}, "censored: 1.0 is not possible"),
+        ({"base": "../ensembles/none.yml"}, "No such file"),
+        ({"changes": {"optimiser.lr": -1}}, "optimiser.lr"),
+        ({"metric": "valid_metric", "changes": {"data.validation_size": 0}}, "needs data.validation_size"),
+        ({"colour": "red"}, "colour: unknown key"),
+        ({"steps": {"colour": 1}}, "steps"),
+    ],
+)
+def test_a_wrong_row_is_one_clear_line(project: Path, changes: dict[str, Any], said: str) -> None:
+    path = write_row(project, **changes)
+    with pytest.raises(InputError, match=said) as caught:
+        ex.load_row(path)
+    assert "\n" not in str(caught.value)
+    assert "tiny.yml" in str(caught.value)
+
+
+def test_rows_do_not_share_ensembles(project: Path) -> None:
+    write_row(project, "twin", steps={})
+    with pytest.raises(InputError, match="rows share none"):
+        ex.load_rows()
+
+
+def test_an_unknown_row_is_said(project: Path) -> None:
+    with pytest.raises(InputError, match="did you mean 'tiny'"):
+        ex.load_rows(["tin"])
+
+
+# -- the command line
+
+
+@pytest.fixture
+def fpt(capsys: pytest.CaptureFixture[str]) -> Any:
+    def call(*arguments: str) -> tuple[int, str, str]:
+        status = cli.run(arguments)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def test_commands(project: Path, fpt: Any) -> None:
+    status, out, err = fpt("experiments", "--dry-run")
+    assert (status, "tiny  24 + 16 x 3  12      4        672" in out) == (0, True), (out, err)
+    status, out, err = fpt("experiments", "tiny", "--workers", "1")
+    assert status == 0
+    assert out.strip() == str(ex.kept_folder())
+    assert "4 of 4 ensembles are kept" in err
+    status, out, _ = fpt("verify", "--runs", "6")
+    assert status == 0
+    assert "6 runs compared (bit by bit: tiny)" in out
+    tamper(ex.load_rows()["tiny"], None, 7, 12, 0.01)
+    status, out, err = fpt("verify", "--runs", "72")
+    assert status == 1
+    assert "run 7 of tiny, without perturbation differs from epoch 12" in err
+    assert fpt("verify", "tinny")[0] == 2
+
+
+# -- the real thing
+
+
+def test_the_projects_own_rows_and_results(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    rows = ex.load_rows()
+    for step in ex.STEPS:
+        chain = ex.chain(rows, step)
+        assert len(chain) >= 2, step
+        assert [rows[name].steps[step] for name in chain] == list(range(1, len(chain) + 1))
+    assert all(len(row.periods) >= 4 for row in rows.values())
+    found, _ = ex.read_rows(rows)
+    assert all(len(e.perturbed) >= 10 for e in found.values())
+    size = sum(path.stat().st_size for path in ex.kept_folder().glob("*"))
+    assert size < 20e6, f"{size / 1e6:.1f} MB are kept"
