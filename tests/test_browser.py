@@ -1,4 +1,4 @@
-"""Pages as a reader sees them: complete, readable on a phone and without scripts, loading nothing from elsewhere."""
+"""Pages as a reader sees them: on a phone, in the dark, with a keyboard, on paper, without scripts; nothing loaded from elsewhere."""
 
 from __future__ import annotations
 
@@ -12,10 +12,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from colours import contrast
+
+from fptlib.book.project import Project
 
 pytestmark = pytest.mark.browser
 
 PHONE, DESK = 390, 1280
+HEAVIEST = 5_000_000  # bytes that a page loads, uncompressed
+PAGES = ["book/index.html", "book/waiting.html", "book/glossary.html", "search.html"]
+# What is folded may be at fault as well.
+UNFOLD = """() => {
+  document.querySelectorAll('.bd-article details').forEach(e => { e.open = true; });
+  document.querySelectorAll('.bd-article .toggle-hidden .toggle-button').forEach(e => e.click());
+}"""
+WEIGHT = """() => ['navigation', 'resource'].flatMap(kind => performance.getEntriesByType(kind))
+  .reduce((sum, entry) => sum + entry.decodedBodySize, 0)"""
 # Elements that reach over the right edge of the window and do not lie in something that scrolls or hides.
 OVERFLOW = """() => [...document.querySelectorAll('.bd-article *')].filter(e => {
   if (e.getBoundingClientRect().right <= window.innerWidth + 1) return false;
@@ -98,7 +110,7 @@ def check(visit: Visit) -> None:
 
 
 @pytest.mark.parametrize("width", [DESK, PHONE])
-@pytest.mark.parametrize("path", ["book/index.html", "book/waiting.html", "book/glossary.html", "search.html"])
+@pytest.mark.parametrize("path", PAGES)
 def test_page_is_complete_and_keeps_to_itself(reader: Reader, path: str, width: int) -> None:
     visit = reader.open(path, width=width)
     check(visit)
@@ -122,15 +134,92 @@ def test_without_scripts_the_picture_of_the_chart_is_there(reader: Reader) -> No
     assert picture.bounding_box()["width"] > 300
 
 
-def test_note_and_chart_can_be_read_in_dark_mode(reader: Reader) -> None:
+@pytest.mark.parametrize(("theme", "ground"), [("light", "rgb(255, 255, 255)"), ("dark", "rgb(18, 18, 18)")])
+def test_note_and_chart_follow_the_theme_that_the_reader_prefers(reader: Reader, theme: str, ground: str) -> None:
+    visit = reader.open("book/waiting.html", theme=theme)
+    check(visit)
+    page = visit.page
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
+    behind = "e => { while (getComputedStyle(e).backgroundColor === 'rgba(0, 0, 0, 0)') e = e.parentElement; "
+    behind += "return getComputedStyle(e).backgroundColor; }"
+    note = page.locator(".fpt-note p").last
+    assert contrast(note.evaluate("e => getComputedStyle(e).color"), note.evaluate(behind)) >= 4.5
+    for chart in (".vl-live svg.marks", ".vl-static svg"):
+        assert page.locator(chart).evaluate(behind) == ground
+        words = page.locator(f"{chart} text").evaluate_all("all => all.map(e => getComputedStyle(e).fill)")
+        marks = page.locator(f"{chart} .mark-line path").evaluate_all("all => all.map(e => getComputedStyle(e).stroke)")
+        assert words
+        assert marks
+        assert min(contrast(colour, ground) for colour in words) >= 4.5
+        assert min(contrast(colour, ground) for colour in marks) >= 3
+
+
+@pytest.mark.parametrize(("width", "theme"), [(DESK, "light"), (PHONE, "dark")])
+@pytest.mark.parametrize("path", PAGES[:3])
+def test_axe_finds_nothing_serious(reader: Reader, path: str, width: int, theme: str) -> None:
+    visit = reader.open(path, width=width, theme=theme)
+    check(visit)
+    assert findings(visit.page) == []
+
+
+def test_axe_would_find_something(reader: Reader) -> None:
+    page = reader.open("book/waiting.html").page
+    flaws = '<img src="../_static/logo.svg"><p style="color: #999; background: #fff">Too pale to read.</p>'
+    page.locator("article").evaluate(f"e => e.insertAdjacentHTML('beforeend', '{flaws}')")
+    assert {finding.partition(":")[0] for finding in findings(page)} == {"image-alt", "color-contrast"}
+
+
+def test_keyboard_skips_the_navigation_and_unfolds_solutions_and_numbers(reader: Reader) -> None:
     visit = reader.open("book/waiting.html")
     check(visit)
-    visit.page.evaluate("document.documentElement.dataset.theme = 'dark'")
-    colours = """e => [getComputedStyle(e).color, getComputedStyle(e.closest('.admonition')).backgroundColor]"""
-    text, ground = (_brightness(c) for c in visit.page.locator(".fpt-note p").last.evaluate(colours))
-    assert text - ground > 100
-    card = visit.page.locator(".vl-chart").first.evaluate("e => getComputedStyle(e).backgroundColor")
-    assert _brightness(card) > 200
+    page = visit.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent.trim()") == "Skip to main content"
+    page.keyboard.press("Enter")
+    assert page.url.endswith("#main-content")
+    answer = page.get_by_text("Yes: ")
+    assert not answer.is_visible()
+    assert tab_until(page, ".vl-numbers summary") != "none"
+    page.keyboard.press("Enter")
+    table = page.locator(".vl-numbers table")
+    table.wait_for()
+    assert table.locator("th").all_inner_texts() == ["epoch", "survival"]
+    assert table.locator("tbody tr").count() == 21
+    assert table.locator("tbody tr").nth(1).inner_text().split() == ["1", "0.9"]
+    assert tab_until(page, ".solution .toggle-button") != "none"
+    page.keyboard.press("Enter")
+    answer.wait_for(state="visible")
+
+
+def test_search_finds_a_word_and_leads_to_its_page(reader: Reader) -> None:
+    page = reader.open("search.html?q=memoryless").page
+    found = page.locator("#search-results li a").first
+    found.wait_for()
+    found.click()
+    page.wait_for_url("**/book/waiting.html**")
+
+
+def test_pages_are_joined_by_previous_and_next(reader: Reader) -> None:
+    page = reader.open("book/index.html").page
+    for title, address in (("next", "waiting.html"), ("next", "glossary.html"), ("previous", "waiting.html")):
+        page.get_by_title(f"{title} page").click()
+        page.wait_for_url(f"**/{address}")
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_paper_keeps_the_figures_and_unfolds_the_solutions(reader: Reader, theme: str) -> None:
+    visit = reader.open("book/waiting.html", theme=theme)
+    check(visit)
+    page = visit.page
+    document = page.pdf(tagged=True, format="A4")
+    assert document.startswith(b"%PDF")
+    # Whatever can be read aloud is in the structure of the document, pictures with their descriptions.
+    assert document.count(b"/S /Figure") >= 1
+    assert b"Survival falls from one towards zero." in document
+    assert page.evaluate("document.documentElement.dataset.theme") == theme
+    page.emulate_media(media="print")
+    on_paper(page)
+    assert page.get_by_text("Yes: ").is_visible()
 
 
 def test_download_gives_the_executed_notebook(reader: Reader) -> None:
@@ -152,16 +241,81 @@ def test_pages_of_the_real_site_where_it_has_been_built(chromium: Any, root: Pat
     html = root / "_build" / "html"
     if not (root / "_build" / "site.json").exists():
         return
+    weights = {}
     for address in serve(html):
         reader = Reader(browser=chromium, address=address)
         for path in sorted((html / "book").glob("*.html")):
-            for width in (DESK, PHONE):
-                visit = reader.open(path.relative_to(html).as_posix(), width=width)
+            for width, theme in ((DESK, "light"), (PHONE, "dark")):
+                visit = reader.open(path.relative_to(html).as_posix(), width=width, theme=theme)
                 check(visit)
                 assert visit.page.evaluate(OVERFLOW) == [], path.name
+                assert visit.page.evaluate("document.documentElement.scrollWidth") <= width, path.name
+                weights[path.name] = visit.page.evaluate(WEIGHT)
+                assert findings(visit.page) == [], path.name
                 visit.page.context.close()
+    assert max(weights.values()) < HEAVIEST, weights
 
 
-def _brightness(colour: str) -> float:
-    parts = [float(part) for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]
-    return sum(parts) / 3
+def test_search_order_and_paper_of_the_real_site_where_it_has_been_built(chromium: Any, root: Path) -> None:
+    html = root / "_build" / "html"
+    if not (root / "_build" / "site.json").exists():
+        return
+    documents = Project(root=root).documents
+    for address in serve(html):
+        reader = Reader(browser=chromium, address=address)
+        page = reader.open("search.html?q=quasi-steady+censored").page
+        page.locator("#search-results li a").first.wait_for()
+        found = page.locator("#search-results li a").evaluate_all("all => all.map(e => e.getAttribute('href'))")
+        assert any("02_quasi_steady_state" in link for link in found)
+        page = reader.open("book/index.html").page
+        visited = ["book/index"]
+        while page.get_by_title("next page").count():
+            page.goto(page.get_by_title("next page").evaluate("e => e.href"))
+            visited.append(page.url.removeprefix(f"{address}/").removesuffix(".html"))
+        assert visited == documents
+        for document in (d for d in documents if "vl-chart" in (html / f"{d}.html").read_text()):
+            visit = reader.open(f"{document}.html")
+            check(visit)
+            described = visit.page.locator(".vl-static").evaluate_all("all => all.map(e => e.ariaLabel)")
+            printed = visit.page.pdf(tagged=True, format="A4")
+            assert printed.count(b"/S /Figure") >= len(described), document
+            visit.page.emulate_media(media="print")
+            on_paper(visit.page)
+            visit.page.context.close()
+
+
+def findings(page: Any) -> list[str]:
+    """What axe-core calls serious or critical in the text of a page, with everything unfolded."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    page.evaluate(UNFOLD)
+    page.wait_for_timeout(400)  # boxes unfold in 0.3 s
+    found = axe.Axe().run(page, context="article").response["violations"]
+    severe = [finding for finding in found if finding["impact"] in ("serious", "critical")]
+    return [f"{finding['id']}: {node['html']}" for finding in severe for node in finding["nodes"]]
+
+
+def tab_until(page: Any, selector: str) -> str:
+    """Press the tabulator until an element has the focus; return the style of the outline that shows it."""
+    for _ in range(100):
+        page.keyboard.press("Tab")
+        if page.evaluate("s => document.activeElement.matches(s)", selector):
+            return str(page.evaluate("getComputedStyle(document.activeElement).outlineStyle"))
+    raise AssertionError(f"the keyboard does not reach {selector}")
+
+
+def on_paper(page: Any) -> None:
+    """Every chart is there as its picture, and nothing that only a screen can use."""
+    charts = page.locator(".vl-chart").count()
+    assert charts
+    assert page.locator(".vl-static:visible").count() == charts
+    boxes = page.locator(".vl-static").evaluate_all("all => all.map(e => e.firstChild.getBoundingClientRect().height)")
+    assert min(boxes) > 100
+    for selector in (
+        ".vl-live",
+        ".bd-sidebar-primary",
+        ".bd-sidebar-secondary",
+        ".bd-header-article",
+        ".prev-next-area",
+    ):
+        assert page.locator(f"{selector}:visible").count() == 0, selector
+    assert page.locator("h1:visible").count() >= 1

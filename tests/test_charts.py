@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
+from colours import VISION, contrast, difference
 
 from fptlib import charts, tables
 from fptlib.charts import common
@@ -77,41 +78,6 @@ def rows(spec: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Return the data of a specification, name of a set to its rows."""
     found: dict[str, list[dict[str, Any]]] = spec["datasets"]
     return found
-
-
-# Severity 1 of Machado, Oliveira, Fernandes, A Physiologically-based Model for Simulation of Color Vision Deficiency, IEEE Transactions on
-# Visualization and Computer Graphics 15 (2009) 1291, table 1: on linear RGB.
-VISION = {
-    "trichromacy": np.eye(3),
-    "protanopia": np.array(
-        [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]]
-    ),
-    "deuteranopia": np.array(
-        [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]]
-    ),
-}
-# Linear sRGB to CIE XYZ, white D65 (IEC 61966-2-1).
-XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
-
-
-def linear(colour: str) -> np.ndarray:
-    """Linear RGB of ``#RRGGBB``."""
-    coded = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
-    return np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
-
-
-def contrast(one: str, other: str) -> float:
-    """Contrast ratio of WCAG 2.2."""
-    dark, light = sorted(float(XYZ[1] @ linear(colour)) for colour in (one, other))
-    return (light + 0.05) / (dark + 0.05)
-
-
-def lab(colour: str, vision: str) -> np.ndarray:
-    """CIELAB coordinates of a colour as it is seen; their distance is the colour difference of CIE 1976."""
-    seen = np.clip(VISION[vision] @ linear(colour), 0, 1)
-    ratio = XYZ @ seen / XYZ.sum(axis=1)
-    root = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio / (3 * (6 / 29) ** 2) + 4 / 29)
-    return np.array([116 * root[1] - 16, 500 * (root[0] - root[1]), 200 * (root[1] - root[2])])
 
 
 # Closed forms
@@ -196,9 +162,9 @@ def test_no_two_names_look_the_same_even_where_colours_are_used_again() -> None:
 def test_colours_can_be_told_apart_by_everybody(vision: str) -> None:
     colours = (*charts.PALETTE, charts.INK)
     for one, other in itertools.combinations(colours, 2):
-        assert np.linalg.norm(lab(one, vision) - lab(other, vision)) > 13, (vision, one, other)
+        assert difference(one, other, vision) > 13, (vision, one, other)
     # Two that are as bright as each other and differ by red against green only: what the simulation is for.
-    assert (np.linalg.norm(lab("#D55E00", vision) - lab("#808A00", vision)) > 13) == (vision == "trichromacy")
+    assert (difference("#D55E00", "#808A00", vision) > 13) == (vision == "trichromacy")
 
 
 @pytest.mark.parametrize("page", ["#FFFFFF", "#121212"])

@@ -23,6 +23,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _add_assets)
     app.connect("html-page-context", _load_charts)
+    app.connect("html-page-context", _list_works)
     # After every other handler, because Thebe adds its scripts late.
     app.connect("html-page-context", _drop_thebe, priority=10_000)
     app.connect("build-finished", _drop_preloads)
@@ -63,6 +64,12 @@ def _load_charts(app: Sphinx, pagename: str, templatename: str, context: dict[st
     if 'class="vl-chart"' in (context.get("body") or ""):
         app.add_js_file("vega/vega.js", loading_method="defer")
         app.add_js_file("vega/draw.js", loading_method="defer")
+
+
+def _list_works(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Screen readers expect items in a list; docutils puts entries of a bibliography there, whose role is withdrawn from ARIA."""
+    if context.get("body"):
+        context["body"] = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
 
 
 def _drop_thebe(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:

@@ -12,6 +12,7 @@
       live.querySelectorAll("summary").forEach(function (node) { node.setAttribute("aria-label", "Save the chart"); });
       picture.hidden = true;
       box.classList.add("vl-drawn");
+      box.appendChild(numbers(spec));
       // Vega measures its container when the window is resized. The container also changes without that: when the picture goes,
       // when a sidebar folds, after printing.
       new ResizeObserver(function () { window.dispatchEvent(new Event("resize")); }).observe(live);
@@ -19,6 +20,56 @@
       live.remove();
       console.error(error);
     });
+  }
+  // What the chart draws, as tables that open: one for all rows with the same columns.
+  function numbers(spec) {
+    var box = element("details", "");
+    box.className = "vl-numbers";
+    box.appendChild(element("summary", "Numbers in this chart"));
+    box.addEventListener("toggle", function () {
+      if (box.children.length > 1) { return; }
+      var scroll = element("div", "");
+      scroll.tabIndex = 0;
+      scroll.setAttribute("role", "region");
+      scroll.setAttribute("aria-label", "Numbers in the chart: " + spec.description);
+      tables(spec).forEach(function (rows) { scroll.appendChild(table(rows)); });
+      box.appendChild(scroll);
+    });
+    return box;
+  }
+  function tables(spec) {
+    var found = {};
+    var sets = Object.values(spec.datasets || {}).concat(spec.data && spec.data.values ? [spec.data.values] : []);
+    sets.flat().forEach(function (row) {
+      var columns = Object.keys(row).join();
+      found[columns] = found[columns] || new Map();
+      found[columns].set(JSON.stringify(row), row);
+    });
+    // A single row is a line at a threshold or a label, which the description or the text names.
+    return Object.values(found).map(function (rows) { return [...rows.values()]; }).filter(function (rows) { return rows.length > 1; });
+  }
+  function table(rows) {
+    var made = element("table", ""), columns = Object.keys(rows[0]);
+    var head = made.createTHead().insertRow();
+    columns.forEach(function (name) {
+      var cell = element("th", name);
+      cell.scope = "col";
+      head.appendChild(cell);
+    });
+    var body = made.createTBody();
+    rows.forEach(function (row) {
+      var line = body.insertRow();
+      columns.forEach(function (name) {
+        var value = row[name];
+        line.insertCell().textContent = typeof value === "number" ? String(Number(value.toPrecision(4))) : value === null ? "" : value;
+      });
+    });
+    return made;
+  }
+  function element(name, text) {
+    var made = document.createElement(name);
+    made.textContent = text;
+    return made;
   }
   function drawAll() { document.querySelectorAll(".vl-chart").forEach(draw); }
   if (document.readyState === "loading") { document.addEventListener("DOMContentLoaded", drawAll); } else { drawAll(); }
