@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from torch.nn import functional
 
-from fptlib import spec
+from fptlib import data, models, spec
+from fptlib.ensemble import compute, losses
+from fptlib.ensemble.fused import FusedMLP
+from fptlib.ensemble.streams import streams
 from fptlib.errors import InputError
+from fptlib.perturbations import State
 
 NUCLEI: dict[str, Any] = {
     "data": {"name": "nuclear-masses", "train_size": 60, "test_size": 50},
@@ -51,3 +61,113 @@ def test_target_and_features_are_in_the_digest(change: dict[str, Any]) -> None:
 def test_what_nuclei_do_not_have_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         nuclei(**change)
+
+
+# -- losses
+
+
+def test_r2_is_one_for_the_targets_themselves_and_zero_for_their_mean() -> None:
+    y = torch.tensor([1.0, 2.0, 6.0], dtype=torch.float64)
+    nothing = torch.zeros(1, dtype=torch.int64)
+    for outputs, expected in ((y, 1.0), (torch.full_like(y, 3.0), 0.0), (torch.tensor([1.0, 2.0, 3.0]), 1 - 9 / 14)):
+        loss = losses.per_example(outputs[None, :, None], y[None]).mean(dim=1)
+        assert losses.metric(loss, nothing, y).tolist() == pytest.approx([expected])
+
+
+@settings(deadline=None)
+@given(scale=st.floats(0.1, 10), shift=st.floats(-5, 5))
+def test_r2_does_not_depend_on_the_unit(scale: float, shift: float) -> None:
+    rng = np.random.default_rng(0)
+    y, outputs = (torch.from_numpy(rng.normal(size=20)) for _ in range(2))
+
+    def r2(outputs: Tensor, y: Tensor) -> float:
+        return float(losses.metric(losses.per_example(outputs[:, None], y).mean(), torch.tensor(0), y))
+
+    assert r2(scale * outputs + shift, scale * y + shift) == pytest.approx(r2(outputs, y))
+
+
+def test_classes_and_numbers_are_told_apart_by_their_type() -> None:
+    outputs = torch.tensor([[[2.0, 0.0], [1.0, 3.0]]])
+    classes = torch.tensor([[0, 0]])
+    torch.testing.assert_close(
+        losses.per_example(outputs, classes)[0], functional.cross_entropy(outputs[0], classes[0], reduction="none")
+    )
+    assert losses.hits(outputs, classes).tolist() == [1]
+    assert losses.metric(torch.zeros(1), torch.tensor([1]), classes[0]).tolist() == [0.5]
+    numbers = torch.tensor([[1.0, 1.0]])
+    assert losses.per_example(outputs[..., :1], numbers).tolist() == [[1.0, 0.0]]
+
+
+# -- parity
+
+
+def plain_loop(asked: spec.EnsembleSpec, network: models.Network, state: State, source: data.Dataset) -> dict[str, Any]:
+    """Two epochs of every run as anyone would write them."""
+    assert isinstance(asked.optimiser, spec.SgdSpec)
+    x, y, x_test, y_test = (
+        torch.from_numpy(part).double() for part in (source.x_train, source.y_train, source.x_test, source.y_test)
+    )
+    found: dict[str, list[Any]] = {"train_loss": [], "loss": [], "r2": [], "weights": []}
+    for run in range(3):
+        module = network.single().double()
+        module.load_state_dict(models.run_state(state.parameters, state.buffers, run))
+        optimiser = torch.optim.SGD(
+            module.parameters(), asked.optimiser.lr, asked.optimiser.momentum, weight_decay=asked.optimiser.weight_decay
+        )
+        for epoch in (1, 2):
+            module.train()
+            total, order = 0.0, streams(0, [run], "order", [epoch])[0].permutation(len(y))
+            for start in range(0, len(y), asked.training.batch_size):
+                batch = order[start : start + asked.training.batch_size]
+                loss = functional.mse_loss(module(x[batch])[:, 0], y[batch])
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                total += float(loss.detach()) * len(batch)
+        with torch.no_grad():
+            outputs = module.eval()(x_test)[:, 0]
+        error = float(((outputs - y_test) ** 2).sum())
+        found["train_loss"].append(total / len(y))
+        found["loss"].append(error / len(y_test))
+        found["r2"].append(1 - error / float(((y_test - y_test.mean()) ** 2).sum()))
+        found["weights"].append(torch.cat([value.detach().flatten() for value in module.parameters()]))
+    return found
+
+
+@pytest.mark.parametrize("normalisation", ["none", "batch", "layer"])
+@pytest.mark.parametrize("widths", [[], [9, 8]])
+@pytest.mark.parametrize(("momentum", "weight_decay"), [(0.0, 0.0), (0.9, 0.01)])
+def test_regression_is_a_plain_loop_over_mean_squared_errors(
+    normalisation: str, widths: list[int], momentum: float, weight_decay: float
+) -> None:
+    asked = nuclei(**{"training.dtype": "float64", "model.widths": widths, "model.normalisation": normalisation})
+    # A last batch of 15 of 75 nuclei.
+    changes = {"optimiser.momentum": momentum, "optimiser.weight_decay": weight_decay, "data.train_size": 75}
+    asked = spec.override(asked, changes)
+    source = data.load(asked.data)
+    network = models.build(asked.model, shape=source.shape, n_classes=source.n_classes)
+    assert isinstance(network, models.MLP)
+    assert isinstance(asked.optimiser, spec.SgdSpec)
+    drawn = network.initialise(
+        streams(0, range(3), "initial", [0] * 3), dtype=torch.float64, device=torch.device("cpu")
+    )
+    state = State(*drawn, {}, asked.optimiser.lr)
+    expected = plain_loop(asked, network, state, source)
+    x, y = compute.tensors(source.x_train, source.y_train, asked, "cpu")
+    chosen = compute.build(asked, network, "cpu", state)
+    works: list[compute.Compute] = [
+        chosen,
+        *(kind(asked, network, "cpu", state) for kind in (compute.Stacked, compute.OneByOne)),
+    ]
+    if normalisation != "layer":
+        assert compute.kind(asked, network, "cpu") == "compiled"
+        works.append(FusedMLP(network, asked.optimiser, state))
+    for work in works:
+        for epoch in (1, 2):
+            order = [g.permutation(len(y)) for g in streams(0, range(3), "order", [epoch] * 3)]
+            trained = work.train(x, y, torch.from_numpy(np.stack(order)), asked.training.batch_size)
+        loss, r2 = work.evaluate(*compute.tensors(source.x_test, source.y_test, asked, "cpu"))
+        weights = torch.cat([value.flatten(1) for value in work.state().parameters.values()], dim=1)
+        for name, value in {"train_loss": trained, "loss": loss, "r2": r2}.items():
+            np.testing.assert_allclose(value, expected[name], rtol=1e-9, err_msg=f"{type(work).__name__} {name}")
+        np.testing.assert_allclose(weights, torch.stack(expected["weights"]), rtol=1e-9, atol=1e-12)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fptlib.ensemble import kernels
+from fptlib.ensemble import kernels, losses
 from fptlib.models import MLP, Tensors
 from fptlib.perturbations import State
 from fptlib.spec import SgdSpec
@@ -122,7 +122,7 @@ class CompiledMLP:
 
     # -- work
 
-    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int) -> Tensor:
+    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int, *, factor: float = 1.0) -> Tensor:
         """Train on the images in the given order; see `fptlib.ensemble.compute.Compute`."""
         lost = np.zeros(self._runs)
         scalar = self._workspace.dtype.type
@@ -139,7 +139,7 @@ class CompiledMLP:
             y.numpy(),
             order.numpy(),
             batch_size,
-            scalar(self._lr),
+            scalar(self._lr * factor),
             scalar(self._optimiser.momentum),
             scalar(self._optimiser.weight_decay),
             lost,
@@ -149,19 +149,14 @@ class CompiledMLP:
         return torch.from_numpy(lost)
 
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy; see `fptlib.ensemble.compute.Compute`."""
+        """Mean loss and accuracy, or R2; see `fptlib.ensemble.compute.Compute`."""
         loss, right = np.zeros(self._runs), np.zeros(self._runs)
+        rows, images, targets = self._folded(), x.flatten(1).numpy(), y.numpy()
+        if y.is_floating_point():
+            kernels.evaluate_numbers(rows, self._plan, self._workspace, images, targets, self._together, loss)
+            return torch.from_numpy(loss), losses.metric(torch.from_numpy(loss), torch.from_numpy(right), y)
         kernels.evaluate(
-            self._folded(),
-            self._plan,
-            self._workspace,
-            self._logits,
-            self._bits,
-            x.flatten(1).numpy(),
-            y.numpy(),
-            self._together,
-            loss,
-            right,
+            rows, self._plan, self._workspace, self._logits, self._bits, images, targets, self._together, loss, right
         )
         return torch.from_numpy(loss), torch.from_numpy(right)
 

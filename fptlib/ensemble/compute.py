@@ -1,6 +1,6 @@
 """The arithmetic of a stack of runs: one epoch of training, one evaluation. Which implementation is chosen by rules.
 
-- `CompiledMLP`: fully connected networks under SGD on a CPU, gradient written out and compiled, one run after another.
+- `CompiledMLP`: fully connected networks under SGD, with plain momentum or without, on a CPU, gradient written out and compiled, one run after another.
 - `FusedMLP`: the same in PyTorch, stacked, for a GPU, and where Numba is not installed.
 - `Stacked`: any module through `torch.func`, any elementwise optimiser of `torch.optim`, on stacked tensors.
 - `OneByOne`: the same, one run after another: a CPU gains nothing from stacked convolutions, nor from stacks of wide layers.
@@ -17,11 +17,10 @@ from typing import Any, Final, Protocol, final
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from fptlib import models
 from fptlib.data import Dataset
-from fptlib.ensemble import optimisers
+from fptlib.ensemble import losses, updates
 from fptlib.ensemble.fused import FusedMLP
 from fptlib.ensemble.streams import streams
 from fptlib.models import Network, Tensors, stacking
@@ -44,14 +43,14 @@ class Compute(Protocol):
     def state(self) -> State:
         """All that the training carries on; its tensors are the live ones."""
 
-    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int) -> Tensor:
-        """Train on images in the given order, ``(runs, images)``.
+    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int, *, factor: float = 1.0) -> Tensor:
+        """Train on images in the given order, ``(runs, images)``, with ``factor`` times the learning rate of the state.
 
         Returns the loss of each image as it was when its batch was trained, averaged, float64, shape ``(runs,)``.
         """
 
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy on all given images, float64, shape ``(runs,)`` each."""
+        """Mean loss and accuracy, or R2 of regression, on all given images, float64, shape ``(runs,)`` each."""
 
 
 def dtype_of(spec: EnsembleSpec) -> torch.dtype:
@@ -65,6 +64,8 @@ def kind(spec: EnsembleSpec, network: Network, device: str) -> str:
         isinstance(network, models.MLP)
         and network.normalisation != "layer"
         and isinstance(spec.optimiser, SgdSpec)
+        and not spec.optimiser.nesterov
+        and spec.optimiser.dampening == 0
         and spec.training.autocast == "none"
     ):
         if device != "cpu" or max(inputs * outputs for _, inputs, outputs, _ in network.layers()) <= _WIDE:
@@ -88,13 +89,6 @@ def build(spec: EnsembleSpec, network: Network, device: str, state: State) -> Co
 
 
 # -- general implementations
-
-
-def _cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy of each image, not below single precision, shape of ``labels``."""
-    flat = logits.flatten(0, -2)
-    flat = flat.float() if flat.dtype in (torch.float16, torch.bfloat16) else flat
-    return functional.cross_entropy(flat, labels.flatten(), reduction="none").view(labels.shape)
 
 
 def _precision(spec: EnsembleSpec, device: str) -> tuple[AbstractContextManager[Any], float]:
@@ -144,7 +138,7 @@ class Stacked:
         self._buffers = {name: _own(value, last) for name, value in state.buffers.items()}
         self._runs = next(iter(self._parameters.values())).shape[0]
         self._lr = state.learning_rate
-        self._optimiser = optimisers.build(spec.optimiser, list(self._parameters.values()), state)
+        self._optimiser = updates.Stack(spec.optimiser, list(self._parameters.values()), state)
 
         def forward(parameters: Tensors, buffers: Tensors, x: Tensor, *, training: bool) -> Tensor:
             return stacking.forward(module, parameters, buffers, x, training=training)
@@ -154,28 +148,29 @@ class Stacked:
     def state(self) -> State:
         """All that the training carries on."""
         parameters = {name: value.detach() for name, value in self._parameters.items()}
-        return State(parameters, self._buffers, optimisers.state_of(self._optimiser, self._runs), self._lr)
+        return State(parameters, self._buffers, self._optimiser.state(), self._lr)
 
-    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int) -> Tensor:
+    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int, *, factor: float = 1.0) -> Tensor:
         """Train on images in the given order."""
         total = torch.zeros(self._runs, dtype=torch.float64, device=x.device)
         precision, scale = _precision(self._spec, self._device)
+        self._optimiser.set_rate(self._lr * factor)
         for start in range(0, order.shape[1], batch_size):
             batch = order[:, start : start + batch_size]
             with precision:
                 logits = self._forward(self._parameters, self._buffers, x[batch], training=True)
-            losses = _cross_entropy(logits, y[batch]).mean(dim=1)
-            self._optimiser.zero_grad(set_to_none=True)
+            loss = losses.per_example(logits, y[batch]).mean(dim=1)
+            self._optimiser.zero_grad()
             # The sum over runs: each run's parameters see the gradient of that run's mean loss.
-            (losses.sum() * scale).backward()  # type: ignore[no-untyped-call]
+            (loss.sum() * scale).backward()  # type: ignore[no-untyped-call]
             _unscale(self._parameters.values(), scale)
             self._optimiser.step()
-            total += losses.detach() * batch.shape[1]
+            total += loss.detach() * batch.shape[1]
         return total / order.shape[1]
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy."""
+        """Mean loss and accuracy, or R2."""
         precision, _ = _precision(self._spec, self._device)
         loss = torch.zeros(self._runs, dtype=torch.float64, device=x.device)
         right = torch.zeros(self._runs, dtype=torch.int64, device=x.device)
@@ -184,10 +179,10 @@ class Stacked:
             with precision:
                 images = x[start : start + together]
                 logits = self._forward(self._parameters, self._buffers, images, training=False)
-            labels = y[start : start + together].expand(self._runs, -1)
-            loss += _cross_entropy(logits, labels).sum(dim=1, dtype=torch.float64)
-            right += (logits.argmax(dim=2) == labels).sum(dim=1)
-        return loss / len(y), right.to(torch.float64) / len(y)
+            targets = y[start : start + together].expand(self._runs, -1)
+            loss += losses.per_example(logits, targets).sum(dim=1, dtype=torch.float64)
+            right += losses.hits(logits, targets)
+        return loss / len(y), losses.metric(loss / len(y), right, y)
 
 
 @final
@@ -203,42 +198,30 @@ class OneByOne:
             module = network.template().to(dtype_of(spec)).to_empty(device=device)
             module.load_state_dict(models.run_state(state.parameters, state.buffers, run))
             module = module.to(memory_format=format_)
-            own = {
-                i: {n: v[[run]] if n == optimisers.SHARED else v[run] for n, v in e.items()}
-                for i, e in state.optimiser.items()
-            }
-            part = State({}, {}, own, state.learning_rate)
             self._modules.append(module)
-            self._optimisers.append(optimisers.build(spec.optimiser, list(module.parameters()), part))
+            self._optimisers.append(updates.alone(spec.optimiser, list(module.parameters()), state, run))
 
     def state(self) -> State:
         """All that the training carries on."""
-        kept = [optimisers.state_of(optimiser, 1) for optimiser in self._optimisers]
+        own = [list(module.parameters()) for module in self._modules]
         return State(
             parameters=_stack([dict(module.named_parameters()) for module in self._modules]),
             buffers=_stack([dict(module.named_buffers()) for module in self._modules]),
-            optimiser={
-                index: {
-                    name: torch.cat([o[index][name] for o in kept])
-                    if name == optimisers.SHARED
-                    else torch.stack([o[index][name] for o in kept])
-                    for name in kept[0][index]
-                }
-                for index in kept[0]
-            },
+            optimiser=updates.stacked(self._spec.optimiser, list(zip(self._optimisers, own, strict=True))),
             learning_rate=self._lr,
         )
 
-    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int) -> Tensor:
+    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int, *, factor: float = 1.0) -> Tensor:
         """Train on images in the given order."""
         totals = torch.zeros(len(self._modules), dtype=torch.float64)
         precision, scale = _precision(self._spec, self._device)
         for run, (module, optimiser) in enumerate(zip(self._modules, self._optimisers, strict=True)):
             module.train()
+            updates.set_rate(optimiser, self._lr * factor)
             for batch in torch.split(order[run], batch_size):
                 with precision:
                     logits = module(x[batch])
-                loss = _cross_entropy(logits, y[batch]).mean()
+                loss = losses.per_example(logits, y[batch]).mean()
                 optimiser.zero_grad(set_to_none=True)
                 (loss * scale).backward()  # type: ignore[no-untyped-call]
                 _unscale(module.parameters(), scale)
@@ -248,7 +231,7 @@ class OneByOne:
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy."""
+        """Mean loss and accuracy, or R2."""
         precision, _ = _precision(self._spec, self._device)
         loss = torch.zeros(len(self._modules), dtype=torch.float64)
         right = torch.zeros(len(self._modules), dtype=torch.int64)
@@ -256,12 +239,12 @@ class OneByOne:
         for run, module in enumerate(self._modules):
             module.eval()
             for start in range(0, len(y), together):
-                labels = y[start : start + together]
+                targets = y[start : start + together]
                 with precision:
                     logits = module(x[start : start + together])
-                loss[run] += _cross_entropy(logits, labels).sum(dtype=torch.float64)
-                right[run] += (logits.argmax(dim=1) == labels).sum()
-        return loss / len(y), right.to(torch.float64) / len(y)
+                loss[run] += losses.per_example(logits, targets).sum(dtype=torch.float64)
+                right[run] += losses.hits(logits, targets)
+        return loss / len(y), losses.metric(loss / len(y), right, y)
 
 
 def _own(value: Tensor, channels_last: bool) -> Tensor:
@@ -337,11 +320,12 @@ _SAFE_CHANNELS: Final = 8
 
 
 def tensors(x: Any, y: Any, spec: EnsembleSpec, device: str) -> tuple[Tensor, Tensor]:
-    """Images and classes on the device, images with channels last in memory where that is faster or asked for."""
+    """Images and targets on the device, images with channels last in memory where that is faster or asked for."""
     images = torch.from_numpy(x).to(device, dtype_of(spec))
     if images.ndim == 4 and channels_last(spec, device):
         images = images.to(memory_format=torch.channels_last)
-    return images, torch.from_numpy(y).to(device)
+    targets = torch.from_numpy(y).to(device)
+    return images, targets.to(dtype_of(spec)) if targets.is_floating_point() else targets
 
 
 def channels_last(spec: EnsembleSpec, device: str) -> bool:

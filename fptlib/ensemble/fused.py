@@ -14,6 +14,7 @@ from typing import Any, Final, final
 import torch
 from torch import Tensor
 
+from fptlib.ensemble import losses
 from fptlib.models import MLP, Tensors
 from fptlib.perturbations import State
 from fptlib.spec import SgdSpec
@@ -62,7 +63,7 @@ class FusedMLP:
         self._buffers = {name: _own(value) for name, value in state.buffers.items()}
         self._velocity = self._restored(state.optimiser) if optimiser.momentum else {}
         self._optimiser = optimiser
-        self._lr = state.learning_rate
+        self._lr = self._rate = state.learning_rate
         self._units = [outputs for _name, _inputs, outputs, _norm in network.layers()]
         self._runs = next(iter(self._parameters.values())).shape[0]
         self._spaces: dict[int, _Workspace] = {}
@@ -94,9 +95,10 @@ class FusedMLP:
     # -- training
 
     @torch.no_grad()
-    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int) -> Tensor:
+    def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int, *, factor: float = 1.0) -> Tensor:
         """Train on the images in the given order; see `fptlib.ensemble.compute.Compute`."""
         runs, images = order.shape
+        self._rate = self._lr * factor
         x = x.flatten(1)
         lost = torch.zeros(runs, dtype=torch.float64, device=x.device)
         whole = images - images % batch_size
@@ -105,9 +107,11 @@ class FusedMLP:
                 continue
             steps = (end - start) // size
             rows = order[:, start:end].reshape(runs, steps, size).transpose(0, 1).contiguous()  # (steps, runs, batch)
-            corner = torch.arange(runs, device=x.device).view(-1, 1) * self._units[-1] * size
-            # Where the logit of each image's own class lies in memory.
-            true = (y[rows] * size + corner + torch.arange(size, device=x.device)).view(steps, -1)
+            true = y[rows]
+            if not y.is_floating_point():  # where the logit of each image's own class lies in memory
+                corner = torch.arange(runs, device=x.device).view(-1, 1) * self._units[-1] * size
+                true = true * size + corner + torch.arange(size, device=x.device)
+            true = true.view(steps, -1)
             own = torch.empty(steps, runs * size, dtype=x.dtype, device=x.device)
             space = self._space(x, size)
             for step in zip(rows.view(steps, -1).unbind(), true.unbind(), own.unbind(), strict=True):
@@ -142,9 +146,15 @@ class FusedMLP:
         return self._spaces[size]
 
     def _step(self, x: Tensor, space: _Workspace, size: int, rows: Tensor, true: Tensor, own: Tensor) -> None:
-        """One step; ``own`` receives the logarithm of the probability of each image's own class."""
+        """One step; ``own`` receives the logarithm of the probability of each image's own class, or minus the squared error."""
         torch.index_select(x, 0, rows, out=space.x)
         scales = self._forward(space)
+        if true.is_floating_point():
+            space.flat.sub_(true)
+            torch.mul(space.flat, space.flat, out=own).neg_()
+            space.flat.mul_(2)  # now the gradient of the loss
+            self._backward(space, scales, size)
+            return
         torch._log_softmax(space.logits, 1, False, out=space.logits)
         torch.index_select(space.flat, 0, true, out=own)
         space.flat.exp_().index_add_(0, true, space.minus_one)  # now the gradient of the loss
@@ -220,15 +230,15 @@ class FusedMLP:
             velocity.baddbmm_(left, right, beta=self._optimiser.momentum, alpha=1 / size)
             if decay:
                 velocity.add_(value, alpha=decay)
-            value.add_(velocity, alpha=-self._lr)
+            value.add_(velocity, alpha=-self._rate)
         else:
-            value.baddbmm_(left, right, beta=1 - self._lr * decay, alpha=-self._lr / size)
+            value.baddbmm_(left, right, beta=1 - self._rate * decay, alpha=-self._rate / size)
 
     # -- evaluation
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy; see `fptlib.ensemble.compute.Compute`."""
+        """Mean loss and accuracy, or R2; see `fptlib.ensemble.compute.Compute`."""
         layers = [self._folded(layer) for layer in self._layers]
         # A hidden layer gives max(z, -b) instead of max(z + b, 0), one pass over memory less; the next layer's bias makes
         # up for the missing b.
@@ -253,10 +263,13 @@ class FusedMLP:
             logits = torch.baddbmm(
                 bias.unsqueeze(2), weight, a.transpose(1, 2), out=kept[1][0]
             )  # (runs, classes, images)
+            if y.is_floating_point():
+                loss += logits.squeeze(1).sub_(labels).square_().sum(1, dtype=torch.float64)
+                continue
             right += (logits.max(1).indices == labels).sum(1)
             torch._log_softmax(logits, 1, False, out=logits)
             loss -= logits.gather(1, labels.expand(self._runs, 1, -1)).sum((1, 2), dtype=torch.float64)
-        return loss / len(y), right.to(torch.float64) / len(y)
+        return loss / len(y), losses.metric(loss / len(y), right, y)
 
     def _together(self, x: Tensor) -> int:
         """Images in one evaluation: their activations then stay in the cache."""

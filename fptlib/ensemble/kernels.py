@@ -156,8 +156,7 @@ def _normalise(p: Any, buffers: Any, plan: Any, work: Any, layer: int, z: Any, o
             out[i, j] = value if not value <= 0 else 0
 
 
-@njit(**_OPTIONS)
-def _loss(logits: Any, bits: Any, classes: Any, scale: float) -> float:
+def _cross_entropy(logits: Any, bits: Any, targets: Any, scale: float) -> float:
     """Summed cross-entropy; logits become its gradient times ``scale``."""
     size, n = logits.shape
     lost = 0.0
@@ -167,7 +166,7 @@ def _loss(logits: Any, bits: Any, classes: Any, scale: float) -> float:
             highest = max(highest, logits[i, c])
         for c in range(n):
             logits[i, c] -= highest
-        lost -= logits[i, classes[i]]
+        lost -= logits[i, targets[i]]
     _exponentials(logits.reshape(size * n), bits)
     for i in range(size):
         total = logits[i, 0]
@@ -177,8 +176,28 @@ def _loss(logits: Any, bits: Any, classes: Any, scale: float) -> float:
         factor = scale / total
         for c in range(n):
             logits[i, c] *= factor
-        logits[i, classes[i]] -= scale
+        logits[i, targets[i]] -= scale
     return lost
+
+
+def _squares(logits: Any, bits: Any, targets: Any, scale: float) -> float:
+    """Summed squared error of one output; it becomes its gradient times ``scale``."""
+    lost = 0.0
+    for i in range(logits.shape[0]):
+        error = logits[i, 0] - targets[i]
+        lost += error * error
+        logits[i, 0] = 2 * scale * error
+    return lost
+
+
+def _loss(logits: Any, bits: Any, targets: Any, scale: float) -> float:
+    """Loss as the type of the targets says: of classes, or of numbers."""
+    return (_cross_entropy if targets.dtype.kind == "i" else _squares)(logits, bits, targets, scale)
+
+
+@overload(_loss, jit_options=_OPTIONS)
+def _compiled_loss(logits: Any, bits: Any, targets: Any, scale: float) -> Any:
+    return _cross_entropy if isinstance(targets.dtype, types.Integer) else _squares
 
 
 @njit(**_OPTIONS)
@@ -270,11 +289,11 @@ def train(
     work, gradient, logits, bits
         Workspace: activations; one row of parameters; ``batch * classes`` numbers and as many 32-bit integers.
     x, y, order
-        Images ``(images, features)``, classes, and for each run the order in which it sees them, ``(runs, images)``.
+        Images ``(images, features)``, classes or numbers, and for each run the order in which it sees them, ``(runs, images)``.
     """
     n_classes, n_features = plan[-1, OUTPUTS], plan[0, INPUTS]
     images = order.shape[1]
-    classes = np.empty(batch, np.int64)
+    targets = np.empty(batch, y.dtype)
     for run in range(order.shape[0]):
         p, b = parameters[run], buffers[run]
         total = 0.0
@@ -283,12 +302,12 @@ def train(
             first = _matrix(work, plan[0, ACTIVE], size, n_features)
             for i in range(size):
                 image = order[run, start + i]
-                classes[i] = y[image]
+                targets[i] = y[image]
                 for j in range(n_features):
                     first[i, j] = x[image, j]
             out = logits[: size * n_classes].reshape(size, n_classes)
             _forward(p, b, plan, work, out, size)
-            total += _loss(out, bits, classes, parameters.dtype.type(1 / size))
+            total += _loss(out, bits, targets, parameters.dtype.type(1 / size))
             _backward(p, gradient, plan, work, out, size)
             _move(p, velocity[run], gradient, rate, momentum, decay)
         lost[run] = total / images
@@ -307,6 +326,23 @@ def _move(p: Any, velocity: Any, gradient: Any, rate: float, momentum: float, de
 
 
 @njit(**_OPTIONS)
+def _outputs(p: Any, plan: Any, work: Any, below: Any, out: Any) -> None:
+    """What the network gives for images, less the last layer's shift; BatchNorm is part of the weights."""
+    size, last = below.shape[0], plan.shape[0] - 1
+    for layer in range(last):
+        n_in, n_out = plan[layer, INPUTS], plan[layer, OUTPUTS]
+        above = _matrix(work, plan[layer + 1, ACTIVE], size, n_out)
+        _product(below, _matrix(p, plan[layer, WEIGHT], n_in, n_out), above)
+        bias = p[plan[layer, BIAS] : plan[layer, BIAS] + n_out]
+        for i in range(size):
+            for j in range(n_out):
+                value = above[i, j] + bias[j]
+                above[i, j] = value if not value <= 0 else 0
+        below = above
+    np.dot(below, _matrix(p, plan[last, WEIGHT], plan[last, OUTPUTS], plan[last, INPUTS]).T, out)
+
+
+@njit(**_OPTIONS)
 def evaluate(
     parameters: Any, plan: Any, work: Any, logits: Any, bits: Any, x: Any, y: Any, together: int, loss: Any, right: Any
 ) -> None:
@@ -314,25 +350,14 @@ def evaluate(
     n_classes, last = plan[-1, OUTPUTS], plan.shape[0] - 1
     for run in range(parameters.shape[0]):
         p = parameters[run]
+        bias = p[plan[last, BIAS] : plan[last, BIAS] + n_classes]
         total = 0.0
         hits = 0
         for start in range(0, y.shape[0], together):
             size = min(together, y.shape[0] - start)
-            below = x[start : start + size]
-            for layer in range(last):
-                n_in, n_out = plan[layer, INPUTS], plan[layer, OUTPUTS]
-                out = _matrix(work, plan[layer + 1, ACTIVE], size, n_out)
-                _product(below, _matrix(p, plan[layer, WEIGHT], n_in, n_out), out)
-                bias = p[plan[layer, BIAS] : plan[layer, BIAS] + n_out]
-                for i in range(size):
-                    for j in range(n_out):
-                        value = out[i, j] + bias[j]
-                        out[i, j] = value if not value <= 0 else 0
-                below = out
             flat = logits[: size * n_classes]
             out = flat.reshape(size, n_classes)
-            np.dot(below, _matrix(p, plan[last, WEIGHT], n_classes, plan[last, INPUTS]).T, out)
-            bias = p[plan[last, BIAS] : plan[last, BIAS] + n_classes]
+            _outputs(p, plan, work, x[start : start + size], out)
             for i in range(size):
                 highest = out[i, 0] + bias[0]
                 found = 0
@@ -353,3 +378,19 @@ def evaluate(
                 total += np.log(sum_)
         loss[run] = total / y.shape[0]
         right[run] = hits / y.shape[0]
+
+
+@njit(**_OPTIONS)
+def evaluate_numbers(parameters: Any, plan: Any, work: Any, x: Any, y: Any, together: int, loss: Any) -> None:
+    """Mean squared error of every run; as `evaluate`."""
+    for run in range(parameters.shape[0]):
+        p = parameters[run]
+        total = 0.0
+        for start in range(0, y.shape[0], together):
+            size = min(together, y.shape[0] - start)
+            out = _matrix(work, plan[-1, DELTA], size, 1)
+            _outputs(p, plan, work, x[start : start + size], out)
+            for i in range(size):
+                error = out[i, 0] + p[plan[-1, BIAS]] - y[start + i]
+                total += error * error
+        loss[run] = total / y.shape[0]

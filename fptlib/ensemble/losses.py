@@ -1,0 +1,66 @@
+"""What is minimised and what is measured: cross-entropy and accuracy of classes, squared error and R2 of numbers.
+
+The type of the targets says which is meant: classes are whole numbers, the targets of regression are not.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def per_example(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Loss of each example, in single precision at least, shape of ``targets``.
+
+    Parameters
+    ----------
+    outputs
+        Of the network, shape ``(..., classes)``, or ``(..., 1)`` for regression.
+    targets
+        Classes, or numbers of any floating-point type, shape ``(...)``.
+
+    Examples
+    --------
+    >>> per_example(torch.tensor([[0.0], [3.0]]), torch.tensor([1.0, 1.0]))
+    tensor([1., 4.])
+    """
+    outputs = outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
+    if targets.is_floating_point():
+        return (outputs.squeeze(-1) - targets).square()
+    return functional.cross_entropy(outputs.flatten(0, -2), targets.flatten(), reduction="none").view(targets.shape)
+
+
+def hits(outputs: Tensor, targets: Tensor) -> Tensor:
+    """How many classes of each run are right, shape of ``targets`` without the last axis; 0 for regression.
+
+    Parameters
+    ----------
+    outputs, targets
+        As for `per_example`, with examples along the last axis of ``targets``.
+    """
+    if targets.is_floating_point():
+        return torch.zeros(targets.shape[:-1], dtype=torch.int64, device=targets.device)
+    return (outputs.argmax(dim=-1) == targets).sum(dim=-1)
+
+
+def metric(loss: Tensor, right: Tensor, targets: Tensor) -> Tensor:
+    """Accuracy, or R2, of each run, float64.
+
+    Parameters
+    ----------
+    loss
+        Mean loss of each run.
+    right
+        Hits of each run.
+    targets
+        Of all examples, shape ``(examples,)``.
+
+    Notes
+    -----
+    R2 = 1 - sum of (y - f)**2 / sum of (y - mean of y)**2, means and sums over the examples evaluated: 1 where all are
+    met, 0 for the mean of the targets themselves, and below 0 for what is worse than that.
+    """
+    if targets.is_floating_point():
+        return 1 - loss / targets.to(torch.float64).var(correction=0)
+    return right.to(torch.float64) / len(targets)
