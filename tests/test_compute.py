@@ -275,6 +275,6 @@ def test_images_with_channels_last_are_the_same_images(channels_last: bool) -> N
 def test_an_unknown_optimiser_is_named() -> None:
     asked = small(optimiser={"name": "adam"})
     network, _, state = start(asked)
-    odd = spec.AdamSpec.model_construct(name="lion", lr=0.1)
+    odd = spec.OptimiserSpec.model_construct(name="lion", lr=0.1)
     with warnings.catch_warnings(), pytest.raises(InputError, match=r"optimiser\.name: no builder for 'lion'"):
         compute.Stacked(asked.model_copy(update={"optimiser": odd}), network, "cpu", state)

@@ -7,12 +7,12 @@ they have their default, so that these stores stay what they were.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
 from fptlib.spec.schedules import ConstantSpec, ScheduleSpec
-from fptlib.spec.values import Fraction, NonNegative, Number, Part, Positive
+from fptlib.spec.values import Fraction, NonNegative, Number, Part, Positive, unsaid
 
 Below1 = Annotated[Number, Field(ge=0, lt=1)]
 Betas = tuple[Below1, Below1]
@@ -26,11 +26,6 @@ REFUSED: Final[dict[str, str]] = {
 }
 
 
-def _later(default: object) -> Any:
-    """Field whose default stays out of the written form."""
-    return Field(default=default, exclude_if=lambda value: value == default)
-
-
 class OptimiserSpec(Part):
     """What every optimiser has: a name, a learning rate and a weight decay, with PyTorch's meaning."""
 
@@ -39,7 +34,7 @@ class OptimiserSpec(Part):
     name: str
     lr: Positive
     weight_decay: NonNegative = 0.0
-    schedule: ScheduleSpec = _later(ConstantSpec())
+    schedule: ScheduleSpec = unsaid(ConstantSpec())
 
 
 class SgdSpec(OptimiserSpec):
@@ -50,8 +45,8 @@ class SgdSpec(OptimiserSpec):
     name: Literal["sgd"] = "sgd"
     lr: Positive = 0.1
     momentum: Below1 = 0.0
-    dampening: Fraction = _later(0.0)
-    nesterov: bool = _later(False)
+    dampening: Fraction = unsaid(0.0)
+    nesterov: bool = unsaid(False)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -70,9 +65,9 @@ class AdamSpec(OptimiserSpec):
 
     name: Literal["adam"] = "adam"
     lr: Positive = 1e-3
-    betas: Betas = _later((0.9, 0.999))
-    eps: NonNegative = _later(1e-8)
-    amsgrad: bool = _later(False)
+    betas: Betas = unsaid((0.9, 0.999))
+    eps: NonNegative = unsaid(1e-8)
+    amsgrad: bool = unsaid(False)
 
 
 class AdamWSpec(OptimiserSpec):
@@ -83,9 +78,9 @@ class AdamWSpec(OptimiserSpec):
     name: Literal["adamw"] = "adamw"
     lr: Positive = 1e-3
     weight_decay: NonNegative = 1e-2
-    betas: Betas = _later((0.9, 0.999))
-    eps: NonNegative = _later(1e-8)
-    amsgrad: bool = _later(False)
+    betas: Betas = unsaid((0.9, 0.999))
+    eps: NonNegative = unsaid(1e-8)
+    amsgrad: bool = unsaid(False)
 
 
 class RmspropSpec(OptimiserSpec):
