@@ -1,6 +1,7 @@
 """The arithmetic of a stack of runs: one epoch of training, one evaluation. Which implementation is chosen by rules.
 
-- `CompiledMLP`: fully connected networks under SGD, with plain momentum or without, on a CPU, gradient written out and compiled, one run after another.
+- `CompiledMLP`: fully connected networks under SGD with plain momentum or none on a CPU, gradient written out and compiled,
+  one run after another.
 - `FusedMLP`: the same in PyTorch, stacked, for a GPU, and where Numba is not installed.
 - `Stacked`: any module through `torch.func`, any elementwise optimiser of `torch.optim`, on stacked tensors.
 - `OneByOne`: the same, one run after another: a CPU gains nothing from stacked convolutions, nor from stacks of wide layers.
