@@ -6,7 +6,8 @@ Where the trajectories are at hand every table is computed from them. Where they
     FPTLIB_DATA=FOLDER python -m fptlib.published
 """
 
-from fptlib.published.agreement import FEWEST_RUNS, Reproduction, beside, compare, difference, ratio
+from fptlib.published.agreement import FEWEST_RUNS, Reproduction, beside, compare, deciding, difference, ratio
+from fptlib.published.cases import Case, cifar10_case, own_case, supplementary_case
 from fptlib.published.cifar10 import (
     FOLDERS,
     FORMS,
@@ -33,6 +34,8 @@ from fptlib.published.cifar10 import (
     unperturbed,
     unperturbed_mean,
 )
+from fptlib.published.claims import About, Claim, claims_table, spelled, untested
+from fptlib.published.judged import case_claims, gain, optimum, predictions
 from fptlib.published.lists import (
     LISTED_PERIODS,
     LISTED_THRESHOLD,
@@ -42,6 +45,7 @@ from fptlib.published.lists import (
     listed_row,
     listed_times,
 )
+from fptlib.published.paper import main_claims, other_claims, ratios, sharper, supplementary_claims
 from fptlib.published.summary import available, origin, stored
 from fptlib.published.supplement import (
     SETUPS,
@@ -72,6 +76,9 @@ __all__ = [
     "SOURCE_PERIODS",
     "THRESHOLDS",
     "THRESHOLDS_BEYOND",
+    "About",
+    "Case",
+    "Claim",
     "Reproduction",
     "Setup",
     "advice",
@@ -79,22 +86,33 @@ __all__ = [
     "batches",
     "beside",
     "beyond",
+    "case_claims",
+    "cifar10_case",
+    "claims_table",
     "compare",
+    "deciding",
     "difference",
     "final_metrics",
+    "gain",
     "hazard_bins",
     "listed",
     "listed_predicted",
     "listed_row",
     "listed_times",
+    "main_claims",
     "measured",
+    "optimum",
     "origin",
+    "other_claims",
+    "own_case",
     "perturbed",
     "predicted",
+    "predictions",
     "quantiles",
     "quartile_thresholds",
     "ranking",
     "ratio",
+    "ratios",
     "row",
     "row_measured",
     "row_outcomes",
@@ -104,13 +122,18 @@ __all__ = [
     "row_unperturbed",
     "scores",
     "setup",
+    "sharper",
     "source_rule",
     "speedups",
+    "spelled",
     "state",
     "state_verdict",
     "stored",
     "supplementary",
+    "supplementary_case",
+    "supplementary_claims",
     "survival_curve",
     "unperturbed",
     "unperturbed_mean",
+    "untested",
 ]

@@ -181,3 +181,29 @@ def _paired(both: pd.DataFrame, source: pd.Series[float], curve: pd.DataFrame) -
         measured = tuple(start + left * tau for tau in (row.residual, row.residual_low, row.residual_high))
         found.append(ratio(predicted, measured))
     return found
+
+
+def deciding(profile: pd.DataFrame, *, relaxation_epoch: float | None) -> dict[str, float]:
+    """What decides on a quasi-steady state: its largest distance and its largest effect, see `fptlib.qss.QuasiSteadyState`.
+
+    Parameters
+    ----------
+    profile
+        Table of `fptlib.tables.state_table`.
+    relaxation_epoch
+        Where the state begins. None or NaN where there is none: then the later half of the tested epochs is looked at.
+
+    Returns
+    -------
+    dict
+        ``distance, p_value, effect, effect_low, effect_high``, all NaN if nothing could be tested.
+    """
+    names = ("distance", "p_value", "effect", "effect_low", "effect_high")
+    if profile.empty:
+        return dict.fromkeys(names, math.nan)
+    if relaxation_epoch is None or math.isnan(relaxation_epoch):
+        late = profile.iloc[len(profile) // 2 :]
+    else:
+        late = profile[profile["epoch"] >= relaxation_epoch]
+    far, moving = late.loc[late["distance"].idxmax()], late.loc[late["effect"].abs().idxmax()]
+    return {name: float((far if name in names[:2] else moving)[name]) for name in names}

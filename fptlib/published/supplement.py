@@ -14,13 +14,13 @@ import pandas as pd
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, restricted_mean, survival
-from fptlib.published.agreement import beside
+from fptlib.published.agreement import beside, deciding
 from fptlib.published.summary import read, tabulate
 from fptlib.qss import judge
 from fptlib.response import outcomes, predict
 from fptlib.response.prediction import Form
 from fptlib.response.verdicts import MIN_SURVIVORS
-from fptlib.tables import measured_row, outcome_table, response_table, survival_table
+from fptlib.tables import measured_row, outcome_table, response_table, state_table, survival_table
 from fptlib.trajectories import Trajectories
 
 PERTURBATION = "shrink_perturb"
@@ -178,13 +178,7 @@ def row_unperturbed(row: str, *, threshold: float) -> pd.DataFrame:
         line = {name: getattr(mean, name) for name in ("mean", "low", "high", "n_runs", "n_censored")}
         from_epoch = float("nan") if state.relaxation_epoch is None else float(state.relaxation_epoch)
         line |= {"horizon": runs.n_epochs, "reached": state.reached, "relaxation_epoch": from_epoch}
-        # What decides: from the relaxation epoch on, or the later half of the tested epochs where there is none.
-        half = len(state.epoch) // 2
-        start = half if state.relaxation_epoch is None else int(np.searchsorted(state.epoch, state.relaxation_epoch))
-        far = start + int(state.distance[start:].argmax())
-        moving = start + int(np.abs(state.effect[start:]).argmax())
-        line |= {"distance": state.distance[far], "p_value": state.p_value[far]}
-        line |= {name: getattr(state, name)[moving] for name in ("effect", "effect_low", "effect_high")}
+        line |= deciding(state_table(state), relaxation_epoch=state.relaxation_epoch)
         return pd.DataFrame([line | {"reasons": "; ".join(state.reasons)}])
 
     setup(row)
