@@ -22,6 +22,7 @@ _SITE_ONLY = {
     "cli/__init__.py",
     "cli/analysis.py",
     "cli/answers.py",
+    "cli/experiments.py",
     "cli/options.py",
     "cli/output.py",
     "cli/training.py",
@@ -110,8 +111,8 @@ def digest(*parts: str | bytes) -> str:
 
 
 def _inputs(root: Path) -> Iterable[Path]:
-    """Files besides the chapter that cells read: descriptions of ensembles, results kept with the book."""
-    for folder in ("params/ensembles", "params/paper", "book/results"):
+    """Files besides the chapter that cells read: descriptions of ensembles and experiments, results kept with the book."""
+    for folder in ("params/ensembles", "params/experiments", "params/paper", "book/results"):
         yield from (path for path in (root / folder).rglob("*") if path.is_file())
 
 

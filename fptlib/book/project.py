@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 # Sets of training parameters, not of chapter parameters.
-_NOT_PROFILES = {"ensembles", "paper"}
+_NOT_PROFILES = {"ensembles", "experiments", "paper"}
+# The profile that shows results kept with the book; chapters without any have the other's parameters.
+STORED, QUICK = "stored", "quick"
 
 
 class BuildError(RuntimeError):
@@ -128,8 +130,16 @@ class Project:
         return names[matches[0]]
 
     def parameter_file(self, profile: str, chapter: Chapter) -> Path:
-        """Where a profile keeps a chapter's parameters; the file need not exist."""
-        return self.profile_folder(profile) / f"{chapter.name}.yml"
+        """Where a profile keeps a chapter's parameters; the file need not exist.
+
+        A chapter for which the profile ``stored`` has no file has the parameters of ``quick``.
+        """
+        name = f"{chapter.name}.yml"
+        if profile == STORED:
+            kept = self.root / "params" / STORED
+            file = self.profile_folder(STORED) / name if kept.is_dir() else kept / name
+            return file if file.exists() else self.profile_folder(QUICK) / name
+        return self.profile_folder(profile) / name
 
     def profile_folder(self, profile: str) -> Path:
         """Folder of a profile, in which every file must belong to a chapter.

@@ -85,7 +85,12 @@ def fetch_data(name: Annotated[str, typer.Argument(help="Name, as fpt data list 
 
 @app.command()
 def book(
-    params: Annotated[str, typer.Option(help="Set of parameters.", metavar="quick|full")] = "quick",
+    params: Annotated[
+        str,
+        typer.Option(
+            help="Set of parameters; stored: quick, and results kept with the book.", metavar="stored|quick|full"
+        ),
+    ] = "stored",
     chapter: Annotated[str | None, typer.Option(help="One chapter, executed into _build/runs.")] = None,
     set_: Set = None,
 ) -> None:
