@@ -1,6 +1,7 @@
 """What is done to a network in training, as values: ``apply(state, context) -> state``.
 
-Every tensor has a leading axis of runs; one network is the case of one run.
+Every tensor has a leading axis of runs; one network is the case of one run. `CATALOGUE` lists what comes with the library;
+`rule` makes a class of one's own known.
 """
 
 from __future__ import annotations
@@ -9,28 +10,48 @@ from collections.abc import Callable
 from typing import Any
 
 from fptlib.errors import InputError
+from fptlib.perturbations import own
 from fptlib.perturbations.base import Context, Perturbation, State
+from fptlib.perturbations.catalogue import CATALOGUE, Entry, page
+from fptlib.perturbations.directions import Dash
+from fptlib.perturbations.layers import DormantReset, LastLayerReset
+from fptlib.perturbations.own import rule
+from fptlib.perturbations.rates import RateBump, WarmRestart
 from fptlib.perturbations.schedule import Schedule
-from fptlib.perturbations.weights import FullReset, PartialReset, ShrinkPerturb
-from fptlib.spec import FullResetSpec, PartialResetSpec, PerturbationSpec, ShrinkPerturbSpec
+from fptlib.perturbations.weights import FullReset, PartialReset, RestartFromBest, ShrinkPerturb, WeightNoise
+from fptlib.spec import PerturbationSpec
 
 __all__ = [
+    "CATALOGUE",
     "Context",
+    "Dash",
+    "DormantReset",
+    "Entry",
     "FullReset",
+    "LastLayerReset",
     "PartialReset",
     "Perturbation",
+    "RateBump",
+    "RestartFromBest",
     "Schedule",
     "ShrinkPerturb",
     "State",
+    "WarmRestart",
+    "WeightNoise",
     "build",
+    "page",
     "register",
+    "rule",
 ]
 
-_BUILDERS: dict[str, Callable[[Any], Perturbation]] = {}
+_BUILDERS: dict[str, Callable[[Any], Perturbation]] = {name: entry.build for name, entry in CATALOGUE.items()}
 
 
 def register(name: str, builder: Callable[[Any], Perturbation]) -> None:
-    """Make a kind of perturbation known: called with the section ``perturbation``, it returns the value."""
+    """Make a kind of perturbation known: called with the section ``perturbation``, it returns the value.
+
+    `rule` does this and the section in one step.
+    """
     _BUILDERS[name] = builder
 
 
@@ -44,28 +65,13 @@ def build(spec: PerturbationSpec | None) -> Schedule | None:
     """
     if spec is None:
         return None
-    if spec.name not in _BUILDERS:
+    builder = own.build if type(spec) in own.OWN else _BUILDERS.get(spec.name)
+    if builder is None:
         raise InputError(f"perturbation.name: no builder for {spec.name!r}; known: {', '.join(sorted(_BUILDERS))}")
     return Schedule(
-        perturbation=_BUILDERS[spec.name](spec),
+        perturbation=builder(spec),
         period=spec.period,
         repeat=spec.repeat,
         fresh_optimiser=spec.fresh_optimiser,
+        probability=spec.probability,
     )
-
-
-def _shrink_perturb(spec: ShrinkPerturbSpec) -> ShrinkPerturb:
-    return ShrinkPerturb(shrink=spec.shrink, perturb=spec.perturb, scope=spec.scope)
-
-
-def _full_reset(_spec: FullResetSpec) -> FullReset:
-    return FullReset()
-
-
-def _partial_reset(spec: PartialResetSpec) -> PartialReset:
-    return PartialReset(quantile=spec.quantile, fan_in=spec.fan_in)
-
-
-register("shrink_perturb", _shrink_perturb)
-register("full_reset", _full_reset)
-register("partial_reset", _partial_reset)

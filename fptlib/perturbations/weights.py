@@ -1,4 +1,4 @@
-"""Perturbations that change weights by what they are, and by fresh ones."""
+"""Perturbations of all weights: by what they are, by fresh ones, by noise, and by those of an earlier epoch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from fptlib.perturbations.base import Context, Perturbation, State
+from fptlib.perturbations.needs import Need, needed
 
 
 @final
@@ -57,7 +58,17 @@ class ShrinkPerturb(Perturbation):
 @final
 @dataclass(frozen=True, slots=True)
 class FullReset(Perturbation):
-    """Start again from a fresh initialisation, running averages included."""
+    """Start again from a fresh initialisation, running averages included.
+
+    Notes
+    -----
+    ``theta <- theta_fresh``. The first-passage time is then that of a process with sharp restart, whose mean follows from
+    unperturbed runs alone.
+
+    References
+    ----------
+    A. Pal, S. Reuveni, "First Passage under Restart", Physical Review Letters 118, 030603 (2017).
+    """
 
     def apply(self, state: State, context: Context) -> State:
         """State with everything that was learnt drawn afresh."""
@@ -81,6 +92,7 @@ class PartialReset(Perturbation):
 
     Notes
     -----
+    ``w <- u`` where ``|w| < Q_quantile(|w|)``, with ``u`` from the uniform distribution above and the quantile over all weights of the run.
     Weights are the tensors called ``weight``, the gains of BatchNorm among them, as in the implementation published
     with arXiv:2502.04121, which keeps the optimiser's state here.
     """
@@ -113,3 +125,81 @@ class PartialReset(Perturbation):
             small = value.abs() < threshold.view(-1, *[1] * (value.ndim - 1))
             parameters[name] = torch.where(small, fresh, value)
         return replace(state, parameters=parameters)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WeightNoise(Perturbation):
+    """Add Gaussian noise to everything that is trained; buffers stay.
+
+    Parameters
+    ----------
+    sigma
+        Standard deviation of the noise, 0 or more.
+    scale
+        ``relative``: ``sigma`` is in units of the root mean square of each tensor of each run, so that all layers are
+        disturbed alike, and a tensor of zeros stays one. ``absolute``: it is in units of the weights.
+
+    Notes
+    -----
+    ``theta <- theta + sigma r xi``, ``xi`` from N(0, 1) for each entry and ``r`` the root mean square, or 1. The momenta
+    are kept unless a section says otherwise. Jin et al. add noise, from a ball, now and then where the gradient is small; Murray
+    and Edwards at every step, in proportion to each weight. Here it is added at the perturbation's own times.
+
+    References
+    ----------
+    C. Jin, R. Ge, P. Netrapalli, S. M. Kakade, M. I. Jordan, "How to Escape Saddle Points Efficiently", ICML 2017.
+    A. F. Murray, P. J. Edwards, "Enhanced MLP Performance and Fault Tolerance Resulting from Synaptic Weight Noise During
+    Training", IEEE Transactions on Neural Networks 5, 792 (1994).
+    """
+
+    fresh_optimiser: ClassVar[bool] = False
+    sigma: float
+    scale: Literal["relative", "absolute"] = "relative"
+
+    def apply(self, state: State, context: Context) -> State:
+        """State with noisy parameters."""
+        noisy = {}
+        for name, value in state.parameters.items():
+            drawn = np.stack([rng.standard_normal(tuple(value.shape[1:])) for rng in context.generators])
+            noise = self.sigma * torch.from_numpy(drawn).to(device=value.device, dtype=value.dtype)
+            if self.scale == "relative":
+                # One run at a time: the order of a sum may depend on the shape of all that is summed.
+                size = torch.stack([row.square().mean().sqrt() for row in value])
+                noise = noise * size.view(-1, *[1] * (value.ndim - 1))
+            noisy[name] = value + noise
+        return replace(state, parameters=noisy)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RestartFromBest(Perturbation):
+    """Go back to the parameters and buffers of the epoch that had the best validation metric so far.
+
+    Notes
+    -----
+    ``theta_t <- theta_b``, where ``b`` is the epoch up to ``t`` with the best validation metric. Training goes on with fresh
+    batches, so that it does not repeat itself. Bae et al. reset at random times, with a constant probability for each
+    step: ``repeat: random`` comes close, after whole epochs. The state that follows depends on the whole past through ``b``: where the
+    best epoch changes with time, so does the law of the time that is left after a perturbation.
+
+    References
+    ----------
+    Y. Bae, Y. Song, H. Jeong, "Stochastic Resetting Mitigates Latent Gradient Bias of SGD from Label Noise", Machine
+    Learning: Science and Technology 6, 015062 (2025), arXiv:2406.00396.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"best"})
+
+    def apply(self, state: State, context: Context) -> State:
+        """State with the parameters and buffers of the best epoch."""
+        best = needed(context.best, "the best snapshot so far, by the validation metric", self)
+
+        def copied(old: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: found[name].to(value.device, value.dtype, copy=True) for name, value in old.items()}
+
+        return replace(
+            state,
+            parameters=copied(state.parameters, best.parameters),
+            buffers=copied(state.buffers, best.buffers),
+        )

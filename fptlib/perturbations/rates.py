@@ -1,0 +1,101 @@
+"""Perturbations of the learning rate; the weights stay."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from fptlib.perturbations.base import Context, Perturbation, State
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class WarmRestart(Perturbation):
+    """Take the learning rate back to its full value, from which it falls along half a cosine.
+
+    Parameters
+    ----------
+    length
+        Epochs in which it falls, 1 or more. It stays at the floor until the next restart.
+    floor
+        What it falls to, as a fraction of the full rate, between 0 and 1.
+
+    Notes
+    -----
+    In the ``s``-th epoch after a restart (``s`` = 1, 2, ...) the learning rate is ``eta`` times ``floor + (1 - floor) (1 +
+    cos(pi (s - 1) / length)) / 2``. Before the first restart it is constant, as in unperturbed training: SGDR itself lets it
+    fall from the first epoch on.
+
+    With ``length`` equal to the period, training after a perturbation is another one for every period. A time left that is
+    measured at one period then says nothing of others, and no prediction rests on a single period; with a ``length`` of
+    its own it may.
+
+    References
+    ----------
+    I. Loshchilov, F. Hutter, "SGDR: Stochastic Gradient Descent with Warm Restarts", ICLR 2017.
+
+    Examples
+    --------
+    >>> [round(WarmRestart(length=2, floor=0.1).rate(since), 3) for since in (1, 2, 3, 4)]
+    [1.0, 0.55, 0.1, 0.1]
+    """
+
+    fresh_optimiser: ClassVar[bool] = False
+    length: int
+    floor: float = 0.0
+
+    def rate(self, since: int) -> float:
+        """Factor on the learning rate in the epoch that is ``since`` (1, 2, ...) epochs after the last perturbation."""
+        done = min((since - 1) / self.length, 1.0)
+        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
+
+    def apply(self, state: State, context: Context) -> State:
+        """The state as it is."""
+        return state
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class RateBump(Perturbation):
+    """Raise the learning rate for some epochs, as much as shrinking the weights would under BatchNorm.
+
+    Parameters
+    ----------
+    shrink
+        Factor on the weights that it stands for, above 0.
+    length
+        Epochs for which it lasts, 1 or more.
+
+    Notes
+    -----
+    The learning rate is ``eta / shrink**2`` for ``length`` epochs. Where the loss does not change with the length of ``w``, as
+    before BatchNorm, its gradient falls with that length, ``g(s w) = g(w) / s``. One step of plain gradient descent from
+    ``s w`` with the rate ``eta`` is then ``s w - eta g(w) / s = s (w - (eta / s**2) g(w))``: ``s`` times one step from ``w``
+    with the rate ``eta / s**2``, and the network computes the same. So shrinking such weights is a bump of their rate.
+
+    It is a control, not the same. The gradient is at right angles to the weights, so that each step adds ``eta**2 |g|**2``
+    to ``|w|**2``: after shrinking the rate that counts, ``eta / |w|**2``, falls back by itself, while the bump ends at once.
+    And the bump acts on layers that are not normalised too, whose function shrinking changes.
+
+    References
+    ----------
+    T. van Laarhoven, "L2 Regularization versus Batch and Weight Normalization", arXiv:1706.05350 (2017).
+
+    Examples
+    --------
+    >>> [RateBump(shrink=0.5, length=2).rate(since) for since in (1, 2, 3)]
+    [4.0, 4.0, 1.0]
+    """
+
+    fresh_optimiser: ClassVar[bool] = False
+    shrink: float = 0.4
+    length: int = 5
+
+    def rate(self, since: int) -> float:
+        """Factor on the learning rate in the epoch that is ``since`` (1, 2, ...) epochs after the last perturbation."""
+        return 1 / self.shrink**2 if since <= self.length else 1.0
+
+    def apply(self, state: State, context: Context) -> State:
+        """The state as it is."""
+        return state
