@@ -20,7 +20,7 @@ from fptlib.errors import InputError
 from fptlib.perturbations import State
 
 # First bytes of a snapshot; the number is raised when the content changes shape.
-_MAGIC = b"fptlib snapshot 2\n"
+_MAGIC = b"fptlib snapshot 3\n"
 _SUM_BYTES = 64
 
 
@@ -42,6 +42,9 @@ class Snapshot:
         Float64, shape ``(runs,)``.
     metrics
         Name to what was recorded, float64, shape ``(runs, epochs)``; NaN beyond a run's own epoch.
+    best
+        ``parameters``, ``buffers`` and ``optimiser`` of each run after the epoch with its best validation metric so far,
+        where a perturbation goes by them.
     """
 
     digest: str
@@ -52,6 +55,7 @@ class Snapshot:
     optimiser: Mapping[Any, Any]
     learning_rate: Tensor
     metrics: Mapping[str, Tensor]
+    best: Mapping[str, Mapping[Any, Any]] | None = None
 
     def state(self, learning_rate: float) -> State:
         """All runs as one state; ``learning_rate`` is that of the runs of interest."""
@@ -114,8 +118,8 @@ def merge(first: Snapshot, second: Snapshot) -> Snapshot:
     def joined(a: Tensor, b: Tensor) -> Tensor:
         return torch.cat([a, b[keep]])[order]
 
-    def each(a: Mapping[Any, Tensor], b: Mapping[Any, Tensor]) -> dict[Any, Tensor]:
-        return {name: joined(value, b[name]) for name, value in a.items()}
+    def each(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> dict[Any, Any]:
+        return {key: each(v, b[key]) if isinstance(v, Mapping) else joined(v, b[key]) for key, v in a.items()}
 
     return Snapshot(
         digest=first.digest,
@@ -123,7 +127,8 @@ def merge(first: Snapshot, second: Snapshot) -> Snapshot:
         epoch=joined(first.epoch, second.epoch),
         parameters=each(first.parameters, second.parameters),
         buffers=each(first.buffers, second.buffers),
-        optimiser={key: each(entries, second.optimiser[key]) for key, entries in first.optimiser.items()},
+        optimiser=each(first.optimiser, second.optimiser),
         learning_rate=joined(first.learning_rate, second.learning_rate),
         metrics=each(first.metrics, second.metrics),
+        best=None if first.best is None or second.best is None else each(first.best, second.best),
     )

@@ -18,11 +18,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from fptlib import data, models, progress, trajectories
+from fptlib import data, models, perturbations, progress, trajectories
 from fptlib.data import Dataset
 from fptlib.ensemble.resources import UNIT, device_of, runs_within
 from fptlib.ensemble.store import cut, held, note_request, store_path
-from fptlib.ensemble.training import Task
+from fptlib.ensemble.training import Task, recorded
 from fptlib.ensemble.work import passages, perform
 from fptlib.errors import InputError
 from fptlib.models import Network
@@ -163,6 +163,11 @@ def fork(
         )
     if not 1 <= at < parent.epochs:
         raise InputError(f"fork at epoch {at}: not between 1 and {parent.epochs - 1} (the horizon is {parent.epochs})")
+    if perturbation.get("repeat") == "random":
+        raise InputError(
+            "fork: repeat: random has no epoch to fork at, each run has its own; train the perturbed ensemble, or fork with "
+            "repeat: periodic or once"
+        )
     child = override(parent, {"perturbation": {**perturbation, "period": at}})
     options: dict[str, Any] = {"out": out, "workers": workers, "scheduler": scheduler, "retirement": retirement}
     plain = train(parent, keep=(at,), **options)
@@ -198,9 +203,14 @@ def _checked(
         raise InputError(f"workers: {workers} is not possible; allowed: 1 or more")
     if workers is not None and scheduler is not None:
         raise InputError("workers and scheduler: name one of them; a scheduler has its own workers")
-    known = ["train_loss", "test_loss", "test_metric", *(["valid_metric"] if spec.data.validation_size else [])]
+    known = recorded(regression=spec.data.TASK == "regression", validated=spec.data.validation_size > 0)
     if retirement is not None and retirement.metric not in known:
         raise InputError(f"retirement: no metric {retirement.metric!r} is recorded; there is {', '.join(known)}")
+    schedule = perturbations.build(spec.perturbation)
+    if schedule is not None and "best" in schedule.perturbation.needs and not spec.data.validation_size:
+        raise InputError(
+            f"data.validation_size: 0 leaves {schedule.perturbation!r} nothing to choose the best epoch by; allowed: 1 or more"
+        )
     epochs = tuple(sorted(set(keep)))
     if epochs and spec.perturbation is not None:
         raise InputError("snapshots to fork from are kept of training without perturbation only (perturbation: null)")

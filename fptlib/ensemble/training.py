@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,12 +14,15 @@ from fptlib import models, perturbations
 from fptlib.checkpoints import Snapshot
 from fptlib.data import Dataset
 from fptlib.ensemble import compute, states
-from fptlib.ensemble.compute import Compute
-from fptlib.ensemble.resources import UNIT, stack_size
+from fptlib.ensemble.contexts import Best, Gradient, probe_of
+from fptlib.ensemble.resources import UNIT
+from fptlib.ensemble.stacks import Part, Stack, Stacker
 from fptlib.ensemble.streams import Purpose, streams
+from fptlib.ensemble.timing import Timing
 from fptlib.models import Tensors
-from fptlib.perturbations import State
-from fptlib.spec import EnsembleSpec, SgdSpec
+from fptlib.perturbations import Perturbation, State
+from fptlib.spec import EnsembleSpec
+from fptlib.spec.schedules import ConstantSpec
 from fptlib.trajectories import Retirement, reached
 
 
@@ -57,20 +59,6 @@ class Task:
         return sorted({run - run % UNIT for run in self.runs})
 
 
-@dataclass(slots=True)
-class _Stack:
-    """Runs that are trained together: a row of the records for each place, -1 for one that is only filled."""
-
-    rows: NDArray[np.int64]
-    runs: NDArray[np.int64]
-    compute: Compute
-
-    @property
-    def active(self) -> NDArray[np.bool_]:
-        """Places whose run is recorded."""
-        return np.asarray(self.rows >= 0)
-
-
 class Training:
     """Runs in training, each at an epoch of its own.
 
@@ -92,23 +80,40 @@ class Training:
         spec = task.spec
         self.task = task
         self.network = models.build(spec.model, shape=data.shape, n_classes=data.n_classes)
-        self.schedule = perturbations.build(spec.perturbation)
+        schedule = perturbations.build(spec.perturbation)
+        self._timing = None if schedule is None else Timing(schedule, spec.seed)
         self._device = torch.device(task.device)
         self._train_set = compute.tensors(data.x_train, data.y_train, spec, task.device)
         self._held_out = {"test": compute.tensors(data.x_test, data.y_test, spec, task.device)}
         if data.x_valid is not None and data.y_valid is not None:
             self._held_out["valid"] = compute.tensors(data.x_valid, data.y_valid, spec, task.device)
-        self._movable = compute.movable(spec, self.network, data, task.device)
-        self._size = stack_size(spec, self.network, data, task.device, movable=self._movable)
+        self._target_scale = data.target_scale if data.task == "regression" else None
+        needs = schedule.perturbation.needs if schedule is not None else frozenset()
+        self._best = Best() if "best" in needs else None
+        self._given = self._what_is_needed(needs)
         self.runs = np.array(task.runs, dtype=np.int64)
         self.epoch = np.zeros(len(self.runs), dtype=np.int64)
+        # Epoch of each run's last perturbation, 0 before the first.
+        self._last = np.zeros(len(self.runs), dtype=np.int64)
         width = max([task.epochs, *(int(part.epoch.max()) for part in (*start, *branches))])
-        names = ["train_loss", "test_loss", *(f"{part}_metric" for part in self._held_out)]
-        self.metrics = {name: np.full((len(self.runs), width), np.nan) for name in names}
+        self.metrics = {
+            name: np.full((len(self.runs), width), np.nan)
+            for name in recorded(regression=data.task == "regression", validated="valid" in self._held_out)
+        }
+        self._stacker = Stacker(spec, self.network, data, task.device, self.runs)
         self._kept: list[Snapshot] = []
         self._left: dict[int, State] = {}
-        self._stacks: list[_Stack] = []
+        self._stacks: list[Stack] = []
         self._enter(start, branches)
+
+    def _what_is_needed(self, needs: frozenset[str]) -> dict[str, Any]:
+        """Parts of a perturbation's context that are the same at every time."""
+        given: dict[str, Any] = {"network": self.network} if "network" in needs else {}
+        if needs & {"probe", "gradient"}:
+            probe = probe_of(*self._train_set)
+            given |= {"probe": probe} if "probe" in needs else {}
+            given |= {"gradient": Gradient(self.network, *probe)} if "gradient" in needs else {}
+        return given
 
     def take_kept(self) -> list[Snapshot]:
         """Snapshots at epochs to be kept, once."""
@@ -133,20 +138,24 @@ class Training:
             taken.update(rows)
             for row, place in zip(rows, places, strict=True):
                 self.epoch[row] = int(part.epoch[place])
+                self._last[row] = self._timing.last(self.runs[row], self.epoch[row]) if self._timing else 0
                 for name, values in self.metrics.items():
                     values[row, : self.epoch[row]] = part.metrics[name][place, : self.epoch[row]].numpy()
+            if self._best is not None and rows:
+                assert part.best is not None
+                self._best.enter(rows, places, part.best)
             for rate in sorted({float(part.learning_rate[i]) for i in places}):
                 some = [k for k, i in enumerate(places) if float(part.learning_rate[i]) == rate]
                 state = states.to_device(states.select(part.state(rate), [places[k] for k in some]), self._device)
                 chosen = [rows[k] for k in some]
                 if branching:
-                    state = self._perturbed(self.runs[chosen], self.epoch[chosen], state)
+                    state = self._perturbed(chosen, state)
                 ready.append((chosen, state))
         fresh = [row for row in range(len(self.runs)) if row not in taken]
         if fresh:
             ready.append((fresh, self._fresh_state(self.runs[fresh])))
         self._stacks = []
-        staying: list[tuple[list[int], State]] = []
+        staying: list[Part] = []
         for rows, state in ready:
             done = [self._done(row) for row in rows]
             for i, row in enumerate(rows):
@@ -155,7 +164,7 @@ class Training:
             if not all(done):
                 keep = [i for i in range(len(rows)) if not done[i]]
                 staying.append(([rows[i] for i in keep], states.select(state, keep)))
-        self._arrange(staying)
+        self._stacks = self._stacker.arranged(staying, self._factors())
 
     def _fresh_state(self, runs: NDArray[np.int64]) -> State:
         return State(*self._initial("initial", runs, [0] * len(runs)), {}, self.task.spec.optimiser.lr)
@@ -164,42 +173,6 @@ class Training:
         """Parameters and buffers of fresh initialisations."""
         generators = streams(self.task.spec.seed, runs, purpose, epochs)
         return self.network.initialise(generators, dtype=compute.dtype_of(self.task.spec), device=self._device)
-
-    def _arrange(self, parts: Sequence[tuple[Sequence[int], State]]) -> None:
-        """Put runs into stacks. Those of one stack have what an optimiser keeps in common for all of them."""
-        groups: dict[tuple[float, ...], list[tuple[int, int, int]]] = defaultdict(list)
-        mixed = isinstance(self.task.spec.optimiser, SgdSpec)
-        for k, (rows, state) in enumerate(parts):
-            for i, row in enumerate(rows):
-                epoch = 0.0 if mixed else float(self.epoch[row])
-                place = 0.0 if self._movable else float(self.runs[row] // self._size)
-                groups[(epoch, place, *states.shared(state, i))].append((row, k, i))
-        for members in groups.values():
-            members.sort()
-            n_stacks = math.ceil(len(members) / self._size)
-            for chunk in np.array_split(np.arange(len(members)), n_stacks):
-                self._add_stack([members[j] for j in chunk], [state for _, state in parts])
-
-    def _add_stack(self, members: Sequence[tuple[int, int, int]], parts: Sequence[State]) -> None:
-        pieces, rows = [], []
-        for k in sorted({k for _, k, _ in members}):
-            of_part = [(row, i) for row, part, i in members if part == k]
-            rows += [row for row, _ in of_part]
-            pieces.append(states.select(parts[k], [i for _, i in of_part]))
-        runs = self.runs[rows]
-        if not self._movable:
-            # Every run keeps its place in a stack of one shape; the places of others are filled with copies of one.
-            first = int(runs[0] // self._size) * self._size
-            missing = np.setdiff1d(np.arange(first, first + self._size), runs)
-            pieces += [states.select(pieces[0], [0] * len(missing))] if len(missing) else []
-            rows, runs = rows + [-1] * len(missing), np.concatenate([runs, missing])
-        order = np.argsort(runs, kind="stable")
-        state = states.select(states.join(pieces), order.tolist())
-        self._stacks.append(
-            _Stack(
-                np.array(rows)[order], runs[order], compute.build(self.task.spec, self.network, self.task.device, state)
-            )
-        )
 
     def _done(self, row: int) -> bool:
         """Whether a run has come to the horizon, or has passed and is to be retired."""
@@ -215,13 +188,13 @@ class Training:
 
     def snapshots(self) -> list[Snapshot]:
         """Where all runs stand, one snapshot for each shard."""
-        parts = [([row], state) for row, state in self._left.items()]
+        parts: list[Part] = [([row], state) for row, state in self._left.items()]
         for stack in self._stacks:
-            places = np.flatnonzero(stack.active).tolist()
+            places = stack.places
             parts.append((stack.rows[places].tolist(), states.on_cpu(states.select(stack.compute.state(), places))))
         return self._snapshots(parts)
 
-    def _snapshots(self, parts: Sequence[tuple[Sequence[int], State]]) -> list[Snapshot]:
+    def _snapshots(self, parts: Sequence[Part]) -> list[Snapshot]:
         found = []
         for unit in self.task.units:
             chosen = [
@@ -246,6 +219,7 @@ class Training:
                         optimiser=state.optimiser,
                         learning_rate=torch.tensor([s.learning_rate for _, s in chosen], dtype=torch.float64),
                         metrics=metrics,
+                        best=None if self._best is None else self._best.content(rows),
                     )
                 )
         return found
@@ -254,19 +228,30 @@ class Training:
 
     def step_epoch(self) -> int:
         """Train every run for one epoch, evaluate, perturb those whose time it is; returns the run-epochs trained."""
-        trained = self.active
-        for stack in list(self._stacks):
-            self._step(stack)
+        trained, factors = self.active, self._factors()
+        stacks = self._stacker.rearranged(self._stacks, factors)
+        self._stacks = [
+            after for stack in stacks for after in self._step(stack, float(factors[stack.rows[stack.places[0]]]))
+        ]
         self._stacks = [stack for stack in self._stacks if stack.active.any()]
-        full = math.ceil(self.active / self._size)
-        if self._movable and full < len(self._stacks):
-            parts = [(stack.rows.tolist(), stack.compute.state()) for stack in self._stacks]
-            self._stacks = []
-            self._arrange(parts)
         return trained
 
-    def _step(self, stack: _Stack) -> None:
-        spec, places = self.task.spec, np.flatnonzero(stack.active)
+    def _factors(self) -> NDArray[np.float64]:
+        """Factor on the learning rate of each run's next epoch."""
+        schedule, timing = self.task.spec.optimiser.schedule, self._timing
+        if isinstance(schedule, ConstantSpec) and (
+            timing is None or type(timing.schedule.perturbation).rate is Perturbation.rate
+        ):
+            return np.ones(len(self.runs))
+        return np.array(
+            [
+                schedule.at(epoch + 1) * (timing.factor(epoch + 1, last) if timing else 1.0)
+                for epoch, last in zip(self.epoch.tolist(), self._last.tolist(), strict=True)
+            ]
+        )
+
+    def _step(self, stack: Stack, factor: float) -> list[Stack]:
+        spec, places = self.task.spec, stack.places
         rows = stack.rows[places]
         # Runs that only fill a place stay at epoch 1 for ever: their numbers concern nobody.
         epochs = np.ones(len(stack.rows), dtype=np.int64)
@@ -276,63 +261,81 @@ class Training:
         size = spec.training.batch_size
         if spec.training.drop_last:
             order = order[:, : len(y) - len(y) % size]
-        results = {"train_loss": stack.compute.train(x, y, torch.from_numpy(order).to(self._device), size)}
+        order_here = torch.from_numpy(order).to(self._device)
+        results = {"train_loss": stack.compute.train(x, y, order_here, size, factor=factor)}
         for part, held_out in self._held_out.items():
             loss, results[f"{part}_metric"] = stack.compute.evaluate(*held_out)
             if part == "test":
                 results["test_loss"] = loss
+            if self._target_scale is not None:
+                results[f"{part}_rmse"] = loss.sqrt() * self._target_scale
         self.epoch[rows] += 1
         for name, values in results.items():
             self.metrics[name][rows, self.epoch[rows] - 1] = values.cpu().numpy()[places]
         self._keep(stack)
-        self._perturb(stack)
-        self._retire(stack)
+        self._note_best(stack)
+        after = self._perturb(stack)
+        for one in after:
+            self._retire(one)
+        return after
 
-    def _keep(self, stack: _Stack) -> None:
+    def _keep(self, stack: Stack) -> None:
         for epoch in self.task.keep:
-            places = [i for i in np.flatnonzero(stack.active).tolist() if self.epoch[stack.rows[i]] == epoch]
+            places = [i for i in stack.places if self.epoch[stack.rows[i]] == epoch]
             if places:
                 state = states.on_cpu(states.select(stack.compute.state(), places))
                 self._kept += self._snapshots([(stack.rows[places].tolist(), state)])
 
-    def _perturb(self, stack: _Stack) -> None:
-        if self.schedule is None:
+    def _note_best(self, stack: Stack) -> None:
+        if self._best is None:
             return
-        whole = stack.compute.state()
-        due = np.array([row >= 0 and self.schedule.due(int(self.epoch[row])) for row in stack.rows])
-        if not due.any():
-            return
-        if np.array_equal(due, stack.active):
-            due[:] = True  # the other places too: what optimisers keep in common stays in common
-        chosen, others = np.flatnonzero(due).tolist(), np.flatnonzero(~due).tolist()
-        part = self._perturbed(stack.runs[chosen], self.epoch[stack.rows[chosen]], states.select(whole, chosen))
-        if others:
-            joined = states.join([part, states.select(whole, others)])
-            part = states.select(joined, np.argsort([*chosen, *others]).tolist())
-        stack.compute = compute.build(self.task.spec, self.network, self.task.device, part)
+        values = self.metrics["valid_metric"]
+        improved = [i for i in stack.places if Best.improved(values[stack.rows[i], : self.epoch[stack.rows[i]]])]
+        if improved:
+            whole = stack.compute.state()
+            for i in improved:
+                self._best.note(int(stack.rows[i]), states.select(whole, [i]))
 
-    def _perturbed(self, runs: NDArray[np.int64], epochs: NDArray[np.int64], state: State) -> State:
-        assert self.schedule is not None
+    def _perturb(self, stack: Stack) -> list[Stack]:
+        """Perturb the runs of a stack whose time it is; stacks of what it was, with one learning rate each."""
+        timing = self._timing
+        if timing is None:
+            return [stack]
+        due = [i for i in stack.places if timing.due(self.runs[stack.rows[i]], self.epoch[stack.rows[i]])]
+        if not due:
+            return [stack]
+        whole, rows = stack.compute.state(), stack.rows
+        self._last[rows[due]] = self.epoch[rows[due]]
+        parts: list[Part] = [(rows[due].tolist(), self._perturbed(rows[due].tolist(), states.select(whole, due)))]
+        others = [i for i in stack.places if i not in set(due)]
+        if others:
+            parts.append((rows[others].tolist(), states.select(whole, others)))
+        return self._stacker.arranged(parts, self._factors())
+
+    def _perturbed(self, rows: Sequence[int], state: State) -> State:
+        assert self._timing is not None
+        runs, epochs = self.runs[list(rows)], self.epoch[list(rows)]
         context = perturbations.Context(
             fresh=lambda: self._initial("fresh", runs, epochs),
             generators=streams(self.task.spec.seed, runs, "perturb", epochs),
+            best=None if self._best is None else self._best.of(rows, self._device, state.learning_rate),
+            **self._given,
         )
         with torch.no_grad():
-            return self.schedule.apply(state, context)
+            return self._timing.schedule.apply(state, context)
 
-    def _retire(self, stack: _Stack) -> None:
+    def _retire(self, stack: Stack) -> None:
         """Take out runs that are done."""
-        done = [i for i in np.flatnonzero(stack.active).tolist() if self._done(int(stack.rows[i]))]
-        if not done:
-            return
-        whole = stack.compute.state()
-        for i in done:
-            self._left[int(stack.rows[i])] = states.on_cpu(states.select(whole, [i]))
-        if self._movable:
-            staying = np.setdiff1d(np.arange(len(stack.rows)), done)
-            stack.rows, stack.runs = stack.rows[staying], stack.runs[staying]
-            if len(staying):
-                state = states.select(whole, staying.tolist())
-                stack.compute = compute.build(self.task.spec, self.network, self.task.device, state)
-        else:
-            stack.rows[done] = -1
+        done = [i for i in stack.places if self._done(int(stack.rows[i]))]
+        if done:
+            whole = stack.compute.state()
+            for i in done:
+                self._left[int(stack.rows[i])] = states.on_cpu(states.select(whole, [i]))
+            self._stacker.without(stack, done)
+
+
+def recorded(*, regression: bool, validated: bool) -> tuple[str, ...]:
+    """Names of the metrics that are recorded."""
+    parts = ("test", "valid") if validated else ("test",)
+    metrics = [f"{part}_metric" for part in parts]
+    return ("train_loss", "test_loss", *metrics, *([f"{part}_rmse" for part in parts] if regression else []))

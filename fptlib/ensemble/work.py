@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fptlib import data
+from fptlib import data, perturbations
 from fptlib.checkpoints import Snapshot
 from fptlib.data import Dataset
 from fptlib.ensemble import store
 from fptlib.ensemble.resources import UNIT, device_of, numerics
+from fptlib.ensemble.timing import Timing
 from fptlib.ensemble.training import Task, Training
 from fptlib.spec import EnsembleSpec, override
 from fptlib.trajectories import Retirement, Trajectories, reached
@@ -137,29 +138,34 @@ def _from_parent(
     folder: Path, task: Task, units: list[int], known: set[int]
 ) -> tuple[list[Snapshot], dict[int, _Record]]:
     """What unperturbed training beside this store has: snapshots at the first perturbation, and runs that passed before."""
-    kick = task.spec.perturbation
-    if kick is None or kick.period >= task.epochs:
+    schedule = perturbations.build(task.spec.perturbation)
+    if schedule is None:
+        return [], {}
+    timing = Timing(schedule, task.spec.seed)
+    # Where times are random every run has its own; unperturbed training keeps no best state.
+    period = None if "best" in schedule.perturbation.needs else schedule.period
+    if schedule.period is not None and schedule.period >= task.epochs:
         return [], {}
     parent = unperturbed(task.spec)
     beside = folder.parent / parent.digest()
     branches: list[Snapshot] = []
     records: dict[int, _Record] = {}
     for unit in units:
-        snapshot = store.snapshot_at(beside, unit, parent.digest(), kick.period)
+        snapshot = None if period is None else store.snapshot_at(beside, unit, parent.digest(), period)
         if snapshot is not None:
             branches.append(snapshot)
         if task.retirement is not None and (shard := store.shard(beside, unit, parent.digest())) is not None:
-            records |= _passed(shard, task.retirement, kick.period)
+            records |= _passed(shard, task.retirement, timing)
     return branches, {run: record for run, record in records.items() if run not in known}
 
 
-def _passed(shard: Trajectories, retirement: Retirement, epoch: int) -> dict[int, _Record]:
-    """Runs that had passed by an epoch."""
+def _passed(shard: Trajectories, retirement: Retirement, timing: Timing) -> dict[int, _Record]:
+    """Runs that had passed when they would have been perturbed for the first time."""
     first = passages(shard, retirement)
     return {
         int(run): _Record({name: values[row] for name, values in shard.metrics.items()}, int(first[row]))
         for row, run in enumerate(shard.run)
-        if 0 < first[row] <= epoch
+        if first[row] > 0 and not timing.last(int(run), int(first[row]) - 1)
     }
 
 

@@ -1,0 +1,136 @@
+"""Which runs are trained together: stacks of runs that have one learning rate in the epoch to come."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.data import Dataset
+from fptlib.ensemble import compute, states
+from fptlib.ensemble.compute import Compute
+from fptlib.ensemble.resources import stack_size
+from fptlib.models import Network
+from fptlib.perturbations import State
+from fptlib.spec import EnsembleSpec
+
+# Rows of the records, and the state of these runs.
+Part = tuple[Sequence[int], State]
+
+
+@dataclass(slots=True)
+class Stack:
+    """Runs that are trained together: a row of the records for each place, -1 for one that is only filled."""
+
+    rows: NDArray[np.int64]
+    runs: NDArray[np.int64]
+    compute: Compute
+    # Of the state: the rate of an epoch is a factor times this one.
+    learning_rate: float
+
+    @property
+    def active(self) -> NDArray[np.bool_]:
+        """Places whose run is recorded."""
+        return np.asarray(self.rows >= 0)
+
+    @property
+    def places(self) -> list[int]:
+        """Places whose run is recorded, in order."""
+        return [int(place) for place in np.flatnonzero(self.rows >= 0)]
+
+
+@final
+class Stacker:
+    """Puts runs into stacks.
+
+    Where a run is the same, bit for bit, wherever it sits, stacks are as few as possible. Elsewhere they keep one shape and
+    every run its place; the places of others are filled with copies of one.
+
+    Parameters
+    ----------
+    spec, network, data, device
+        What is trained, and where.
+    runs
+        Number of the run of each row of the records.
+    """
+
+    def __init__(
+        self, spec: EnsembleSpec, network: Network, data: Dataset, device: str, runs: NDArray[np.int64]
+    ) -> None:
+        self._spec, self._network, self._device, self._runs = spec, network, device, runs
+        self._movable = compute.movable(spec, network, data, device)
+        self._size = stack_size(spec, network, data, device, movable=self._movable)
+
+    def _place(self, row: int) -> int:
+        return 0 if self._movable else int(self._runs[row]) // self._size
+
+    def arranged(self, parts: Sequence[Part], factors: NDArray[np.float64]) -> list[Stack]:
+        """Stacks of all given runs.
+
+        Parameters
+        ----------
+        parts
+            Rows and their states. Rows below 0 are left out.
+        factors
+            Factor on the learning rate of each row's next epoch: one for all of a stack.
+        """
+        groups: dict[tuple[float, ...], list[tuple[int, int, int]]] = defaultdict(list)
+        for k, (rows, state) in enumerate(parts):
+            for i, row in enumerate(rows):
+                if row >= 0:
+                    groups[(self._place(row), state.learning_rate, float(factors[row]))].append((int(row), k, i))
+        found = []
+        for members in groups.values():
+            members.sort()
+            for chunk in np.array_split(np.arange(len(members)), math.ceil(len(members) / self._size)):
+                found.append(self._stack([members[j] for j in chunk], [state for _, state in parts]))
+        return found
+
+    def _stack(self, members: Sequence[tuple[int, int, int]], parts: Sequence[State]) -> Stack:
+        pieces: list[State] = []
+        rows: list[int] = []
+        for k in sorted({k for _, k, _ in members}):
+            of_part = [(row, i) for row, part, i in members if part == k]
+            rows += [row for row, _ in of_part]
+            pieces.append(states.select(parts[k], [i for _, i in of_part]))
+        runs = self._runs[rows]
+        if not self._movable:
+            first = int(runs[0] // self._size) * self._size
+            missing = np.setdiff1d(np.arange(first, first + self._size), runs)
+            pieces += [states.select(pieces[0], [0] * len(missing))] if len(missing) else []
+            rows, runs = rows + [-1] * len(missing), np.concatenate([runs, missing])
+        order = np.argsort(runs, kind="stable")
+        state = states.select(states.join(pieces), order.tolist())
+        return Stack(np.array(rows)[order], runs[order], self._built(state), state.learning_rate)
+
+    def _built(self, state: State) -> Compute:
+        return compute.build(self._spec, self._network, self._device, state)
+
+    def rearranged(self, stacks: list[Stack], factors: NDArray[np.float64]) -> list[Stack]:
+        """The same runs in stacks of one learning rate each, and in no more stacks than are needed for that."""
+        stacks = [stack for stack in stacks if stack.active.any()]
+        count: dict[tuple[float, ...], int] = defaultdict(int)
+        alike = True
+        for stack in stacks:
+            rows = stack.rows[stack.active]
+            alike = alike and len(np.unique(factors[rows])) == 1
+            for row in rows.tolist():
+                count[(self._place(row), stack.learning_rate, float(factors[row]))] += 1
+        if alike and len(stacks) <= sum(math.ceil(n / self._size) for n in count.values()):
+            return stacks
+        return self.arranged([(stack.rows.tolist(), stack.compute.state()) for stack in stacks], factors)
+
+    def without(self, stack: Stack, places: Sequence[int]) -> None:
+        """Take runs out of a stack, in place."""
+        if not self._movable:
+            stack.rows[list(places)] = -1
+            return
+        staying = np.setdiff1d(np.arange(len(stack.rows)), places)
+        stack.rows, stack.runs = stack.rows[staying], stack.runs[staying]
+        if len(staying):
+            stack.compute = self._built(states.select(stack.compute.state(), staying.tolist()))

@@ -1,0 +1,292 @@
+"""Learning rates that change with the epoch: PyTorch's schedulers on a plain loop, and factors after a perturbation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+from torch.nn import functional
+
+from fptlib import data, ensemble, models, perturbations, spec
+from fptlib.ensemble import compute
+from fptlib.ensemble.streams import stream
+from fptlib.errors import InputError
+from fptlib.perturbations import Context, Perturbation, State
+from fptlib.spec.schedules import ConstantSpec, CosineSpec, StepSpec
+from fptlib.trajectories import Trajectories
+
+SMALL: dict[str, Any] = {
+    "data": {"name": "digits", "train_size": 45},
+    "model": {"name": "mlp", "widths": [9, 8]},
+    "optimiser": {"name": "sgd", "lr": 0.2},
+    "training": {"batch_size": 10, "dtype": "float64"},
+    "runs": 16,
+    "epochs": 6,
+    "device": "cpu",
+}
+STEP = {"name": "step", "every": 2, "factor": 0.3}
+COSINE = {"name": "cosine", "epochs": 8, "floor": 0.1}
+
+
+def small(**changes: Any) -> spec.EnsembleSpec:
+    return spec.override(SMALL, changes)
+
+
+def same(a: Trajectories, b: Trajectories) -> bool:
+    return a.metrics.keys() == b.metrics.keys() and all(
+        np.array_equal(values, b.metrics[name], equal_nan=True) for name, values in a.metrics.items()
+    )
+
+
+# -- a perturbation of the rate alone
+
+
+class SlowSpec(spec.PerturbationSpec):
+    name: Literal["slow"] = "slow"
+    fresh_optimiser: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Slow(Perturbation):
+    """Nothing but a rate that starts low and comes back."""
+
+    def rate(self, since: int) -> float:
+        return min(1.0, 0.25 * since)
+
+    def apply(self, state: State, context: Context) -> State:
+        return state
+
+
+class HalvedSpec(spec.PerturbationSpec):
+    name: Literal["halved"] = "halved"
+    fresh_optimiser: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Halved(Perturbation):
+    """The learning rate of the state itself is halved, for good."""
+
+    def apply(self, state: State, context: Context) -> State:
+        return replace(state, learning_rate=state.learning_rate / 2)
+
+
+spec.register("perturbation", SlowSpec)
+spec.register("perturbation", HalvedSpec)
+perturbations.register("slow", lambda _spec: Slow())
+perturbations.register("halved", lambda _spec: Halved())
+
+
+def plain_run(
+    asked: spec.EnsembleSpec,
+    run: int,
+    optimiser_of: Callable[[nn.Module], torch.optim.Optimizer],
+    schedule_of: Callable[[torch.optim.Optimizer], Any],
+) -> dict[str, list[float]]:
+    """An ordinary loop with one of PyTorch's schedulers, which is stepped after every epoch."""
+    source = data.load(asked.data)
+    built = models.build(asked.model, shape=source.shape, n_classes=source.n_classes)
+    network = built.single().double()
+    drawn = built.initialise([stream(0, run, "initial")], dtype=torch.float64, device=torch.device("cpu"))
+    network.load_state_dict(models.run_state(*drawn, run=0))
+    x, y = torch.from_numpy(source.x_train).double(), torch.from_numpy(source.y_train)
+    x_test, y_test = torch.from_numpy(source.x_test).double(), torch.from_numpy(source.y_test)
+    optimiser = optimiser_of(network)
+    schedule = schedule_of(optimiser)
+    record: dict[str, list[float]] = {"train_loss": [], "test_loss": []}
+    for epoch in range(1, asked.epochs + 1):
+        network.train()
+        order = torch.from_numpy(stream(0, run, "order", epoch).permutation(len(y)))
+        total = 0.0
+        for batch in order.split(asked.training.batch_size):
+            loss = functional.cross_entropy(network(x[batch]), y[batch])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            total += float(loss.detach()) * len(batch)
+        schedule.step()
+        network.eval()
+        with torch.no_grad():
+            record["test_loss"].append(float(functional.cross_entropy(network(x_test), y_test)))
+        record["train_loss"].append(total / len(y))
+    return record
+
+
+def sgd(network: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD(network.parameters(), lr=0.2, momentum=0.6, weight_decay=0.01)
+
+
+def adam(network: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.Adam(network.parameters(), lr=0.01)
+
+
+MOMENTUM = {"name": "sgd", "lr": 0.2, "momentum": 0.6, "weight_decay": 0.01}
+ADAM = {"name": "adam", "lr": 0.01}
+CNN = {"name": "cnn", "channels": [2, 3]}
+KINDS: dict[str, tuple[dict[str, Any], Any]] = {
+    "compiled": ({"optimiser": MOMENTUM}, sgd),
+    "fused": ({"optimiser": MOMENTUM}, sgd),
+    "stacked": ({"optimiser": ADAM}, adam),
+    "one by one": ({"optimiser": ADAM, "model": CNN, "data": {"name": "mnist5k", "train_size": 45}}, adam),
+}
+SCHEDULES: dict[str, tuple[dict[str, Any], Any]] = {
+    "step": (STEP, lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=2, gamma=0.3)),
+    "cosine": (
+        COSINE,
+        lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, T_max=8, eta_min=0.1 * o.param_groups[0]["lr"]),
+    ),
+}
+
+
+# -- closed forms
+
+
+def test_a_step_multiplies_after_so_many_epochs() -> None:
+    rates = [StepSpec(every=3, factor=0.5).at(epoch) for epoch in range(1, 10)]
+    assert rates == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
+
+
+def test_a_cosine_starts_whole_is_in_the_middle_half_way_and_stays_at_its_floor() -> None:
+    schedule = CosineSpec(epochs=10, floor=0.2)
+    assert schedule.at(1) == 1
+    assert schedule.at(6) == pytest.approx(0.6)
+    assert [schedule.at(epoch) for epoch in (11, 12, 500)] == pytest.approx([0.2] * 3)
+
+
+@given(epochs=st.integers(1, 200), floor=st.floats(0, 1), epoch=st.integers(1, 300))
+def test_a_cosine_never_rises_and_keeps_to_its_bounds(epochs: int, floor: float, epoch: int) -> None:
+    schedule = CosineSpec(epochs=epochs, floor=floor)
+    assert floor - 1e-12 <= schedule.at(epoch + 1) <= schedule.at(epoch) <= 1
+
+
+def test_constant_is_one() -> None:
+    assert {ConstantSpec().at(epoch) for epoch in range(1, 50)} == {1.0}
+
+
+# -- limits
+
+
+@pytest.mark.parametrize("schedule", [{"name": "step", "every": 100}, {"name": "cosine", "epochs": 5, "floor": 1}])
+def test_a_schedule_that_never_changes_the_rate_changes_nothing(tmp_path: Path, schedule: Any) -> None:
+    plain = ensemble.train(small(), out=tmp_path)
+    assert same(ensemble.train(small(**{"optimiser.schedule": schedule}), out=tmp_path), plain)
+
+
+def test_without_a_learning_rate_nothing_moves(tmp_path: Path) -> None:
+    stopped = small(**{"optimiser.schedule": {"name": "cosine", "epochs": 2}, "model.normalisation": "none"})
+    losses = ensemble.train(stopped, out=tmp_path).metrics["test_loss"]
+    assert (losses[:, 2:] == losses[:, 1:2]).all()
+    assert (losses[:, 1] != losses[:, 0]).all()
+
+
+# -- oracles: PyTorch
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_schedules_are_those_of_pytorch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, schedule: str
+) -> None:
+    monkeypatch.setattr(compute, "_HAS_NUMBA", kind != "fused")
+    changes, optimiser_of = KINDS[kind]
+    section, schedule_of = SCHEDULES[schedule]
+    asked = small(**changes, **{"optimiser.schedule": section})
+    trained = ensemble.train(asked, out=tmp_path, workers=1)
+    for run in (0, 11):
+        for name, values in plain_run(asked, run, optimiser_of, schedule_of).items():
+            np.testing.assert_allclose(trained.metrics[name][run], values, rtol=1e-9, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_rate_after_a_perturbation_multiplies_that_of_the_schedule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    # Perturbed after epochs 2 and 4: epochs 3 and 5 have a quarter of the rate, 4 and 6 half of it.
+    factors = [StepSpec.model_validate(STEP).at(e) * f for e, f in enumerate([1, 1, 0.25, 0.5, 0.25, 0.5], start=1)]
+    monkeypatch.setattr(compute, "_HAS_NUMBA", kind != "fused")
+    changes, optimiser_of = KINDS[kind]
+    asked = small(**changes, **{"optimiser.schedule": STEP, "perturbation": {"name": "slow", "period": 2}})
+    trained = ensemble.train(asked, out=tmp_path, workers=1)
+    expected = plain_run(
+        asked, 5, optimiser_of, lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda e: [*factors, 1][e])
+    )
+    for name, values in expected.items():
+        np.testing.assert_allclose(trained.metrics[name][5], values, rtol=1e-9, err_msg=name)
+
+
+def test_a_learning_rate_changed_for_good_goes_by_the_schedule_too(tmp_path: Path) -> None:
+    halved = small(**{"optimiser.schedule": STEP, "perturbation": {"name": "halved", "period": 2, "repeat": "once"}})
+    factors = [1, 1, 0.15, 0.15, 0.045, 0.045, 1]
+    expected = plain_run(
+        halved,
+        3,
+        lambda n: torch.optim.SGD(n.parameters(), lr=0.2),
+        lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda e: factors[e]),
+    )
+    np.testing.assert_allclose(
+        ensemble.train(halved, out=tmp_path).metrics["train_loss"][3], expected["train_loss"], rtol=1e-9
+    )
+
+
+# -- parity
+
+
+MIXED: dict[str, dict[str, Any]] = {
+    "movable": {"model.widths": [16]},
+    "fixed": {},
+    "adam": {"optimiser": {"name": "adam", "lr": 0.01, "schedule": STEP}},
+}
+
+
+@pytest.mark.parametrize("kind", MIXED)
+@pytest.mark.parametrize("name", ["slow", "halved"])
+def test_runs_whose_rates_differ_are_the_same_however_they_are_trained(tmp_path: Path, kind: str, name: str) -> None:
+    random = {"name": name, "repeat": "random", "probability": 0.4}
+    changes = {"optimiser.schedule": COSINE, "perturbation": random, "training.dtype": "float32"} | MIXED[kind]
+    asked = small(**changes, runs=32)
+    together = ensemble.train(asked, out=tmp_path / "one", workers=1)
+    assert same(ensemble.train(spec.override(asked, {"runs": 16}), out=tmp_path / "few"), together.head(runs=16))
+    assert same(
+        ensemble.train(spec.override(asked, {"execution.stack": 5}), out=tmp_path / "five", workers=1), together
+    )
+    first = ensemble.train(spec.override(asked, {"epochs": 3}), out=tmp_path / "grown")
+    grown = ensemble.train(asked, out=tmp_path / "grown")
+    assert same(first, together.head(epochs=3))
+    assert same(grown, together)
+
+
+# -- digests
+
+
+def test_stores_know_schedules_apart() -> None:
+    sections = [None, STEP, STEP | {"every": 3}, STEP | {"factor": 0.2}, COSINE, COSINE | {"floor": 0.0}]
+    asked = [small() if section is None else small(**{"optimiser.schedule": section}) for section in sections]
+    assert len({one.digest() for one in asked}) == len(sections)
+    assert small(**{"optimiser.schedule": {"name": "constant"}}).digest() == small().digest()
+
+
+# -- what is refused
+
+
+@pytest.mark.parametrize(
+    ("schedule", "message"),
+    [
+        ({"name": "stp"}, r"optimiser\.schedule\.name: unknown schedule 'stp'; did you mean 'step'\?"),
+        ({"name": "step"}, r"optimiser\.schedule\.every: missing"),
+        ({"name": "step", "every": 0}, r"optimiser\.schedule\.every: 0 is not possible; allowed: at least 1"),
+        ({"name": "step", "every": 3, "factor": 0}, r"optimiser\.schedule\.factor: 0 is not possible"),
+        ({"name": "cosine", "epochs": 3, "flor": 0}, r"optimiser\.schedule\.flor: unknown key; did you mean 'floor'"),
+        ({"name": "cosine", "epochs": 3, "floor": 2}, r"optimiser\.schedule\.floor: 2 is not possible"),
+        ("cosine", r"optimiser\.schedule: 'cosine' has no name; allowed: name: constant\|step\|cosine"),
+    ],
+)
+def test_impossible_schedules_are_named(schedule: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        small(**{"optimiser.schedule": schedule})
