@@ -61,8 +61,12 @@ def snapshot_path(folder: Path, unit: int, epoch: int | None = None) -> Path:
 
 
 def note_request(folder: Path, spec: EnsembleSpec, retirement: Retirement | None) -> None:
-    """Put what was asked for in ``store.json``, unless more than that was asked for before."""
-    digest = spec.digest()
+    """Put what was asked for in ``store.json``, unless more than that was asked for before.
+
+    Files of the user's are kept there by their text, so that the request can be read without them; also those of which
+    nothing is used yet, for a fork may.
+    """
+    digest, files = spec.digest(), [file.model_dump() for file in spec.uses]
     try:
         old = trajectories.read_store_file(folder)
         covered = (
@@ -73,11 +77,14 @@ def note_request(folder: Path, spec: EnsembleSpec, retirement: Retirement | None
         )
     except (InputError, KeyError, TypeError):
         covered = False
+    written = spec.identity() | ({"uses": files} if files else {})
     if not covered:
-        content = {"spec": spec.identity(), "digest": digest, "runs": spec.runs, "epochs": spec.epochs}
+        content = {"spec": written, "digest": digest, "runs": spec.runs, "epochs": spec.epochs}
         if retirement is not None:
             content["retirement"] = retirement.to_dict()
         trajectories.write_store_file(folder, content)
+    elif not all(file in old["spec"].get("uses", []) for file in files):
+        trajectories.write_store_file(folder, {**old, "spec": written})
 
 
 def _follows_further(old: Mapping[str, Any] | None, new: Retirement | None) -> bool:
