@@ -10,7 +10,7 @@ import pandas as pd
 from fptlib.errors import InputError
 from fptlib.firstpassage import Direction, Hazard, Survival, first_passage, residual_times, restricted_mean
 from fptlib.qss import QuasiSteadyState
-from fptlib.response import Distribution, Outcome, RandomPrediction, Recommendation, Response
+from fptlib.response import Audit, Distribution, Outcome, RandomPrediction, Recommendation, Response
 from fptlib.trajectories import Trajectories
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -235,3 +235,39 @@ def comparison_table(predicted: pd.DataFrame, measured: pd.DataFrame) -> pd.Data
             "status": both["status"],
         }
     )
+
+
+def error_table(predicted: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
+    """How far predictions are from what was measured, or is known, at the periods that have both.
+
+    Parameters
+    ----------
+    predicted
+        Table of `response_table`.
+    truth
+        Columns ``period, mean``, and ``low, high`` where it was measured: rows of `measured_row`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``period, off, off_low, off_high, status``, errors relative to the truth. The ends put the ends of both intervals
+        against each other, which is cautious: an error whose interval leaves out 0 is no chance.
+    """
+    if "low" not in truth:
+        truth = truth.assign(low=truth["mean"], high=truth["mean"])
+    both = predicted.merge(truth[["period", "mean", "low", "high"]], on="period", suffixes=("", "_true"))
+    return pd.DataFrame(
+        {
+            "period": both["period"],
+            "off": both["mean"] / both["mean_true"] - 1,
+            "off_low": both["low"] / both["high_true"] - 1,
+            "off_high": both["high"] / both["low_true"] - 1,
+            "status": both["status"],
+        }
+    )
+
+
+def audit_table(found: Sequence[Audit]) -> pd.DataFrame:
+    """Columns ``period, exact, mean, error, covered, valid, unverified, not_valid, off, missed, false_alarm, repeats``."""
+    names = ("period", "exact", "mean", "error", "covered", "valid", "unverified", "not_valid", "off", "missed")
+    return pd.DataFrame([{name: getattr(a, name) for name in (*names, "false_alarm", "repeats")} for a in found])

@@ -6,6 +6,7 @@ say the same again. Every axis has its unit, and every estimate its interval whe
 
 from fptlib.charts.common import DASHES, GREY, HEIGHT, INK, MAX_POINTS, PALETTE, SHAPES, STATUS_COLOURS, STATUS_SHAPES
 from fptlib.charts.curves import distance, fan, hazard, survival, trajectories
+from fptlib.charts.errors import errors
 from fptlib.charts.ranking import ranking, speedup
 from fptlib.charts.regret import regret
 from fptlib.charts.response import response
@@ -21,6 +22,7 @@ __all__ = [
     "STATUS_COLOURS",
     "STATUS_SHAPES",
     "distance",
+    "errors",
     "fan",
     "hazard",
     "ranking",
