@@ -22,8 +22,14 @@ _FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-# Skips for what no installation can mend: hardware that is not there, data that nobody has named.
-_EXCUSED = ("cuda",) if os.environ.get("FPTLIB_DATA") else ("cuda", "published")
+# Skips for what no installation can mend: hardware that is not there, data that would have to be downloaded, or that
+# nobody has named.
+_EXCUSED = ("cuda", "cifar") if os.environ.get("FPTLIB_DATA") else ("cuda", "cifar", "published")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Name the marker of tests on downloaded images."""
+    config.addinivalue_line("markers", "cifar: needs CIFAR-10 or CIFAR-100, as torchvision keeps them, in $FPTLIB_DATA")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -282,6 +282,35 @@ def test_the_real_subset_is_the_one_that_is_meant() -> None:
     assert np.array_equal(data.load(Cifar10SubsetSpec(test_size=7)).x_test, loaded.x_test[:7])
 
 
+def test_the_real_fashion_mnist_is_the_one_that_is_meant() -> None:
+    if not sources.FASHION_MNIST.at_hand:
+        pytest.skip(
+            "fashion-mnist is neither in $FPTLIB_DATA nor installed (Debian: apt-get install dataset-fashion-mnist)"
+        )
+    check_real(FashionMnistSpec(train_size=60_000), shape=(1, 28, 28), classes=10)
+
+
+@pytest.mark.cifar
+@pytest.mark.parametrize(("name", "classes"), [("cifar10", 10), ("cifar100", 100)])
+def test_the_real_cifar_is_the_one_that_is_meant(name: str, classes: int) -> None:
+    if not sources.SOURCES[name].at_hand:
+        pytest.skip(f"{name} is neither in $FPTLIB_DATA nor fetched (fpt data fetch {name})")
+    section = {"cifar10": Cifar10Spec, "cifar100": Cifar100Spec}[name]
+    check_real(section(train_size=50_000), shape=(3, 32, 32), classes=classes)
+
+
+def check_real(spec: DataSpec, *, shape: tuple[int, ...], classes: int) -> None:
+    """Every class as often as the others, and images normalised over those that are not for the test."""
+    loaded = data.load(spec)
+    assert spec.POOL is not None
+    assert spec.TEST is not None
+    assert (loaded.x_train.shape, loaded.x_test.shape) == ((spec.POOL, *shape), (spec.TEST, *shape))
+    assert np.bincount(loaded.y_train).tolist() == [spec.POOL // classes] * classes
+    assert np.bincount(loaded.y_test).tolist() == [spec.TEST // classes] * classes
+    np.testing.assert_allclose(loaded.x_train.mean(axis=(0, 2, 3), dtype=np.float64), 0, atol=1e-6)
+    np.testing.assert_allclose(loaded.x_train.std(axis=(0, 2, 3), dtype=np.float64), 1, atol=1e-6)
+
+
 def test_channels_are_normalised_on_their_own() -> None:
     images = np.random.default_rng(0).integers(0, 256, (1500, 2, 3, 4), np.uint8)
     images[:, 1] //= 4

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,14 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from fptlib import data, models, spec
+from fptlib import cli, data, ensemble, first_passage, models, read, spec
 from fptlib.ensemble import compute, losses
+from fptlib.ensemble.estimate import estimate
 from fptlib.ensemble.fused import FusedMLP
 from fptlib.ensemble.streams import streams
 from fptlib.errors import InputError
 from fptlib.perturbations import State
+from fptlib.trajectories import Retirement
 
 NUCLEI: dict[str, Any] = {
     "data": {"name": "nuclear-masses", "train_size": 60, "test_size": 50},
@@ -171,3 +175,77 @@ def test_regression_is_a_plain_loop_over_mean_squared_errors(
         for name, value in {"train_loss": trained, "loss": loss, "r2": r2}.items():
             np.testing.assert_allclose(value, expected[name], rtol=1e-9, err_msg=f"{type(work).__name__} {name}")
         np.testing.assert_allclose(weights, torch.stack(expected["weights"]), rtol=1e-9, atol=1e-12)
+
+
+# -- the whole way
+
+
+def fpt(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    capsys.readouterr()
+    status = cli.run([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    assert status == 0, err
+    return out
+
+
+def test_a_store_of_regression_is_read_and_predicted_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "nuclei.yml"
+    # Few and light trainings whose error still falls: enough to pass at various epochs.
+    file.write_text(
+        "data: {name: nuclear-masses, train_size: 200, validation_size: 50, test_size: 100, target: residual}\n"
+        "model: {name: mlp, widths: [16]}\n"
+        "optimiser: {name: sgd, lr: 0.05}\n"
+        "training: {batch_size: 50}\n"
+        "runs: 16\nepochs: 12\ndevice: cpu\n"
+    )
+    plain = fpt(capsys, "train", file, "--out", tmp_path / "stores").strip()
+    kick = "perturbation={name: shrink_perturb, shrink: 0.8, perturb: 0.1, period: 4}"
+    perturbed = fpt(capsys, "train", file, "--set", kick, "--out", tmp_path / "stores").strip()
+    record = read(plain)
+    source = data.load(spec.load(file).data)
+    assert set(record.metrics) == {
+        "train_loss", "test_loss", "test_metric", "test_rmse", "valid_metric", "valid_rmse"
+    }  # fmt: skip
+    metrics = record.metrics
+    np.testing.assert_allclose(metrics["test_rmse"], source.target_scale * np.sqrt(metrics["test_loss"]), rtol=1e-12)
+    spread = source.y_test.astype(np.float64).var()
+    np.testing.assert_allclose(metrics["test_metric"], 1 - metrics["test_loss"] / spread, rtol=1e-12, atol=1e-12)
+    assert (metrics["test_rmse"][:, -1] < metrics["test_rmse"][:, 0]).all()
+    threshold = float(np.median(metrics["test_rmse"][:, 8]))
+    answer = json.loads(
+        fpt(
+            capsys, "predict", "--unperturbed", plain, "--perturbed", f"4={perturbed}", "--metric", "test_rmse",
+            "--direction", "below", "--threshold", threshold, "--json",
+        )
+    )  # fmt: skip
+    times = first_passage(record, threshold=threshold, metric="test_rmse", direction="below")
+    assert answer["unperturbed"]["n_runs"] == 16
+    assert answer["unperturbed"]["n_censored"] == int((~times.observed).sum()) > 0
+    # R2 rises where the error falls: the same passages.
+    r2 = 1 - (threshold / source.target_scale) ** 2 / spread
+    same = first_passage(record, threshold=r2, metric="test_metric", direction="above")
+    assert np.array_equal(same.time, times.time)
+
+
+def test_a_training_that_passes_below_an_error_is_retired(tmp_path: Path) -> None:
+    asked = nuclei(runs=16, epochs=8)
+    whole = ensemble.train(asked, out=tmp_path / "whole")
+    threshold = float(np.median(whole.metrics["test_rmse"][:, 4]))
+    at = Retirement(threshold=threshold, direction="below", metric="test_rmse")
+    short = ensemble.train(asked, out=tmp_path / "short", retirement=at)
+    passed = (whole.metrics["test_rmse"] <= threshold).argmax(axis=1) + 1
+    reached = (whole.metrics["test_rmse"] <= threshold).any(axis=1)
+    assert np.array_equal(short.lengths, np.where(reached, passed, 8))
+    with pytest.raises(InputError, match=r"no metric 'valid_rmse' is recorded; there is .*test_rmse"):
+        ensemble.train(
+            asked, out=tmp_path, retirement=Retirement(threshold=1.0, metric="valid_rmse", direction="below")
+        )
+
+
+def test_what_regression_would_cost_is_known_before(tmp_path: Path) -> None:
+    asked = nuclei(runs=16, epochs=8)
+    cost = estimate(asked, out=tmp_path)
+    assert cost.data_at_hand
+    # Two for a multiply-add of 6 x 9 + 9 x 8 + 8 weights; backwards twice that, less the gradient of the inputs.
+    weights = 6 * 9 + 9 * 8 + 8
+    assert cost.flop_per_run_epoch == 60 * (2 * 3 * weights - 2 * 6 * 9) + 50 * 2 * weights

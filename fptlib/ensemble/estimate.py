@@ -21,7 +21,7 @@ from fptlib.ensemble import compute, largest_task, worth
 from fptlib.ensemble.resources import UNIT, bytes_per_run, device_of, numerics, stack_size
 from fptlib.ensemble.store import held, store_path
 from fptlib.ensemble.streams import streams
-from fptlib.ensemble.training import Task
+from fptlib.ensemble.training import Task, recorded
 from fptlib.errors import InputError
 from fptlib.models import Network
 from fptlib.perturbations import State
@@ -101,7 +101,7 @@ def estimate(
     module = network.single()
     numbers = sum(value.numel() for value in (*module.parameters(), *module.buffers()))
     kept = numbers * (1 + _optimiser_slots(spec)) * compute.dtype_of(spec).itemsize
-    names = 3 + (source.x_valid is not None)
+    names = len(recorded(regression=source.task == "regression", validated=source.x_valid is not None))
     # States of the runs of one task.
     together = min(math.ceil(missing / used), largest_task(spec, network, source, device))
     return Cost(
