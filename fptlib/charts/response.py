@@ -43,7 +43,8 @@ def response(
         **log_axis(float(frame["period"].min()) * 0.85, float(frame["period"].max()) * 1.15),
     )
     title, lowest = "mean first-passage time (epochs)", float(frame["low"].min()) * 0.85
-    legend = alt.Legend(orient="top", labelExpr="datum.label == 'measured' ? 'measured' : 'predicted, ' + datum.label")
+    words = "datum.label == 'measured' ? 'measured' : 'predicted, ' + datum.label"
+    legend = alt.Legend(orient="top", columns=2, labelExpr=words)  # two fit on a phone
     colours = alt.Scale(domain=present, range=[STATUS_COLOURS[name] for name in present])
     shapes = alt.Scale(domain=present, range=[STATUS_SHAPES[name] for name in present])
     colour = alt.Color("status:N", title=None, scale=colours, legend=legend)

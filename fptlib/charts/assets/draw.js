@@ -32,7 +32,8 @@
       scroll.tabIndex = 0;
       scroll.setAttribute("role", "region");
       scroll.setAttribute("aria-label", "Numbers in the chart: " + spec.description);
-      tables(spec).forEach(function (rows) { scroll.appendChild(table(rows)); });
+      var across = (spec.layer || [spec]).map(function (layer) { return ((layer.encoding || {}).x || {}).field; });
+      tables(spec).forEach(function (rows) { scroll.appendChild(table(rows, across)); });
       box.appendChild(scroll);
     });
     return box;
@@ -48,8 +49,10 @@
     // A single row is a line at a threshold or a label, which the description or the text names.
     return Object.values(found).map(function (rows) { return [...rows.values()]; }).filter(function (rows) { return rows.length > 1; });
   }
-  function table(rows) {
-    var made = element("table", ""), columns = Object.keys(rows[0]);
+  // First what the horizontal axis shows, last the ends of the interval.
+  function table(rows, across) {
+    function place(name) { return across.includes(name) ? 0 : name.endsWith("low") ? 2 : name.endsWith("high") ? 3 : 1; }
+    var made = element("table", ""), columns = Object.keys(rows[0]).sort(function (a, b) { return place(a) - place(b); });
     var head = made.createTHead().insertRow();
     columns.forEach(function (name) {
       var cell = element("th", name);
