@@ -34,7 +34,7 @@ _MOMENTUM: Final = 0.1
 _SMALL: Final = 1_000_000
 _FEWEST: Final = 8
 # Sums may be reordered and products fused, as the machine likes; NaN and infinity stay what they are.
-_OPTIONS: Final[dict[str, Any]] = {
+_OPTIONS: Final[Any] = {
     "cache": True,
     "error_model": "numpy",
     "fastmath": {"contract", "reassoc"},
