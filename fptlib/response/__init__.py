@@ -10,7 +10,7 @@ is vouched for.
 """
 
 from fptlib.response.advice import too_few
-from fptlib.response.audit import Audit, audit
+from fptlib.response.audit import Audit, audit, audit_process
 from fptlib.response.coverage import interval_flag
 from fptlib.response.distribution import Distribution, Quantile, Success, distribution, quantile_epochs
 from fptlib.response.extrapolation import Extrapolated, HazardTrend, extrapolate, hazard_trend, unperturbed_mean
@@ -61,6 +61,7 @@ __all__ = [
     "Success",
     "at_each",
     "audit",
+    "audit_process",
     "cycle_residual",
     "cycles",
     "distribution",

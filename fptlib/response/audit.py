@@ -7,12 +7,14 @@ whose mean is known.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from fptlib.errors import InputError
+from fptlib.processes import Process
 from fptlib.response.common import samples
 from fptlib.response.prediction import Form, predict_all
 from fptlib.response.verdicts import ERROR_TOLERANCE, Status
@@ -152,4 +154,52 @@ def audit(
             repeats=repeats,
         )
         for j, p in enumerate(periods)
+    )
+
+
+def audit_process(
+    process: Process,
+    *,
+    period: int,
+    periods: Sequence[int],
+    horizon: int,
+    n_runs: int = 200,
+    n_perturbed: int = 100,
+    record: Mapping[str, Any] | None = None,
+    said: int | None = None,
+    swapped: bool = False,
+    **options: Any,
+) -> tuple[Audit, ...]:
+    """`audit` of ensembles drawn from a process, taken for what they are or for something else.
+
+    Parameters
+    ----------
+    process, horizon
+        Where runs come from, and for how many epochs they are followed.
+    period, periods
+        Of the perturbed runs, and to predict for.
+    n_runs, n_perturbed
+        Runs of the two ensembles of each study.
+    record
+        What a store would say of their training, as ``meta`` of the trajectories.
+    said
+        The period that they are taken to have, by default their own.
+    swapped
+        Whether each ensemble is taken for the other.
+    **options
+        Of `audit`: ``threshold`` (needed), ``form``, ``repeats``, ``tolerance``, ``level``, ``n_boot`` and ``seed``.
+    """
+
+    def draw(rng: np.random.Generator) -> tuple[Trajectories, Trajectories]:
+        plain = process.sample(rng, n_runs=n_runs, horizon=horizon)
+        kicked = process.sample(rng, n_runs=n_perturbed, horizon=horizon, period=period)
+        plain, kicked = (replace(runs, meta=dict(record or {})) for runs in (plain, kicked))
+        return (kicked, plain) if swapped else (plain, kicked)
+
+    return audit(
+        draw,
+        lambda p: process.restricted_mean(horizon=horizon, period=p),
+        period=period if said is None else said,
+        periods=periods,
+        **options,
     )
