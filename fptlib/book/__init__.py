@@ -5,6 +5,6 @@ they also record what the page's provenance box shows. The machinery (`fptlib.bo
 command line, so that a kernel stays light.
 """
 
-from fptlib.book.notebook import ensemble, glue, note, provenance, published_note, setup, uses
+from fptlib.book.notebook import ensemble, experiments, glue, note, provenance, published_note, setup, uses
 
-__all__ = ["ensemble", "glue", "note", "provenance", "published_note", "setup", "uses"]
+__all__ = ["ensemble", "experiments", "glue", "note", "provenance", "published_note", "setup", "uses"]

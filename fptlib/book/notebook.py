@@ -6,12 +6,14 @@ import html
 import json
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fptlib.errors import InputError
 
 if TYPE_CHECKING:
+    from fptlib.experiments import Ensembles
     from fptlib.trajectories import Trajectories
 
 # The folder of MIME types that myst-nb reads glued values from and shows nowhere else.
@@ -85,6 +87,58 @@ def ensemble(name: str | os.PathLike[str], **overrides: Any) -> Trajectories:
     _record["ensembles"].append(entry)
     _write_record()
     return trajectories
+
+
+def experiments(names: Sequence[str] = (), *, stored: bool, **sizes: Any) -> dict[str, Ensembles]:
+    """The runs of rows of experiments: kept with the book, or trained now with other sizes.
+
+    Parameters
+    ----------
+    names
+        Rows; all by default.
+    stored
+        Whether to read what is kept in ``book/results/ensembles``. What is not there is said on the page and left out.
+    **sizes
+        Where they are trained now: what is changed in each row, see `fptlib.experiments.Row`; ``perturbations`` may be a list of
+        those of the row that are wanted.
+
+    Raises
+    ------
+    InputError
+        If a row is not known, or a kept ensemble is stale or belongs to no row.
+    """
+    from fptlib import experiments as library
+
+    rows = library.load_rows(names)
+    started = time.perf_counter()
+    if stored:
+        found, missing = library.read_rows(rows)
+        if missing:
+            note(" ".join(missing), title="Not stored")
+    else:
+        found = {}
+        for name, row in rows.items():
+            wanted = sizes.get("perturbations", list(row.perturbations))
+            chosen = {key: section for key, section in row.perturbations.items() if key in wanted}
+            found[name] = library.train_row(row.sized(**{**sizes, "perturbations": chosen}) if sizes else row)
+    for name, ensembles in found.items():
+        spec = ensembles.row.unperturbed
+        where = (
+            "kept with the book in book/results/ensembles" if stored else "trained for this page, or read from a store"
+        )
+        entry = {
+            "name": name,
+            "overrides": {},
+            "digest": spec.digest(),
+            "runs": spec.runs,
+            "epochs": spec.epochs,
+            "seed": spec.seed,
+            "origin": f"with {len(ensembles.perturbed)} perturbed ensembles of {ensembles.row.perturbed_runs} runs each, {where}",
+            "seconds": round((time.perf_counter() - started) / len(found), 1),
+        }
+        _record["ensembles"].append(entry)
+    _write_record()
+    return found
 
 
 def uses(source: str) -> None:

@@ -6,8 +6,16 @@
 
 from fptlib.experiments.gather import Ensembles, keep_row, missing_of, read_row, read_rows, run_epochs, train_row
 from fptlib.experiments.kept import keep, kept_folder, kept_path, machine, read_kept, refuse_orphans
-from fptlib.experiments.measure import Measured, best_of, measure, row_table, spelled
+from fptlib.experiments.measure import Measured, best_of, measure, spelled
 from fptlib.experiments.rows import STEPS, Row, chain, load_row, load_rows, words
+from fptlib.experiments.tables import (
+    cells_of,
+    compare,
+    on_validation,
+    published_results,
+    row_table,
+    size_table,
+)
 from fptlib.experiments.threshold import Threshold, threshold_of
 from fptlib.experiments.transfer import ranks, summary, transfer
 from fptlib.experiments.verification import Compared, Verification, retrain, verify
@@ -21,7 +29,9 @@ __all__ = [
     "Threshold",
     "Verification",
     "best_of",
+    "cells_of",
     "chain",
+    "compare",
     "keep",
     "keep_row",
     "kept_folder",
@@ -31,6 +41,8 @@ __all__ = [
     "machine",
     "measure",
     "missing_of",
+    "on_validation",
+    "published_results",
     "ranks",
     "read_kept",
     "read_row",
@@ -39,6 +51,7 @@ __all__ = [
     "retrain",
     "row_table",
     "run_epochs",
+    "size_table",
     "spelled",
     "summary",
     "threshold_of",

@@ -180,43 +180,6 @@ def _censored(runs: Trajectories, threshold: float, metric: str, direction: Dire
     return int((~passed.any(axis=1)).sum())
 
 
-def row_table(results: Mapping[str, Measured]) -> pd.DataFrame:
-    """One line for each row.
-
-    Columns ``row, threshold, censored, mean, low, high, relaxation_epoch, best_measured, measured, measured_low, measured_high,
-    best_predicted, there, n_valid, n_agree, worst``: without perturbation, the best candidate by measurement with its mean, the best by
-    prediction with the mean measured for it, and of the valid predictions their number, how many agree with the measurement, and the
-    largest relative error.
-    """
-    lines = []
-    for name, result in results.items():
-        best = best_of(result, by="measured")
-        said = best_of(result, by="predicted")
-        low, high = percentile_interval(result.measured[best][1:], result.unperturbed.level)
-        others = result.cells[(result.cells["status"] == "valid") & ~result.cells["control"]]
-        lines.append(
-            {
-                "row": name,
-                "threshold": result.threshold,
-                "censored": result.unperturbed.n_censored / result.unperturbed.n_runs,
-                "mean": result.unperturbed.mean,
-                "low": result.unperturbed.low,
-                "high": result.unperturbed.high,
-                "relaxation_epoch": result.state.relaxation_epoch,
-                "best_measured": spelled(best),
-                "measured": float(result.measured[best][0]),
-                "measured_low": low,
-                "measured_high": high,
-                "best_predicted": spelled(said),
-                "there": float(result.measured[said][0]),
-                "n_valid": len(others),
-                "n_agree": int(others["agrees"].sum()),
-                "worst": float(others["off"].abs().max()) if len(others) else float("nan"),
-            }
-        )
-    return pd.DataFrame(lines)
-
-
 def best_of(result: Measured, *, by: str, replicate: int = 0) -> Key:
     """The best candidate of a row, by measurement or by prediction, in the data or in a replicate.
 
