@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import Direction, Hazard, Survival, first_passage, residual_times, restricted_mean
 from fptlib.qss import QuasiSteadyState
-from fptlib.response import Audit, Distribution, Outcome, RandomPrediction, Recommendation, Response
+from fptlib.response import Distribution, Outcome, RandomPrediction, Recommendation, Response
 from fptlib.trajectories import Trajectories
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -52,6 +53,43 @@ def quantile_table(trajectories: Trajectories, *, metric: str | None = None) -> 
     values = values[:, : trajectories.lengths.max()]
     columns = {f"q{round(100 * q):02d}": np.nanquantile(values, q, axis=0) for q in QUANTILES}
     return pd.DataFrame({"epoch": np.arange(1, values.shape[1] + 1), **columns, "mean": np.nanmean(values, axis=0)})
+
+
+def mean_table(
+    trajectories: Trajectories, *, metric: str | None = None, minus: Trajectories | None = None, level: float = 0.95
+) -> pd.DataFrame:
+    """Mean of a metric over runs with its interval (Student's t): columns ``epoch, mean, low, high``, at each epoch of all runs.
+
+    Parameters
+    ----------
+    trajectories
+        Two runs or more.
+    metric
+        Which; by default the one that is there, or `test_metric`.
+    minus
+        The same runs, trained otherwise: the mean is that of the difference from them, run by run, which leaves out what both
+        owe to their seeds.
+    level
+        Of the interval, between 0 and 1.
+
+    Raises
+    ------
+    InputError
+        If there is a single run, or ``minus`` has not the same runs.
+    """
+    values = trajectories.metric(metric)[:, : trajectories.lengths.min()]
+    if minus is not None:
+        if not np.array_equal(trajectories.run, minus.run):
+            raise InputError("minus: not the same runs; a difference run by run needs two trainings of each")
+        other = minus.metric(metric)[:, : min(values.shape[1], minus.lengths.min())]
+        values = values[:, : other.shape[1]] - other
+    if len(values) < 2:
+        raise InputError("trajectories: 1 run has no spread; 2 or more are needed for an interval")
+    mean = values.mean(axis=0)
+    half = stats.t.ppf(0.5 + level / 2, len(values) - 1) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    return pd.DataFrame(
+        {"epoch": np.arange(1, values.shape[1] + 1), "mean": mean, "low": mean - half, "high": mean + half}
+    )
 
 
 def state_table(state: QuasiSteadyState) -> pd.DataFrame:
@@ -267,7 +305,13 @@ def error_table(predicted: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def audit_table(found: Sequence[Audit]) -> pd.DataFrame:
-    """Columns ``period, exact, mean, error, covered, valid, unverified, not_valid, off, missed, false_alarm, repeats``."""
-    names = ("period", "exact", "mean", "error", "covered", "valid", "unverified", "not_valid", "off", "missed")
-    return pd.DataFrame([{name: getattr(a, name) for name in (*names, "false_alarm", "repeats")} for a in found])
+def measured_table(
+    perturbed: Mapping[int, Trajectories],
+    *,
+    threshold: float,
+    direction: Direction = "above",
+    metric: str | None = None,
+) -> pd.DataFrame:
+    """One `measured_row` for each period and the runs perturbed with it."""
+    options = {"threshold": threshold, "direction": direction, "metric": metric}
+    return pd.DataFrame([measured_row(runs, period=p, **options) for p, runs in perturbed.items()])  # type: ignore[arg-type]

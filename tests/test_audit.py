@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fptlib import charts, tables
+from fptlib import charts, ledger, tables
 from fptlib.errors import InputError
 from fptlib.processes import Annealed, DelayedGeometric, GeometricWithKick, Process
 from fptlib.response import Audit, audit
@@ -65,7 +65,7 @@ def test_shares_add_up_and_the_same_seed_gives_the_same_audit() -> None:
         assert row.valid + row.unverified + row.not_valid == pytest.approx(1)
         assert 0 <= row.missed <= min(row.off, row.valid)
         assert -1e-12 <= row.false_alarm <= 1 - row.off + 1e-12
-    table = tables.audit_table(found)
+    table = ledger.audit_table(found)
     assert table["missed"].tolist() == [row.missed for row in found]
     assert table["period"].tolist() == [5, 10]
 
@@ -92,3 +92,22 @@ def test_errors_put_both_intervals_against_each_other() -> None:
 def test_no_study_is_refused() -> None:
     with pytest.raises(InputError, match="repeats is 0"):
         ask(KICK, periods=[5], repeats=0)
+
+
+def test_the_ledger_lists_what_is_off_and_how_it_was_called() -> None:
+    known = {("fails", "kick"): ledger.audit_table(ask(KICK, periods=[20, 5], form="2", horizon=200))}
+    (line,) = ledger.failures_known(known).to_dict("records")
+    assert (line["period"], line["missed"], line["exact"]) == (5, "0%", "14.3")
+    spelled = ledger.spelled_audit(known["fails", "kick"])
+    assert spelled["exact"].tolist() == [f"{KICK.restricted_mean(horizon=200, period=p):.1f}" for p in (20, 5)]
+    drawn = ledger.audit_errors(known["fails", "kick"])
+    assert drawn["status"].tolist() == ["valid", "not valid"]
+    predicted = pd.DataFrame(
+        {"period": [5, 10], "mean": [13.0, 10], "low": [12.0, 9], "high": [14.0, 11], "status": "valid", "reason": "x"}
+    )
+    measured = pd.DataFrame({"period": [5, 10], "mean": [10.0, 10], "low": [8.0, 8], "high": [11.0, 12.5]})
+    (row,) = ledger.failures_measured({("fails", "case"): (predicted, measured)}).to_dict("records")
+    assert (row["period"], row["off"], row["chance"], row["status"]) == (5, "+30 %", "", "valid")
+    runs = DELAYED.sample(np.random.default_rng(0), n_runs=50, horizon=60, period=20)
+    table = tables.measured_table({20: runs}, threshold=0.5)
+    assert table.loc[0].to_dict() == tables.measured_row(runs, period=20, threshold=0.5)
