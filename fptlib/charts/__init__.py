@@ -4,6 +4,7 @@ Seven colours that colour-blind readers can tell apart and that stand out from a
 say the same again. Every axis has its unit, and every estimate its interval where its table holds one.
 """
 
+from fptlib.charts.agreement import agreement
 from fptlib.charts.common import DASHES, GREY, HEIGHT, INK, MAX_POINTS, PALETTE, SHAPES, STATUS_COLOURS, STATUS_SHAPES
 from fptlib.charts.curves import distance, fan, hazard, survival, trajectories
 from fptlib.charts.errors import errors
@@ -21,6 +22,7 @@ __all__ = [
     "SHAPES",
     "STATUS_COLOURS",
     "STATUS_SHAPES",
+    "agreement",
     "distance",
     "errors",
     "fan",

@@ -49,6 +49,7 @@ from fptlib.published.paper import main_claims, other_claims, ratios, sharper, s
 from fptlib.published.summary import available, origin, stored
 from fptlib.published.supplement import (
     SETUPS,
+    SHARES,
     Setup,
     quartile_thresholds,
     row,
@@ -73,6 +74,7 @@ __all__ = [
     "RANKED",
     "RANKED_PERIOD",
     "SETUPS",
+    "SHARES",
     "SOURCE_PERIODS",
     "THRESHOLDS",
     "THRESHOLDS_BEYOND",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import Direction, first_passage, survival
 from fptlib.published import cifar10, supplement
 from fptlib.published.agreement import beside, deciding
+from fptlib.published.summary import available
 from fptlib.response import predict
 from fptlib.tables import measured_row, response_table, state_table, survival_table
 from fptlib.trajectories import Trajectories
@@ -63,6 +65,11 @@ class Case:
 
 def cifar10_case(perturbation: cifar10.Perturbation, *, threshold: float = 72.0, period: int = 50) -> Case:
     """The main text's network with one of its perturbations."""
+    return _cifar10_case(perturbation, threshold, period, available())
+
+
+@lru_cache(maxsize=16)  # several tables of a page rest on the same case
+def _cifar10_case(perturbation: cifar10.Perturbation, threshold: float, period: int, at_hand: bool) -> Case:
     verdict = cifar10.state_verdict(threshold=threshold).iloc[0]
     start = verdict["relaxation_epoch"]
     found = deciding(cifar10.state(threshold=threshold), relaxation_epoch=start)
@@ -85,6 +92,12 @@ def supplementary_case(name: str, *, threshold: float | None = None, period: int
     known = supplement.setup(name)
     asked = known.thresholds[1] if threshold is None else threshold
     source = known.source_periods[0] if period is None else period
+    return _supplementary_case(name, asked, source, available())
+
+
+@lru_cache(maxsize=16)
+def _supplementary_case(name: str, asked: float, source: int, at_hand: bool) -> Case:
+    known = supplement.setup(name)
     line = supplement.row_unperturbed(name, threshold=asked)
     return Case(
         title=known.title,

@@ -14,7 +14,7 @@ import pandas as pd
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, hazard, restricted_mean, survival
 from fptlib.published.summary import read, tabulate
-from fptlib.qss import judge
+from fptlib.qss import QuasiSteadyState, judge
 from fptlib.response import Recommendation, outcomes, predict, recommend
 from fptlib.response.prediction import Form
 from fptlib.response.verdicts import ERROR_TOLERANCE
@@ -104,14 +104,14 @@ def unperturbed_mean(*, threshold: float) -> pd.DataFrame:
 
 def state(*, threshold: float) -> pd.DataFrame:
     """Profile of the quasi-steady-state verdict, see `fptlib.tables.state_table`."""
-    return tabulate("state", {"threshold": threshold}, lambda: state_table(judge(unperturbed(), threshold=threshold)))
+    return tabulate("state", {"threshold": threshold}, lambda: state_table(_judged(threshold)))
 
 
 def state_verdict(*, threshold: float) -> pd.DataFrame:
     """One row: ``reached, relaxation_epoch, tolerance, variance_between, reasons`` (joined by semicolons)."""
 
     def compute() -> pd.DataFrame:
-        verdict = judge(unperturbed(), threshold=threshold)
+        verdict = _judged(threshold)
         columns = ("reached", "relaxation_epoch", "tolerance", "variance_between")
         row = {name: getattr(verdict, name) for name in columns}
         return pd.DataFrame([{**row, "reasons": "; ".join(verdict.reasons)}])
@@ -202,6 +202,11 @@ def final_metrics() -> pd.DataFrame:
         return outcome_table(outcomes(named))
 
     return tabulate("final_metrics", {}, compute)
+
+
+@lru_cache(maxsize=8)
+def _judged(threshold: float) -> QuasiSteadyState:
+    return judge(unperturbed(), threshold=threshold)
 
 
 @lru_cache(maxsize=8)

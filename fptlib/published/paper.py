@@ -117,8 +117,15 @@ def supplementary_claims(name: str, *, threshold: float | None = None, period: i
     ]
 
 
-def ratios(thresholds: tuple[float, ...] = (72.0, 74.0), *, period: int = 50) -> pd.DataFrame:
+def ratios(thresholds: tuple[float, ...] = (72.0, 74.0), *, period: int = 50, reached: float = 0.5) -> pd.DataFrame:
     """All predictions beside what was measured: main text, lists and supplement.
+
+    Parameters
+    ----------
+    thresholds, period
+        Of the main text, as in `main_claims`.
+    reached
+        Share of the unperturbed runs that reach the threshold of the supplementary data: one of ``SHARES``.
 
     Returns
     -------
@@ -132,7 +139,8 @@ def ratios(thresholds: tuple[float, ...] = (72.0, 74.0), *, period: int = 50) ->
             parts[title] = cifar10_case(name, threshold=threshold, period=period).table  # type: ignore[arg-type]
     parts[f"CIFAR-10, partial reset, {lists.LISTED_THRESHOLD:g} %, lists"] = lists.listed_row(period=period)
     for name in supplement.SETUPS:
-        case = supplementary_case(name)
+        threshold = supplement.setup(name).thresholds[supplement.SHARES.index(reached)]
+        case = supplementary_case(name, threshold=threshold)
         data = {
             "cifar100": "CIFAR-100",
             "cifar100_momentum": "CIFAR-100, momentum",

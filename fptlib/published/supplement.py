@@ -24,7 +24,7 @@ from fptlib.tables import measured_row, outcome_table, response_table, state_tab
 from fptlib.trajectories import Trajectories
 
 PERTURBATION = "shrink_perturb"
-REACHED = (0.75, 0.5, 0.25)  # shares of the unperturbed runs that reach the thresholds within the horizon
+SHARES = (0.75, 0.5, 0.25)  # shares of the unperturbed runs that reach the thresholds within the horizon
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +136,10 @@ def row_trajectories(row: str, period: int | None = None) -> Trajectories:
 
 
 def quartile_thresholds(row: str) -> tuple[float, ...]:
-    """Thresholds that shares `REACHED` of the unperturbed runs reach, rounded to the decimals of the row."""
+    """Thresholds that shares `SHARES` of the unperturbed runs reach, rounded to the decimals of the row."""
     known = setup(row)
     best = row_trajectories(row).metric(known.metric).max(axis=1)
-    return tuple(round(float(np.quantile(best, 1 - share)), known.digits) for share in REACHED)
+    return tuple(round(float(np.quantile(best, 1 - share)), known.digits) for share in SHARES)
 
 
 def source_rule(row: str) -> int:
