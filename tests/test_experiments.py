@@ -197,6 +197,12 @@ def test_regret_is_nothing_at_home_and_large_where_the_choice_harms(project: Pat
     )
     assert table.loc[(NOTHING, "harms"), "regret"] == 0
     assert 0 < table.loc[(CHANCE, "helps"), "regret"] < table.loc[(NOTHING, "helps"), "regret"]
+    said = ex.summary(results).set_index("source")
+    pairs = table.reset_index()
+    others = pairs[(pairs["source"] != pairs["target"]) & pairs["source"].isin(list(results))]
+    assert said.loc["another row", "regret"] == pytest.approx(others["regret"].mean())
+    assert said.loc["another row", "n"] == 6
+    assert said.loc["the row itself", "largest"] == 0
     order = ex.ranks(results).set_index(["source", "target"])
     assert order.loc[("helps", "again"), "correlation"] == 1
     assert order.loc[("helps", "harms"), "correlation"] < 0

@@ -6,7 +6,7 @@
 
 from fptlib.experiments.gather import Ensembles, keep_row, missing_of, read_row, read_rows, run_epochs, train_row
 from fptlib.experiments.kept import keep, kept_folder, kept_path, machine, read_kept, refuse_orphans
-from fptlib.experiments.measure import Measured, best_of, measure, spelled
+from fptlib.experiments.measure import Measured, best_of, measure, measure_runs, spelled
 from fptlib.experiments.rows import STEPS, Row, chain, load_row, load_rows, words
 from fptlib.experiments.tables import (
     cells_of,
@@ -17,7 +17,7 @@ from fptlib.experiments.tables import (
     size_table,
 )
 from fptlib.experiments.threshold import Threshold, threshold_of
-from fptlib.experiments.transfer import ranks, summary, transfer
+from fptlib.experiments.transfer import ranks, step_table, summary, transfer
 from fptlib.experiments.verification import Compared, Verification, retrain, verify
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "load_rows",
     "machine",
     "measure",
+    "measure_runs",
     "missing_of",
     "on_validation",
     "published_results",
@@ -53,6 +54,7 @@ __all__ = [
     "run_epochs",
     "size_table",
     "spelled",
+    "step_table",
     "summary",
     "threshold_of",
     "train_row",

@@ -15,9 +15,9 @@ from fptlib.experiments.rows import Key
 from fptlib.firstpassage import Estimate, corrected_interval, percentile_interval
 from fptlib.qss import QuasiSteadyState, judge
 from fptlib.response.prediction import predict_all
-from fptlib.response.sample import Plain, Sample, draw
+from fptlib.response.sample import draw
 from fptlib.response.verdicts import ERROR_TOLERANCE
-from fptlib.trajectories import Direction, Trajectories
+from fptlib.trajectories import Direction, Trajectories, reached
 
 N_BOOT = 1000
 NOTHING = "nothing"  # the option not to perturb
@@ -74,21 +74,73 @@ class Measured:
 def measure(
     ensembles: Ensembles,
     *,
-    metric: str | None = None,
-    threshold: float | None = None,
     level: float = 0.95,
     tolerance: float = ERROR_TOLERANCE,
     n_boot: int = N_BOOT,
     seed: int = 0,
 ) -> Measured:
-    """Analyse a row.
+    """Analyse a row, see `measure_runs`.
 
     Parameters
     ----------
     ensembles
         Its runs.
-    metric, threshold
-        Another metric and threshold than the row's, for runs that were followed to the end.
+    level, tolerance, n_boot, seed
+        As in `fptlib.predict`.
+
+    Raises
+    ------
+    InputError
+        As `fptlib.predict`.
+    """
+    row = ensembles.row
+    return measure_runs(
+        ensembles.unperturbed,
+        ensembles.perturbed,
+        name=row.name,
+        title=row.title,
+        threshold=ensembles.threshold.value,
+        period=row.period,
+        direction=row.direction,
+        metric=row.metric,
+        controls=tuple(row.controls),
+        level=level,
+        tolerance=tolerance,
+        n_boot=n_boot,
+        seed=seed,
+    )
+
+
+def measure_runs(
+    unperturbed: Trajectories,
+    perturbed: Mapping[tuple[str, int], Trajectories],
+    *,
+    name: str,
+    threshold: float,
+    period: int,
+    title: str = "",
+    direction: Direction = "above",
+    metric: str | None = None,
+    controls: tuple[str, ...] = (),
+    level: float = 0.95,
+    tolerance: float = ERROR_TOLERANCE,
+    n_boot: int = N_BOOT,
+    seed: int = 0,
+) -> Measured:
+    """Predict from ``P0`` and compare with what was measured at the other periods.
+
+    Parameters
+    ----------
+    unperturbed, perturbed
+        Runs without perturbation, and perturbation and period to runs; each perturbation was measured at ``period``.
+    name, title
+        What they are.
+    threshold, direction, metric
+        As in `fptlib.firstpassage.first_passage`.
+    period
+        ``P0``.
+    controls
+        Perturbations that are no candidates for a choice.
     level, tolerance, n_boot, seed
         As in `fptlib.predict`.
 
@@ -102,68 +154,9 @@ def measure(
     InputError
         As `fptlib.predict`.
     """
-    row = ensembles.row
-    value = ensembles.threshold.value if threshold is None else threshold
-    name = row.metric if metric is None else metric
-    plain, samples = _draw(ensembles, value, name, row.direction, level, n_boot, seed)
-    none = plain.survival.mean(plain.survival.length)
-    predicted: dict[Key, NDArray[np.float64]] = {None: none}
-    measured: dict[Key, NDArray[np.float64]] = {None: none}
-    lines = []
-    for kick in dict.fromkeys(kick for kick, _ in ensembles.perturbed):
-        own = {period: samples[kick, period] for name, period in ensembles.perturbed if name == kick}
-        if row.period not in own:
-            raise InputError(f"row {row.name}: {kick} is not measured at P0 = {row.period}")
-        for prediction, means in predict_all([own[row.period]], sorted(own), tolerance=tolerance):
-            period, key = prediction.period, (kick, prediction.period)
-            sample, runs = own[period], ensembles.perturbed[key]
-            predicted[key], measured[key] = means, sample.alone
-            low, high = corrected_interval(sample.alone, level, n_runs=runs.n_runs)
-            off = means / sample.alone - 1
-            off_low, off_high = percentile_interval(off[1:], level)
-            lines.append(
-                {
-                    "perturbation": kick,
-                    "period": period,
-                    "control": kick in row.controls,
-                    "form": prediction.form,
-                    "predicted": prediction.mean,
-                    "predicted_low": prediction.low,
-                    "predicted_high": prediction.high,
-                    "status": "measured" if period == row.period else prediction.verdict.status.value,
-                    "reason": prediction.reason,
-                    "measured": float(sample.alone[0]),
-                    "measured_low": low,
-                    "measured_high": high,
-                    "n_runs": runs.n_runs,
-                    "n_censored": _censored(runs, value, name, row.direction),
-                    "off": float(off[0]),
-                    "off_low": off_low,
-                    "off_high": off_high,
-                    "agrees": bool(off_low <= 0 <= off_high),
-                }
-            )
-    state = judge(ensembles.unperturbed, threshold=value, direction=row.direction, metric=name, seed=seed)
-    return Measured(
-        name=row.name,
-        title=row.title,
-        threshold=value,
-        horizon=plain.survival.length,
-        period=row.period,
-        unperturbed=plain.mean,
-        state=state,
-        cells=pd.DataFrame(lines),
-        predicted=predicted,
-        measured=measured,
-    )
-
-
-def _draw(
-    ensembles: Ensembles, threshold: float, metric: str, direction: Direction, level: float, n_boot: int, seed: int
-) -> tuple[Plain, dict[tuple[str, int], Sample]]:
-    plain, samples = draw(
-        ensembles.unperturbed,
-        [(period, runs) for (_, period), runs in ensembles.perturbed.items()],
+    plain, drawn = draw(
+        unperturbed,
+        [(p, runs) for (_, p), runs in perturbed.items()],
         threshold=threshold,
         direction=direction,
         metric=metric,
@@ -171,13 +164,60 @@ def _draw(
         n_boot=n_boot,
         seed=seed,
     )
-    return plain, dict(zip(ensembles.perturbed, samples, strict=True))
+    samples = dict(zip(perturbed, drawn, strict=True))
+    none = plain.survival.mean(plain.survival.length)
+    predicted: dict[Key, NDArray[np.float64]] = {None: none}
+    measured: dict[Key, NDArray[np.float64]] = {None: none}
+    lines = []
+    for kick in dict.fromkeys(kick for kick, _ in perturbed):
+        own = {p: samples[kick, p] for other, p in perturbed if other == kick}
+        if period not in own:
+            raise InputError(f"row {name}: {kick} is not measured at P0 = {period}")
+        for prediction, means in predict_all([own[period]], sorted(own), tolerance=tolerance):
+            key = (kick, prediction.period)
+            alone, runs = samples[key].alone, perturbed[key]
+            predicted[key], measured[key] = means, alone
+            low, high = corrected_interval(alone, level, n_runs=runs.n_runs)
+            off = means / alone - 1
+            off_low, off_high = percentile_interval(off[1:], level)
+            lines.append(
+                {
+                    "perturbation": kick,
+                    "period": prediction.period,
+                    "control": kick in controls,
+                    "form": prediction.form,
+                    "predicted": prediction.mean,
+                    "predicted_low": prediction.low,
+                    "predicted_high": prediction.high,
+                    "status": "measured" if prediction.period == period else prediction.verdict.status.value,
+                    "reason": prediction.reason,
+                    "measured": float(alone[0]),
+                    "measured_low": low,
+                    "measured_high": high,
+                    "n_runs": runs.n_runs,
+                    "n_censored": _censored(runs, threshold, metric, direction),
+                    "off": float(off[0]),
+                    "off_low": off_low,
+                    "off_high": off_high,
+                    "agrees": bool(off_low <= 0 <= off_high),
+                }
+            )
+    return Measured(
+        name=name,
+        title=title or name,
+        threshold=threshold,
+        horizon=plain.survival.length,
+        period=period,
+        unperturbed=plain.mean,
+        state=judge(unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed),
+        cells=pd.DataFrame(lines),
+        predicted=predicted,
+        measured=measured,
+    )
 
 
-def _censored(runs: Trajectories, threshold: float, metric: str, direction: Direction) -> int:
-    values = runs.metric(metric)
-    passed = values >= threshold if direction == "above" else values <= threshold
-    return int((~passed.any(axis=1)).sum())
+def _censored(runs: Trajectories, threshold: float, metric: str | None, direction: Direction) -> int:
+    return int((~reached(runs.metric(metric), threshold=threshold, direction=direction).any(axis=1)).sum())
 
 
 def best_of(result: Measured, *, by: str, replicate: int = 0) -> Key:

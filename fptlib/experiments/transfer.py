@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from scipy import stats
 
 from fptlib.errors import InputError
 from fptlib.experiments.measure import Measured, spelled
-from fptlib.experiments.rows import Key
+from fptlib.experiments.rows import STEPS, Key, Row, chain
 from fptlib.firstpassage import percentile_interval
 
 By = Literal["measured", "predicted"]
@@ -69,49 +70,94 @@ def transfer(
     InputError
         If the rows have no perturbation in common.
     """
+    found, means = _regrets(results, by, perturbations)
+    lines = []
+    for (source, target), (chosen, regret) in found.items():
+        keys, measured = means[target].keys, means[target].measured[:, 0]
+        low, high = percentile_interval(regret[1:], level)
+        if source == CHANCE:
+            choice, rank = "any", (len(keys) + 1) // 2
+        else:
+            choice, rank = spelled(keys[chosen]), 1 + int(np.sum(measured < measured[chosen]))
+        lines.append((source, target, choice, float(regret[0]), low, high, rank, len(keys)))
+    names = ["source", "target", "choice", "regret", "low", "high", "rank", "n_candidates"]
+    return pd.DataFrame(lines, columns=names)
+
+
+def summary(
+    results: Mapping[str, Measured],
+    *,
+    by: By = "measured",
+    perturbations: tuple[str, ...] | None = None,
+    level: float = 0.95,
+) -> pd.DataFrame:
+    """Mean over rows of the regret of a choice, by where it comes from.
+
+    Parameters
+    ----------
+    results, by, perturbations, level
+        As in `transfer`.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``source, regret, low, high, largest, n``; ``source`` is ``"another row"``, ``"the row itself"`` or one of the comparisons,
+        ``n`` the number of pairs.
+    """
+    found, _ = _regrets(results, by, perturbations)
+    groups: dict[str, list[NDArray[np.float64]]] = {}
+    for (source, target), (_, regret) in found.items():
+        name = source if source in (CHANCE, NOTHING) else "the row itself" if source == target else "another row"
+        groups.setdefault(name, []).append(regret)
+    lines = []
+    for name, regrets in groups.items():
+        n = min(map(len, regrets))
+        means = np.mean([regret[:n] for regret in regrets], axis=0)
+        low, high = percentile_interval(means[1:], level)
+        lines.append((name, float(means[0]), low, high, float(max(regret[0] for regret in regrets)), len(regrets)))
+    return pd.DataFrame(lines, columns=["source", "regret", "low", "high", "largest", "n"])
+
+
+def step_table(rows: Mapping[str, Row], results: Mapping[str, Measured], *, level: float = 0.95) -> pd.DataFrame:
+    """Each step of each chain by itself: the choice of the earlier row in the next one.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``step, source, target, choice, regret, low, high, rank, n_candidates, correlation, correlation_low, correlation_high``; the
+        correlation is that of `ranks`. Empty where no two neighbours are among the results.
+    """
+    lines = []
+    for step in STEPS:
+        names = [name for name in chain(rows, step) if name in results]
+        for source, target in itertools.pairwise(names):
+            both = {source: results[source], target: results[target]}
+            regret = transfer(both, level=level).query("source == @source and target == @target").iloc[0]
+            order = ranks(both, level=level).iloc[0]
+            own = {f"correlation{end}": order[end.strip("_") or "correlation"] for end in ("", "_low", "_high")}
+            lines.append({"step": step, **regret.to_dict(), **own})
+    return pd.DataFrame(lines)
+
+
+def _regrets(
+    results: Mapping[str, Measured], by: By, perturbations: tuple[str, ...] | None
+) -> tuple[dict[tuple[str, str], tuple[int, NDArray[np.float64]]], dict[str, _Means]]:
+    """For each source and target the choice in the data (place in the target) and the regret in the data and all replicates."""
     common = _common(results) if perturbations is None else perturbations
     if not common:
         raise InputError(f"rows {', '.join(results)} have no perturbation in common")
     means = {name: _means(result, common, by) for name, result in results.items()}
-    lines = []
+    found: dict[tuple[str, str], tuple[int, NDArray[np.float64]]] = {}
     for target, there in means.items():
-        best = there.measured.min(axis=0)
-        regrets = there.measured / best - 1  # (candidates, 1 + n_boot)
-        order = np.argsort(np.argsort(there.measured[:, 0])) + 1
+        regrets = there.measured / there.measured.min(axis=0) - 1  # (candidates, 1 + n_boot)
         for source, here in means.items():
             place = np.array([_nearest(key, there.keys) for key in here.keys])
             chosen = place[here.choosing.argmin(axis=0)]  # in the target, for every replicate
             n = min(len(chosen), regrets.shape[1])
-            found = regrets[chosen[:n], np.arange(n)]
-            low, high = percentile_interval(found[1:], level)
-            lines.append(
-                {
-                    "source": source,
-                    "target": target,
-                    "choice": spelled(there.keys[int(chosen[0])]),
-                    "regret": float(found[0]),
-                    "low": low,
-                    "high": high,
-                    "rank": int(order[chosen[0]]),
-                    "n_candidates": len(there.keys),
-                }
-            )
-        for source, of in ((CHANCE, regrets.mean(axis=0)), (NOTHING, regrets[there.keys.index(None)])):
-            low, high = percentile_interval(of[1:], level)
-            rank = int(order[there.keys.index(None)]) if source == NOTHING else (len(there.keys) + 1) // 2
-            lines.append(
-                {
-                    "source": source,
-                    "target": target,
-                    "choice": "any" if source == CHANCE else spelled(None),
-                    "regret": float(of[0]),
-                    "low": low,
-                    "high": high,
-                    "rank": rank,
-                    "n_candidates": len(there.keys),
-                }
-            )
-    return pd.DataFrame(lines)
+            found[source, target] = int(chosen[0]), regrets[chosen[:n], np.arange(n)]
+        found[CHANCE, target] = -1, regrets.mean(axis=0)
+        found[NOTHING, target] = there.keys.index(None), regrets[there.keys.index(None)]
+    return found, means
 
 
 def ranks(results: Mapping[str, Measured], *, level: float = 0.95) -> pd.DataFrame:
@@ -142,17 +188,6 @@ def ranks(results: Mapping[str, Measured], *, level: float = 0.95) -> pd.DataFra
             low, high = percentile_interval(r[1:], level)
             lines.append((source, target, float(r[0]), low, high, len(shared)))
     return pd.DataFrame(lines, columns=["source", "target", "correlation", "low", "high", "n_candidates"])
-
-
-def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean over targets of the regret of choices that come from other rows, beside the two comparisons.
-
-    Columns ``source, regret, largest, n``; ``source`` is ``"another row"``, ``"the row itself"`` or a comparison.
-    """
-    kind = np.where(table["source"] == table["target"], "the row itself", "another row")
-    kind = np.where(table["source"].isin([CHANCE, NOTHING]), table["source"], kind)
-    grouped = table.assign(source=kind).groupby("source", sort=False)["regret"]
-    return grouped.agg(regret="mean", largest="max", n="size").reset_index()
 
 
 def _common(results: Mapping[str, Measured]) -> tuple[str, ...]:
