@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 _PRELOAD = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')
+_ICONS = re.compile(r'<script [^>]*src="[^"]*/fontawesome/[^"]*"></script>\s*')
 _REFERENCE = re.compile(r"^(\s*)\.\. \[(\d+)\]")
 _CITED = re.compile(r"\[(\d+)\]_")
 _MATHJAX = "sphinx-mathjax-offline"
@@ -26,7 +27,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("html-page-context", _list_works)
     # After every other handler, because Thebe adds its scripts late.
     app.connect("html-page-context", _drop_thebe, priority=10_000)
-    app.connect("build-finished", _drop_preloads)
+    app.connect("build-finished", _lighten)
     app.connect("autodoc-process-docstring", _list_references)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
@@ -82,11 +83,14 @@ def _drop_thebe(app: Sphinx, pagename: str, templatename: str, context: dict[str
     context["script_files"] = [script for script in context.get("script_files", []) if not is_thebe(script)]
 
 
-def _drop_preloads(app: Sphinx, error: Exception | None) -> None:
-    """Browsers refuse to fetch fonts ahead of need for a page opened from the disk, and complain about it."""
+def _lighten(app: Sphinx, error: Exception | None) -> None:
+    """Leave out fonts that are fetched ahead of need, which browsers refuse for a page opened from the disk and complain about.
+
+    And leave out the icons as a script of 1.5 MB: the theme loads them as a font as well.
+    """
     if error is None:
         for page in Path(app.outdir).rglob("*.html"):
-            page.write_text(_PRELOAD.sub("", page.read_text()))
+            page.write_text(_ICONS.sub("", _PRELOAD.sub("", page.read_text())))
 
 
 def _list_references(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
