@@ -70,8 +70,9 @@ def train(
     Returns
     -------
     Trajectories
-        ``train_loss``, ``test_loss``, ``test_metric`` (accuracy, a fraction) and, with a validation split,
-        ``valid_metric``, each of shape ``(runs, epochs)``. ``train_loss`` is the mean over the epoch's images, each as
+        ``train_loss``, ``test_loss``, ``test_metric`` (accuracy, a fraction; R2 of regression) and, with a validation split,
+        ``valid_metric``, each of shape ``(runs, epochs)``; of regression ``test_rmse`` and ``valid_rmse`` too, in the unit of
+        the targets. ``train_loss`` is the mean over the epoch's images, each as
         it was when its batch was trained. ``meta["trained"]`` is the number of run-epochs that this call trained.
 
     Raises
