@@ -11,6 +11,7 @@ from fptlib.charts.errors import errors
 from fptlib.charts.ranking import ranking, speedup
 from fptlib.charts.regret import regret
 from fptlib.charts.response import response
+from fptlib.charts.transfer import agreement_by_row, matrix
 
 __all__ = [
     "DASHES",
@@ -23,10 +24,12 @@ __all__ = [
     "STATUS_COLOURS",
     "STATUS_SHAPES",
     "agreement",
+    "agreement_by_row",
     "distance",
     "errors",
     "fan",
     "hazard",
+    "matrix",
     "ranking",
     "regret",
     "response",

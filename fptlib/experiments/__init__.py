@@ -15,6 +15,7 @@ from fptlib.experiments.tables import (
     published_results,
     row_table,
     size_table,
+    status_table,
 )
 from fptlib.experiments.threshold import Threshold, threshold_of
 from fptlib.experiments.transfer import ranks, step_table, summary, transfer
@@ -54,6 +55,7 @@ __all__ = [
     "run_epochs",
     "size_table",
     "spelled",
+    "status_table",
     "step_table",
     "summary",
     "threshold_of",

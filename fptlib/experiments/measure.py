@@ -66,8 +66,8 @@ class Measured:
 
     @property
     def trusted(self) -> list[Key]:
-        """Candidates whose prediction is valid, and those that were measured at ``P0``; no perturbation is one."""
-        good = self.cells[self.cells["status"].isin(["valid", "measured"]) & ~self.cells["control"]]
+        """Candidates for a choice by prediction: all but those whose prediction is not valid; no perturbation is one."""
+        good = self.cells[(self.cells["status"] != "not valid") & ~self.cells["control"]]
         return [None, *zip(good["perturbation"], good["period"], strict=True)]
 
 
@@ -223,7 +223,7 @@ def _censored(runs: Trajectories, threshold: float, metric: str | None, directio
 def best_of(result: Measured, *, by: str, replicate: int = 0) -> Key:
     """The best candidate of a row, by measurement or by prediction, in the data or in a replicate.
 
-    By prediction only those count whose prediction is trusted, ``P0`` and no perturbation among them.
+    By prediction those do not count whose prediction is not valid; ``P0`` and no perturbation always do.
     """
     means = result.measured if by == "measured" else result.predicted
     options = result.candidates if by == "measured" else result.trusted

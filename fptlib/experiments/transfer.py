@@ -47,7 +47,7 @@ def transfer(
         Rows by name.
     by
         How the choice is made in its own row: ``"measured"``, the smallest mean measured at any period; ``"predicted"``, the smallest one
-        among the trusted predictions from ``P0``.
+        predicted from ``P0``, predictions that are not valid left out.
     perturbations
         Candidates; by default those that all rows have.
     level
@@ -136,7 +136,8 @@ def step_table(rows: Mapping[str, Row], results: Mapping[str, Measured], *, leve
             order = ranks(both, level=level).iloc[0]
             own = {f"correlation{end}": order[end.strip("_") or "correlation"] for end in ("", "_low", "_high")}
             lines.append({"step": step, **regret.to_dict(), **own})
-    return pd.DataFrame(lines)
+    columns = ["step", "source", "target", "choice", "regret", "low", "high", "rank", "n_candidates"]
+    return pd.DataFrame(lines, columns=[*columns, "correlation", "correlation_low", "correlation_high"])
 
 
 def _regrets(
