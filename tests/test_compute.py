@@ -272,6 +272,27 @@ def test_images_with_channels_last_are_the_same_images(channels_last: bool) -> N
         np.testing.assert_allclose(value, single[name], rtol=1e-8, atol=1e-11, err_msg=name)
 
 
+def test_channels_come_last_by_default_where_no_convolution_has_few() -> None:
+    for width, last in ((4, False), (7, False), (8, True), (16, True)):
+        for name in ("resnet", "resnet18"):
+            asked = small(model={"name": name, "width": width})
+            assert compute.channels_last(asked, "cpu") == last
+            assert not compute.channels_last(asked, "cuda")
+    assert not compute.channels_last(small(model={"name": "cnn", "channels": [4, 16]}), "cpu")
+
+
+@pytest.mark.parametrize("width", [4, 8])
+def test_residual_networks_train_on_vectors_that_hold_images(width: int) -> None:
+    asked = small(model={"name": "resnet", "width": width})
+    network, source, state = start(asked)
+    assert source.shape == (64,)
+    with resources.numerics():
+        single = trained(compute.build(asked, network, "cpu", state), asked, source)
+        stacked = trained(compute.Stacked(asked, network, "cpu", state), asked, source)
+    for name, value in single.items():
+        np.testing.assert_allclose(value, stacked[name], rtol=1e-7, atol=1e-10, err_msg=name)
+
+
 def test_an_unknown_optimiser_is_named() -> None:
     asked = small(optimiser={"name": "adam"})
     network, _, state = start(asked)
