@@ -137,7 +137,7 @@ def rule(name: str) -> Callable[[_Class], _Class]:
     Examples
     --------
     >>> import torch
-    >>> @rule("signs")
+    >>> @rule("sign_descent")
     ... class Signs(torch.optim.Optimizer):
     ...     def __init__(self, params, lr: float = 0.01):
     ...         super().__init__(params, {"lr": lr})
@@ -149,7 +149,7 @@ def rule(name: str) -> Callable[[_Class], _Class]:
     ...                 p -= group["lr"] * p.grad.sign()
     >>> from fptlib.spec import override
     >>> plain = {"data": {"name": "digits"}, "model": {"name": "mlp"}}
-    >>> override(plain, {"optimiser": {"name": "signs"}}).optimiser.lr
+    >>> override(plain, {"optimiser": {"name": "sign_descent"}}).optimiser.lr
     0.01
     """
 
