@@ -8,6 +8,7 @@ from fptlib.charts.agreement import agreement
 from fptlib.charts.common import DASHES, GREY, HEIGHT, INK, MAX_POINTS, PALETTE, SHAPES, STATUS_COLOURS, STATUS_SHAPES
 from fptlib.charts.curves import distance, fan, hazard, survival, trajectories
 from fptlib.charts.errors import errors
+from fptlib.charts.lines import lines
 from fptlib.charts.ranking import ranking, speedup
 from fptlib.charts.regret import regret
 from fptlib.charts.response import response
@@ -29,6 +30,7 @@ __all__ = [
     "errors",
     "fan",
     "hazard",
+    "lines",
     "matrix",
     "ranking",
     "regret",
