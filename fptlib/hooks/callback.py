@@ -26,13 +26,13 @@ class PerturbCallback(Callback):
     perturber
         What is done and when. Epochs count from 1: with period 5 the first perturbation follows what Lightning calls epoch 4.
     monitor
-        Name of a metric logged in validation, where the perturber has a threshold.
+        Name of a metric logged in validation, where the perturber has a threshold or its rule goes back to the best epoch.
 
     Raises
     ------
     InputError
-        If there is a threshold without ``monitor``, or the reverse; in training, if the metric is not logged, an epoch to be
-        perturbed is not validated, or the strategy splits the parameters.
+        If the perturber takes a metric and there is no ``monitor``, or the reverse; in training, if the metric is not logged, an epoch to
+        be perturbed is not validated, or the strategy splits the parameters.
 
     Notes
     -----
@@ -54,8 +54,10 @@ class PerturbCallback(Callback):
     """
 
     def __init__(self, perturber: Perturber, *, monitor: str | None = None) -> None:
-        if (monitor is None) != (perturber.threshold is None):
-            raise InputError("monitor: name the metric where the perturber has a threshold, and only there")
+        if (monitor is None) == perturber.takes_metric:
+            raise InputError(
+                "monitor: name the metric where the perturber has a threshold or goes back to the best epoch, and only there"
+            )
         self.perturber = perturber
         self.monitor = monitor
         # The epoch last validated and its metric: taken note of when the epoch is over, since it may be validated again.

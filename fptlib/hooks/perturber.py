@@ -6,18 +6,20 @@ import math
 import operator
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
+from dataclasses import is_dataclass, replace
 from typing import Any, Literal, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fptlib.ensemble.streams import stream
+from fptlib.ensemble.timing import Timing
 from fptlib.errors import InputError
 from fptlib.hooks.fresh import Factory, Tensors, draw, unwrapped
+from fptlib.hooks.given import BestSoFar, Loss, RateFactor, check_given, gradient_on
 from fptlib.hooks.rules import Rule, schedule_of
 from fptlib.hooks.single import Optimisers, check_trained_by, like, rates, read, several, write
-from fptlib.perturbations import Context, State
+from fptlib.perturbations import Context, Perturbation, State
 from fptlib.trajectories import reached
 
 
@@ -30,9 +32,12 @@ class Perturber:
     rule
         What is done: a value of `fptlib.perturbations`, or the section ``perturbation`` of a parameter file, or its name.
     period
-        Epochs between perturbations, 1 or more. This and the next two replace what a section says.
+        Epochs between perturbations, 1 or more. This and the next three replace what a section says.
     repeat
-        ``periodic`` (default): at ``period``, ``2 * period``, ...; ``once``: at ``period``.
+        ``periodic`` (default): at ``period``, ``2 * period``, ...; ``once``: at ``period``; ``random``: after each epoch with
+        ``probability``, and no period.
+    probability
+        Of a perturbation after an epoch, where they are random.
     fresh_optimiser
         Whether the optimiser forgets its state (momenta) as well. By default what the kind has in a parameter file: yes after
         ``shrink_perturb`` and ``full_reset``, no after ``partial_reset``.
@@ -45,6 +50,9 @@ class Perturber:
     fresh
         Builds a new network with the names and shapes of the trained one. Without it, the network's own modules draw their
         parameters by ``reset_parameters``.
+    probe, loss
+        For rules that need them, such as ``dash``: training inputs and targets, always the same, on the network's device; and the
+        mean loss of the network's outputs and the targets.
 
     Attributes
     ----------
@@ -68,6 +76,10 @@ class Perturber:
     ``reset_parameters`` of PyTorch's layers is PyTorch's default initialisation. A network that initialises them in its own
     way, as torchvision's ResNets and most transformers do, needs ``fresh`` to start as it did, and is refused without it where
     this shows: its class uses `torch.nn.init`.
+
+    A rule that goes back to the best epoch takes it from the metric that `step` is given, the highest or, with ``direction``
+    ``below``, the lowest; take a validation metric. A rule that changes the learning rate for a while multiplies what the
+    optimiser has, whatever a scheduler does to it that goes on from the present rate; one that sets rates outright undoes this.
 
     Save what is to be kept of an epoch, such as the best network, before `step`; what training is to be resumed from after it,
     with `state_dict`.
@@ -108,15 +120,23 @@ class Perturber:
         rule: Rule,
         *,
         period: int | None = None,
-        repeat: Literal["periodic", "once"] | None = None,
+        repeat: Literal["periodic", "once", "random"] | None = None,
+        probability: float | None = None,
         fresh_optimiser: bool | None = None,
         seed: int | None = None,
         run: int = 0,
         threshold: float | None = None,
         direction: Literal["above", "below"] = "above",
         fresh: Factory | None = None,
+        probe: tuple[Tensor, Tensor] | None = None,
+        loss: Loss | None = None,
     ) -> None:
-        given = {"period": period, "repeat": repeat, "fresh_optimiser": fresh_optimiser}
+        given = {
+            "period": period,
+            "repeat": repeat,
+            "probability": probability,
+            "fresh_optimiser": fresh_optimiser,
+        }
         self.schedule = schedule_of(rule, {key: value for key, value in given.items() if value is not None})
         self.seed = torch.initial_seed() if seed is None else _natural("seed", seed)
         self.run = _natural("run", run)
@@ -129,12 +149,23 @@ class Perturber:
         if direction not in ("above", "below"):
             raise InputError(f"direction: {direction!r} is not possible; allowed: 'above' or 'below'")
         self.threshold, self.direction = threshold, direction
+        self._probe, self._loss = probe, loss
+        rule_ = self.schedule.perturbation
+        check_given(rule_, probe, loss)
+        self._best = BestSoFar(direction) if "best" in rule_.needs else None
+        self._factor = None if type(rule_).rate is Perturbation.rate else RateFactor()
+        self._last = 0
         self.passed: int | None = None
         self._own_seed = seed is not None
         self._fresh = fresh
         self.epoch: int | None = None
         self._rates: tuple[float, ...] | None = None
         self._warned = self._tried = False
+
+    @property
+    def takes_metric(self) -> bool:
+        """Whether `step` needs the epoch's metric."""
+        return self.threshold is not None or self._best is not None
 
     def step(self, epoch: int, model: nn.Module, optimizer: Optimisers, *, metric: float | None = None) -> bool:
         """Call right after the evaluation of every epoch; perturbs the network if it is time.
@@ -148,7 +179,8 @@ class Perturber:
         optimizer
             What trains it, one or several.
         metric
-            The epoch's metric, where there is a threshold. NaN does not reach it.
+            The epoch's metric, where there is a threshold or the rule goes back to the best epoch. NaN does not reach a
+            threshold and is worse than any number.
 
         Returns
         -------
@@ -169,28 +201,35 @@ class Perturber:
         """
         epoch = self._next(epoch)
         self._watch(epoch, several(optimizer))
-        if self.threshold is not None or metric is not None:
+        if self.takes_metric or metric is not None:
             self.observe(epoch, metric)
+        if self._best is not None and metric is not None:
+            self._best.note(float(metric), read(unwrapped(model), several(optimizer)))
         acts = self.due(epoch)
         if acts:
             self.perturb(epoch, model, optimizer)
-            self._rates = rates(several(optimizer))
         elif not self._tried:
             # What is missing shows now and not after many epochs.
             self._after(epoch, unwrapped(model), several(optimizer))
+        if self._factor is not None and self._last:
+            self._factor.set(several(optimizer), self.schedule.perturbation.rate(epoch + 1 - self._last))
+        self._rates = rates(several(optimizer))
         self.epoch, self._tried = epoch, True
         return acts
 
     def due(self, epoch: int) -> bool:
         """Whether the network is perturbed after this epoch, as far as is known: it is the epoch's turn, and no epoch passed."""
-        return self.passed is None and self.schedule.due(epoch)
+        return self.passed is None and Timing(self.schedule, self.seed).due(self.run, epoch)
 
     def observe(self, epoch: int, metric: float | None) -> bool:
         """Take note of an epoch's metric, as `step` does; returns whether the threshold has been reached by now."""
-        if self.threshold is None:
+        if not self.takes_metric:
             raise InputError("metric: there is no threshold to compare it with; give the Perturber a threshold")
         if metric is None:
-            raise InputError(f"metric: missing at epoch {epoch}; with a threshold each step needs the epoch's metric")
+            why = "with a threshold" if self.threshold is not None else "to find the best epoch"
+            raise InputError(f"metric: missing at epoch {epoch}; {why} each step needs the epoch's metric")
+        if self.threshold is None:
+            return False
         value = torch.as_tensor(metric, dtype=torch.float64).numpy(force=True)
         if self.passed is None and bool(reached(value, threshold=self.threshold, direction=self.direction)):
             self.passed = epoch
@@ -200,6 +239,7 @@ class Perturber:
         """Perturb the network now, as is done after this epoch, whether or not it is time."""
         network, optimisers = unwrapped(model), several(optimizer)
         write(network, optimisers, *self._after(epoch, network, optimisers))
+        self._last = epoch
 
     @torch.no_grad()
     def _after(
@@ -215,14 +255,31 @@ class Perturber:
             return like(parameters, state.parameters), like(buffers, state.buffers)
 
         state = read(network, optimisers)
-        context = Context(fresh=fresh, generators=[stream(self.seed, self.run, "perturb", epoch)])
+        probe, needs = self._probe, self.schedule.perturbation.needs
+        best = None if self._best is None else self._best.state
+        context = Context(
+            fresh=fresh,
+            generators=[stream(self.seed, self.run, "perturb", epoch)],
+            best=None if best is None else replace(best, learning_rate=state.learning_rate),
+            probe=probe if "probe" in needs else None,
+            gradient=gradient_on(network, probe, self._loss) if "gradient" in needs and probe and self._loss else None,
+        )
         return state, self.schedule.apply(state, context)
 
     # -- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed training needs, as plain values that ``torch.load(weights_only=True)`` reads."""
-        return {"epoch": self.epoch, "passed": self.passed, **self._identity()}
+        factor = RateFactor() if self._factor is None else self._factor
+        return {
+            "epoch": self.epoch,
+            "passed": self.passed,
+            "last": self._last,
+            "factor": factor.factor,
+            "base": factor.base,
+            "best": None if self._best is None else self._best.content(),
+            **self._identity(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from `state_dict`; a seed that was not given to this Perturber is taken over.
@@ -233,7 +290,7 @@ class Perturber:
             If the state is of a Perturber that perturbs in another way.
         """
         mine = self._identity()
-        if set(state) != {"epoch", "passed", *mine}:
+        if set(state) != {"epoch", "passed", "last", "factor", "base", "best", *mine}:
             raise InputError(
                 f"state: has {', '.join(sorted(map(str, state)))}; what Perturber.state_dict gave is needed"
             )
@@ -244,6 +301,12 @@ class Perturber:
                     "its state"
                 )
         self.seed, self.epoch, self.passed = state["seed"], state["epoch"], state["passed"]
+        self._last = state["last"]
+        if self._factor is not None:
+            base = state["base"]
+            self._factor = RateFactor(state["factor"], None if base is None else tuple(base))
+        if self._best is not None:
+            self._best.take(state["best"])
 
     def _identity(self) -> dict[str, Any]:
         schedule, rule = self.schedule, self.schedule.perturbation
@@ -251,6 +314,7 @@ class Perturber:
             "rule": repr(rule) if is_dataclass(rule) else type(rule).__qualname__,
             "period": schedule.period,
             "repeat": schedule.repeat,
+            "probability": schedule.probability,
             "fresh_optimiser": schedule.fresh_optimiser,
             "seed": self.seed,
             "run": self.run,
@@ -276,6 +340,11 @@ class Perturber:
         for missed in range(self.epoch + 1, epoch):
             if self.due(missed):
                 raise InputError(f"epoch: {epoch} comes after {self.epoch}, but epoch {missed} was to be perturbed")
+        if self._factor is not None and self._last and epoch > self.epoch + 1:
+            raise InputError(
+                f"epoch: {epoch} comes after {self.epoch}, but the rule sets the learning rate of every epoch; call step "
+                "after each"
+            )
         return epoch
 
     def _watch(self, epoch: int, optimisers: Sequence[torch.optim.Optimizer]) -> None:

@@ -31,7 +31,13 @@ def schedule_of(rule: Rule, given: Mapping[str, Any]) -> Schedule:
     if isinstance(rule, Perturbation):
         # A section of no other keys checks those of the schedule.
         section = perturbation_section({"name": "full_reset", "fresh_optimiser": rule.fresh_optimiser, **given})
-        return Schedule(rule, period=section.period, repeat=section.repeat, fresh_optimiser=section.fresh_optimiser)
+        return Schedule(
+            rule,
+            period=section.period,
+            repeat=section.repeat,
+            fresh_optimiser=section.fresh_optimiser,
+            probability=section.probability,
+        )
     if isinstance(rule, PerturbationSpec):
         rule = rule.model_dump(exclude_unset=True) | {"name": rule.name}
     elif isinstance(rule, str):
