@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from fptlib import cli
+from fptlib import book, charts, cli
 from fptlib import experiments as ex
+from fptlib.book.project import Project
 from fptlib.errors import InputError
 from fptlib.experiments import kept as kept_module
 from fptlib.experiments import verification
@@ -481,3 +482,110 @@ def test_the_projects_own_rows_and_results(monkeypatch: pytest.MonkeyPatch) -> N
     assert all(len(e.perturbed) >= 10 for e in found.values())
     size = sum(path.stat().st_size for path in ex.kept_folder().glob("*"))
     assert size < 20e6, f"{size / 1e6:.1f} MB are kept"
+
+
+# -- tables, figures and chapters
+
+
+def test_predictions_are_counted_by_verdict(project: Path) -> None:
+    cells = pd.DataFrame(
+        {
+            "row": ["a", "a", "b"],
+            "status": ["valid", "unverified", "valid"],
+            "off": [0.05, -0.3, 0.2],
+            "agrees": [True, False, True],
+        }
+    )
+    table = ex.status_table(cells, near=0.1).set_index(["row", "status"])
+    assert table.loc[("a", "valid")].tolist() == [1, 1, 1, 0.05]
+    assert table.loc[("a", "unverified")].tolist() == [1, 0, 0, 0.3]
+    assert table.loc[("b", "valid")].tolist() == [1, 0, 1, 0.2]
+    assert ex.status_table(pd.DataFrame()).empty
+
+
+def test_a_perturbation_compared_with_itself_is_the_same(project: Path) -> None:
+    found = ex.measure(synthetic(project, "helps", HELPS, 1), n_boot=50)
+    table = ex.compare(found, "shrink_perturb", "shrink_perturb")
+    assert table["period"].tolist() == [5, 20, 40]
+    assert (table[["ratio", "low", "high"]] == 1).all().all()
+    assert ex.compare(found, "shrink_perturb", "none").empty
+
+
+def test_validation_data_have_a_threshold_of_their_own(row: ex.Row, project: Path) -> None:
+    kept = ex.read_row(row)
+    assert kept is not None
+    with pytest.raises(InputError, match="retire: false"):
+        ex.on_validation(kept)
+    free = row.sized(retire=False)
+    plain = kept.unperturbed
+    found = ex.on_validation(ex.Ensembles(free, kept.threshold, plain, {}))
+    assert found.row.metric == "valid_metric"
+    best = plain.metrics["valid_metric"].max(axis=1)
+    assert found.threshold.censored == np.mean(best < found.threshold.value)
+
+
+def test_published_trainings_are_rows() -> None:
+    found = ex.published_results(n_boot=50)
+    assert len(found) == 4
+    first = found["ResNet-18, CIFAR-10"]
+    assert first.measured[None][0] == pytest.approx(76.963)
+    assert first.measured["shrink_perturb", 2][0] == pytest.approx(5.827586)
+    assert ex.best_of(first, by="measured") == ("shrink_perturb", 2)
+    low, high = np.quantile(first.measured[None][1:], [0.025, 0.975])
+    assert 70 < low < 77 < high < 84
+    table = ex.transfer(found)
+    assert len(table) == 4 * 6
+
+
+def test_figures_hold_every_number(project: Path) -> None:
+    results = {
+        name: ex.measure(synthetic(project, name, process, 1), n_boot=50)
+        for name, process in (("helps", HELPS), ("harms", HARMS))
+    }
+    cells = ex.cells_of(results)
+    assert len(cells) == 4, "two periods beside P0 in each of two rows"
+    chart = charts.agreement_by_row(cells, unperturbed={name: r.unperturbed.mean for name, r in results.items()})
+    assert "4 perturbed ensembles in 2 rows (helps, harms)" in chart.description
+    assert chart.to_dict()
+    empty = charts.agreement_by_row(ex.cells_of(results, []))
+    assert "empty" in empty.description.lower()
+    table = ex.transfer(results)
+    drawn = charts.matrix(table)
+    assert len(next(iter(drawn.to_dict()["datasets"].values()))) == len(table) == 8
+
+
+def test_a_chapter_gets_what_is_kept_and_says_what_is_not(row: ex.Row, project: Path, monkeypatch: Any) -> None:
+    said: list[str] = []
+    monkeypatch.setattr("fptlib.book.notebook.note", lambda text, title: said.append(f"{title}: {text}"))
+    found = book.experiments(stored=True)
+    assert set(found) == {"tiny"}
+    assert said == []
+    assert book.provenance()["ensembles"][-1]["digest"] == row.unperturbed.digest()
+    ex.kept_path(row.unperturbed).unlink()
+    assert book.experiments(["tiny"], stored=True) == {}
+    assert said == ["Not stored: Nothing is kept of row tiny."]
+    fresh = book.experiments(["tiny"], stored=False, runs=16, perturbed_runs=16, periods=[2])["tiny"]
+    assert set(fresh.perturbed) == {("shrink_perturb", 2), ("shrink_perturb", 4)}
+    np.testing.assert_array_equal(
+        fresh.unperturbed.metrics["test_metric"], found["tiny"].unperturbed.metrics["test_metric"][:16]
+    )
+
+
+def test_a_chapter_without_stored_parameters_has_the_quick_ones(tmp_path: Path) -> None:
+    for name in ("_toc.yml", "_config.yml"):
+        (tmp_path / name).write_text("root: index\n")
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.md").write_text("---\njupytext: {}\n---\n")
+    (tmp_path / "index.md").write_text("# Book\n")
+    (tmp_path / "_toc.yml").write_text("root: index\nchapters:\n- file: a\n- file: b\n")
+    (tmp_path / "params/quick").mkdir(parents=True)
+    project = Project(root=tmp_path)
+    a, b = project.chapters
+    assert project.parameter_file("stored", a) == tmp_path / "params/quick/a.yml"
+    (tmp_path / "params/stored").mkdir()
+    (tmp_path / "params/stored/a.yml").write_text("x: 1\n")
+    assert project.parameter_file("stored", a) == tmp_path / "params/stored/a.yml"
+    assert project.parameter_file("stored", b) == tmp_path / "params/quick/b.yml"
+    (tmp_path / "params/stored/c.yml").write_text("x: 1\n")
+    with pytest.raises(InputError, match=r"c\.yml: belongs to no chapter"):
+        project.parameter_file("stored", a)
