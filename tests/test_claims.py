@@ -200,9 +200,10 @@ def test_chapters_and_their_parameters_are_there() -> None:
 
 def test_a_page_shows_numbers_in_words_and_links() -> None:
     shown = published.spelled(index().iloc[[0, 4]])
-    assert list(shown["chapter"])[1] == '<a href="03_one_frequency.html">3. One frequency</a>'
-    assert shown.loc[0, "ours"].endswith("%")
-    assert re.search(r": \d\.\d\d \(\d\.\d\d to \d\.\d\d\)$", shown.loc[1, "decided by"])
+    assert '<a href="03_one_frequency.html">Chapter 3, one frequency</a>' in shown.loc[1, "claim"]
+    assert "ours: 5.5 (2.4 to 9.4) % (1000 runs)" in shown.loc[0, "numbers"]
+    assert re.search(r": <b>\d\.\d\d \(\d\.\d\d to \d\.\d\d\)</b>", shown.loc[1, "numbers"])
+    assert "white-space: normal" in published.styled(index().head(1)).to_html()
 
 
 def test_the_chart_holds_every_ratio_below_its_case() -> None:

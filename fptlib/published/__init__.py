@@ -34,7 +34,7 @@ from fptlib.published.cifar10 import (
     unperturbed,
     unperturbed_mean,
 )
-from fptlib.published.claims import About, Claim, claims_table, spelled, untested
+from fptlib.published.claims import About, Claim, claims_table, spelled, styled, untested
 from fptlib.published.judged import case_claims, gain, optimum, predictions
 from fptlib.published.lists import (
     LISTED_PERIODS,
@@ -131,6 +131,7 @@ __all__ = [
     "state",
     "state_verdict",
     "stored",
+    "styled",
     "supplementary",
     "supplementary_case",
     "supplementary_claims",

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from fptlib.published.agreement import Interval, Reproduction, compare
 
@@ -98,34 +99,38 @@ def claims_table(claims: Sequence[Claim]) -> pd.DataFrame:
 
 
 def spelled(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of claims for a page: numbers in words, chapters as links and parameters as code (HTML).
+    """A table of claims for a page, in three columns of HTML: ``claim, verdict, numbers``.
 
-    Columns ``case, claim, where, chapter, parameters, expected, ours, runs, decided by, verdict, note``.
+    The first has the claim, its case, and the chapter as a link; the last what is expected, ours, what decides, and what to execute.
     """
     shown = []
     for row in table.itertuples():
         score_digits = row.digits if row.measure == "difference" else 2
-        ours, score = (
-            _words(row.ours, row.low, row.high, row.digits),
-            _words(row.score, row.score_low, row.score_high, score_digits),
-        )
+        ours = _words(row.ours, row.low, row.high, row.digits)
+        score = _words(row.score, row.score_low, row.score_high, score_digits)
         number, _, chapter = row.chapter.partition("_")
+        link = f'<a href="{row.chapter}.html">Chapter {int(number)}, {chapter.replace("_", " ")}</a>'
+        numbers = [
+            f"expected: {row.expected}",
+            f"ours: {ours} {row.unit}".rstrip() + (f" ({row.n} runs)" if row.n else ""),
+        ]
+        numbers += [f"{row.measure}: <b>{score}</b>"] if row.measure else []
+        command = f'<code style="white-space: normal; overflow-wrap: anywhere">{row.parameters}</code>'
+        small = [part for part in (row.note, command) if part]
         shown.append(
             {
-                "case": row.case,
-                "claim": row.claim,
-                "where": row.where,
-                "chapter": f'<a href="{row.chapter}.html">{int(number)}. {chapter.replace("_", " ").capitalize()}</a>',
-                "parameters": f"<code>{row.parameters}</code>",
-                "expected": row.expected,
-                "ours": f"{ours} {row.unit}".strip(),
-                "runs": row.n or "-",
-                "decided by": f"{row.measure}: {score}" if row.measure else "-",
+                "claim": f"<b>{row.claim}</b><br><small>{row.case}<br>{row.where}<br>{link}</small>",
                 "verdict": row.verdict,
-                "note": row.note,
+                "numbers": "<br>".join(numbers) + f"<br><small>{'<br>'.join(small)}</small>",
             }
         )
     return pd.DataFrame(shown)
+
+
+def styled(table: pd.DataFrame) -> Styler:
+    """The table of `spelled` for a page: cells that wrap, so that it fits a phone."""
+    wrapped = {"white-space": "normal", "overflow-wrap": "break-word", "vertical-align": "top", "text-align": "left"}
+    return spelled(table).style.hide(axis="index").set_properties(**wrapped)
 
 
 def _words(mean: float, low: float, high: float, digits: int) -> str:
