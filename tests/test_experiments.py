@@ -479,7 +479,7 @@ def test_the_projects_own_rows_and_results(monkeypatch: pytest.MonkeyPatch) -> N
         assert [rows[name].steps[step] for name in chain] == list(range(1, len(chain) + 1))
     assert all(len(row.periods) >= 4 for row in rows.values())
     found, _ = ex.read_rows(rows)
-    assert all(len(e.perturbed) >= 10 for e in found.values())
+    assert all(len(e.perturbed) >= 10 for e in found.values() if not e.missing)
     size = sum(path.stat().st_size for path in ex.kept_folder().glob("*"))
     assert size < 20e6, f"{size / 1e6:.1f} MB are kept"
 
