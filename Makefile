@@ -1,6 +1,6 @@
 # Everything runs in .venv, which is made on first use from the pinned requirements.txt.
 PYTHON ?= python3.11
-PARAMS ?= quick
+PARAMS ?= stored
 PORT ?= 8000
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -11,6 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 help:
 	@echo "make book               execute what has changed and build the site in _build/html"
+	@echo "make book PARAMS=quick  the same, and train the experiments that are kept with the book too, at a small size"
 	@echo "make book PARAMS=full   the same with the parameters in params/full"
 	@echo "make serve              show the site on http://127.0.0.1:$(PORT)"
 	@echo "make test               run all tests"
