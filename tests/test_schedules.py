@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,15 @@ SMALL: dict[str, Any] = {
 }
 STEP = {"name": "step", "every": 2, "factor": 0.3}
 COSINE = {"name": "cosine", "epochs": 8, "floor": 0.1}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    # Threads that wait for each other cost more than these networks do.
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def small(**changes: Any) -> spec.EnsembleSpec:
