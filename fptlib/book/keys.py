@@ -29,6 +29,7 @@ _SITE_ONLY = {
     "book/cover.py",
     "book/keys.py",
     "book/pages.py",
+    "book/paper.py",
     "book/project.py",
     "book/site.py",
     "book/sphinx_ext.py",
