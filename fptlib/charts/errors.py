@@ -9,6 +9,8 @@ import pandas as pd
 
 from fptlib.charts.common import GREY, INK, SHAPES, STATUS_COLOURS, finish, log_axis
 
+_ASIDE = 0.03  # of the period, between sets
+
 
 def errors(
     curves: Mapping[str, pd.DataFrame], *, tolerance: float = 0.1, cap: float = 1.0, description: str = ""
@@ -19,13 +21,17 @@ def errors(
     ----------
     curves
         Name of a set of predictions to its table, columns ``period, off, off_low, off_high, status``, errors relative to the truth; see
-        `fptlib.tables.error_table`. The colour says the status, the shape the set.
+        `fptlib.tables.error_table`. The colour says the status, the shape the set; sets are drawn side by side, a little off their period.
     tolerance
         Half the width of the band.
     cap
         Largest relative error on the axis; those beyond it are drawn at its edge.
     """
-    frame = pd.concat([table.assign(curve=name) for name, table in curves.items()], ignore_index=True)
+    aside = {name: 1 + _ASIDE * (i - (len(curves) - 1) / 2) for i, name in enumerate(curves)}
+    frame = pd.concat(
+        [table.assign(curve=name, at=table["period"] * aside[name]) for name, table in curves.items()],
+        ignore_index=True,
+    )
     columns = {name: (100 * frame[name]).clip(-100, 100 * cap) for name in ("off", "off_low", "off_high")}
     frame = frame.assign(**columns)
     present = [name for name in STATUS_COLOURS if name in set(frame["status"])]
@@ -33,9 +39,9 @@ def errors(
     scale = alt.Scale(domain=[min(-30.0, float(frame["off_low"].min())), max(30.0, float(frame["off_high"].max()))])
     title = "prediction less truth (% of truth)"
     x = alt.X(
-        "period:Q",
+        "at:Q",
         title="perturbation period P (epochs)",
-        **log_axis(float(frame["period"].min()) * 0.85, float(frame["period"].max()) * 1.15),
+        **log_axis(float(frame["at"].min()) * 0.9, float(frame["at"].max()) * 1.1),
     )
     colour = alt.Color(
         "status:N",
@@ -48,7 +54,12 @@ def errors(
         title=None,
         scale=alt.Scale(domain=names, range=list(SHAPES[: len(names)])),
         legend=alt.Legend(
-            orient="top", title=None, symbolStrokeColor=GREY, symbolFillColor="transparent", labelLimit=400
+            orient="bottom",
+            title=None,
+            columns=1,
+            symbolStrokeColor=GREY,
+            symbolFillColor="transparent",
+            labelLimit=300,
         ),
     )
     band = pd.DataFrame({"low": [-100 * tolerance], "high": [100 * tolerance]})
