@@ -115,12 +115,12 @@ def train_row(
     row
         The row.
     out, workers
-        As in `fptlib.train`.
+        As in `fptlib.ensemble.train`.
 
     Raises
     ------
     InputError
-        As `fptlib.train`.
+        As `fptlib.ensemble.train`.
     """
     plain = _unperturbed(row, row.members(), out=out, workers=workers)
     threshold = threshold_of(row, plain)
@@ -151,7 +151,7 @@ def keep_row(
     out
         Folder for the stores in between, a folder of their own in the user's cache by default. What has been kept is removed from it.
     workers
-        As in `fptlib.train`.
+        As in `fptlib.ensemble.train`.
     say
         Told in a line of each ensemble that is finished.
 
@@ -163,7 +163,7 @@ def keep_row(
     Raises
     ------
     InputError
-        As `fptlib.train`, or if an ensemble that is kept already is stale.
+        As `fptlib.ensemble.train`, or if an ensemble that is kept already is stale.
     """
     todo = missing_of(row, folder)
     if not todo:

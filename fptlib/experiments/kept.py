@@ -60,7 +60,7 @@ def keep(
     Parameters
     ----------
     trajectories
-        What `fptlib.train` gave, all of it.
+        What `fptlib.ensemble.train` gave, all of it.
     spec
         Its specification, with the numbers of runs and epochs asked for.
     folder

@@ -86,12 +86,12 @@ def measure(
     ensembles
         Its runs.
     level, tolerance, n_boot, seed
-        As in `fptlib.predict`.
+        As in `fptlib.response.predict`.
 
     Raises
     ------
     InputError
-        As `fptlib.predict`.
+        As `fptlib.response.predict`.
     """
     row = ensembles.row
     return measure_runs(
@@ -142,7 +142,7 @@ def measure_runs(
     controls
         Perturbations that are no candidates for a choice.
     level, tolerance, n_boot, seed
-        As in `fptlib.predict`.
+        As in `fptlib.response.predict`.
 
     Notes
     -----
@@ -152,7 +152,7 @@ def measure_runs(
     Raises
     ------
     InputError
-        As `fptlib.predict`.
+        As `fptlib.response.predict`.
     """
     plain, drawn = draw(
         unperturbed,

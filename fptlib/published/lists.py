@@ -64,7 +64,7 @@ def listed_predicted(*, period: int = 50) -> pd.DataFrame:
 
 
 def listed_row(*, period: int = 50) -> pd.DataFrame:
-    """Predictions beside the lists, see `fptlib.published.agreement.beside`."""
+    """Predictions beside the lists, see `fptlib.published.beside`."""
     return beside(listed_predicted(period=period), listed(), source=period)
 
 

@@ -257,7 +257,7 @@ def row(name: str, *, threshold: float | None = None, period: int | None = None,
     Returns
     -------
     DataFrame
-        Columns ``row, perturbation, threshold, from_period`` and those of `fptlib.published.agreement.beside`, one line for each period but
+        Columns ``row, perturbation, threshold, from_period`` and those of `fptlib.published.beside`, one line for each period but
         the source.
     """
     known = setup(name)
