@@ -12,6 +12,7 @@ from fptlib.charts.common import GREY, INK, STATUS_SHAPES, colour, finish, log_a
 
 _DARK = 0.2  # regret from which a cell is dark enough for white letters
 _SHOWN = 0.3  # regret at which colours end
+_ROOMY = 10  # columns up to which letters have their full size
 
 
 def agreement_by_row(
@@ -42,7 +43,9 @@ def agreement_by_row(
         "status:N",
         title=None,
         scale=alt.Scale(domain=present, range=[STATUS_SHAPES[name] for name in present]),
-        legend=alt.Legend(orient="top", labelExpr="'predicted: ' + datum.label", symbolSize=100, labelLimit=300),
+        legend=alt.Legend(
+            orient="top", labelExpr="'predicted: ' + datum.label", symbolSize=100, labelLimit=300, columns=1
+        ),
     )
 
     def x(name: str) -> alt.X:
@@ -86,16 +89,21 @@ def matrix(table: pd.DataFrame, *, description: str = "") -> alt.LayerChart:
     """
     sources, targets = (list(dict.fromkeys(table[name])) for name in ("source", "target"))
     sources = [name for name in sources if name in targets] + [name for name in sources if name not in targets]
-    shown = table.assign(text=[f"{100 * value:.0f} %" for value in table["regret"]])
+    shown = table.assign(text=[f"{100 * value:.0f}" for value in table["regret"]])
     base = alt.Chart(shown).encode(
-        x=alt.X("target:N", title="row in which it is used", sort=targets, axis=alt.Axis(orient="top", labelAngle=-40)),
+        x=alt.X(
+            "target:N",
+            title="regret in per cent; row in which the choice is used",
+            sort=targets,
+            axis=alt.Axis(orient="top", labelAngle=-40),
+        ),
         y=alt.Y("source:N", title="row in which it was chosen", sort=sources, axis=alt.Axis(labelLimit=200)),
     )
     scale = alt.Scale(domain=[0, _SHOWN], range=["#F3F6FA", "#0B3C66"], clamp=True)
     tips = ["source", "target", "choice", *(alt.Tooltip(n, format=".1%") for n in ("regret", "low", "high"))]
     cell = base.mark_rect().encode(color=alt.Color("regret:Q", scale=scale, legend=None), tooltip=tips)
     letters = alt.condition(alt.datum.regret > _DARK / 2, alt.value("#FFFFFF"), alt.value(INK))
-    text = base.mark_text(fontSize=12).encode(text="text:N", color=letters)
+    text = base.mark_text(fontSize=12 if len(targets) <= _ROOMY else 9).encode(text="text:N", color=letters)
     others = table[(table["source"] != table["target"]) & table["source"].isin(targets)]
     said = f"Matrix of regrets between {len(targets)} rows; between rows the mean is {100 * others['regret'].mean():.0f} per cent."
     chart = finish([cell, text], description or said)
