@@ -52,7 +52,7 @@ def colour(names: list[str], field: str, *, lines: bool = False) -> alt.Color:
 def dash(names: list[str], field: str, *, lines: bool = False) -> alt.StrokeDash:
     """Dashes for the same names; the first is a full line."""
     dashes = [DASHES[_second(i)] for i in range(len(names))]
-    legend = _legend(names, field, lines=True) if lines else None
+    legend = _legend(names, field, lines=lines)
     return alt.StrokeDash(f"{field}:N", scale=alt.Scale(domain=names, range=dashes), legend=legend)
 
 
