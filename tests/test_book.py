@@ -327,10 +327,11 @@ def test_chart_without_description_or_with_too_many_rows_is_refused() -> None:
         render.bundle({**CHART, "datasets": {"a": rows[:2000], "b": rows[:1]}, "data": {"name": "a"}})
 
 
-def test_large_chart_falls_back_to_an_image() -> None:
-    rows = [{"x": x, "y": x % 7} for x in range(1500)]
+@pytest.mark.parametrize(("places", "image"), [(5, True), (1500, False)])
+def test_of_a_large_chart_the_smaller_picture_is_shown(places: int, image: bool) -> None:
+    rows = [{"x": x % places, "y": x % 7} for x in range(1500)]
     made = render.bundle({**CHART, "mark": "point", "data": {"values": rows}})
-    assert "data:image/png;base64," in made["text/html"]
+    assert ("data:image/png;base64," in made["text/html"]) == image
 
 
 def test_a_value_without_words_is_refused() -> None:

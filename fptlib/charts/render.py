@@ -11,7 +11,7 @@ from typing import Any
 
 # A picture cannot ask for the width of the page; the live chart replaces it where scripts run.
 STATIC_WIDTH = 640
-# Longer SVG documents weigh more in the page than a PNG image of the same chart.
+# A longer SVG document is used only where it weighs less than a PNG image of the same chart.
 LONGEST_SVG = 60_000
 MOST_ROWS = 2000
 _NAME = "fptlib"
@@ -67,7 +67,7 @@ def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
     svg = vlc.vegalite_to_svg(fixed, vl_version=version)
     label = html.escape(description, quote=True)
     picture = base64.b64encode(png).decode()
-    if len(svg.encode()) <= LONGEST_SVG:
+    if len(svg.encode()) <= max(LONGEST_SVG, len(picture)):
         static = svg
     else:
         static = f'<img class="dark-light" width="{STATIC_WIDTH}" alt="" src="data:image/png;base64,{picture}">'
