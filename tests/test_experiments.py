@@ -278,6 +278,25 @@ def test_training_goes_on_where_it_was(row: ex.Row, tmp_path: Path, trained: dic
     assert not (tmp_path / "stores" / "tiny").exists()
 
 
+def test_what_is_kept_decides_where_this_machine_trains_otherwise(row: ex.Row, tmp_path: Path) -> None:
+    # The unperturbed runs came from another machine: they have another threshold than the same runs trained here.
+    spec = row.unperturbed
+    found = read_shard(ex.kept_path(spec))
+    shifted = {name: values + 0.003 for name, values in found.metrics.items()}
+    ex.keep(Trajectories(metrics=shifted, run=found.run, meta=found.meta), spec, where={"cpu": "another"})
+    for key in row.members()[1:]:
+        ex.kept_path(row.ensemble(key)).unlink()
+    todo = ex.missing_of(row)
+    trained = ex.keep_row(row, out=tmp_path / "stores", workers=1)
+    kept = ex.read_row(row)
+    assert kept is not None
+    assert kept.missing == ()
+    assert {runs.retirement.threshold for runs in kept.perturbed.values()} == {kept.threshold.value}
+    # Nothing of the unperturbed runs is trained but what the others branch off from: 16 runs, to epoch 6.
+    assert ex.run_epochs(row, todo) == 16 * (6 + 10 + 8 + 6)
+    assert trained <= 16 * (6 + 10 + 8 + 6)
+
+
 # -- what is found
 
 

@@ -122,7 +122,7 @@ def train_row(
     InputError
         As `fptlib.ensemble.train`.
     """
-    plain = _unperturbed(row, row.members(), out=out, workers=workers)
+    plain, _ = _unperturbed(row, row.members(), out=out, workers=workers)
     threshold = threshold_of(row, plain)
     perturbed = {
         key: _perturbed(row, key, threshold, out=out, workers=workers) for key in row.members() if key is not None
@@ -172,17 +172,17 @@ def keep_row(
         return 0
     stores = Path(out) if out is not None else cache_dir() / "experiments"
     stores = stores / row.name
-    total, n, trained = len(row.members()), len(row.members()) - len(todo), 0
+    total, n = len(row.members()), len(row.members()) - len(todo)
     plain = read_kept(row.unperturbed, folder=folder)
-    if plain is None or len(todo) > 1:
+    if plain is None:
         started = time.perf_counter()
-        fresh = _unperturbed(row, todo, out=stores, workers=workers)
-        trained += int(fresh.meta["trained"])
-        if plain is None:
-            keep(fresh, row.unperturbed, folder=folder)
-            n += 1
-            say(_line(row, None, fresh, time.perf_counter() - started, n, total))
-        plain = fresh
+        plain, trained = _unperturbed(row, todo, out=stores, workers=workers)
+        keep(plain, row.unperturbed, folder=folder)
+        n += 1
+        say(_line(row, None, plain, trained, time.perf_counter() - started, n, total))
+    else:
+        # What is kept decides, also where this machine would train it otherwise: a row has one threshold.
+        trained = _snapshots(row, todo, out=stores, workers=workers)
     threshold = threshold_of(row, plain)
     say(f"{row.name}: threshold {threshold.value:.6g}, {100 * threshold.censored:.0f} % of {threshold.n_runs} censored")
     for key in todo:
@@ -194,44 +194,51 @@ def keep_row(
         keep(runs, row.ensemble(key), folder=folder)
         shutil.rmtree(stores / row.ensemble(key).digest(), ignore_errors=True)
         n += 1
-        say(_line(row, key, runs, time.perf_counter() - started, n, total))
+        say(_line(row, key, runs, int(runs.meta["trained"]), time.perf_counter() - started, n, total))
     shutil.rmtree(stores, ignore_errors=True)
     return trained
 
 
 def run_epochs(row: Row, todo: Iterable[Key]) -> int:
-    """Run-epochs that these ensembles of a row take at most: perturbed runs from their first perturbation on, none retired."""
-    total = 0
-    for key in todo:
+    """Run-epochs that these ensembles of a row take at most: perturbed runs from their first perturbation on, none retired.
+
+    Where the unperturbed ensemble is not among them, as many of its runs come first, to the last epoch at which one branches off.
+    """
+    keys = list(todo)
+    total = 0 if None in keys else row.perturbed_runs * max((key[1] for key in keys if key is not None), default=0)
+    for key in keys:
         total += row.runs * row.epochs if key is None else row.perturbed_runs * (row.epochs - key[1])
     return total
 
 
-def _line(row: Row, key: Key, runs: Trajectories, seconds: float, n: int, total: int) -> str:
+def _line(row: Row, key: Key, runs: Trajectories, trained: int, seconds: float, n: int, total: int) -> str:
     return (
-        f"{row.name}: {words(key)}: {runs.n_runs} runs, {runs.meta['trained']} run-epochs trained in {seconds:.1f} s; "
+        f"{row.name}: {words(key)}: {runs.n_runs} runs, {trained} run-epochs trained in {seconds:.1f} s; "
         f"{n} of {total} ensembles are kept"
     )
 
 
-def _unperturbed(
-    row: Row, todo: Iterable[Key], *, out: str | os.PathLike[str] | None, workers: int | None
-) -> Trajectories:
-    """Unperturbed runs, with snapshots at the periods of the ensembles that are to branch off."""
+def _snapshots(row: Row, todo: Iterable[Key], *, out: str | os.PathLike[str] | None, workers: int | None) -> int:
+    """Snapshots of unperturbed runs at the periods of the ensembles that are to branch off; returns the run-epochs trained."""
     from fptlib import ensemble
     from fptlib.spec import override
 
-    plain = row.unperturbed
-    epochs = sorted({key[1] for key in todo if key is not None})
-    if epochs:
-        first = override(plain, {"runs": row.perturbed_runs})
-        some = ensemble.train(first, out=out, keep=epochs, workers=workers)
-        before = int(some.meta["trained"])
-    else:
-        before = 0
-    whole = ensemble.train(plain, out=out, workers=workers)
-    meta = {**whole.meta, "trained": int(whole.meta["trained"]) + before}
-    return Trajectories(metrics=whole.metrics, run=whole.run, meta=meta, followed=whole.followed)
+    at = {key[1] for key in todo if key is not None}
+    if not at:
+        return 0
+    first = override(row.unperturbed, {"runs": row.perturbed_runs, "epochs": max(at)})
+    return int(ensemble.train(first, out=out, keep=at, workers=workers).meta["trained"])
+
+
+def _unperturbed(
+    row: Row, todo: Iterable[Key], *, out: str | os.PathLike[str] | None, workers: int | None
+) -> tuple[Trajectories, int]:
+    """Unperturbed runs, with the snapshots that these ensembles branch off from, and the run-epochs trained."""
+    from fptlib import ensemble
+
+    before = _snapshots(row, todo, out=out, workers=workers)
+    plain = ensemble.train(row.unperturbed, out=out, workers=workers)
+    return plain, before + int(plain.meta["trained"])
 
 
 def _perturbed(
