@@ -433,6 +433,8 @@ def test_an_ensemble_that_no_row_asks_for_is_refused(row: ex.Row, project: Path)
         ({"base": "../ensembles/none.yml"}, "No such file"),
         ({"changes": {"optimiser.lr": -1}}, "optimiser.lr"),
         ({"metric": "valid_metric", "changes": {"data.validation_size": 0}}, "needs data.validation_size"),
+        ({"metric": "test_loss"}, "allowed: 'test_metric', 'valid_metric' or 'test_rmse'"),
+        ({"metric": "test_rmse"}, "test_rmse is of regression, and digits has classes"),
         ({"colour": "red"}, "colour: unknown key"),
         ({"steps": {"colour": 1}}, "steps"),
     ],
@@ -443,6 +445,31 @@ def test_a_wrong_row_is_one_clear_line(project: Path, changes: dict[str, Any], s
         ex.load_row(path)
     assert "\n" not in str(caught.value)
     assert "tiny.yml" in str(caught.value)
+    assert ": :" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "said"), [("runs: 3000", "runs: given twice"), ("threshold: 2024-13-45", "not valid YAML")]
+)
+def test_a_row_that_is_not_well_written_is_one_clear_line(project: Path, line: str, said: str) -> None:
+    path = write_row(project)
+    path.write_text(f"{path.read_text()}{line}\n")
+    with pytest.raises(InputError, match=said):
+        ex.load_row(path)
+
+
+def test_impossible_numbers_of_a_verification_are_refused(project: Path) -> None:
+    rows = ex.load_rows()
+    with pytest.raises(InputError, match="runs 0"):
+        ex.verify(rows, runs=0)
+    with pytest.raises(InputError, match="seed -1"):
+        ex.verify(rows, seed=-1)
+
+
+def test_only_what_all_rows_have_can_be_compared(project: Path) -> None:
+    found = {"helps": ex.measure(synthetic(project, "helps", HELPS, 1), n_boot=20)}
+    with pytest.raises(InputError, match="perturbation 'dash' is not in all rows; these are: shrink_perturb"):
+        ex.transfer(found, perturbations=("shrink_perturb", "dash"))
 
 
 def test_rows_do_not_share_ensembles(project: Path) -> None:

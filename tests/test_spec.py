@@ -285,6 +285,8 @@ def test_another_kind_replaces_the_section() -> None:
         ("", "not a mapping of parameters"),
         ("- a\n", "not a mapping of parameters"),
         ("a: [1\n", "not valid YAML"),
+        ("a: 2024-13-45\n", r"not valid YAML \(month must be in 1..12"),
+        ("a: !!int x\n", "not valid YAML"),
         ("runs: 1\nruns: 2\n", r"runs: given twice \(line 2\)"),
         ("runs: 3\n", "data: missing"),
     ],

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from fptlib.book.project import Chapter, nearest
 from fptlib.errors import InputError
+from fptlib.spec.faults import ParameterError
+from fptlib.spec.written import parse
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
@@ -70,7 +70,11 @@ def declared(chapter: Chapter) -> dict[str, Parameter]:
     if len(cells) > 1:
         raise InputError(f"{chapter.path}: {len(cells)} cells are tagged parameters; one is allowed")
     found = {}
-    for statement in ast.parse(cells[0].source).body:
+    try:
+        body = ast.parse(cells[0].source).body
+    except SyntaxError as error:
+        raise InputError(f"{chapter.path}: parameter cell: line {error.lineno}: {error.msg}") from None
+    for statement in body:
         target = statement.targets[0] if isinstance(statement, ast.Assign) else getattr(statement, "target", None)
         value = getattr(statement, "value", None)
         try:
@@ -150,8 +154,8 @@ def parse_overrides(pairs: Iterable[str] | Mapping[str, Any]) -> dict[str, Any]:
 
 def _value(key: str, text: str) -> Any:
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse(text)
+    except ParameterError:
         raise InputError(f"--set {key}={text}: the value is not valid YAML") from None
 
 
@@ -159,9 +163,9 @@ def _read(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        content = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{file}: not valid YAML ({' '.join(str(error).split())})") from None
+        content = parse(file.read_text())
+    except ParameterError as error:
+        raise InputError(f"{file}: {error}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):

@@ -92,11 +92,12 @@ def ending(option: str, path: Path, *known: str) -> None:
 
 def value_of(key: str, text: str) -> Any:
     """YAML value of ``--set KEY=TEXT``."""
-    import yaml
+    from fptlib.spec.faults import ParameterError
+    from fptlib.spec.written import parse
 
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return parse(text)
+    except ParameterError:
         raise InputError(f"--set {key}={text}: not a value (numbers, words, true, false)") from None
 
 

@@ -8,7 +8,6 @@ when it is read, and made again where it is damaged.
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +30,7 @@ from fptlib.ensemble.training import Task
 from fptlib.errors import InputError
 from fptlib.sources import cache_dir
 from fptlib.spec import ENGINE_VERSION, EnsembleSpec
-from fptlib.trajectories import Retirement, Trajectories
+from fptlib.trajectories import Retirement, Trajectories, checksum
 
 
 def store_path(spec: EnsembleSpec, out: str | os.PathLike[str] | None = None) -> Path:
@@ -97,15 +96,6 @@ def _follows_further(old: Mapping[str, Any] | None, new: Retirement | None) -> b
 # -- shards
 
 
-def _content(record: Trajectories) -> str:
-    """Checksum of recorded numbers."""
-    state = hashlib.sha256()
-    for name in sorted(record.metrics):
-        state.update(name.encode())
-        state.update(np.ascontiguousarray(record.metrics[name]).tobytes())
-    return state.hexdigest()[:16]
-
-
 def _meta(task: Task, data: Dataset) -> dict[str, Any]:
     """What is written beside the numbers: where they come from."""
     meta: dict[str, Any] = {
@@ -141,7 +131,7 @@ def shard(folder: Path, unit: int, digest: str) -> Trajectories | None:
     if found.meta.get("digest") != digest:
         _discard(path, f"belongs to another ensemble (digest {found.meta.get('digest')})")
         return None
-    if found.meta.get("content") != _content(found) or list(found.run) != list(range(unit, unit + UNIT)):
+    if found.meta.get("content") != checksum(found.metrics) or list(found.run) != list(range(unit, unit + UNIT)):
         _discard(path, "damaged (its checksum differs)")
         return None
     return found
@@ -184,7 +174,7 @@ def save_shard(
     complete = Trajectories(
         metrics=record.metrics,
         run=record.run,
-        meta={**record.meta, "content": _content(record)},
+        meta={**record.meta, "content": checksum(record.metrics)},
         followed=record.followed,
     )
     with _space(folder):

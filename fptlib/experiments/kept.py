@@ -6,9 +6,9 @@ the packages and the machine. It is read only if all of that fits what is asked 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
+import typing
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -18,12 +18,11 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from fptlib.errors import InputError
-from fptlib.experiments.rows import Row, root, words
+from fptlib.experiments.rows import Metric, Row, root, words
 from fptlib.spec import ENGINE_VERSION, EnsembleSpec
-from fptlib.trajectories import Retirement, Trajectories, read_shard, to_table, write_atomically
+from fptlib.trajectories import Retirement, Trajectories, checksum, read_shard, to_table, write_atomically
 
 FOLDER = "book/results/ensembles"
-METRICS = ("test_metric", "valid_metric", "test_rmse")
 _PACKAGES = ("numpy", "torch", "numba", "scipy")
 
 
@@ -79,10 +78,10 @@ def keep(
     if (trajectories.n_runs, trajectories.n_epochs) != (spec.runs, spec.epochs):
         raise InputError(f"{path}: {trajectories.n_runs} runs of {trajectories.n_epochs} epochs are not all asked for")
     names = ("data", "n_evaluated", "n_validated", "device", "retirement")
-    metrics = {name: trajectories.metrics[name] for name in METRICS if name in trajectories.metrics}
+    metrics = {name: trajectories.metrics[name] for name in typing.get_args(Metric) if name in trajectories.metrics}
     meta: dict[str, Any] = {name: trajectories.meta[name] for name in names if name in trajectories.meta}
     meta |= {"spec": spec.identity(), "digest": spec.digest(), "engine": ENGINE_VERSION}
-    meta |= {"runs": spec.runs, "epochs": spec.epochs, "content": _content(metrics)}
+    meta |= {"runs": spec.runs, "epochs": spec.epochs, "content": checksum(metrics)}
     meta |= {"machine": dict(where or machine())}
     record = Trajectories(metrics=metrics, run=trajectories.run, meta=meta, followed=trajectories.followed)
     table = to_table(record)
@@ -129,7 +128,7 @@ def read_kept(
         )
     if not np.array_equal(found.run, np.arange(found.n_runs)):
         raise InputError(f"{path}: its runs are not 0 to {found.n_runs - 1}; {_REMEDY}")
-    if meta.get("content") != _content(found.metrics):
+    if meta.get("content") != checksum(found.metrics):
         raise InputError(f"{path}: damaged (its checksum differs); {_REMEDY}")
     if found.n_runs < spec.runs or found.n_epochs < spec.epochs:
         raise InputError(
@@ -178,15 +177,6 @@ def _described(path: Path) -> str:
 
 
 _REMEDY = "delete it and train it again: fpt experiments"
-
-
-def _content(metrics: Mapping[str, Any]) -> str:
-    """Checksum of the numbers."""
-    state = hashlib.sha256()
-    for name in sorted(metrics):
-        state.update(name.encode())
-        state.update(np.ascontiguousarray(metrics[name], dtype=np.float64).tobytes())
-    return state.hexdigest()[:16]
 
 
 def _cpu() -> str:

@@ -11,17 +11,19 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
 from fptlib import spec as specs
 from fptlib.errors import InputError
 from fptlib.spec import EnsembleSpec
-from fptlib.spec.faults import describe, nearest
+from fptlib.spec.faults import ParameterError, describe, nearest
 from fptlib.spec.values import Number, Part, PositiveInteger
+from fptlib.spec.written import parse
 from fptlib.trajectories import Direction
 
 FOLDER = "params/experiments"
+# What is kept of an ensemble.
+Metric = Literal["test_metric", "valid_metric", "test_rmse"]
 Step = Literal["data", "architecture", "optimiser", "task"]
 STEPS: tuple[Step, ...] = ("data", "architecture", "optimiser", "task")
 Share = Annotated[Number, Field(gt=0, lt=1)]
@@ -40,7 +42,7 @@ class Row(Part):
     base, changes
         Parameter file of an ensemble, relative to the row's file, and what is changed there (nested or dotted keys).
     metric, direction
-        What is judged: ``test_metric`` (accuracy or R2), and whether it grows.
+        What is judged: ``test_metric`` (accuracy or R2), ``valid_metric`` or, of regression, ``test_rmse``; and whether it grows.
     threshold, censored
         The threshold; without one, the rule: the value that leaves as close to the share ``censored`` of the unperturbed runs below it as
         the metric's steps allow, see `fptlib.experiments.threshold_of`.
@@ -60,7 +62,7 @@ class Row(Part):
     steps: dict[Step, PositiveInteger] = Field(default_factory=dict)
     base: str
     changes: dict[str, Any] = Field(default_factory=dict)
-    metric: str = "test_metric"
+    metric: Metric = "test_metric"
     direction: Direction = "above"
     threshold: Number | None = None
     censored: Share = 0.5
@@ -165,11 +167,13 @@ def load_row(path: str | os.PathLike[str]) -> Row:
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = parse(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; the file of a row is needed") from None
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file; the file of a row is YAML") from None
+    except ParameterError as error:
+        raise InputError(f"{path}: {error}") from None
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: not a mapping; keys such as title, base and perturbations are needed")
     try:
@@ -186,6 +190,8 @@ def load_row(path: str | os.PathLike[str]) -> Row:
         raise InputError(f"{path}: {error}") from None
     if row.metric.startswith("valid_") and not plain.data.validation_size:
         raise InputError(f"{path}: metric: {row.metric} needs data.validation_size above 0")
+    if row.metric == "test_rmse" and plain.data.TASK != "regression":
+        raise InputError(f"{path}: metric: test_rmse is of regression, and {plain.data.name} has classes")
     return row
 
 

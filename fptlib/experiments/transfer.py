@@ -68,7 +68,7 @@ def transfer(
     Raises
     ------
     InputError
-        If the rows have no perturbation in common.
+        If the rows have no perturbation in common, or not one that is asked for.
     """
     found, means = _regrets(results, by, perturbations)
     lines = []
@@ -144,9 +144,13 @@ def _regrets(
     results: Mapping[str, Measured], by: By, perturbations: tuple[str, ...] | None
 ) -> tuple[dict[tuple[str, str], tuple[int, NDArray[np.float64]]], dict[str, _Means]]:
     """For each source and target the choice in the data (place in the target) and the regret in the data and all replicates."""
-    common = _common(results) if perturbations is None else perturbations
+    common = _common(results)
     if not common:
         raise InputError(f"rows {', '.join(results)} have no perturbation in common")
+    for name in perturbations or ():
+        if name not in common:
+            raise InputError(f"perturbation {name!r} is not in all rows; these are: {', '.join(common)}")
+    common = perturbations or common
     means = {name: _means(result, common, by) for name, result in results.items()}
     found: dict[tuple[str, str], tuple[int, NDArray[np.float64]]] = {}
     for target, there in means.items():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from fptlib.experiments.gather import retirement_of
 from fptlib.experiments.kept import machine, read_kept
 from fptlib.experiments.rows import Key, Row, words
 from fptlib.experiments.threshold import Threshold, threshold_of
+from fptlib.firstpassage import generator
 from fptlib.spec import EnsembleSpec
 from fptlib.trajectories import Retirement, Trajectories
 
@@ -104,7 +105,7 @@ def verify(
     Raises
     ------
     InputError
-        If nothing at all is kept, or a kept ensemble is stale.
+        If nothing at all is kept, a kept ensemble is stale, or a number is not possible.
 
     Notes
     -----
@@ -115,7 +116,7 @@ def verify(
     """
     if runs < 1:
         raise InputError(f"runs {runs} is not possible; 1 or more of each row")
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     compared: list[Compared] = []
     same: list[str] = []
     faults: list[str] = []
@@ -229,8 +230,7 @@ def retrain(
 
     task = Task(spec, tuple(runs), spec.epochs, device_of(spec), retirement)
     with numerics():
-        training = Training(replace(task), data.load(spec.data))
+        training = Training(task, data.load(spec.data))
         while training.active:
             training.step_epoch()
-            training.take_kept()
     return training.metrics

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import yaml
-
 from fptlib.errors import InputError
+from fptlib.spec.faults import ParameterError
+from fptlib.spec.written import parse as parse_value
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +73,8 @@ def parse(texts: Iterable[str]) -> tuple[Candidate, ...]:
             if not (key.strip() and equals):
                 raise InputError(f"candidate {text}: NAME or NAME:key=value,key=value is needed")
             try:
-                rule[key.strip()] = yaml.safe_load(value)
-            except yaml.YAMLError:
+                rule[key.strip()] = parse_value(value)
+            except ParameterError:
                 raise InputError(
                     f"candidate {text}: {value!r} is not a value (a number, a word, true, false)"
                 ) from None

@@ -58,5 +58,5 @@ def describe(error: ValidationError, model: type[BaseModel], prefix: str) -> str
     if kind == "too_short":
         return f"{where}: {value} is too short; allowed: {context['min_length']} entries or more"
     if kind == "value_error":
-        return f"{where}: {context['error']}"
+        return f"{where}: {context['error']}" if where else str(context["error"])
     return f"{where}: {value} is not {_ALLOWED.get(kind.split('_')[0], first['msg'])}"

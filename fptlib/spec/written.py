@@ -29,11 +29,14 @@ def parse(text: str) -> Any:
     Raises
     ------
     ParameterError
-        If it is no YAML, with the line.
+        If it is no YAML, with the line, or a key is given twice.
     """
     try:
         # The loader is a subclass of the safe one, which builds plain values only.
         return yaml.load(text, Loader=_UniqueKeys)
+    except (ValueError, AttributeError, RecursionError) as error:
+        # What looks like a date or a number of a certain type and is none: 2024-13-45.
+        raise ParameterError(f"not valid YAML ({error})") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""

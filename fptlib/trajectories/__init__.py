@@ -13,6 +13,7 @@ from fptlib.trajectories.record import (
 from fptlib.trajectories.store import (
     STORE_FILE,
     STORE_FORMAT,
+    checksum,
     read_shard,
     read_store,
     read_store_file,
@@ -29,6 +30,7 @@ __all__ = [
     "Direction",
     "Retirement",
     "Trajectories",
+    "checksum",
     "concatenate",
     "holds",
     "reached",

@@ -7,6 +7,7 @@ asked for.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -17,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from fptlib.errors import InputError
 from fptlib.trajectories.record import Retirement, Trajectories, concatenate, holds, retire
@@ -65,6 +67,15 @@ def to_table(trajectories: Trajectories) -> pa.Table:
     return pa.table(columns).replace_schema_metadata(
         {_METADATA_KEY: meta.encode(), _HORIZON_KEY: str(trajectories.n_epochs).encode()}
     )
+
+
+def checksum(metrics: Mapping[str, NDArray[np.float64]]) -> str:
+    """16 hexadecimal digits of SHA-256 over names and values, float64, whatever their order."""
+    state = hashlib.sha256()
+    for name in sorted(metrics):
+        state.update(name.encode())
+        state.update(np.ascontiguousarray(metrics[name]).tobytes())
+    return state.hexdigest()[:16]
 
 
 def write_shard(path: str | os.PathLike[str], trajectories: Trajectories) -> None:
