@@ -65,6 +65,14 @@ def parameters(project: Project, name: str = "waiting", **overrides: object) -> 
 # What is executed when
 
 
+def test_a_file_that_ensembles_use_is_part_of_the_key(project: Project) -> None:
+    chapter, values = project.chapter("waiting"), parameters(project)
+    before = keys.chapter_key(project, chapter, values)
+    (project.root / "examples").mkdir()
+    (project.root / "examples" / "own.py").write_text("x = 1\n")
+    assert keys.chapter_key(project, chapter, values) != before
+
+
 def test_second_build_executes_nothing_and_takes_seconds(warm: Project) -> None:
     before = executed_notebooks(warm)
     page = (warm.html / "book" / "waiting.html").stat().st_mtime_ns
@@ -197,6 +205,7 @@ def test_file_of_parameters_for_no_chapter_is_refused(project: Project) -> None:
         (["hazard.x=2"], r"--set hazard\.x: hazard is not a mapping"),
         (["horizon"], r"--set horizon: expected key=value"),
         (["horizon=[1"], r"--set horizon=\[1: the value is not valid YAML"),
+        (["horizon=2024-13-45"], r"--set horizon=2024-13-45: the value is not valid YAML"),
     ],
 )
 def test_wrong_override_is_one_clear_line(project: Project, overrides: list[str], message: str) -> None:
@@ -227,6 +236,15 @@ def test_parameter_cell_holds_literal_assignments_only(project: Project) -> None
     edit(project.root / "book" / "waiting.md", "horizon: int = 30", "horizon: int = 3 * 10")
     with pytest.raises(InputError, match=r"parameter cell: 'horizon: int = 3 \* 10' is not NAME = a literal value"):
         declared(project.chapter("waiting"))
+    edit(project.root / "book" / "waiting.md", "horizon: int = 3 * 10", "horizon: int = (")
+    with pytest.raises(InputError, match=r"waiting\.md: parameter cell: line 2: '\(' was never closed"):
+        declared(Project(root=project.root).chapter("waiting"))
+
+
+def test_a_parameter_given_twice_is_refused(project: Project) -> None:
+    (project.root / "params" / "quick" / "waiting.yml").write_text("horizon: 20\nhorizon: 30\n")
+    with pytest.raises(InputError, match=r"params/quick/waiting\.yml: horizon: given twice"):
+        parameters(project)
 
 
 def test_second_build_at_the_same_time_is_refused(project: Project) -> None:

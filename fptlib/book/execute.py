@@ -20,6 +20,7 @@ from nbformat import NotebookNode
 
 from fptlib.book import keys
 from fptlib.book.project import BuildError, Chapter, Project
+from fptlib.trajectories import write_atomically
 
 _KERNEL = "fptlib-book"
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -102,7 +103,6 @@ def execute(
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
     }
     path = _cached(project, chapter, key)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # The notebook comes last: where it is, everything is.
     _replace(path.with_suffix(".json"), json.dumps(record, indent=1, sort_keys=True) + "\n")
     _replace(path, nbformat.writes(_normalised(notebook)) + "\n")
@@ -234,6 +234,4 @@ def _cached(project: Project, chapter: Chapter, key: str) -> Path:
 
 
 def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    write_atomically(path, lambda file: file.write(text.encode()))

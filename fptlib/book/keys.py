@@ -112,9 +112,9 @@ def digest(*parts: str | bytes) -> str:
 
 
 def _inputs(root: Path) -> Iterable[Path]:
-    """Files besides the chapter that cells read: descriptions of ensembles and experiments, results kept with the book."""
-    for folder in ("params/ensembles", "params/experiments", "params/paper", "book/results"):
-        yield from (path for path in (root / folder).rglob("*") if path.is_file())
+    """Files besides the chapter that cells read: descriptions of ensembles and experiments, what these use, results kept with the book."""
+    for folder in ("params/ensembles", "params/experiments", "params/paper", "examples", "book/results"):
+        yield from (path for path in (root / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts)
 
 
 def _files_digest(root: Path, files: Iterable[Path]) -> str:
