@@ -23,11 +23,12 @@ from fptlib.data import Dataset
 from fptlib.ensemble.resources import UNIT, device_of, runs_within
 from fptlib.ensemble.store import cut, held, note_request, store_path
 from fptlib.ensemble.training import Task, recorded
-from fptlib.ensemble.work import passages, perform
+from fptlib.ensemble.work import perform
 from fptlib.errors import InputError
 from fptlib.models import Network
 from fptlib.spec import EnsembleSpec, override
 from fptlib.trajectories import Retirement, Trajectories
+from fptlib.trajectories.record import passages
 
 __all__ = ["UNIT", "Fork", "fork", "read_request", "store_path", "train"]
 

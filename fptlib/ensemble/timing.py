@@ -41,10 +41,6 @@ class Timing:
         """Last epoch up to ``epoch`` after which a run is perturbed; 0 where there is none."""
         return next((at for at in range(epoch, 0, -1) if self.due(run, at)), 0)
 
-    def first(self, run: int, epoch: int) -> int:
-        """First epoch up to ``epoch`` after which a run is perturbed; 0 where there is none."""
-        return next((at for at in range(1, epoch + 1) if self.due(run, at)), 0)
-
     def factor(self, epoch: int, last: int) -> float:
         """What the perturbation makes of the learning rate in an epoch, after a perturbation at ``last`` (0: none yet)."""
         return self.schedule.perturbation.rate(epoch - last) if last else 1.0

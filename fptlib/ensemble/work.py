@@ -20,7 +20,8 @@ from fptlib.ensemble.resources import UNIT, device_of, numerics
 from fptlib.ensemble.timing import Timing
 from fptlib.ensemble.training import Task, Training
 from fptlib.spec import EnsembleSpec, override
-from fptlib.trajectories import Retirement, Trajectories, reached
+from fptlib.trajectories import Retirement, Trajectories
+from fptlib.trajectories.record import passages
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,12 +168,6 @@ def _passed(shard: Trajectories, retirement: Retirement, timing: Timing) -> dict
         for row, run in enumerate(shard.run)
         if first[row] > 0 and not timing.last(int(run), int(first[row]) - 1)
     }
-
-
-def passages(record: Trajectories, retirement: Retirement) -> NDArray[np.int64]:
-    """First epoch at which each run reaches a threshold, 0 where it does not."""
-    where = reached(record.metrics[retirement.metric], threshold=retirement.threshold, direction=retirement.direction)
-    return np.where(where.any(axis=1), where.argmax(axis=1) + 1, 0)
 
 
 def _retrace(folder: Path, task: Task, epoch: int, report: Callable[[int], object]) -> int:

@@ -151,9 +151,9 @@ def published_results(*, n_boot: int = 1000, seed: int = 0) -> dict[str, Measure
     """
     rng = np.random.default_rng(seed)
     table = published.stored("measured", perturbation="shrink_perturb", threshold=72.0)
-    predicted = published.stored("predicted", perturbation="shrink_perturb", threshold=72.0, from_period=50)
-    if "asked" in predicted:
-        predicted = predicted[predicted["asked"] == "auto"]
+    predicted = published.stored(
+        "predicted", perturbation="shrink_perturb", threshold=72.0, from_period=50, asked="auto"
+    )
     plain = published.stored("unperturbed", threshold=72.0)
     found = {
         "ResNet-18, CIFAR-10": _as_measured("ResNet-18, CIFAR-10", 50, 72.0, 200, plain, table, predicted, n_boot, rng)
@@ -201,7 +201,7 @@ def _as_measured(
                 "period": int(line["period"]),
                 "control": False,
                 "form": int(line["form"]),
-                **{f"predicted{end}": line[f"mean{end}" if not end else end[1:]] for end in ("", "_low", "_high")},
+                **{f"predicted{end}": line[end[1:] or "mean"] for end in ("", "_low", "_high")},
                 "status": "measured" if line["period"] == period else line["status"],
                 **{f"measured{end}": line[f"{end[1:] or 'mean'}_measured"] for end in ("", "_low", "_high")},
                 "n_runs": int(line["n_runs"]),
