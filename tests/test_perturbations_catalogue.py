@@ -465,7 +465,7 @@ def test_every_row_has_a_formula_and_sources_that_exist() -> None:
         assert row.count("|") == 6
         assert entry.rule.count("{") == entry.rule.count("}")
         assert entry.value.__doc__ is not None
-        assert "References\n" in entry.value.__doc__ or entry.name == "partial_reset"
+        assert "References\n" in entry.value.__doc__
         assert "Notes\n" in entry.value.__doc__
 
 

@@ -93,8 +93,13 @@ class PartialReset(Perturbation):
     Notes
     -----
     ``w <- u`` where ``|w| < Q_quantile(|w|)``, with ``u`` from the uniform distribution above and the quantile over all weights of the run.
-    Weights are the tensors called ``weight``, the gains of BatchNorm among them, as in the implementation published
-    with arXiv:2502.04121, which keeps the optimiser's state here.
+    Weights are the tensors called ``weight``, the gains of BatchNorm among them, and the optimiser's state stays, as in the
+    implementation published with the reference.
+
+    References
+    ----------
+    S. Meir, T. D. Keidar, S. Reuveni, B. Hirshberg, "First-passage approach to optimizing perturbations for improved training of
+    machine learning models", arXiv:2502.04121.
     """
 
     fresh_optimiser: ClassVar[bool] = False
