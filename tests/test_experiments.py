@@ -278,6 +278,13 @@ def test_training_goes_on_where_it_was(row: ex.Row, tmp_path: Path, trained: dic
     assert not (tmp_path / "stores" / "tiny").exists()
 
 
+def test_generation_of_the_processor_belongs_to_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "processor\t: 0\ncpu family\t: 25\nmodel\t\t: 1\nmodel name\t: AMD EPYC\nstepping\t: 1\n\nprocessor\t: 1\nmodel\t: 9\n"
+    read = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda p, *a, **k: words if str(p) == "/proc/cpuinfo" else read(p, *a, **k))
+    assert ex.machine()["cpu"] == "AMD EPYC (cpu family 25, model 1, stepping 1)"
+
+
 def test_what_is_kept_decides_where_this_machine_trains_otherwise(row: ex.Row, tmp_path: Path) -> None:
     # The unperturbed runs came from another machine: they have another threshold than the same runs trained here.
     spec = row.unperturbed

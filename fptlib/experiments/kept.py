@@ -24,6 +24,8 @@ from fptlib.trajectories import Retirement, Trajectories, checksum, read_shard, 
 
 FOLDER = "book/results/ensembles"
 _PACKAGES = ("numpy", "torch", "numba", "scipy")
+# What /proc/cpuinfo says of it, on x86 and on ARM.
+_GENERATION = ("cpu family", "model", "stepping", "CPU part", "CPU revision")
 
 
 def kept_folder(folder: str | os.PathLike[str] | None = None) -> Path:
@@ -180,10 +182,12 @@ _REMEDY = "delete it and train it again: fpt experiments"
 
 
 def _cpu() -> str:
+    """Name and generation of the processor: in virtual machines several generations have one name."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
     except OSError:
-        pass
-    return platform.processor() or "unknown"
+        first = ""
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    name = said.get("model name") or platform.processor() or "unknown"
+    generation = ", ".join(f"{key} {said[key]}" for key in _GENERATION if key in said)
+    return f"{name} ({generation})" if generation else name
