@@ -36,7 +36,7 @@ def samples(
     n_boot: int,
     seed: int,
 ) -> list[Sample]:
-    """Samples of one or more perturbed ensembles up to the common horizon, replicates drawn together.
+    """Samples of one or more perturbed ensembles, by period, up to the common horizon, replicates drawn together.
 
     Where runs ended early, the horizon is the last epoch that enough runs of each ensemble were followed to, see
     `fptlib.firstpassage.FirstPassageTimes.supported`.
@@ -52,7 +52,7 @@ def samples(
     if repeat not in (None, "periodic", "once"):
         raise InputError(f"repeat {repeat!r} is not known; choose periodic or once")
     check_options("auto", level)
-    measured = [(period, perturbed), *((p, runs) for p, runs in (others or {}).items() if p != period)]
+    measured = sorted({**(others or {}), period: perturbed}.items())  # their order decides which replicates are drawn
     check_labels(unperturbed, measured, repeat="random" if random else "periodic or once")
     check_periods(unperturbed, measured, None)
     horizon = common_horizon(unperturbed, measured, threshold=threshold, direction=direction, metric=metric)

@@ -88,18 +88,14 @@ def linear_response(
     ----------
     T. D. Keidar and S. Reuveni, arXiv:2410.16129.
     """
-    ensembles = dict(
-        sorted({**(others or {}), period: perturbed}.items())
-    )  # their order decides which replicates are drawn
-    lowest = min(ensembles)
     drawn = samples(
         unperturbed,
-        ensembles.pop(lowest),
-        period=lowest,
+        perturbed,
+        period=period,
         threshold=threshold,
         direction=direction,
         metric=metric,
-        others=ensembles,
+        others=others,
         repeat=repeat,
         level=level,
         n_boot=n_boot,

@@ -13,6 +13,7 @@ from fptlib.firstpassage import N_BOOT, Direction
 from fptlib.response.common import Repeat, samples, unlike
 from fptlib.response.forms import Beyond, Curves, Summed, restricted
 from fptlib.response.interpolation import Epochs, Interpolated
+from fptlib.response.prediction import SECOND_PERTURBATION
 from fptlib.response.random_times import Later, first_weights, random_residual, random_survival
 from fptlib.response.records import check_probability
 from fptlib.response.sample import Sample
@@ -21,7 +22,6 @@ from fptlib.response.verdicts import ERROR_TOLERANCE, Replicates, Status, Verdic
 from fptlib.trajectories import Trajectories
 
 RandomForm = Literal["auto", "2", "4", "7"]
-SECOND_PERTURBATION = 0.05  # form 7 is used where more of the perturbed runs than this meet a second perturbation
 _BOUNDS: tuple[Beyond, Beyond] = ("drop", "hold")
 
 
@@ -128,18 +128,16 @@ def predict_random(
         raise InputError(
             "form 7, form 4 and others need the period of the perturbed runs; a probability allows form 2 alone"
         )
-    ensembles = dict(sorted({**(others or {}), period or 1: perturbed}.items()))  # their order decides what is drawn
     if probability is not None:
         check_probability(perturbed, probability)
-    lowest = min(ensembles)  # under a probability no epoch before the first is perturbed either
     drawn = samples(
         unperturbed,
-        ensembles.pop(lowest),
-        period=lowest,
+        perturbed,
+        period=period or 1,  # under a probability no epoch before the first is perturbed either
         threshold=threshold,
         direction=direction,
         metric=metric,
-        others=ensembles,
+        others=others,
         repeat=repeat,
         random=probability is not None,
         level=level,
