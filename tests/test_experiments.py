@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -323,6 +324,12 @@ def test_elsewhere_small_late_differences_are_allowed(row: ex.Row) -> None:
     assert any(c.first == 11 and c.run == 7 for c in found.compared)
 
 
+def test_another_device_is_another_machine(row: ex.Row) -> None:
+    found = read_shard(ex.kept_path(row.unperturbed))
+    ex.keep(dataclasses.replace(found, meta={**found.meta, "device": "cuda"}), row.unperturbed)
+    assert ex.verify({"tiny": row}, runs=72).same_machine == ()
+
+
 def test_elsewhere_early_differences_are_not(row: ex.Row) -> None:
     tamper(row, None, 7, 2, 0.05, where={**ex.machine(), "cpu": "another"})
     found = ex.verify({"tiny": row}, runs=72)
@@ -617,6 +624,8 @@ def test_a_chapter_gets_what_is_kept_and_says_what_is_not(row: ex.Row, project: 
     ex.kept_path(row.unperturbed).unlink()
     assert book.experiments(["tiny"], stored=True) == {}
     assert said == ["Not stored: Nothing is kept of row tiny."]
+    with pytest.raises(InputError, match="no row has 'shrink'; did you mean 'shrink_perturb'"):
+        book.experiments(["tiny"], stored=False, perturbations=["shrink_perturb", "shrink"])
     fresh = book.experiments(["tiny"], stored=False, runs=16, perturbed_runs=16, periods=[2])["tiny"]
     assert set(fresh.perturbed) == {("shrink_perturb", 2), ("shrink_perturb", 4)}
     np.testing.assert_array_equal(

@@ -105,9 +105,10 @@ def experiments(names: Sequence[str] = (), *, stored: bool, **sizes: Any) -> dic
     Raises
     ------
     InputError
-        If a row is not known, or a kept ensemble is stale or belongs to no row.
+        If a row or a perturbation is not known, or a kept ensemble is stale or belongs to no row.
     """
     from fptlib import experiments as library
+    from fptlib.spec.faults import nearest
 
     rows = library.load_rows(names)
     started = time.perf_counter()
@@ -117,6 +118,9 @@ def experiments(names: Sequence[str] = (), *, stored: bool, **sizes: Any) -> dic
             note(" ".join(missing), title="Not stored")
     else:
         found = {}
+        known = sorted({perturbation for row in rows.values() for perturbation in row.perturbations})
+        for unknown in sorted(set(sizes.get("perturbations", ())).difference(known)):
+            raise InputError(f"perturbations: no row has {unknown!r}{nearest(unknown, known)}")
         for name, row in rows.items():
             wanted = sizes.get("perturbations", list(row.perturbations))
             chosen = {key: section for key, section in row.perturbations.items() if key in wanted}

@@ -163,8 +163,8 @@ def _read(file: Path) -> dict[str, Any]:
     if not file.exists():
         return {}
     try:
-        content = parse(file.read_text())
-    except ParameterError as error:
+        content = parse(file.read_text(encoding="utf-8"))
+    except (ParameterError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: {error}") from None
     if content is None:
         return {}

@@ -109,11 +109,13 @@ def verify(
 
     Notes
     -----
-    Where machine and versions are those noted in the file, every number must be the same. Elsewhere the row's metric may differ by
+    Where machine, device and versions are those noted in the file, every number must be the same. Elsewhere the row's metric may differ by
     `EARLY_TOLERANCE` in the first `EARLY` epochs, and over the sampled runs of a row the mean of the difference must be compatible with
     zero: with ``n`` runs, :math:`|t| = |\bar d| \sqrt n / s_d` below the quantile of Student's t with ``n - 1`` degrees of freedom that
     sound runs exceed with probability `CHANCE`. Runs that retire are compared up to the earlier of the two ends.
     """
+    from fptlib.ensemble.resources import device_of
+
     if runs < 1:
         raise InputError(f"runs {runs} is not possible; 1 or more of each row")
     rng = generator(seed)
@@ -129,7 +131,8 @@ def verify(
         pairs = list(_sampled(row, plain, threshold, runs, rng, folder))
         found = [pair for kept, key, chosen in pairs for pair in _retrained(row, key, kept, chosen, threshold)]
         compared += found
-        if all(kept.meta.get("machine") == here for kept, _, _ in pairs):
+        alike = (here, device_of(row.unperturbed))
+        if all((kept.meta.get("machine"), kept.meta.get("device")) == alike for kept, _, _ in pairs):
             same.append(name)
             faults += [f"{c} differs from epoch {c.first} on, by up to {c.largest:.3g}" for c in found if c.first]
         else:

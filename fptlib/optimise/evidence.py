@@ -116,7 +116,6 @@ class Evidence:
     arms: tuple[Arm, ...]
     survival: Summed
     followed: int
-    n_unperturbed: int
 
     def arm(self, candidate: Candidate | None, period: int | None) -> Arm:
         """The arm of a candidate at a period."""
@@ -173,7 +172,7 @@ def gather(
     for candidate in candidates:
         own = [cell for cell in cells if cell.candidate == candidate]
         arms += [known.arm(candidate, period, own, beyond) for period in periods]
-    return Evidence(tuple(arms), known.survival, followed, len(times.time))
+    return Evidence(tuple(arms), known.survival, followed)
 
 
 @dataclass(frozen=True, slots=True)
