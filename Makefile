@@ -11,7 +11,7 @@ INSTALLED := $(VENV)/.installed
 
 help:
 	@echo "make book               execute what has changed and build the site in _build/html"
-	@echo "make book PARAMS=quick  the same, and train the experiments that are kept with the book too, at a small size"
+	@echo "make book PARAMS=quick  the same, and of the experiments train two rows at a small size instead of showing what is kept"
 	@echo "make book PARAMS=full   the same with the parameters in params/full"
 	@echo "make pdf                the site printed into _build/book.pdf, by Chromium"
 	@echo "make serve              show the site on http://127.0.0.1:$(PORT)"
