@@ -6,6 +6,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import altair as alt
@@ -16,7 +17,7 @@ import vl_convert
 from colours import VISION, contrast, difference
 
 from fptlib import charts, tables
-from fptlib.charts import common
+from fptlib.charts import common, render
 from fptlib.firstpassage import first_passage, hazard, survival
 from fptlib.processes import OrnsteinUhlenbeck
 from fptlib.qss import judge
@@ -207,3 +208,65 @@ def test_a_single_epoch_and_a_single_prediction_can_be_drawn() -> None:
     )
     charts.survival({"start": CURVE.head(1)}).to_dict()
     charts.fan(tables.quantile_table(RUNS.head(epochs=1))).to_dict()
+
+
+# -- the matrix of regrets
+
+
+def regrets(values: list[float]) -> pd.DataFrame:
+    rows = [f"row {i}" for i in range(len(values))]
+    pairs = [(s, t, values[(i + j) % len(values)]) for i, s in enumerate(rows) for j, t in enumerate(rows)]
+    table = pd.DataFrame(pairs, columns=["source", "target", "regret"])
+    return table.assign(choice="none", low=table["regret"], high=table["regret"])
+
+
+def cells_of(svg: str) -> list[tuple[str, str, str]]:
+    """Colour of each cell, its letters and their colour."""
+    cells = re.findall(
+        r'aria-label="[^"]*" role="graphics-symbol" aria-roledescription="rect mark"[^>]*fill="([^"]+)"', svg
+    )
+    letters = re.findall(r'<text aria-label="[^>]*fill="([^"]+)"[^>]*>([^<]*)</text>', svg)
+    assert len(cells) == len(letters) > 0
+    return [(cell, text, fill) for cell, (fill, text) in zip(cells, letters, strict=True)]
+
+
+def test_numbers_in_a_matrix_stand_out_from_their_cells() -> None:
+    drawn = charts.matrix(regrets(list(np.linspace(0, 0.35, 9)))).to_dict()
+    svg = vl_convert.vegalite_to_svg(json.dumps(drawn | {"width": 640}), vl_version=render.vegalite_version())
+    for cell, text, letters in cells_of(svg):
+        assert contrast(cell, letters) >= 4.2, f"{text}: {letters} on {cell}"
+
+
+@pytest.mark.browser
+def test_numbers_in_a_matrix_keep_their_colour_on_a_dark_page(chromium: Any) -> None:
+    drawn = charts.matrix(regrets([0.0, 0.1, 0.5])).to_dict()
+    svg = vl_convert.vegalite_to_svg(json.dumps(drawn | {"width": 640}), vl_version=render.vegalite_version())
+    style = (Path(__file__).parents[1] / "book" / "_static" / "custom.css").read_text()
+    page = chromium.new_page()
+    page.set_content(
+        f'<html data-theme="dark" style="--pst-color-text-base: #ced6dd"><style>{style}</style><div class="vl-chart">{svg}</div></html>'
+    )
+    given, seen = page.evaluate(
+        "() => [e => e.getAttribute('fill'), e => getComputedStyle(e).fill]"
+        ".map(of => [...document.querySelectorAll('.role-mark text')].map(of))"
+    )
+    titles = page.evaluate("[...document.querySelectorAll('.role-axis-title text')].map(e => getComputedStyle(e).fill)")
+    page.close()
+    assert len(given) == 9
+    assert [contrast(a, b) for a, b in zip(given, seen, strict=True)] == pytest.approx([1.0] * 9)
+    assert set(titles) == {"rgb(206, 214, 221)"}, "words beside the cells follow the page"
+
+
+def test_titles_of_a_matrix_fit_on_a_phone() -> None:
+    names = [f"a-rather-long-name-{i}" for i in range(9)]
+    table = regrets(list(np.linspace(0, 0.35, 9)))
+    table = table.assign(
+        **{
+            end: table[end].map(dict(zip(dict.fromkeys(table[end]), names, strict=True)))
+            for end in ("source", "target")
+        }
+    )
+    encoding = charts.matrix(table).to_dict()["layer"][0]["encoding"]
+    # 342 pixels of a page of 390, less the names at the side and their title; bold letters take up to 7.
+    room = 342 - encoding["y"]["axis"]["labelLimit"] - 30
+    assert 7 * len(encoding["x"]["title"]) <= room

@@ -8,10 +8,13 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from fptlib.charts.common import GREY, INK, STATUS_SHAPES, colour, finish, log_axis
+from fptlib.charts.common import GREY, STATUS_SHAPES, colour, finish, log_axis
 
-_DARK = 0.2  # regret from which a cell is dark enough for white letters
+_LIGHTEST, _DARKEST = "#F3F6FA", "#0B3C66"  # cells with no regret, and from `_SHOWN` on
 _SHOWN = 0.3  # regret at which colours end
+_DARK = 0.19  # regret from which light letters stand out from a cell more than dark ones
+# Letters stand on cells, which are the same on a dark page: they must not be `INK`, which follows the page.
+_ON_DARK, _ON_LIGHT = "#FFFFFF", "#0A0A0A"
 _ROOMY = 10  # columns up to which letters have their full size
 
 
@@ -93,16 +96,16 @@ def matrix(table: pd.DataFrame, *, description: str = "") -> alt.LayerChart:
     base = alt.Chart(shown).encode(
         x=alt.X(
             "target:N",
-            title="regret in per cent; row in which the choice is used",
+            title="used in: regret in per cent",
             sort=targets,
-            axis=alt.Axis(orient="top", labelAngle=-40),
+            axis=alt.Axis(orient="top", labelAngle=-90, labelLimit=120),
         ),
-        y=alt.Y("source:N", title="row in which it was chosen", sort=sources, axis=alt.Axis(labelLimit=200)),
+        y=alt.Y("source:N", title="chosen in", sort=sources, axis=alt.Axis(labelLimit=120)),
     )
-    scale = alt.Scale(domain=[0, _SHOWN], range=["#F3F6FA", "#0B3C66"], clamp=True)
+    scale = alt.Scale(domain=[0, _SHOWN], range=[_LIGHTEST, _DARKEST], clamp=True, interpolate="rgb")
     tips = ["source", "target", "choice", *(alt.Tooltip(n, format=".1%") for n in ("regret", "low", "high"))]
     cell = base.mark_rect().encode(color=alt.Color("regret:Q", scale=scale, legend=None), tooltip=tips)
-    letters = alt.condition(alt.datum.regret > _DARK / 2, alt.value("#FFFFFF"), alt.value(INK))
+    letters = alt.condition(alt.datum.regret > _DARK, alt.value(_ON_DARK), alt.value(_ON_LIGHT))
     text = base.mark_text(fontSize=12 if len(targets) <= _ROOMY else 9).encode(text="text:N", color=letters)
     others = table[(table["source"] != table["target"]) & table["source"].isin(targets)]
     said = f"Matrix of regrets between {len(targets)} rows; between rows the mean is {100 * others['regret'].mean():.0f} per cent."
