@@ -463,7 +463,11 @@ def test_every_row_has_a_formula_and_sources_that_exist() -> None:
     for entry, row in zip(CATALOGUE.values(), rows, strict=True):
         assert set(entry.sources) <= known
         assert row.count("|") == 6
-        assert entry.rule.count("{") == entry.rule.count("}")
+        formulas = re.findall(r"\$([^$]*)\$", row)
+        assert len(formulas) == 1 + entry.rule.count(r"\quad")
+        for formula in formulas:
+            assert formula.count("{") == formula.count("}")
+            assert formula == formula.strip()
         assert entry.value.__doc__ is not None
         assert "References\n" in entry.value.__doc__
         assert "Notes\n" in entry.value.__doc__

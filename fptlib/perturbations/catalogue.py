@@ -16,7 +16,7 @@ from fptlib.spec import PerturbationSpec, kinds_of
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of the catalogue.
+    r"""One row of the catalogue.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Entry:
     value
         Its class. Fields that the section of the parameters has under the same name are taken from there.
     rule
-        Update rule, in LaTeX.
+        Update rule, in LaTeX; a line of a table may end at each ``\quad``.
     sources
         Keys of the references.
     derived
@@ -78,14 +78,14 @@ CATALOGUE: Final = {
             "weight_noise",
             "all weights",
             WeightNoise,
-            r"\theta \leftarrow \theta + \sigma\,\mathrm{rms}(\theta)\,\xi,\ \xi \sim \mathcal N(0, 1)",
+            r"\theta \leftarrow \theta + \sigma\,\mathrm{rms}(\theta)\,\xi,\quad \xi \sim \mathcal N(0, 1)",
             ("jin2017escape", "murray1994synaptic"),
         ),
         Entry(
             "dash",
             "all weights",
             Dash,
-            r"w \leftarrow \max(\lambda, \cos(w, -\nabla_w \ell))\, w\ \text{for each unit}",
+            r"w \leftarrow \max(\lambda, \cos(w, -\nabla_w \ell))\, w\quad \text{for each unit}",
             ("shin2024dash",),
         ),
         Entry("full_reset", "resets", FullReset, r"\theta \leftarrow \theta_\mathrm{fresh}", ("pal2017restart",)),
@@ -93,21 +93,21 @@ CATALOGUE: Final = {
             "partial_reset",
             "resets",
             PartialReset,
-            r"w \leftarrow u \sim U(\mp n^{-1/2})\ \text{where}\ |w| < Q_q(|w|)",
+            r"w \leftarrow u \sim U(\mp n^{-1/2})\quad \text{where}\ |w| < Q_q(|w|)",
             ("meir2025firstpassage",),
         ),
         Entry(
             "last_layer_reset",
             "resets",
             LastLayerReset,
-            r"\theta_L \leftarrow \theta_{L,\mathrm{fresh}}\ \text{for the last layer}\ L",
+            r"\theta_L \leftarrow \theta_{L,\mathrm{fresh}}\quad \text{for the last layer}\ L",
             ("li2020rifle",),
         ),
         Entry(
             "dormant_reset",
             "resets",
             DormantReset,
-            r"w_\mathrm{in} \leftarrow w_\mathrm{fresh},\ w_\mathrm{out} \leftarrow 0\ \text{where}\ "
+            r"w_\mathrm{in} \leftarrow w_\mathrm{fresh},\quad w_\mathrm{out} \leftarrow 0\quad \text{where}\ "
             r"\langle |h_i| \rangle \le \tau\, \overline{\langle |h_j| \rangle}",
             ("sokar2023dormant",),
         ),
@@ -115,14 +115,14 @@ CATALOGUE: Final = {
             "restart_from_best",
             "resets",
             RestartFromBest,
-            r"\theta \leftarrow \theta_b,\ b = \text{epoch of the best validation metric so far}",
+            r"\theta \leftarrow \theta_b,\quad b = \text{best epoch so far}",
             ("bae2025resetting",),
         ),
         Entry(
             "warm_restart",
             "learning rate",
             WarmRestart,
-            r"\eta_s = \eta\,[f + \tfrac{1 - f}{2} (1 + \cos \pi \tfrac{s - 1}{\ell})],\ s = 1, 2, \dots",
+            r"\eta_s = \eta\,[f + \tfrac{1 - f}{2} (1 + \cos \pi \tfrac{s - 1}{\ell})],\quad s = 1, 2, \dots",
             ("loshchilov2017sgdr",),
             (("length", lambda spec: spec.epochs_of_fall),),
         ),
@@ -130,7 +130,7 @@ CATALOGUE: Final = {
             "rate_bump",
             "learning rate",
             RateBump,
-            r"\eta_s = \eta / s_0^2\ \text{for}\ s \le \ell\ (s_0\ \text{= shrink})",
+            r"\eta_s = \eta / s_0^2\quad \text{for}\ s \le \ell\quad (s_0\ \text{= shrink})",
             ("vanlaarhoven2017l2",),
         ),
     )
@@ -156,9 +156,10 @@ def page(family: str | None = None) -> str:
             sources = ", ".join(f"{{cite:t}}`{key}`" for key in entry.sources)
             needs = ", ".join(sorted(entry.value.needs)) or "-"
             parameters = ", ".join(f"`{name}` {_spelt(value)}" for name, value in entry.parameters.items()) or "-"
-            # A bar would end the table's cell.
-            update = entry.rule.replace("|", r"\vert ")
-            lines.append(f"| `{entry.name}` | ${update}$ | {sources} | {needs} | {parameters} |")
+            # A bar would end the table's cell, and a formula is never broken by itself.
+            parts = entry.rule.replace("|", r"\vert ").split(r"\quad")
+            update = " ".join(f"${part.strip()}$" for part in parts)
+            lines.append(f"| `{entry.name}` | {update} | {sources} | {needs} | {parameters} |")
     return "\n".join(lines) + "\n"
 
 
