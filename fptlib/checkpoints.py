@@ -20,8 +20,13 @@ from fptlib.errors import InputError
 from fptlib.perturbations import State
 
 # First bytes of a snapshot; the number is raised when the content changes shape.
-_MAGIC = b"fptlib snapshot 3\n"
+_NAME = b"fptlib snapshot "
+_MAGIC = _NAME + b"3\n"
 _SUM_BYTES = 64
+
+
+class OtherFormatError(InputError):
+    """A sound snapshot that another version of this library wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +95,16 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
     Raises
     ------
     InputError
-        If the file is missing, is no snapshot or is damaged.
+        If the file is missing, is no snapshot or is damaged; an `OtherFormatError` if another version wrote it.
     """
     try:
         raw = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; a snapshot is needed") from None
     if not raw.startswith(_MAGIC):
-        raise InputError(f"{path}: not a snapshot of this version")
+        number = raw.removeprefix(_NAME).partition(b"\n")[0]
+        other = raw.startswith(_NAME) and number.isdigit()
+        raise (OtherFormatError if other else InputError)(f"{path}: not a snapshot of this version")
     start = len(_MAGIC) + _SUM_BYTES
     payload = raw[start:]
     if hashlib.sha256(payload).hexdigest().encode() != raw[len(_MAGIC) : start]:

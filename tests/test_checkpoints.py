@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fptlib import checkpoints
-from fptlib.checkpoints import Snapshot
+from fptlib.checkpoints import OtherFormatError, Snapshot
 from fptlib.errors import InputError
 
 
@@ -90,10 +90,26 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     torch.save({"digest": Trap()}, buffer)
     payload = buffer.getvalue()
     path = tmp_path / "a.ckpt"
-    path.write_bytes(b"fptlib snapshot 2\n" + hashlib.sha256(payload).hexdigest().encode() + payload)
+    path.write_bytes(b"fptlib snapshot 3\n" + hashlib.sha256(payload).hexdigest().encode() + payload)
     with pytest.raises(InputError, match="not a snapshot"):
         checkpoints.read(path)
     assert not (tmp_path / "sprung").exists()
+
+
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"fptlib snapshot 2\n", OtherFormatError),
+        (b"fptlib snapshot x\n", InputError),
+        (b"PK", InputError),
+        (b"", InputError),
+    ],
+)
+def test_a_snapshot_of_another_format_is_told_from_what_is_none(tmp_path: Path, start: bytes, kind: type) -> None:
+    (tmp_path / "a.ckpt").write_bytes(start + b"0" * 100)
+    with pytest.raises(InputError, match=r"a\.ckpt: not a snapshot of this version") as caught:
+        checkpoints.read(tmp_path / "a.ckpt")
+    assert caught.type is kind
 
 
 def test_runs_of_two_snapshots_are_put_in_order() -> None:

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -399,6 +400,19 @@ def test_a_damaged_snapshot_costs_time_only(stored: Any, tmp_path: Path) -> None
     with pytest.warns(UserWarning, match=r"runs-00000-00015\.ckpt: damaged snapshot"):
         again = ensemble.train(longer, out=tmp_path)
     assert same(again, ensemble.train(longer, out=tmp_path / "elsewhere"))
+
+
+def test_a_snapshot_of_another_format_is_made_again_without_a_word(stored: Any, tmp_path: Path) -> None:
+    asked, store, _ = stored
+    path = store / "runs-00000-00015.ckpt"
+    current = path.read_bytes()
+    path.write_bytes(b"fptlib snapshot 1\n" + current.partition(b"\n")[2])
+    longer = spec.override(asked, {"epochs": 9})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        again = ensemble.train(longer, out=tmp_path)
+    assert same(again, ensemble.train(longer, out=tmp_path / "elsewhere"))
+    assert path.read_bytes().startswith(current.partition(b"\n")[0])
 
 
 def test_a_damaged_note_of_what_was_asked_for_is_written_again(stored: Any, tmp_path: Path) -> None:

@@ -215,12 +215,16 @@ def _unit(snapshot: Snapshot) -> int:
 
 
 def snapshot_at(folder: Path, unit: int, digest: str, epoch: int | None = None) -> Snapshot | None:
-    """A sound snapshot, or ``None``."""
+    """A sound snapshot, or ``None``; what is damaged or of another format is removed, the latter without a word."""
     path = snapshot_path(folder, unit, epoch)
     if not path.exists():
         return None
     try:
         found = checkpoints.read(path)
+    except checkpoints.OtherFormatError:
+        # Expected after an update, and only time is lost.
+        path.unlink(missing_ok=True)
+        return None
     except InputError as error:
         _discard(path, str(error).removeprefix(f"{path}: "))
         return None
