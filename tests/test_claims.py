@@ -97,6 +97,37 @@ def test_a_common_start_is_sharper_than_the_plain_ratio() -> None:
     assert table["paired_high"] - table["paired_low"] < 0.5 * (table["ratio_high"] - table["ratio_low"])
 
 
+# Most runs are censored, and nothing helps.
+SLOW = DelayedGeometric(silent=5, hazard=0.004, silent_after=0, hazard_after=0.004)
+
+
+def own_claims(
+    process: DelayedGeometric, *, horizon: int, periods: tuple[int, ...]
+) -> tuple[published.Case, dict[str, published.Claim]]:
+    """Return a case of a known process, predicted from the first of its periods, and its claims by the last word of their names."""
+    rng = np.random.default_rng(3)
+    plain = process.sample(rng, n_runs=500, horizon=horizon)
+    kicked = {p: process.sample(rng, n_runs=500, horizon=horizon, period=p) for p in periods}
+    case = published.own_case("p", plain, kicked, perturbation="kick", period=periods[0], threshold=process.threshold)
+    claims = published.case_claims(case, prefix="p", where="", chapter="03_one_frequency", parameters="")
+    return case, {c.about.name.removeprefix("p-"): c for c in claims}
+
+
+def test_residual_times_are_compared_over_equally_many_epochs() -> None:
+    case, found = own_claims(SLOW, horizon=100, periods=(10, 20, 60))
+    # The mean over w epochs is the sum of the survival over them.
+    expected = {w: (1 - (1 - SLOW.hazard) ** w) / SLOW.hazard for w in (40, 80, 90)}
+    measured, alike = case.measured.set_index("period"), case.residuals.set_index("period")
+    assert dict(alike["residual"]) == pytest.approx(dict.fromkeys((10, 20, 60), expected[40]), rel=0.04)
+    whole = {10: expected[90], 20: expected[80], 60: expected[40]}
+    assert dict(measured["residual"]) == pytest.approx(whole, rel=0.04)
+    assert found["residual"].verdict is Reproduction.REPRODUCES
+    # Means, and predictions of them, are over the whole horizon.
+    exact = {p: SLOW.restricted_mean(horizon=100, period=p) for p in (10, 20, 60)}
+    assert dict(measured["mean"]) == pytest.approx(exact, rel=0.04)
+    assert list(case.table["paired"]) == pytest.approx([1, 1], abs=0.05)
+
+
 # Laws
 
 

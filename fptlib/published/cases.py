@@ -38,6 +38,9 @@ class Case:
         ``mean, low, high, n_runs, n_censored`` of the unperturbed runs.
     state
         ``reached, relaxation_epoch, reasons`` of the verdict on the quasi-steady state, and what `fptlib.published.deciding` returns.
+    residuals
+        Rows of `fptlib.tables.measured_row` whose residual times are over equally many epochs at all periods, where such were measured:
+        only those are to be compared with each other. By default ``measured``, where a longer period leaves fewer epochs to the horizon.
     """
 
     title: str
@@ -50,6 +53,7 @@ class Case:
     curve: pd.DataFrame
     unperturbed: Mapping[str, float]
     state: Mapping[str, Any]
+    residuals: pd.DataFrame | None = None
 
     @property
     def table(self) -> pd.DataFrame:
@@ -143,6 +147,12 @@ def own_case(
     InputError
         If there are no runs perturbed with ``period``, or the ensembles were followed for different numbers of epochs: their restricted
         means are not the same quantity.
+
+    Notes
+    -----
+    A mean restricted to fewer epochs is smaller by itself, and after a perturbation at ``P`` only ``H - P`` epochs are seen. So the
+    residual times of ``Case.residuals`` are restricted to the epochs that the longest period below the horizon ``H`` leaves; all means,
+    and the residual times of ``Case.measured``, which belong to these means, are over the whole horizon.
     """
     if period not in perturbed:
         raise InputError(
@@ -157,6 +167,9 @@ def own_case(
     found = predict(unperturbed, perturbed[period], period=period, periods=sorted(perturbed), **options)  # type: ignore[arg-type]
     state, mean = found.quasi_steady_state, found.unperturbed
     rows = [measured_row(runs, period=p, **options) for p, runs in sorted(perturbed.items())]  # type: ignore[arg-type]
+    horizon = unperturbed.n_epochs
+    left = horizon - max((p for p in perturbed if p < horizon), default=horizon)
+    alike = [measured_row(runs.head(epochs=p + left), period=p, **options) for p, runs in sorted(perturbed.items())]  # type: ignore[arg-type]
     start = state.relaxation_epoch
     profile = deciding(state_table(state), relaxation_epoch=start)
     return Case(
@@ -170,6 +183,7 @@ def own_case(
         curve=survival_table(survival(first_passage(unperturbed, **options))),  # type: ignore[arg-type]
         unperturbed={n: getattr(mean, n) for n in ("mean", "low", "high", "n_runs", "n_censored")},
         state={"reached": state.reached, "relaxation_epoch": start, "reasons": "; ".join(state.reasons), **profile},
+        residuals=pd.DataFrame(alike),
     )
 
 

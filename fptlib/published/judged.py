@@ -136,7 +136,7 @@ def residual(case: Case, about: About) -> Claim:
 
     At all periods from the relaxation epoch on, or longer than the source where there is none.
     """
-    measured = case.measured.set_index("period")
+    measured = (case.measured if case.residuals is None else case.residuals).set_index("period")
     source = _interval(measured.loc[case.source], _RESIDUAL)
     first = case.state["relaxation_epoch"] if case.state["reached"] else case.source
     enough = (measured.index >= first) & (measured.index != case.source) & (measured["n_survivors"] >= FEWEST_RUNS)
