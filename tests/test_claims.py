@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from pathlib import Path
@@ -126,6 +127,20 @@ def test_residual_times_are_compared_over_equally_many_epochs() -> None:
     exact = {p: SLOW.restricted_mean(horizon=100, period=p) for p in (10, 20, 60)}
     assert dict(measured["mean"]) == pytest.approx(exact, rel=0.04)
     assert list(case.table["paired"]) == pytest.approx([1, 1], abs=0.05)
+
+
+def test_the_period_that_predicts_does_not_vouch_for_itself() -> None:
+    quick = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
+    case = own(quick, periods=(20, 30, 60))
+    assert case.measured.set_index("period")["mean"].idxmin() == 20
+    alone = case.predicted.assign(status=["valid", "unverified", "not valid"])
+    found = published.optimum(dataclasses.replace(case, predicted=alone), about())
+    assert found.verdict is Reproduction.UNTESTED
+    assert found.note == "nothing to choose from but P0 = 20, where the prediction is the measurement"
+    chosen = published.optimum(
+        dataclasses.replace(case, predicted=alone.assign(status=["valid", "valid", "not valid"])), about()
+    )
+    assert (chosen.verdict, chosen.note) == (Reproduction.REPRODUCES, "chosen is P = 20")
 
 
 # Laws

@@ -90,12 +90,18 @@ def optimum(case: Case, about: About, *, predicted: pd.DataFrame | None = None) 
         The case and the claim.
     predicted
         Predictions to choose among, whatever their status; by default the valid ones of the case.
+
+    Notes
+    -----
+    The source is among the options, since whoever measured there may stay there. It is no evidence by itself, because there the prediction
+    is the measurement: without another option the claim cannot be tested.
     """
     options = case.predicted[case.predicted["status"] == "valid"] if predicted is None else predicted
     measured = _measured(case)
     options = options[options["period"].isin(measured.index)]
-    if options.empty:
-        return untested(about, reason="no prediction is valid")
+    if options[options["period"] != case.source].empty:
+        reason = f"nothing to choose from but P0 = {case.source}, where the prediction is the measurement"
+        return untested(about, reason="no prediction is valid" if options.empty else reason)
     chosen, best = int(options.loc[options["mean"].idxmin(), "period"]), int(measured["mean"].idxmin())
     ours, top = (_interval(measured.loc[p]) for p in (chosen, best))
     return Claim(
