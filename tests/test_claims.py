@@ -143,6 +143,18 @@ def test_the_period_that_predicts_does_not_vouch_for_itself() -> None:
     assert (chosen.verdict, chosen.note) == (Reproduction.REPRODUCES, "chosen is P = 20")
 
 
+def test_where_all_runs_pass_before_a_period_nothing_is_said_of_it() -> None:
+    rng = np.random.default_rng(5)
+    swift = DelayedGeometric(silent=12, hazard=0.5, silent_after=3, hazard_after=0.5)
+    runs = {p: swift.sample(rng, n_runs=100, horizon=100, period=p) for p in (14, 80)}
+    case = published.own_case(
+        "p", swift.sample(rng, n_runs=100, horizon=100), runs, perturbation="kick", period=14, threshold=0.5
+    )
+    claims = published.case_claims(case, prefix="p", where="", chapter="03_one_frequency", parameters="")
+    assert list(case.table["paired_verdict"]) == [Reproduction.UNTESTED]
+    assert {c.about.name: c for c in claims}["p-residual"].verdict is Reproduction.UNTESTED
+
+
 # Laws
 
 

@@ -168,7 +168,7 @@ def _paired(both: pd.DataFrame, source: pd.Series[float], curve: pd.DataFrame) -
     survival = curve.set_index("epoch")["survival"]
     found: list[Interval] = []
     for row in both.itertuples():
-        start, left = float(survival.loc[: row.period - 1].sum()), float(survival.loc[row.period])
+        start, left = float(survival.loc[: row.period - 1].sum()), float(survival.get(row.period, 0.0))
         if left == 0 or math.isnan(row.residual):
             found.append((math.nan,) * 3)
             continue
