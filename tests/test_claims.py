@@ -129,6 +129,14 @@ def test_residual_times_are_compared_over_equally_many_epochs() -> None:
     assert list(case.table["paired"]) == pytest.approx([1, 1], abs=0.05)
 
 
+def test_residual_times_that_hardly_any_run_ends_say_nothing() -> None:
+    # One run in thousand passes in an epoch: of 500, some four in the ten epochs that every period leaves.
+    hardly = dataclasses.replace(SLOW, hazard=0.001, hazard_after=0.001)
+    found = own_claims(hardly, horizon=70, periods=(10, 20, 60))[1]["residual"]
+    assert found.verdict is Reproduction.UNTESTED
+    assert "did 10 perturbed runs pass" in found.note
+
+
 def test_the_period_that_predicts_does_not_vouch_for_itself() -> None:
     quick = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
     case = own(quick, periods=(20, 30, 60))
