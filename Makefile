@@ -25,7 +25,7 @@ book: $(INSTALLED)
 	@$(VENV)/bin/fpt book --params $(PARAMS)
 
 pdf: book
-	@$(RUN) -m fptlib.book.paper
+	@$(RUN) -m companion.book.paper
 
 test: $(INSTALLED)
 	@$(RUN) -m pytest
@@ -43,16 +43,16 @@ serve: $(INSTALLED)
 
 clean:
 	rm -rf _build .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find fptlib tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find fptlib companion tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
 	rm -rf $(VENV) *.egg-info
 
-$(INSTALLED): requirements.txt pyproject.toml
+$(INSTALLED): requirements.txt pyproject.toml companion/pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or name one: make PYTHON=..." >&2; exit 2; }
 	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	@echo "installing requirements.txt into $(VENV); PyTorch alone is several hundred megabytes, so this takes minutes ..."
 	@$(RUN) -m pip install -q --disable-pip-version-check -r requirements.txt
-	@$(RUN) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(RUN) -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e . -e companion
 	@touch $@
 	@echo "installed"

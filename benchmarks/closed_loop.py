@@ -33,7 +33,8 @@ import pandas as pd
 from rivals import PER_BUDGET, RIVALS, Cell, Track
 
 import fptlib as fpt
-from fptlib import ensemble, published, spec
+from companion import published
+from fptlib import ensemble, spec
 from fptlib.optimise import Candidate, Ledger, Live, Recorded, Settings, Source, optimise
 from fptlib.trajectories import Retirement, Trajectories, write_atomically
 

@@ -26,7 +26,7 @@ COVER = (
 Cover page of {cite:t}`redner2001guide`, on {doc}`waiting`.
 
 ```{code-cell} ipython3
-from fptlib import book
+from companion import book
 
 book.setup()
 book.glue("answer", "not valid")
@@ -59,7 +59,7 @@ grid: dict = {"step": 1, "inner": {"first": 0}}
 ```{code-cell} ipython3
 import altair as alt
 
-from fptlib import book
+from companion import book
 
 book.setup()
 book.uses("a formula")

@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fptlib import charts, ledger, tables
+from companion import ledger
+from companion.audit import Audit, audit
+from fptlib import charts, tables
 from fptlib.errors import InputError
 from fptlib.processes import Annealed, DelayedGeometric, GeometricWithKick, Process
-from fptlib.response import Audit, audit
 from fptlib.trajectories import Trajectories
 
 KICK = GeometricWithKick(hazard=0.02, kick=0.3)

@@ -14,11 +14,11 @@ import nbformat
 import pytest
 import small_book
 
-from fptlib.book import keys, pages, site
-from fptlib.book.execute import execute, find
-from fptlib.book.notebook import spell
-from fptlib.book.parameters import declared, parse_overrides, resolve
-from fptlib.book.project import BuildError, Project
+from companion.book import keys, pages, site
+from companion.book.execute import execute, find
+from companion.book.notebook import spell
+from companion.book.parameters import declared, parse_overrides, resolve
+from companion.book.project import BuildError, Project
 from fptlib.charts import render
 from fptlib.errors import InputError
 
@@ -126,14 +126,15 @@ def test_change_of_an_ensemble_needs_execution(warm: Project) -> None:
 def test_library_digest_follows_an_edit_of_the_library_and_not_of_the_site(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = shutil.copytree(keys.PACKAGE, tmp_path / "fptlib")
-    monkeypatch.setattr(keys, "PACKAGE", copy)
+    for name in keys.PACKAGES_OF_CHAPTERS:
+        shutil.copytree(keys.ROOT / name, tmp_path / name)
+    monkeypatch.setattr(keys, "ROOT", tmp_path)
     monkeypatch.setattr(keys, "library_digest", getattr(keys.library_digest, "__wrapped__", keys.library_digest))
     before, everything = keys.library_digest(), keys.library_digest(everything=True)
-    (copy / "book" / "site.py").write_text("# another site\n")
+    (tmp_path / "companion" / "book" / "site.py").write_text("# another site\n")
     assert keys.library_digest() == before
     assert keys.library_digest(everything=True) != everything
-    (copy / "trajectories.py").write_text("# another library\n")
+    (tmp_path / "fptlib" / "trajectories.py").write_text("# another library\n")
     assert keys.library_digest() != before
 
 

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from colours import contrast
 
-from fptlib.book import paper
-from fptlib.book.project import Project
+from companion.book import paper
+from companion.book.project import Project
 from fptlib.errors import InputError
 
 pytestmark = pytest.mark.browser
@@ -264,7 +264,7 @@ def test_download_gives_the_executed_notebook(reader: Reader) -> None:
 
 
 def test_run_of_one_chapter_opens_from_the_disk(chromium: Any, small_site: Path, tmp_path: Path) -> None:
-    from fptlib.book import site
+    from companion.book import site
 
     project = shutil.copytree(small_site, tmp_path / "project")
     page = site.build(project, chapter="waiting", overrides=["horizon=12"])

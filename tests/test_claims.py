@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fptlib import charts, published
+from companion import published
+from companion.published import Reproduction, summary
+from fptlib import charts
 from fptlib.errors import InputError
 from fptlib.processes import DelayedGeometric, FrozenMixture
-from fptlib.published import Reproduction, summary
 from fptlib.trajectories import Trajectories
 
 BOOK = Path(__file__).resolve().parents[1] / "book"

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fptlib import charts, published, sources
+from companion import published
+from fptlib import charts, sources
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, survival
 from fptlib.processes import DelayedGeometric, GeometricWithKick, OrnsteinUhlenbeck

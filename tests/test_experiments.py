@@ -13,14 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from fptlib import book, charts, cli
-from fptlib import experiments as ex
-from fptlib.book.project import Project
+from companion import book
+from companion import experiments as ex
+from companion.book.project import Project
+from companion.experiments import kept as kept_module
+from companion.experiments import verification
+from companion.experiments.gather import retirement_of
+from companion.experiments.transfer import CHANCE, NOTHING
+from fptlib import charts, cli
 from fptlib.errors import InputError
-from fptlib.experiments import kept as kept_module
-from fptlib.experiments import verification
-from fptlib.experiments.gather import retirement_of
-from fptlib.experiments.transfer import CHANCE, NOTHING
 from fptlib.processes import DelayedGeometric
 from fptlib.trajectories import Trajectories, read_shard
 
@@ -616,7 +617,7 @@ def test_figures_hold_every_number(project: Path) -> None:
 
 def test_a_chapter_gets_what_is_kept_and_says_what_is_not(row: ex.Row, project: Path, monkeypatch: Any) -> None:
     said: list[str] = []
-    monkeypatch.setattr("fptlib.book.notebook.note", lambda text, title: said.append(f"{title}: {text}"))
+    monkeypatch.setattr("companion.book.notebook.note", lambda text, title: said.append(f"{title}: {text}"))
     found = book.experiments(stored=True)
     assert set(found) == {"tiny"}
     assert said == []

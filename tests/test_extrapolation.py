@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from lifelines import WeibullFitter
 from scipy import stats
 
-from fptlib import published, sources
+from companion import published
+from fptlib import sources
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes, first_passage, restricted_mean
 from fptlib.processes import FrozenMixture, GeometricWithKick, Heterogeneous, OrnsteinUhlenbeck

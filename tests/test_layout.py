@@ -33,12 +33,8 @@ ORDER = [
     "response",
     "optimise",
     "tables",
-    "ledger",
-    "published",
-    "experiments",
     "charts",
     "report",
-    "book",
     "cli",
     "__main__",
 ]
@@ -50,9 +46,6 @@ ANALYSIS = [
     "qss",
     "response",
     "tables",
-    "ledger",
-    "published",
-    "experiments",
     "charts",
     "report",
 ]
@@ -120,7 +113,7 @@ def test_analysis_half_never_imports_torch() -> None:
     }
 
 
-@pytest.mark.parametrize("statement", ["import fptlib", "import fptlib.book", "from fptlib import book"])
+@pytest.mark.parametrize("statement", ["import fptlib", "import companion.book", "from companion import book"])
 def test_import_is_light(statement: str) -> None:
     heavy = {"torch", "pandas", "scipy", "altair", "sphinx", "papermill", "nbformat", "jupytext"}
     assert not loaded_after(statement) & heavy

@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from companion import compare
 from fptlib import charts, spec
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes, first_passage, restricted_mean
-from fptlib.optimise import Candidate, Ledger, Live, Outcome, Recorded, Settings, Simulated, compare, optimise, parse
+from fptlib.optimise import Candidate, Ledger, Live, Outcome, Recorded, Settings, Simulated, optimise, parse
 from fptlib.optimise.evidence import gather
 from fptlib.optimise.planning import fork_period, relaxation
 from fptlib.processes import DelayedGeometric, FiniteChain, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process

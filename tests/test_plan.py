@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fptlib import published, sources
+from companion import published
+from fptlib import sources
 from fptlib.errors import InputError
 from fptlib.processes import DelayedGeometric, FiniteChain, GeometricWithKick, OrnsteinUhlenbeck, Process
 from fptlib.response.plan import Plan, plan

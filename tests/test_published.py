@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from fptlib import cli, published, sources
+from companion import published
+from companion.published import summary
+from fptlib import cli, sources
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, residual_times, restricted_mean
-from fptlib.published import summary
 from fptlib.qss import QuasiSteadyState, judge
 
 ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fptlib import published, sources
+from companion import published
+from fptlib import sources
 from fptlib.errors import InputError
 from fptlib.processes import (
     DelayedGeometric,

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fptlib.book import cover
+from companion.book import cover
 
 
 @pytest.fixture

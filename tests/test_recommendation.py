@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fptlib import published, sources, tables
+from companion import published
+from fptlib import sources, tables
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, restricted_mean
 from fptlib.processes import DelayedGeometric, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process

@@ -14,11 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fptlib import published, sources
+from companion import published
+from companion.published import Reproduction, summary
+from companion.published.agreement import TOLERATED
+from fptlib import sources
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage
-from fptlib.published import Reproduction, summary
-from fptlib.published.agreement import TOLERATED
 
 ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
 needs_trajectories = [

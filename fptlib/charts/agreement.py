@@ -37,7 +37,7 @@ def agreement(
     Parameters
     ----------
     table
-        Columns ``case, period, ratio, ratio_low, ratio_high, verdict, status`` of `fptlib.published.ratios`, in the order of the page.
+        Columns ``case, period, ratio, ratio_low, ratio_high, verdict, status`` of `companion.published.ratios`, in the order of the page.
     accepted
         Shaded range.
     span

@@ -21,7 +21,7 @@ def regret(
     Parameters
     ----------
     curves
-        Columns ``method, budget, regret`` and, where there is an interval, ``low, high``; see `fptlib.optimise.compare`.
+        Columns ``method, budget, regret`` and, where there is an interval, ``low, high``; see `companion.compare`.
     steps
         Draw steps, as a recommendation stays until the next one; otherwise points at the budgets, joined by lines.
     first

@@ -27,7 +27,7 @@ def agreement_by_row(
     ----------
     cells
         Columns ``row, perturbation, period, status, predicted, predicted_low, predicted_high, measured, measured_low, measured_high``; see
-        `fptlib.experiments.Measured`.
+        `companion.experiments.Measured`.
     unperturbed
         Mean without perturbation of each row, drawn as a diamond on the diagonal.
     """
@@ -88,7 +88,7 @@ def matrix(table: pd.DataFrame, *, description: str = "") -> alt.LayerChart:
     Parameters
     ----------
     table
-        Columns ``source, target, choice, regret, low, high``; see `fptlib.experiments.transfer`.
+        Columns ``source, target, choice, regret, low, high``; see `companion.experiments.transfer`.
     """
     sources, targets = (list(dict.fromkeys(table[name])) for name in ("source", "target"))
     sources = [name for name in sources if name in targets] + [name for name in sources if name not in targets]

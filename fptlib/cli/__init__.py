@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from importlib.metadata import entry_points
 from typing import Annotated
 
 import typer
 from typer.exceptions import Exit, TyperException
 
-from fptlib.cli import analysis, experiments, output, training
-from fptlib.cli.options import Set, assignments
+from fptlib.cli import analysis, output, training
 from fptlib.errors import InputError
 
 app = typer.Typer(
@@ -32,11 +31,14 @@ for _command in (
     analysis.recommend,
     analysis.plan,
     training.optimise,
-    experiments.experiments,
-    experiments.verify,
 ):
     app.command()(_command)
 app.add_typer(data_app, name="data")
+_OF_THE_BOOK = ("book", "experiments", "verify")
+# Commands that the project's checkout adds; a plain installation has none.
+_additions = entry_points(group="fptlib.commands")
+for _addition in _additions:
+    _addition.load()(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns 0, 1 (a chapter failed), 2 (bad input), or 130 (interrupted)."""
+    if arguments and arguments[0] in _OF_THE_BOOK and not _additions:
+        return _complain(f"{arguments[0]} belongs to the book: clone the project, run make book, and use .venv/bin/fpt")
     try:
         status = app(args=list(arguments) or ["--help"], prog_name="fpt", standalone_mode=False)
     except InputError as error:
@@ -81,28 +85,6 @@ def fetch_data(name: Annotated[str, typer.Argument(help="Name, as fpt data list 
         print(f"{name} comes with {BUNDLED[name][1]}; nothing to fetch", file=sys.stderr)
         return
     print(fetch(name))
-
-
-@app.command()
-def book(
-    params: Annotated[
-        str,
-        typer.Option(
-            help="Set of parameters; stored: quick, and results kept with the book.", metavar="stored|quick|full"
-        ),
-    ] = "stored",
-    chapter: Annotated[str | None, typer.Option(help="One chapter, executed into _build/runs.")] = None,
-    set_: Set = None,
-) -> None:
-    """Execute the chapters and build the site, or execute one chapter with other parameters."""
-    from fptlib.book.project import BuildError
-    from fptlib.book.site import build
-
-    try:
-        build(Path.cwd(), profile=params, chapter=chapter, overrides=assignments(set_ or []))
-    except BuildError as error:
-        print(f"fpt: {error}", file=sys.stderr)  # the traceback of the cell follows the first line
-        raise Exit(1) from None
 
 
 def _complain(message: str) -> int:

@@ -4,13 +4,12 @@ The forms of the theory are functions of survival curves (`forms`: periodic pert
 probability). `seeds` and `sample` reduce ensembles to curves of the data and of every bootstrap replicate, seeds drawn with all their runs.
 From these come predictions of means (`prediction`, `random_prediction`, `linear`, `renewal`, `extrapolation`) and of whole distributions
 (`distribution`), each with a verdict (`validity`) and a word on its interval (`coverage`); `recommendation` and `advice` compare
-perturbations, `outcome` what runs end with, and `plan` says how many runs it takes. `audit` holds predictions and their verdicts against
-known answers. `records` says what the record of a training has against a prediction: where training is not the same at every epoch, nothing
-is vouched for.
+perturbations, `outcome` what runs end with, and `plan` says how many runs it takes.
+`records` says what the record of a training has against a prediction: where training is not the
+same at every epoch, nothing is vouched for.
 """
 
 from fptlib.response.advice import too_few
-from fptlib.response.audit import Audit, audit, audit_process
 from fptlib.response.coverage import interval_flag
 from fptlib.response.distribution import Distribution, Quantile, Success, distribution, quantile_epochs
 from fptlib.response.extrapolation import Extrapolated, HazardTrend, extrapolate, hazard_trend, unperturbed_mean
@@ -42,7 +41,6 @@ from fptlib.response.recommendation import Option, Recommendation, at_each, reco
 from fptlib.response.renewal import Renewal, renewal
 
 __all__ = [
-    "Audit",
     "Distribution",
     "Extrapolated",
     "HazardTrend",
@@ -60,8 +58,6 @@ __all__ = [
     "Size",
     "Success",
     "at_each",
-    "audit",
-    "audit_process",
     "cycle_residual",
     "cycles",
     "distribution",

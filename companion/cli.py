@@ -1,0 +1,130 @@
+"""Commands of the checkout: `fpt book`, `fpt experiments`, `fpt verify`."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.exceptions import Exit
+
+from companion import ROOT
+from fptlib.cli import output
+from fptlib.cli.options import Set, Workers, assignments
+
+Rows = Annotated[list[str] | None, typer.Argument(help="Rows, as params/experiments names them; all by default.")]
+Kept = Annotated[
+    Path | None, typer.Option("--keep", help="Folder of finished ensembles; book/results/ensembles by default.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `fpt`; the entry point of the editable installation names this function."""
+    for command in (book, experiments, verify):
+        app.command()(command)
+
+
+def book(
+    params: Annotated[
+        str,
+        typer.Option(
+            help="Set of parameters; stored: quick, and results kept with the book.", metavar="stored|quick|full"
+        ),
+    ] = "stored",
+    chapter: Annotated[str | None, typer.Option(help="One chapter, executed into _build/runs.")] = None,
+    set_: Set = None,
+) -> None:
+    """Execute the chapters and build the site, or execute one chapter with other parameters."""
+    from companion.book.project import BuildError
+    from companion.book.site import build
+
+    try:
+        build(ROOT, profile=params, chapter=chapter, overrides=assignments(set_ or []))
+    except BuildError as error:
+        print(f"fpt: {error}", file=sys.stderr)  # the traceback of the cell follows the first line
+        raise Exit(1) from None
+
+
+def experiments(
+    rows: Rows = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing and what it would cost.")] = False,
+    keep: Kept = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for stores in between; the user's cache by default.")] = None,
+    workers: Workers = None,
+) -> None:
+    """Train what is missing of the experiments and keep it with the book; the same command goes on where it was interrupted."""
+    from companion import experiments as lib
+
+    chosen = lib.load_rows(rows or ())
+    lib.refuse_orphans(lib.load_rows().values(), keep)
+    if dry_run:
+        _print_costs(lib, chosen, keep, workers)
+        return
+    started, trained = time.perf_counter(), 0
+    for n, row in enumerate(chosen.values(), start=1):
+        _say(f"row {n} of {len(chosen)}: {row.name} ({row.title})")
+        trained += lib.keep_row(row, folder=keep, out=out, workers=workers, say=_say)
+    _say(f"{trained} run-epochs trained in {output.duration(time.perf_counter() - started)}")
+    print(lib.kept_folder(keep))
+
+
+def verify(
+    rows: Rows = None,
+    runs: Annotated[int, typer.Option(help="Runs of each row to train again.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the draw of these runs.")] = 0,
+    keep: Kept = None,
+) -> None:
+    """Train some of the kept runs again and compare; exit status 1 if they differ by more than is allowed."""
+    from companion import experiments as lib
+
+    chosen = lib.load_rows(rows or ())
+    found = lib.verify(chosen, runs=runs, seed=seed, folder=keep)
+
+    def until(c: Any) -> str:
+        return f"epoch {c.first - 1}" if c.first else "the end"
+
+    output.print_table(
+        ("row", "ensemble", "run", "epochs", "same until", "largest difference", "mean difference"),
+        [
+            (c.row, c.ensemble, str(c.run), str(c.epochs), until(c), f"{c.largest:.3g}", f"{c.mean:+.3g}")
+            for c in found.compared
+        ],
+    )
+    exact = set(found.same_machine)
+    how = [f"bit by bit: {', '.join(sorted(exact))}"] if exact else []
+    if others := sorted({c.row for c in found.compared} - exact):
+        how.append(f"within tolerance, as trained on another machine or with other versions: {', '.join(others)}")
+    print(f"{len(found.compared)} runs compared ({'; '.join(how)})")
+    for fault in found.faults:
+        print(f"fpt: {fault}", file=sys.stderr)
+    if found.faults:
+        raise Exit(1)
+
+
+def _say(text: str) -> None:
+    """A line on stderr that does not tear a progress bar."""
+    from tqdm import tqdm
+
+    tqdm.write(text, file=sys.stderr)
+
+
+def _print_costs(lib: Any, rows: dict[str, Any], keep: Path | None, workers: int | None) -> None:
+    from fptlib.ensemble import worth
+    from fptlib.ensemble.estimate import estimate
+    from fptlib.ensemble.resources import device_of
+
+    table, total = [], 0.0
+    for name, row in rows.items():
+        todo = lib.missing_of(row, keep)
+        work, seconds, speed = lib.run_epochs(row, todo), 0.0, ""
+        if todo:
+            each = estimate(row.unperturbed, workers=workers).seconds_per_run_epoch
+            used = workers or worth(row.unperturbed, row.runs * row.epochs, device_of(row.unperturbed))
+            seconds, speed = work * each / used, f"{1e3 * each:.3g} ms"
+        total += seconds
+        sizes = f"{row.runs} + {row.perturbed_runs} x {len(row.members()) - 1}"
+        table.append((name, sizes, str(row.epochs), str(len(todo)), str(work), speed, output.duration(seconds)))
+    output.print_table(("row", "runs", "epochs", "missing", "run-epochs", "each", "time at most"), table)
+    print(f"{output.duration(total)} in all, if no run retires and nothing else uses the machine")

@@ -1,0 +1,66 @@
+"""Does the choice of a perturbation transfer? Rows of experiments, their finished ensembles, and what they say.
+
+``params/experiments/*.yml`` -> `Row` -> an `fptlib.spec.EnsembleSpec` for each ensemble -> trained and kept in
+``book/results/ensembles/DIGEST.parquet`` -> `measure` each row -> `transfer` between rows -> tables and figures.
+"""
+
+from companion.experiments.gather import Ensembles, keep_row, missing_of, read_row, read_rows, run_epochs, train_row
+from companion.experiments.kept import keep, kept_folder, kept_path, machine, read_kept, refuse_orphans
+from companion.experiments.measure import Measured, best_of, measure, measure_runs, spelled
+from companion.experiments.rows import STEPS, Row, chain, load_row, load_rows, words
+from companion.experiments.tables import (
+    cells_of,
+    compare,
+    on_validation,
+    published_results,
+    row_table,
+    size_table,
+    status_table,
+)
+from companion.experiments.threshold import Threshold, threshold_of
+from companion.experiments.transfer import ranks, step_table, summary, transfer
+from companion.experiments.verification import Compared, Verification, retrain, verify
+
+__all__ = [
+    "STEPS",
+    "Compared",
+    "Ensembles",
+    "Measured",
+    "Row",
+    "Threshold",
+    "Verification",
+    "best_of",
+    "cells_of",
+    "chain",
+    "compare",
+    "keep",
+    "keep_row",
+    "kept_folder",
+    "kept_path",
+    "load_row",
+    "load_rows",
+    "machine",
+    "measure",
+    "measure_runs",
+    "missing_of",
+    "on_validation",
+    "published_results",
+    "ranks",
+    "read_kept",
+    "read_row",
+    "read_rows",
+    "refuse_orphans",
+    "retrain",
+    "row_table",
+    "run_epochs",
+    "size_table",
+    "spelled",
+    "status_table",
+    "step_table",
+    "summary",
+    "threshold_of",
+    "train_row",
+    "transfer",
+    "verify",
+    "words",
+]

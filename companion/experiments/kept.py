@@ -1,0 +1,193 @@
+"""Finished ensembles kept with the book: one Parquet file each, named by digest, and refused where it is not what it says.
+
+A file holds the held-out metrics of all runs and, in its metadata, the specification, the digest, the engine's version, the versions of
+the packages and the machine. It is read only if all of that fits what is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import typing
+from collections.abc import Iterable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from companion.experiments.rows import Metric, Row, root, words
+from fptlib.errors import InputError
+from fptlib.spec import ENGINE_VERSION, EnsembleSpec
+from fptlib.trajectories import Retirement, Trajectories, checksum, read_shard, to_table, write_atomically
+
+FOLDER = "book/results/ensembles"
+_PACKAGES = ("numpy", "torch", "numba", "scipy")
+# What /proc/cpuinfo says of it, on x86 and on ARM.
+_GENERATION = ("cpu family", "model", "stepping", "CPU part", "CPU revision")
+
+
+def kept_folder(folder: str | os.PathLike[str] | None = None) -> Path:
+    """Where finished ensembles are kept; ``book/results/ensembles`` of the project by default."""
+    return root() / FOLDER if folder is None else Path(folder)
+
+
+def kept_path(spec: EnsembleSpec, folder: str | os.PathLike[str] | None = None) -> Path:
+    """The file of an ensemble: ``DIGEST.parquet``."""
+    return kept_folder(folder) / f"{spec.digest()}.parquet"
+
+
+def machine() -> dict[str, str]:
+    """Processor and versions that numbers depend on, here: where all agree, the same seed gives the same bits."""
+    found = {"cpu": _cpu(), "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "none"
+    return found
+
+
+def keep(
+    trajectories: Trajectories,
+    spec: EnsembleSpec,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    where: Mapping[str, str] | None = None,
+) -> Path:
+    """Keep a finished ensemble.
+
+    Parameters
+    ----------
+    trajectories
+        What `fptlib.ensemble.train` gave, all of it.
+    spec
+        Its specification, with the numbers of runs and epochs asked for.
+    folder
+        See `kept_folder`.
+    where
+        What `machine` says of the machine that trained it; this one by default.
+
+    Raises
+    ------
+    InputError
+        If it is not the ensemble of the specification, or not all of it.
+    """
+    path = kept_path(spec, folder)
+    if trajectories.meta.get("digest") != spec.digest():
+        raise InputError(f"{path}: the runs have digest {trajectories.meta.get('digest')}; another ensemble")
+    if (trajectories.n_runs, trajectories.n_epochs) != (spec.runs, spec.epochs):
+        raise InputError(f"{path}: {trajectories.n_runs} runs of {trajectories.n_epochs} epochs are not all asked for")
+    names = ("data", "n_evaluated", "n_validated", "device", "retirement")
+    metrics = {name: trajectories.metrics[name] for name in typing.get_args(Metric) if name in trajectories.metrics}
+    meta: dict[str, Any] = {name: trajectories.meta[name] for name in names if name in trajectories.meta}
+    meta |= {"spec": spec.identity(), "digest": spec.digest(), "engine": ENGINE_VERSION}
+    meta |= {"runs": spec.runs, "epochs": spec.epochs, "content": checksum(metrics)}
+    meta |= {"machine": dict(where or machine())}
+    record = Trajectories(metrics=metrics, run=trajectories.run, meta=meta, followed=trajectories.followed)
+    table = to_table(record)
+    write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd", compression_level=19))
+    return path
+
+
+def read_kept(
+    spec: EnsembleSpec, *, retirement: Retirement | None = None, folder: str | os.PathLike[str] | None = None
+) -> Trajectories | None:
+    """The kept ensemble of a specification, or ``None`` where none is kept.
+
+    Parameters
+    ----------
+    spec
+        Specification, with the runs and epochs that are needed.
+    retirement
+        Where its runs must have left their training; ``None``: all followed to the horizon.
+    folder
+        See `kept_folder`.
+
+    Raises
+    ------
+    InputError
+        If the file is stale or damaged: its specification no longer gives its digest, another version of the engine trained it, it holds
+        fewer runs or epochs than are needed, its runs were retired elsewhere, or its numbers are not those that were written.
+    """
+    path = kept_path(spec, folder)
+    if not path.exists():
+        return None
+    found = read_shard(path)
+    meta = found.meta
+    if meta.get("engine") != ENGINE_VERSION:
+        raise InputError(f"{path}: stale (trained by engine {meta.get('engine')}, this is {ENGINE_VERSION}); {_REMEDY}")
+    try:
+        stored = EnsembleSpec(**meta.get("spec", {})).digest()
+    except (InputError, TypeError) as error:
+        raise InputError(f"{path}: stale (its parameters are not possible any more: {error}); {_REMEDY}") from None
+    if stored != path.stem or meta.get("digest") != path.stem:
+        raise InputError(f"{path}: stale (its parameters have digest {stored}); {_REMEDY}")
+    if (meta.get("runs"), meta.get("epochs")) != (found.n_runs, found.n_epochs):
+        raise InputError(
+            f"{path}: holds {found.n_runs} runs of {found.n_epochs} epochs, and says {meta.get('runs')} of {meta.get('epochs')}; {_REMEDY}"
+        )
+    if not np.array_equal(found.run, np.arange(found.n_runs)):
+        raise InputError(f"{path}: its runs are not 0 to {found.n_runs - 1}; {_REMEDY}")
+    if meta.get("content") != checksum(found.metrics):
+        raise InputError(f"{path}: damaged (its checksum differs); {_REMEDY}")
+    if found.n_runs < spec.runs or found.n_epochs < spec.epochs:
+        raise InputError(
+            f"{path}: stale ({found.n_runs} runs of {found.n_epochs} epochs, {spec.runs} of {spec.epochs} are asked for); {_REMEDY}"
+        )
+    if found.retirement != retirement:
+        said = [str(at) if at else "nowhere" for at in (found.retirement, retirement)]
+        raise InputError(f"{path}: stale (runs retired at {said[0]}, asked for is {said[1]}); {_REMEDY}")
+    source = {**meta, "source": str(path)}
+    whole = Trajectories(metrics=found.metrics, run=found.run, meta=source, followed=found.followed)
+    return whole.head(runs=spec.runs, epochs=spec.epochs)
+
+
+def refuse_orphans(rows: Iterable[Row], folder: str | os.PathLike[str] | None = None) -> None:
+    """Make sure that every kept file belongs to a row.
+
+    Parameters
+    ----------
+    rows
+        All rows.
+    folder
+        See `kept_folder`.
+
+    Raises
+    ------
+    InputError
+        If one belongs to none: the row that asked for it has changed, or is gone.
+    """
+    asked = {f"{row.ensemble(key).digest()}.parquet" for row in rows for key in row.members()}
+    for path in sorted(kept_folder(folder).glob("*")):
+        if path.name not in asked and not path.name.startswith("."):
+            what = _described(path)
+            raise InputError(
+                f"{path}: no row asks for it{what}; delete it, or undo the change of the row it belonged to"
+            )
+
+
+def _described(path: Path) -> str:
+    try:
+        stored = read_shard(path).meta.get("spec", {})
+        kick = stored.get("perturbation") or {}
+        key = (str(kick["name"]), int(kick["period"])) if kick else None
+        return f" ({stored['data']['name']}, {stored['model']['name']}, {stored['optimiser']['name']}, {words(key)})"
+    except (InputError, KeyError, TypeError, ValueError):
+        return ""
+
+
+_REMEDY = "delete it and train it again: fpt experiments"
+
+
+def _cpu() -> str:
+    """Name and generation of the processor: in virtual machines several generations have one name."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+    except OSError:
+        first = ""
+    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    name = said.get("model name") or platform.processor() or "unknown"
+    generation = ", ".join(f"{key} {said[key]}" for key in _GENERATION if key in said)
+    return f"{name} ({generation})" if generation else name

@@ -1,0 +1,85 @@
+"""Tables computed from the published trajectories where these are at hand, and read from the book's summary where they are not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+
+from companion import ROOT
+from fptlib.errors import InputError
+from fptlib.readers import read_csv_folder
+from fptlib.sources import PUBLISHED, find
+from fptlib.trajectories import Trajectories
+
+SUMMARY = ROOT / "book" / "results" / "published"
+
+
+def available() -> bool:
+    """Whether the trajectories themselves are at hand."""
+    return find("published") is not None
+
+
+def origin() -> str:
+    """Where the tables come from, in words."""
+    if available():
+        return f"published trajectories ({PUBLISHED.name}, digest {PUBLISHED.digest[:16]})"
+    return "summary table of the published trajectories (book/results/published)"
+
+
+def path_of(name: str) -> Path:
+    """A folder or file of the archive.
+
+    Raises
+    ------
+    InputError
+        If the archive is not at hand.
+    """
+    root = find("published")
+    if root is None:
+        raise InputError("the published trajectories are not here; fetch them with: fpt data fetch published")
+    return root / name
+
+
+@lru_cache(maxsize=64)
+def read(folder: str) -> Trajectories:
+    """The runs of one folder of the archive.
+
+    Raises
+    ------
+    InputError
+        If the archive is not at hand.
+    """
+    return read_csv_folder(path_of(folder))
+
+
+def tabulate(name: str, keys: Mapping[str, object], compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The table computed from the trajectories where they are at hand, else the rows of the summary that carry these keys."""
+    if available():
+        return compute()
+    return stored(name, **keys)
+
+
+def stored(name: str, **keys: object) -> pd.DataFrame:
+    """Rows of a table of the summary that carry these keys.
+
+    Raises
+    ------
+    InputError
+        If the summary has no such table or rows.
+    """
+    path = SUMMARY / f"{name}.csv"
+    if not path.exists():
+        raise InputError(f"{path}: no such table; fetch the trajectories with: fpt data fetch published")
+    frame = pd.read_csv(path, dtype={"asked": str})
+    for key, value in keys.items():
+        known = frame[key].unique()
+        frame = frame[frame[key] == value]
+        if frame.empty:
+            raise InputError(
+                f"{path.name}: nothing for {key} = {value}; the summary has {', '.join(map(str, known))}, "
+                "anything else needs the trajectories: fpt data fetch published"
+            )
+    return frame.drop(columns=list(keys)).reset_index(drop=True)
