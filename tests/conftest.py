@@ -5,14 +5,17 @@ from __future__ import annotations
 import functools
 import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import small_book
 
+import small_book
+from companion import published
 from companion.book import keys
+from companion.published import summary
+from fptlib import cli, sources
 
 _FLAGS = [
     "--no-sandbox",
@@ -27,9 +30,19 @@ _FLAGS = [
 _EXCUSED = ("cuda", "cifar") if os.environ.get("FPTLIB_DATA") else ("cuda", "cifar", "published")
 
 
+Fpt = Callable[..., tuple[int, str, str]]
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker of tests on downloaded images."""
-    config.addinivalue_line("markers", "cifar: needs CIFAR-10 or CIFAR-100, as torchvision keeps them, in $FPTLIB_DATA")
+    """Let one thread compute: threads that wait for each other cost more than the tests' small networks do."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs the published trajectories where they are not."""
+    archive = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
+    if item.get_closest_marker("published") and not archive.is_file():
+        pytest.skip(f"no {archive.name} in $FPTLIB_DATA")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -44,6 +57,51 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
 def root() -> Path:
     """Root folder of the project."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def fpt(capsys: pytest.CaptureFixture[str]) -> Fpt:
+    """Run the command line; return its status, output and errors."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        status = cli.run([str(argument) for argument in arguments])
+        return (status, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refused(fpt: Fpt) -> Callable[..., str]:
+    """Run the command line; return the one line with which it refuses."""
+
+    def run(*arguments: object) -> str:
+        status, out, err = fpt(*arguments)
+        assert (status, out) == (2, "")
+        assert err.startswith("fpt: ")
+        assert err.count("\n") == 1
+        assert err.endswith("\n")
+        assert "Traceback" not in err
+        return err
+
+    return run
+
+
+@pytest.fixture
+def without_trajectories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Take the published trajectories away."""
+    monkeypatch.delenv("FPTLIB_DATA", raising=False)
+    monkeypatch.setenv("FPTLIB_CACHE", str(tmp_path))
+    summary.read.cache_clear()
+    assert not published.available()
+
+
+@pytest.fixture(params=[pytest.param("trajectories", marks=pytest.mark.published), "summary"])
+def origin(request: pytest.FixtureRequest) -> str:
+    """Run a test on the published trajectories and, without them, on the summary."""
+    if request.param == "summary":
+        request.getfixturevalue("without_trajectories")
+    return str(request.param)
 
 
 @pytest.hookimpl(wrapper=True)

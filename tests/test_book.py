@@ -12,8 +12,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import small_book
 
+import small_book
 from companion.book import keys, pages, site
 from companion.book.execute import execute, find
 from companion.book.notebook import spell

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from colours import contrast
 
+from colours import contrast
 from companion.book import paper
 from companion.book.project import Project
 from fptlib.errors import InputError

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
-from colours import VISION, contrast, difference
 
+from colours import VISION, contrast, difference
 from fptlib import charts, tables
 from fptlib.charts import common, render
 from fptlib.firstpassage import first_passage, hazard, survival
