@@ -35,8 +35,9 @@ from rivals import PER_BUDGET, RIVALS, Cell, Track
 import fptlib as fpt
 from companion import published
 from fptlib import ensemble, spec
+from fptlib.files import write_atomically
 from fptlib.optimise import Candidate, Ledger, Live, Recorded, Settings, Source, optimise
-from fptlib.trajectories import Retirement, Trajectories, write_atomically
+from fptlib.trajectories import Retirement, Trajectories
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = "params/ensembles/digits_bn.yml"

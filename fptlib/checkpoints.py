@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import os
 import pickle
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import torch
 from torch import Tensor
 
 from fptlib.errors import InputError
+from fptlib.files import write_atomically
 from fptlib.perturbations import State
 
 # First bytes of a snapshot; the number is raised when the content changes shape.
@@ -73,20 +72,8 @@ def write(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
     buffer = io.BytesIO()
     torch.save({key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}, buffer)
     payload = buffer.getvalue()
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_MAGIC)
-            file.write(hashlib.sha256(payload).hexdigest().encode())
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(temporary).unlink()
-        raise
+    checksum = hashlib.sha256(payload).hexdigest().encode()
+    write_atomically(Path(path), lambda file: file.writelines((_MAGIC, checksum, payload)))
 
 
 def read(path: str | os.PathLike[str]) -> Snapshot:

@@ -39,6 +39,9 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
         assert all(torch.equal(value, expected[name]) for name, value in getattr(read, field).items())
     assert torch.equal(read.optimiser[0]["exp_avg"], snapshot().optimiser[0]["exp_avg"])
     assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
+    # Others may read it as they may read any file.
+    (tmp_path / "plain").write_bytes(b"")
+    assert (tmp_path / "a.ckpt").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
 @pytest.mark.parametrize("where", [3, 30, 100, -2000, -1])

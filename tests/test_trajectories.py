@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
 from fptlib.errors import InputError
+from fptlib.files import write_atomically
 from fptlib.trajectories import (
     Retirement,
     Trajectories,
@@ -26,7 +27,6 @@ from fptlib.trajectories import (
     read_store_file,
     retire,
     to_table,
-    write_atomically,
     write_shard,
     write_store_file,
 )
@@ -310,12 +310,6 @@ def test_a_shard_keeps_the_end_of_every_run(
 # Limits
 
 
-def test_a_shard_without_its_horizon_ends_with_its_rows(tmp_path: Path) -> None:
-    table = to_table(record())
-    pq.write_table(table.replace_schema_metadata({b"fptlib": b"{}"}), tmp_path / "old.parquet")
-    np.testing.assert_array_equal(read_shard(tmp_path / "old.parquet").metric(), SMALL)
-
-
 def test_nothing_and_everything_of_a_head() -> None:
     np.testing.assert_array_equal(record().head().metric(), SMALL)
     with pytest.raises(InputError, match="empty"):
@@ -454,6 +448,20 @@ def test_a_shard_with_other_content_is_damaged(tmp_path: Path, columns: dict[str
     pq.write_table(pa.table(columns).replace_schema_metadata({b"fptlib": b"{}"}), path)
     with pytest.raises(InputError, match=r"odd\.parquet: damaged"):
         read_shard(path)
+
+
+@pytest.mark.parametrize("name", ["test_metric", "run"])
+def test_an_altered_number_is_found(tmp_path: Path, name: str) -> None:
+    path = store(tmp_path, shards={0: 3, 2: 3}, runs=4, epochs=3) / "runs-00002-00003.parquet"
+    table = pq.ParquetFile(path).read()
+    values = table[name].to_numpy() + (name == "run")
+    values[4] += name == "test_metric"
+    pq.write_table(table.set_column(table.column_names.index(name), name, pa.array(values)), path)
+    message = r"runs-00002-00003\.parquet: damaged \(its (checksum differs|runs are not 2 to 3)\)$"
+    with pytest.raises(InputError, match=message):
+        read_shard(path, first=2)
+    with pytest.raises(InputError, match=message if name == "test_metric" else "runs are missing or repeated"):
+        read_store(tmp_path)
 
 
 def test_an_interrupted_store_says_how_to_resume(tmp_path: Path) -> None:

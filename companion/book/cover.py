@@ -4,7 +4,7 @@ import vl_convert
 
 from companion import ROOT, published
 from fptlib import charts
-from fptlib.trajectories import write_atomically
+from fptlib.files import write_atomically
 
 PATH = ROOT / "book" / "_static" / "main-figure.svg"
 _WIDTH = 640  # pixels; a file has no container to fill

@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 from companion import ROOT
 from companion.book import keys
 from companion.book.project import BuildError, Chapter, Project
-from fptlib.trajectories import write_atomically
+from fptlib.files import write_atomically
 
 _KERNEL = "fptlib-book"
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from companion.book.project import BuildError, Project
 from fptlib.errors import InputError
-from fptlib.trajectories import write_atomically
+from fptlib.files import write_atomically
 
 _ARTICLE = re.compile(r'<article class="bd-article"[^>]*>(.*)</article>', re.DOTALL)
 _HEAD = re.compile(r"<head>.*?</head>", re.DOTALL)

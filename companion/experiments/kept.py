@@ -15,12 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from companion.experiments.rows import Metric, Row, root, words
 from fptlib.errors import InputError
 from fptlib.spec import ENGINE_VERSION, EnsembleSpec
-from fptlib.trajectories import Retirement, Trajectories, checksum, read_shard, to_table, write_atomically
+from fptlib.trajectories import Retirement, Trajectories, read_shard, write_shard
 
 FOLDER = "book/results/ensembles"
 _PACKAGES = ("numpy", "torch", "numba", "scipy")
@@ -83,11 +82,9 @@ def keep(
     metrics = {name: trajectories.metrics[name] for name in typing.get_args(Metric) if name in trajectories.metrics}
     meta: dict[str, Any] = {name: trajectories.meta[name] for name in names if name in trajectories.meta}
     meta |= {"spec": spec.identity(), "digest": spec.digest(), "engine": ENGINE_VERSION}
-    meta |= {"runs": spec.runs, "epochs": spec.epochs, "content": checksum(metrics)}
-    meta |= {"machine": dict(where or machine())}
+    meta |= {"runs": spec.runs, "epochs": spec.epochs, "machine": dict(where or machine())}
     record = Trajectories(metrics=metrics, run=trajectories.run, meta=meta, followed=trajectories.followed)
-    table = to_table(record)
-    write_atomically(path, lambda file: pq.write_table(table, file, compression="zstd", compression_level=19))
+    write_shard(path, record, level=19)
     return path
 
 
@@ -114,7 +111,10 @@ def read_kept(
     path = kept_path(spec, folder)
     if not path.exists():
         return None
-    found = read_shard(path)
+    try:
+        found = read_shard(path)
+    except InputError as error:
+        raise InputError(f"{error}; {_REMEDY}") from None
     meta = found.meta
     if meta.get("engine") != ENGINE_VERSION:
         raise InputError(f"{path}: stale (trained by engine {meta.get('engine')}, this is {ENGINE_VERSION}); {_REMEDY}")
@@ -130,8 +130,6 @@ def read_kept(
         )
     if not np.array_equal(found.run, np.arange(found.n_runs)):
         raise InputError(f"{path}: its runs are not 0 to {found.n_runs - 1}; {_REMEDY}")
-    if meta.get("content") != checksum(found.metrics):
-        raise InputError(f"{path}: damaged (its checksum differs); {_REMEDY}")
     if found.n_runs < spec.runs or found.n_epochs < spec.epochs:
         raise InputError(
             f"{path}: stale ({found.n_runs} runs of {found.n_epochs} epochs, {spec.runs} of {spec.epochs} are asked for); {_REMEDY}"

@@ -11,8 +11,8 @@ import pandas as pd
 
 from companion.published import cifar10, lists, supplement
 from companion.published.summary import SUMMARY
+from fptlib.files import write_atomically
 from fptlib.sources import PUBLISHED
-from fptlib.trajectories import write_atomically
 
 _DIGITS = 6
 

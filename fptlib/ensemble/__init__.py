@@ -101,9 +101,7 @@ def train(
         raise InputError(f"{folder}: shards disappeared while they were trained; repeat the call")
     record = trajectories.concatenate(cut(shard, spec.epochs, retirement) for shard in shards if shard is not None)
     record = record.head(runs=spec.runs)
-    meta = {key: value for key, value in record.meta.items() if key != "content"}
-    meta |= {"source": str(folder), "trained": trained}
-    return Trajectories(metrics=record.metrics, run=record.run, meta=meta, followed=record.followed)
+    return replace(record, meta={**record.meta, "source": str(folder), "trained": trained})
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ from fptlib.ensemble.training import Task
 from fptlib.errors import InputError
 from fptlib.sources import cache_dir
 from fptlib.spec import ENGINE_VERSION, EnsembleSpec
-from fptlib.trajectories import Retirement, Trajectories, checksum
+from fptlib.trajectories import Retirement, Trajectories
 
 
 def store_path(spec: EnsembleSpec, out: str | os.PathLike[str] | None = None) -> Path:
@@ -124,17 +124,10 @@ def shard(folder: Path, unit: int, digest: str) -> Trajectories | None:
     if not path.exists():
         return None
     try:
-        found = trajectories.read_shard(path)
+        return trajectories.read_shard(path, digest=digest, first=unit)
     except InputError as error:
         _discard(path, str(error).removeprefix(f"{path}: "))
         return None
-    if found.meta.get("digest") != digest:
-        _discard(path, f"belongs to another ensemble (digest {found.meta.get('digest')})")
-        return None
-    if found.meta.get("content") != checksum(found.metrics) or list(found.run) != list(range(unit, unit + UNIT)):
-        _discard(path, "damaged (its checksum differs)")
-        return None
-    return found
 
 
 def held(folder: Path, task: Task, unit: int) -> Trajectories | None:
@@ -170,15 +163,8 @@ def save_shard(
         meta=meta,
         followed=followed,
     )
-    record = cut(record, task.epochs, task.retirement)
-    complete = Trajectories(
-        metrics=record.metrics,
-        run=record.run,
-        meta={**record.meta, "content": checksum(record.metrics)},
-        followed=record.followed,
-    )
     with _space(folder):
-        trajectories.write_shard(shard_path(folder, unit), complete)
+        trajectories.write_shard(shard_path(folder, unit), cut(record, task.epochs, task.retirement))
 
 
 def _cleared(values: NDArray[np.float64], followed: NDArray[Any]) -> NDArray[np.float64]:

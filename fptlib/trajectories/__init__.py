@@ -13,12 +13,10 @@ from fptlib.trajectories.record import (
 from fptlib.trajectories.store import (
     STORE_FILE,
     STORE_FORMAT,
-    checksum,
     read_shard,
     read_store,
     read_store_file,
     to_table,
-    write_atomically,
     write_shard,
     write_store_file,
 )
@@ -30,7 +28,6 @@ __all__ = [
     "Direction",
     "Retirement",
     "Trajectories",
-    "checksum",
     "concatenate",
     "holds",
     "reached",
@@ -39,7 +36,6 @@ __all__ = [
     "read_store_file",
     "retire",
     "to_table",
-    "write_atomically",
     "write_shard",
     "write_store_file",
 ]

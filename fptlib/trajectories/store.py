@@ -10,17 +10,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from fptlib.errors import InputError
+from fptlib.files import write_atomically
 from fptlib.trajectories.record import Retirement, Trajectories, concatenate, holds, retire
 
 STORE_FILE = "store.json"
@@ -29,84 +29,79 @@ _METADATA_KEY = b"fptlib"
 _HORIZON_KEY = b"fptlib_horizon"
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then move it there in one step.
-
-    A reader sees the old content or the new one and never a part, whenever the process is stopped.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(_file_mode())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _file_mode() -> int:
-    """Permissions that a plain `open` would give; temporary files are private."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
 def to_table(trajectories: Trajectories) -> pa.Table:
-    """One row per run and epoch that was recorded: columns ``run``, ``epoch`` and the metrics; in the schema ``meta`` and the horizon."""
+    """Return one row per run and epoch that was recorded: columns ``run``, ``epoch`` and the metrics.
+
+    The schema holds ``meta`` with a checksum of the metrics, and the horizon.
+    """
     recorded = np.arange(trajectories.n_epochs) < trajectories.lengths[:, None]  # (runs, epochs)
     columns: dict[str, pa.Array] = {
         "run": pa.array(np.repeat(trajectories.run, trajectories.lengths)),
         "epoch": pa.array((np.nonzero(recorded)[1] + 1).astype(np.int32)),
     }
     columns |= {name: pa.array(values[recorded]) for name, values in trajectories.metrics.items()}
-    meta = json.dumps(dict(trajectories.meta), sort_keys=True)
+    meta = {**trajectories.meta, "content": _checksum(trajectories)}
     return pa.table(columns).replace_schema_metadata(
-        {_METADATA_KEY: meta.encode(), _HORIZON_KEY: str(trajectories.n_epochs).encode()}
+        {_METADATA_KEY: json.dumps(meta, sort_keys=True).encode(), _HORIZON_KEY: str(trajectories.n_epochs).encode()}
     )
 
 
-def checksum(metrics: Mapping[str, NDArray[np.float64]]) -> str:
-    """16 hexadecimal digits of SHA-256 over names and values, float64, whatever their order."""
+def _checksum(trajectories: Trajectories) -> str:
+    """Return 16 hexadecimal digits of SHA-256 over names and values, whatever the order of the metrics."""
+    later = np.arange(trajectories.n_epochs) >= trajectories.lengths[:, None]
     state = hashlib.sha256()
-    for name in sorted(metrics):
+    for name in sorted(trajectories.metrics):
         state.update(name.encode())
-        state.update(np.ascontiguousarray(metrics[name]).tobytes())
+        state.update(np.where(later, np.nan, trajectories.metrics[name]).tobytes())
     return state.hexdigest()[:16]
 
 
-def write_shard(path: str | os.PathLike[str], trajectories: Trajectories) -> None:
-    """Write a Parquet shard atomically."""
+def write_shard(path: str | os.PathLike[str], trajectories: Trajectories, *, level: int | None = None) -> None:
+    """Write a Parquet shard in one step, compressed at a level of zstd."""
     table = to_table(trajectories)
-    write_atomically(Path(path), lambda file: pq.write_table(table, file, compression="zstd"))
+    write_atomically(Path(path), lambda file: pq.write_table(table, file, compression="zstd", compression_level=level))
 
 
-def read_shard(path: str | os.PathLike[str]) -> Trajectories:
-    """Read a shard that `write_shard` wrote.
+def read_shard(path: str | os.PathLike[str], *, digest: str | None = None, first: int | None = None) -> Trajectories:
+    """Read a shard that `write_shard` wrote, and check all of it.
+
+    Parameters
+    ----------
+    path
+        The file.
+    digest
+        Digest of the ensemble that it must belong to.
+    first
+        Label of its first run; the others must follow.
 
     Raises
     ------
     InputError
-        If the file is damaged or was not written by `write_shard`.
+        If the file is not a shard, is damaged or altered, or holds other runs than asked for.
     """
     try:
-        table = pq.read_table(path)
+        table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
     metadata = table.schema.metadata or {}
     if _METADATA_KEY not in metadata:
         raise InputError(f"{path}: a Parquet file without the metadata of a shard")
     try:
-        horizon = int(metadata[_HORIZON_KEY]) if _HORIZON_KEY in metadata else None
-        return _from_table(table, json.loads(metadata[_METADATA_KEY]), horizon)
-    except (KeyError, ValueError, pa.ArrowException) as error:
+        meta = dict(json.loads(metadata[_METADATA_KEY]))
+        content = meta.pop("content", None)
+        record = _from_table(table, meta, int(metadata[_HORIZON_KEY]))
+    except (KeyError, TypeError, ValueError, pa.ArrowException) as error:
         raise InputError(f"{path}: damaged ({' '.join(str(error).split())})") from None
+    if content != _checksum(record):
+        raise InputError(f"{path}: damaged (its checksum differs)")
+    if digest is not None and meta.get("digest") != digest:
+        raise InputError(f"{path}: belongs to another ensemble (digest {meta.get('digest')})")
+    if first is not None and not np.array_equal(record.run, first + np.arange(record.n_runs)):
+        raise InputError(f"{path}: damaged (its runs are not {first} to {first + record.n_runs - 1})")
+    return record
 
 
-def _from_table(table: pa.Table, meta: Mapping[str, Any], horizon: int | None) -> Trajectories:
+def _from_table(table: pa.Table, meta: Mapping[str, Any], n_epochs: int) -> Trajectories:
     """Undo `to_table`; a ValueError or KeyError says what is not as it would have left it."""
     columns = {name: table[name].to_numpy() for name in table.column_names}
     run, epoch = columns.pop("run"), columns.pop("epoch")
@@ -114,11 +109,9 @@ def _from_table(table: pa.Table, meta: Mapping[str, Any], horizon: int | None) -
     lengths = np.diff(starts, append=len(epoch))  # of each run
     if lengths.sum() != len(epoch) or len(epoch) == 0:
         raise ValueError("rows do not start at epoch 1")
-    if (run != np.repeat(run[starts], lengths)).any() or (
-        epoch - 1 != np.arange(len(epoch)) - np.repeat(starts, lengths)
-    ).any():
+    places = np.arange(len(epoch)) - np.repeat(starts, lengths)
+    if (run != np.repeat(run[starts], lengths)).any() or (epoch - 1 != places).any():
         raise ValueError("rows are not in the order of runs and epochs")
-    n_epochs = int(epoch.max()) if horizon is None else horizon
     recorded = np.arange(n_epochs) < lengths[:, None]
     metrics = {name: np.full(recorded.shape, np.nan) for name in columns}
     for name, values in columns.items():
@@ -161,13 +154,13 @@ def read_store_file(folder: Path) -> dict[str, Any]:
 
 
 def read_store(folder: str | os.PathLike[str]) -> Trajectories:
-    """Runs and epochs of a store that were asked for, all cut at the retirement asked for, if any.
+    """Return the runs and epochs of a store that were asked for, all cut at the retirement asked for, if any.
 
     Raises
     ------
     InputError
-        If the store is damaged, or has not all the runs and epochs asked for (its training was interrupted, or its runs were retired
-        too early).
+        If the store is damaged or altered, or has not all the runs and epochs asked for: its training was interrupted, or its runs were
+        retired too early.
     """
     folder = Path(folder)
     content = read_store_file(folder)
@@ -175,9 +168,7 @@ def read_store(folder: str | os.PathLike[str]) -> Trajectories:
     retirement = None if content.get("retirement") is None else Retirement.from_dict(content["retirement"])
     parts: list[Trajectories] = []
     for path in sorted(folder.glob("runs-*.parquet")):
-        part = read_shard(path)
-        if part.meta.get("digest") != content["digest"]:
-            raise InputError(f"{path}: belongs to another ensemble (digest {part.meta.get('digest')})")
+        part = read_shard(path, digest=content["digest"])
         if int(part.run[0]) < runs and holds(part, epochs=epochs, retirement=retirement):
             part = part.head(epochs=epochs)
             parts.append(part if retirement is None else retire(part, retirement))
@@ -186,8 +177,7 @@ def read_store(folder: str | os.PathLike[str]) -> Trajectories:
         raise InputError(
             f"{folder}: {found} of {runs} runs are trained to epoch {epochs}; train again with the same parameters to resume"
         )
-    whole = concatenate(parts).head(runs=runs)
-    if not np.array_equal(whole.run, np.arange(runs)):
+    record = concatenate(parts).head(runs=runs)
+    if not np.array_equal(record.run, np.arange(runs)):
         raise InputError(f"{folder}: runs are missing or repeated; delete the shards concerned and train again")
-    meta = {**whole.meta, "source": str(folder)}
-    return Trajectories(metrics=whole.metrics, run=whole.run, meta=meta, followed=whole.followed)
+    return replace(record, meta={**record.meta, "source": str(folder)})
