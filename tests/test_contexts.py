@@ -168,8 +168,8 @@ def test_what_is_restored_is_the_best_state(tmp_path: Path) -> None:
 def test_going_back_is_the_same_however_a_run_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, momenta: bool
 ) -> None:
-    random = {"name": "back", "repeat": "random", "probability": 0.4, "momenta": momenta}
-    asked = small(**KINDS[kind], perturbation=random, **{"execution.snapshot_s": 0})
+    kick = {"name": "back", "period": 2, "momenta": momenta}
+    asked = small(**KINDS[kind], perturbation=kick, **{"execution.snapshot_s": 0})
     whole = ensemble.train(asked, out=tmp_path / "whole", workers=1)
     half = spec.override(asked, {"epochs": 3, "execution.stack": 5})
     ensemble.train(half, out=tmp_path / "grown", workers=1)

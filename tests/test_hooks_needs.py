@@ -22,14 +22,12 @@ from fptlib.hooks import Perturber
 from fptlib.hooks.given import BestSoFar, RateFactor
 from fptlib.perturbations import State
 
-RANDOM = {"repeat": "random", "probability": 0.4}
 SECTIONS: dict[str, dict[str, Any]] = {
-    "random": {"name": "shrink_perturb"} | RANDOM,
     "best": {"name": "restart_from_best", "period": 3, "fresh_optimiser": False},
-    "best, random": {"name": "restart_from_best"} | RANDOM,
+    "best, fresh": {"name": "restart_from_best", "period": 2},
     "gradient": {"name": "dash", "period": 2},
     "rate": {"name": "rate_bump", "period": 3, "shrink": 0.6, "length": 2},
-    "rate, random": {"name": "warm_restart", "length": 2, "floor": 0.1} | RANDOM,
+    "rate, cosine": {"name": "warm_restart", "period": 4, "length": 2, "floor": 0.1},
 }
 
 
@@ -210,8 +208,7 @@ def test_what_is_missing_is_named() -> None:
             lambda: Perturber("dash", period=2, probe=(torch.ones(2, 3), torch.ones(2))),
             "loss: missing; Dash needs the mean loss",
         ),
-        (lambda: Perturber("full_reset", repeat="random"), "perturbation.probability: missing"),
-        (lambda: Perturber("full_reset", repeat="random", probability=0.5, period=3), "period: 3 has no meaning"),
+        (lambda: Perturber("full_reset"), "perturbation.period: missing"),
     ]
     for build, message in cases:
         with pytest.raises(InputError, match=message):
@@ -224,7 +221,7 @@ def test_what_is_missing_is_named() -> None:
     bump.step(1, model, optimizer)
     with pytest.raises(InputError, match="epoch: 3 comes after 1, but the rule sets the learning rate of every epoch"):
         bump.step(3, model, optimizer)
-    with pytest.raises(InputError, match=r"probability: 0\.4 here but 0\.5 in the checkpoint"):
-        Perturber("full_reset", seed=0, repeat="random", probability=0.4).load_state_dict(
-            Perturber("full_reset", seed=0, repeat="random", probability=0.5).state_dict()
+    with pytest.raises(InputError, match=r"period: 4 here but 5 in the checkpoint"):
+        Perturber("full_reset", seed=0, period=4).load_state_dict(
+            Perturber("full_reset", seed=0, period=5).state_dict()
         )

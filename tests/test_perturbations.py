@@ -154,6 +154,7 @@ def test_schedule(period: int, epoch: int) -> None:
         schedule = perturbations.build(spec.FullResetSpec(**section, repeat=repeat))
         assert schedule is not None
         assert schedule.due(epoch) == due
+        assert schedule.last(epoch) == max((e for e in range(1, epoch + 1) if schedule.due(e)), default=0)
 
 
 def test_a_fresh_optimiser_is_asked_for_by_the_schedule() -> None:

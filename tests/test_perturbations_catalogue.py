@@ -496,13 +496,6 @@ def test_impossible_parameters_are_refused_in_one_line(section: dict[str, Any], 
     assert "\n" not in str(caught.value)
 
 
-def test_a_random_warm_restart_needs_a_length() -> None:
-    section = {"name": "warm_restart", "repeat": "random", "probability": 0.1, "floor": 0.1}
-    with pytest.raises(InputError, match="length: missing; with repeat: random there is no period"):
-        spec.perturbation_section(section)
-    assert perturbations.build(spec.perturbation_section({**section, "length": 4})) is not None
-
-
 @pytest.mark.parametrize("value", [v for v in VALUES.values() if v.needs], ids=lambda v: type(v).__name__)
 def test_what_a_training_cannot_give_is_named(value: Perturbation) -> None:
     state, context = stack(NETWORKS["mlp"])

@@ -257,8 +257,11 @@ MIXED: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("kind", MIXED)
 @pytest.mark.parametrize("name", ["slow", "halved"])
 def test_runs_whose_rates_differ_are_the_same_however_they_are_trained(tmp_path: Path, kind: str, name: str) -> None:
-    random = {"name": name, "repeat": "random", "probability": 0.4}
-    changes = {"optimiser.schedule": COSINE, "perturbation": random, "training.dtype": "float32"} | MIXED[kind]
+    changes = {
+        "optimiser.schedule": COSINE,
+        "perturbation": {"name": name, "period": 2},
+        "training.dtype": "float32",
+    } | MIXED[kind]
     asked = small(**changes, runs=32)
     together = ensemble.train(asked, out=tmp_path / "one", workers=1)
     assert same(ensemble.train(spec.override(asked, {"runs": 16}), out=tmp_path / "few"), together.head(runs=16))

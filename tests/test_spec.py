@@ -205,6 +205,8 @@ def test_the_digest_is_known() -> None:
         ({"perturbation": {"name": "shrink_pertrub", "period": 3}}, r"did you mean 'shrink_perturb'\?"),
         ({"perturbation": {"period": 3}}, r"perturbation\.name: missing; allowed: .*dash, dormant_reset"),
         ({"perturbation": {"name": "full_reset"}}, r"perturbation\.period: missing"),
+        ({"perturbation": KICK | {"repeat": "random"}}, r"perturbation\.repeat: .* allowed: 'periodic' or 'once'"),
+        ({"perturbation": KICK | {"probability": 0.1}}, r"perturbation\.probability: unknown key"),
         ({"perturbation": KICK | {"period": 0}}, r"perturbation\.period: 0 is not possible; allowed: at least 1"),
         ({"perturbation": KICK | {"period": 101}}, r"perturbation\.period: 101 is beyond the horizon; .* epochs = 100"),
         ({"perturbation": KICK | {"quantile": 0.1}}, r"perturbation\.quantile: unknown key"),

@@ -83,7 +83,7 @@ class Row(Part):
     @classmethod
     def _sections(cls, sections: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name, section in sections.items():
-            if "period" in section or section.get("repeat", "periodic") == "random":
+            if "period" in section:
                 raise ValueError(f"{name}: the period belongs to the row (period, periods), and to no perturbation")
         return {name: {"name": name, **section} for name, section in sections.items()}
 

@@ -163,11 +163,6 @@ def fork(
         )
     if not 1 <= at < parent.epochs:
         raise InputError(f"fork at epoch {at}: not between 1 and {parent.epochs - 1} (the horizon is {parent.epochs})")
-    if perturbation.get("repeat") == "random":
-        raise InputError(
-            "fork: repeat: random has no epoch to fork at, each run has its own; train the perturbed ensemble, or fork with "
-            "repeat: periodic or once"
-        )
     child = override(parent, {"perturbation": {**perturbation, "period": at}})
     options: dict[str, Any] = {"out": out, "workers": workers, "scheduler": scheduler, "retirement": retirement}
     plain = train(parent, keep=(at,), **options)

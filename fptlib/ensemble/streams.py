@@ -13,8 +13,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Purpose = Literal["initial", "order", "fresh", "perturb", "timing"]
-_NUMBER: Final[dict[Purpose, int]] = {"initial": 0, "order": 1, "fresh": 2, "perturb": 3, "timing": 4}
+Purpose = Literal["initial", "order", "fresh", "perturb"]
+_NUMBER: Final[dict[Purpose, int]] = {"initial": 0, "order": 1, "fresh": 2, "perturb": 3}
 
 
 def stream(seed: int, run: int, purpose: Purpose, epoch: int = 0) -> np.random.Generator:

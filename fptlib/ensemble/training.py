@@ -18,7 +18,6 @@ from fptlib.ensemble.contexts import Best, Gradient, probe_of
 from fptlib.ensemble.resources import UNIT
 from fptlib.ensemble.stacks import Part, Stack, Stacker
 from fptlib.ensemble.streams import Purpose, streams
-from fptlib.ensemble.timing import Timing
 from fptlib.models import Tensors
 from fptlib.perturbations import Perturbation, State
 from fptlib.spec import EnsembleSpec
@@ -80,8 +79,7 @@ class Training:
         spec = task.spec
         self.task = task
         self.network = models.build(spec.model, shape=data.shape, n_classes=data.n_classes)
-        schedule = perturbations.build(spec.perturbation)
-        self._timing = None if schedule is None else Timing(schedule, spec.seed)
+        self._schedule = schedule = perturbations.build(spec.perturbation)
         self._device = torch.device(task.device)
         self._train_set = compute.tensors(data.x_train, data.y_train, spec, task.device)
         self._held_out = {"test": compute.tensors(data.x_test, data.y_test, spec, task.device)}
@@ -93,8 +91,6 @@ class Training:
         self._given = self._what_is_needed(needs)
         self.runs = np.array(task.runs, dtype=np.int64)
         self.epoch = np.zeros(len(self.runs), dtype=np.int64)
-        # Epoch of each run's last perturbation, 0 before the first.
-        self._last = np.zeros(len(self.runs), dtype=np.int64)
         width = max([task.epochs, *(int(part.epoch.max()) for part in (*start, *branches))])
         self.metrics = {
             name: np.full((len(self.runs), width), np.nan)
@@ -138,7 +134,6 @@ class Training:
             taken.update(rows)
             for row, place in zip(rows, places, strict=True):
                 self.epoch[row] = int(part.epoch[place])
-                self._last[row] = self._timing.last(self.runs[row], self.epoch[row]) if self._timing else 0
                 for name, values in self.metrics.items():
                     values[row, : self.epoch[row]] = part.metrics[name][place, : self.epoch[row]].numpy()
             if self._best is not None and rows:
@@ -238,17 +233,13 @@ class Training:
 
     def _factors(self) -> NDArray[np.float64]:
         """Factor on the learning rate of each run's next epoch."""
-        schedule, timing = self.task.spec.optimiser.schedule, self._timing
-        if isinstance(schedule, ConstantSpec) and (
-            timing is None or type(timing.schedule.perturbation).rate is Perturbation.rate
+        rates, schedule = self.task.spec.optimiser.schedule, self._schedule
+        if isinstance(rates, ConstantSpec) and (
+            schedule is None or type(schedule.perturbation).rate is Perturbation.rate
         ):
             return np.ones(len(self.runs))
-        return np.array(
-            [
-                schedule.at(epoch + 1) * (timing.factor(epoch + 1, last) if timing else 1.0)
-                for epoch, last in zip(self.epoch.tolist(), self._last.tolist(), strict=True)
-            ]
-        )
+        following = (self.epoch + 1).tolist()
+        return np.array([rates.at(epoch) * (schedule.factor(epoch) if schedule else 1.0) for epoch in following])
 
     def _step(self, stack: Stack, factor: float) -> list[Stack]:
         spec, places = self.task.spec, stack.places
@@ -298,14 +289,13 @@ class Training:
 
     def _perturb(self, stack: Stack) -> list[Stack]:
         """Perturb the runs of a stack whose time it is; stacks of what it was, with one learning rate each."""
-        timing = self._timing
-        if timing is None:
+        schedule = self._schedule
+        if schedule is None:
             return [stack]
-        due = [i for i in stack.places if timing.due(self.runs[stack.rows[i]], self.epoch[stack.rows[i]])]
+        due = [i for i in stack.places if schedule.due(int(self.epoch[stack.rows[i]]))]
         if not due:
             return [stack]
         whole, rows = stack.compute.state(), stack.rows
-        self._last[rows[due]] = self.epoch[rows[due]]
         parts: list[Part] = [(rows[due].tolist(), self._perturbed(rows[due].tolist(), states.select(whole, due)))]
         others = [i for i in stack.places if i not in set(due)]
         if others:
@@ -313,7 +303,7 @@ class Training:
         return self._stacker.arranged(parts, self._factors())
 
     def _perturbed(self, rows: Sequence[int], state: State) -> State:
-        assert self._timing is not None
+        assert self._schedule is not None
         runs, epochs = self.runs[list(rows)], self.epoch[list(rows)]
         context = perturbations.Context(
             fresh=lambda: self._initial("fresh", runs, epochs),
@@ -322,7 +312,7 @@ class Training:
             **self._given,
         )
         with torch.no_grad():
-            return self._timing.schedule.apply(state, context)
+            return self._schedule.apply(state, context)
 
     def _retire(self, stack: Stack) -> None:
         """Take out runs that are done."""

@@ -17,7 +17,6 @@ from fptlib.checkpoints import Snapshot
 from fptlib.data import Dataset
 from fptlib.ensemble import store
 from fptlib.ensemble.resources import UNIT, device_of, numerics
-from fptlib.ensemble.timing import Timing
 from fptlib.ensemble.training import Task, Training
 from fptlib.spec import EnsembleSpec, override
 from fptlib.trajectories import Retirement, Trajectories
@@ -142,10 +141,9 @@ def _from_parent(
     schedule = perturbations.build(task.spec.perturbation)
     if schedule is None:
         return [], {}
-    timing = Timing(schedule, task.spec.seed)
-    # Where times are random every run has its own; unperturbed training keeps no best state.
+    # Unperturbed training keeps no best state.
     period = None if "best" in schedule.perturbation.needs else schedule.period
-    if schedule.period is not None and schedule.period >= task.epochs:
+    if schedule.period >= task.epochs:
         return [], {}
     parent = unperturbed(task.spec)
     beside = folder.parent / parent.digest()
@@ -156,17 +154,17 @@ def _from_parent(
         if snapshot is not None:
             branches.append(snapshot)
         if task.retirement is not None and (shard := store.shard(beside, unit, parent.digest())) is not None:
-            records |= _passed(shard, task.retirement, timing)
+            records |= _passed(shard, task.retirement, schedule.period)
     return branches, {run: record for run, record in records.items() if run not in known}
 
 
-def _passed(shard: Trajectories, retirement: Retirement, timing: Timing) -> dict[int, _Record]:
+def _passed(shard: Trajectories, retirement: Retirement, period: int) -> dict[int, _Record]:
     """Runs that had passed when they would have been perturbed for the first time."""
     first = passages(shard, retirement)
     return {
         int(run): _Record({name: values[row] for name, values in shard.metrics.items()}, int(first[row]))
         for row, run in enumerate(shard.run)
-        if first[row] > 0 and not timing.last(int(run), int(first[row]) - 1)
+        if 0 < first[row] <= period
     }
 
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from fptlib.ensemble.streams import stream
-from fptlib.ensemble.timing import Timing
 from fptlib.errors import InputError
 from fptlib.hooks.fresh import Factory, Tensors, draw, unwrapped
 from fptlib.hooks.given import BestSoFar, Loss, RateFactor, check_given, gradient_on
@@ -32,12 +31,9 @@ class Perturber:
     rule
         What is done: a value of `fptlib.perturbations`, or the section ``perturbation`` of a parameter file, or its name.
     period
-        Epochs between perturbations, 1 or more. This and the next three replace what a section says.
+        Epochs between perturbations, 1 or more. This and the next two replace what a section says.
     repeat
-        ``periodic`` (default): at ``period``, ``2 * period``, ...; ``once``: at ``period``; ``random``: after each epoch with
-        ``probability``, and no period.
-    probability
-        Of a perturbation after an epoch, where they are random.
+        ``periodic`` (default): at ``period``, ``2 * period``, ...; ``once``: at ``period``.
     fresh_optimiser
         Whether the optimiser forgets its state (momenta) as well. By default what the kind has in a parameter file: yes after
         ``shrink_perturb`` and ``full_reset``, no after ``partial_reset``.
@@ -120,8 +116,7 @@ class Perturber:
         rule: Rule,
         *,
         period: int | None = None,
-        repeat: Literal["periodic", "once", "random"] | None = None,
-        probability: float | None = None,
+        repeat: Literal["periodic", "once"] | None = None,
         fresh_optimiser: bool | None = None,
         seed: int | None = None,
         run: int = 0,
@@ -131,12 +126,7 @@ class Perturber:
         probe: tuple[Tensor, Tensor] | None = None,
         loss: Loss | None = None,
     ) -> None:
-        given = {
-            "period": period,
-            "repeat": repeat,
-            "probability": probability,
-            "fresh_optimiser": fresh_optimiser,
-        }
+        given = {"period": period, "repeat": repeat, "fresh_optimiser": fresh_optimiser}
         self.schedule = schedule_of(rule, {key: value for key, value in given.items() if value is not None})
         self.seed = torch.initial_seed() if seed is None else _natural("seed", seed)
         self.run = _natural("run", run)
@@ -219,7 +209,7 @@ class Perturber:
 
     def due(self, epoch: int) -> bool:
         """Whether the network is perturbed after this epoch, as far as is known: it is the epoch's turn, and no epoch passed."""
-        return self.passed is None and Timing(self.schedule, self.seed).due(self.run, epoch)
+        return self.passed is None and self.schedule.due(epoch)
 
     def observe(self, epoch: int, metric: float | None) -> bool:
         """Take note of an epoch's metric, as `step` does; returns whether the threshold has been reached by now."""
@@ -314,7 +304,6 @@ class Perturber:
             "rule": repr(rule) if is_dataclass(rule) else type(rule).__qualname__,
             "period": schedule.period,
             "repeat": schedule.repeat,
-            "probability": schedule.probability,
             "fresh_optimiser": schedule.fresh_optimiser,
             "seed": self.seed,
             "run": self.run,

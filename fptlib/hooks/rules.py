@@ -36,7 +36,6 @@ def schedule_of(rule: Rule, given: Mapping[str, Any]) -> Schedule:
             period=section.period,
             repeat=section.repeat,
             fresh_optimiser=section.fresh_optimiser,
-            probability=section.probability,
         )
     if isinstance(rule, PerturbationSpec):
         rule = rule.model_dump(exclude_unset=True) | {"name": rule.name}

@@ -73,5 +73,4 @@ def build(spec: PerturbationSpec | None) -> Schedule | None:
         period=spec.period,
         repeat=spec.repeat,
         fresh_optimiser=spec.fresh_optimiser,
-        probability=spec.probability,
     )

@@ -26,8 +26,8 @@ _TYPES: Final[dict[Any, Any]] = {float: Number, int: Integer, bool: bool, str: s
 def rule(name: str) -> Callable[[_Class], _Class]:
     """Make a frozen dataclass derived from `Perturbation` a kind of perturbation, in a file named under ``uses``.
 
-    Its fields become those of the section ``perturbation``, with their types and defaults, beside ``repeat``, ``period``,
-    ``probability`` and ``fresh_optimiser``, whose default is the class's own. A ``ValueError`` that the class raises when it is
+    Its fields become those of the section ``perturbation``, with their types and defaults, beside ``repeat``, ``period`` and
+    ``fresh_optimiser``, whose default is the class's own. A ``ValueError`` that the class raises when it is
     made is told as an error of the section.
 
     Parameters

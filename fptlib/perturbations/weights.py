@@ -184,9 +184,9 @@ class RestartFromBest(Perturbation):
     Notes
     -----
     ``theta_t <- theta_b``, where ``b`` is the epoch up to ``t`` with the best validation metric. Training goes on with fresh
-    batches, so that it does not repeat itself. Bae et al. reset to a checkpoint at random times; ``repeat: random`` does so
-    after whole epochs. The state that follows depends on the whole past through ``b``: where the
-    best epoch changes with time, so does the law of the time that is left after a perturbation.
+    batches, so that it does not repeat itself. Bae et al. reset to a checkpoint at random times. The state that follows
+    depends on the whole past through ``b``: where the best epoch changes with time, so does the law of the time that is
+    left after a perturbation.
 
     References
     ----------

@@ -228,7 +228,7 @@ class EnsembleSpec(Part):
     def _possible(self) -> Self:
         self._check_batches()
         kick = self.perturbation
-        if kick is not None and kick.period is not None and kick.period > self.epochs:
+        if kick is not None and kick.period > self.epochs:
             raise ParameterError(
                 f"perturbation.period: {kick.period} is beyond the horizon; allowed: 1 to epochs = {self.epochs}"
             )

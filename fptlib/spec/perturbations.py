@@ -2,53 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal, Self
+from typing import ClassVar, Final, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import model_validator
 
-from fptlib.spec.values import Fraction, NonNegative, Number, Part, Positive, PositiveInteger, unsaid
+from fptlib.spec.values import Fraction, NonNegative, Number, Part, Positive, PositiveInteger
 
 
 class PerturbationSpec(Part):
     """What every perturbation has: a name and a timing.
 
     ``period`` in epochs: it acts right after the evaluation at epochs ``period``, ``2 * period``, ... (``repeat:
-    periodic``) or at ``period`` only (``once``). With ``repeat: random`` there is no period: it acts after each epoch with
-    ``probability``, independently for each run. ``fresh_optimiser`` clears the optimiser's state (momenta) as well.
+    periodic``) or at ``period`` only (``once``). ``fresh_optimiser`` clears the optimiser's state (momenta) as well.
     """
 
     # Whether it goes by the validation metric, so that the data need a validation split.
     VALIDATED: ClassVar[bool] = False
 
     name: str
-    repeat: Literal["periodic", "once", "random"] = "periodic"
-    period: PositiveInteger | None = None
-    probability: Annotated[Number, Field(gt=0, lt=1)] | None = unsaid(None)
+    repeat: Literal["periodic", "once"] = "periodic"
+    period: PositiveInteger
     fresh_optimiser: bool = True
-
-    @field_validator("period")
-    @classmethod
-    def _period_where_it_counts(cls, period: int | None, info: ValidationInfo) -> int | None:
-        random = info.data.get("repeat") == "random"
-        if period is None and not random:
-            raise ValueError("missing; allowed: epochs between perturbations, or repeat: random with a probability")
-        if period is not None and random:
-            raise ValueError(
-                f"{period} has no meaning with repeat: random; allowed there: probability alone (period: null)"
-            )
-        return period
-
-    @field_validator("probability")
-    @classmethod
-    def _probability_where_it_counts(cls, probability: float | None, info: ValidationInfo) -> float | None:
-        random = info.data.get("repeat") == "random"
-        if probability is None and random:
-            raise ValueError("missing; repeat: random needs it, above 0 and below 1, for each epoch")
-        if probability is not None and not random and "repeat" in info.data:
-            raise ValueError(
-                f"{probability:g} has no meaning with repeat: {info.data['repeat']}; allowed there: period alone"
-            )
-        return probability
 
 
 class ShrinkPerturbSpec(PerturbationSpec):
@@ -139,8 +113,6 @@ class WarmRestartSpec(PerturbationSpec):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.length is None and self.period is None:
-            raise ValueError("length: missing; with repeat: random there is no period to take for it")
         if self.floor == 0 and not (self.repeat == "periodic" and self.epochs_of_fall == self.period):
             raise ValueError(
                 "floor: 0 can leave training without a learning rate for good; allowed here: above 0, or repeat: periodic "
@@ -151,9 +123,7 @@ class WarmRestartSpec(PerturbationSpec):
     @property
     def epochs_of_fall(self) -> int:
         """Epochs in which the learning rate falls."""
-        length = self.length or self.period
-        assert length is not None
-        return length
+        return self.length or self.period
 
 
 class RateBumpSpec(PerturbationSpec):
