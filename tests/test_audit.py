@@ -13,11 +13,10 @@ from companion import ledger
 from companion.audit import Audit, audit
 from fptlib import charts, tables
 from fptlib.errors import InputError
-from fptlib.processes import Annealed, DelayedGeometric, GeometricWithKick, Process
+from fptlib.processes import Annealed, Process
 from fptlib.trajectories import Trajectories
+from known import DELAYED, KICK
 
-KICK = GeometricWithKick(hazard=0.02, kick=0.3)
-DELAYED = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
 ANNEALED = Annealed(hazard=0.005, hazard_after=0.15, epochs=100)
 
 

@@ -14,21 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from companion import published
-from companion.published import Reproduction, summary
+from companion.published import Reproduction
 from fptlib import charts
 from fptlib.errors import InputError
 from fptlib.processes import DelayedGeometric, FrozenMixture
 from fptlib.trajectories import Trajectories
+from known import DELAYED, MIXTURE
 
+# Claims rest on tables, and these are compared with the trajectories elsewhere.
+pytestmark = pytest.mark.usefixtures("without_trajectories")
 BOOK = Path(__file__).resolve().parents[1] / "book"
-
-
-@pytest.fixture(autouse=True)
-def _without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take the trajectories away: claims rest on tables, and these are compared with the trajectories elsewhere."""
-    monkeypatch.delenv("FPTLIB_DATA", raising=False)
-    monkeypatch.setenv("FPTLIB_CACHE", str(tmp_path))
-    summary.read.cache_clear()
 
 
 def about(name: str = "a-claim") -> published.About:
@@ -66,8 +61,7 @@ def own(process: DelayedGeometric | FrozenMixture, *, periods: tuple[int, ...], 
 
 
 def test_where_one_perturbation_counts_every_claim_on_prediction_reproduces() -> None:
-    process = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
-    case = own(process, periods=(15, 20, 30, 60))
+    case = own(DELAYED, periods=(15, 20, 30, 60))
     found = {
         c.about.name: c
         for c in published.case_claims(case, prefix="p", where="", chapter="03_one_frequency", parameters="")
@@ -75,7 +69,7 @@ def test_where_one_perturbation_counts_every_claim_on_prediction_reproduces() ->
     assert found["p-residual"].verdict in (Reproduction.REPRODUCES, Reproduction.WITHIN)
     assert found["p-predicted"].verdict is Reproduction.REPRODUCES
     assert found["p-speedup"].verdict is Reproduction.REPRODUCES
-    exact = {p: process.restricted_mean(horizon=300, period=p) for p in (15, 30, 60)}
+    exact = {p: DELAYED.restricted_mean(horizon=300, period=p) for p in (15, 30, 60)}
     for row in case.table.itertuples():
         # A common start leaves the residual times, which are 7 epochs at all periods.
         assert row.paired == pytest.approx(1, abs=0.06)
@@ -84,7 +78,7 @@ def test_where_one_perturbation_counts_every_claim_on_prediction_reproduces() ->
 
 
 def test_where_every_perturbation_counts_the_residual_time_is_not_the_same() -> None:
-    case = own(FrozenMixture(silent=10, good=0.4, good_after=0.6, hazard=0.1), periods=(20, 30, 60))
+    case = own(MIXTURE, periods=(20, 30, 60))
     found = {
         c.about.name: c
         for c in published.case_claims(case, prefix="p", where="", chapter="03_one_frequency", parameters="")
@@ -94,8 +88,7 @@ def test_where_every_perturbation_counts_the_residual_time_is_not_the_same() -> 
 
 
 def test_a_common_start_is_sharper_than_the_plain_ratio() -> None:
-    process = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
-    table = own(process, periods=(20, 60), n_runs=200).table.iloc[0]
+    table = own(DELAYED, periods=(20, 60), n_runs=200).table.iloc[0]
     assert table["paired_high"] - table["paired_low"] < 0.5 * (table["ratio_high"] - table["ratio_low"])
 
 
@@ -139,8 +132,7 @@ def test_residual_times_that_hardly_any_run_ends_say_nothing() -> None:
 
 
 def test_the_period_that_predicts_does_not_vouch_for_itself() -> None:
-    quick = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
-    case = own(quick, periods=(20, 30, 60))
+    case = own(DELAYED, periods=(20, 30, 60))
     assert case.measured.set_index("period")["mean"].idxmin() == 20
     alone = case.predicted.assign(status=["valid", "unverified", "not valid"])
     found = published.optimum(dataclasses.replace(case, predicted=alone), about())
@@ -290,10 +282,9 @@ def test_the_chart_holds_every_ratio_below_its_case() -> None:
 
 
 def test_a_case_needs_its_source_and_one_horizon() -> None:
-    process = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
     rng = np.random.default_rng(0)
-    plain = process.sample(rng, n_runs=50, horizon=100)
-    kicked: dict[int, Trajectories] = {30: process.sample(rng, n_runs=50, horizon=80, period=30)}
+    plain = DELAYED.sample(rng, n_runs=50, horizon=100)
+    kicked: dict[int, Trajectories] = {30: DELAYED.sample(rng, n_runs=50, horizon=80, period=30)}
     options = {"perturbation": "kick", "threshold": 0.5}
     with pytest.raises(InputError, match="no runs perturbed every 20 epochs; there is 30"):
         published.own_case("p", plain, kicked, period=20, **options)

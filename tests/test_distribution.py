@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,28 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from companion import published
-from fptlib import charts, sources
+from fptlib import charts
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, survival
-from fptlib.processes import DelayedGeometric, GeometricWithKick, OrnsteinUhlenbeck
 from fptlib.response import Distribution, distribution, predict, quantile_epochs
 from fptlib.response.verdicts import Status
 from fptlib.tables import distribution_table, survival_table
-from fptlib.trajectories import Trajectories
+from known import DELAYED, KICK, RESET, sampled
 
-ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
-KICK = GeometricWithKick(hazard=0.02, kick=0.3)
-DELAYED = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
-RESET = OrnsteinUhlenbeck(decay=0.8, noise=0.6, threshold=1.5, start=-2.0)
 falling = st.lists(st.floats(0, 1), min_size=3, max_size=30).map(lambda factors: np.cumprod([1.0, *factors])[None])
-
-
-@cache
-def sampled(process: Any, seed: int, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
-    runs: Trajectories = process.sample(
-        np.random.default_rng([seed, period or 0]), n_runs=n_runs, horizon=horizon, period=period
-    )
-    return dataclasses.replace(runs, run=runs.run + (10**6 if period else 0))
 
 
 def distributed(
@@ -49,8 +32,8 @@ def distributed(
     **more: Any,
 ) -> tuple[Distribution, ...]:
     return distribution(
-        sampled(process, seed, n_runs, horizon),
-        sampled(process, seed, n_runs, horizon, period),
+        sampled(process, seed, n_runs=n_runs, horizon=horizon),
+        sampled(process, seed, n_runs=n_runs, horizon=horizon, period=period),
         period=period,
         threshold=process.threshold,
         periods=periods,
@@ -113,7 +96,7 @@ def test_the_distribution_holds_the_truth(process: Any, period: int, form: int) 
 
 def test_it_is_one_with_the_prediction_of_the_mean() -> None:
     (found,) = distributed(KICK, [10], form="2")
-    plain, perturbed = sampled(KICK, 0, 1000, 150), sampled(KICK, 0, 1000, 150, 20)
+    plain, perturbed = sampled(KICK, n_runs=1000), sampled(KICK, n_runs=1000, period=20)
     told = predict(plain, perturbed, period=20, threshold=0.5, periods=[10], form="2", n_boot=200)
     assert found.prediction == told.predictions[0]
     assert found.survival[:-1].sum() == pytest.approx(found.prediction.mean)
@@ -171,7 +154,7 @@ def test_intervals_cover() -> None:
 
 def test_its_table_can_be_drawn_beside_a_measured_survival() -> None:
     (found,) = distributed(KICK, [10])
-    table, measured = distribution_table(found), survival(first_passage(sampled(KICK, 0, 1000, 150), threshold=0.5))
+    table, measured = distribution_table(found), survival(first_passage(sampled(KICK, n_runs=1000), threshold=0.5))
     assert table.columns.tolist() == survival_table(measured).columns.tolist()
     assert table["survival"].iloc[0] == 1
     drawn = charts.survival({"predicted": table, "measured": survival_table(measured)}).to_dict()
@@ -182,7 +165,6 @@ def test_its_table_can_be_drawn_beside_a_measured_survival() -> None:
 
 
 @pytest.mark.published
-@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} in $FPTLIB_DATA")
 @pytest.mark.parametrize(("name", "threshold", "form"), [("shrink_perturb", 72, 2), ("partial_reset", 74, 7)])
 def test_published_medians_and_budgets_at_another_period(name: Any, threshold: float, form: int) -> None:
     (found,) = distribution(

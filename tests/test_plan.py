@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from companion import published
-from fptlib import sources
 from fptlib.errors import InputError
-from fptlib.processes import DelayedGeometric, FiniteChain, GeometricWithKick, OrnsteinUhlenbeck, Process
+from fptlib.processes import DelayedGeometric, FiniteChain, Process
 from fptlib.response.plan import Plan, plan
 from fptlib.response.prediction import predict_all
 from fptlib.response.sample import draw
 from fptlib.trajectories import Trajectories
+from known import DELAYED, KICK, SHRINK
 
-DELAYED = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
 SLOW = DelayedGeometric(silent=12, hazard=0.05, silent_after=3, hazard_after=0.02)
-KICK = GeometricWithKick(hazard=0.02, kick=0.3)
-SHRINK = OrnsteinUhlenbeck(decay=0.8, noise=0.6, threshold=1.5, start=-2.0, shrink=0.4)
 HORIZON = 150
 
 
@@ -224,11 +219,8 @@ def test_runs_that_are_slow_in_both_widen_the_interval() -> None:
 
 # The real thing
 
-ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
-
 
 @pytest.mark.published
-@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} in $FPTLIB_DATA")
 def test_sixty_published_runs_plan_as_a_thousand_do() -> None:
     plain, kicked = published.unperturbed(), published.perturbed("shrink_perturb", 50)
     options: dict[str, Any] = {"period": 50, "threshold": 72, "periods": [20, 50, 100]}

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 
+import known
 from fptlib.errors import InputError
 from fptlib.processes import (
     DelayedGeometric,
@@ -24,27 +25,11 @@ from fptlib.processes import (
     OrnsteinUhlenbeck,
     Process,
 )
+from known import CHAIN, DELAYED, KICK, MIXTURE, RESET, SHRINK, TYPES
 
-KICK = GeometricWithKick(hazard=0.02, kick=0.3)
-MIXTURE = FrozenMixture(silent=10, good=0.4, good_after=0.6, hazard=0.1)
-DELAYED = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
-CHAIN = FiniteChain.birth_death(n_states=6, up=0.3, down=0.2, kick=2)
-RESET = OrnsteinUhlenbeck(decay=0.8, noise=0.6, threshold=1.5, start=-2.0)
-SHRINK = dataclasses.replace(RESET, shrink=0.4)
-TYPES = Heterogeneous(hazard=0.01, hazards_after=(0.3, 0.03), window=5)
 DRIFT = DriftDiffusion(distance=20, drift=0.5, noise=1)
 FEEDBACK = FeedbackReset(motion=DRIFT)
-PROCESSES = {
-    "kick": KICK,
-    "mixture": MIXTURE,
-    "delayed": DELAYED,
-    "chain": CHAIN,
-    "reset": RESET,
-    "shrink": SHRINK,
-    "types": TYPES,
-    "drift": DRIFT,
-    "feedback": FEEDBACK,
-}
+PROCESSES = known.PROCESSES | {"drift": DRIFT, "feedback": FEEDBACK}
 every_process = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES.keys())
 hazards = st.floats(0.01, 1.0)
 periods = st.integers(1, 60)

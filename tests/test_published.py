@@ -21,11 +21,6 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, residual_times, restricted_mean
 from fptlib.qss import QuasiSteadyState, judge
 
-ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
-needs_trajectories = [
-    pytest.mark.published,
-    pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} in $FPTLIB_DATA"),
-]
 MEASURED = {15: "16.54", 20: "18.92", 30: "21.69", 50: "29.74", 100: "44.33"}
 TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "quantiles": published.quantiles,
@@ -58,22 +53,6 @@ def _computed(name: str) -> pd.DataFrame:
 def verdict() -> QuasiSteadyState:
     """Judge the unperturbed runs at 72 %."""
     return judge(published.unperturbed(), threshold=72)
-
-
-@pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take the trajectories away."""
-    monkeypatch.delenv("FPTLIB_DATA", raising=False)
-    monkeypatch.setenv("FPTLIB_CACHE", str(tmp_path))
-    assert not published.available()
-
-
-@pytest.fixture(params=[pytest.param("trajectories", marks=needs_trajectories), "summary"])
-def origin(request: pytest.FixtureRequest) -> str:
-    """Run a test on the trajectories and, without them, on the summary."""
-    if request.param == "summary":
-        request.getfixturevalue("without")
-    return str(request.param)
 
 
 # The published numbers, from the trajectories and from the summary
@@ -126,7 +105,7 @@ def test_hazard_falls_so_that_no_exponential_tail_can_be_assumed(origin: str) ->
 # What needs the trajectories themselves
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=needs_trajectories) for name in TABLES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.published) for name in TABLES])
 def test_the_summary_is_what_the_trajectories_give(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fresh = _computed(name)
     monkeypatch.delenv("FPTLIB_DATA")
@@ -138,7 +117,6 @@ def test_the_summary_is_what_the_trajectories_give(name: str, monkeypatch: pytes
 
 
 @pytest.mark.published
-@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} in $FPTLIB_DATA")
 class TestTrajectories:
     def test_fetching_twice_gives_the_same_checked_folder(self) -> None:
         folder = sources.fetch("published")
@@ -219,7 +197,9 @@ class TestTrajectories:
         (lambda: published.stored("nothing"), "no such table"),
     ],
 )
-def test_what_the_summary_has_not_is_one_clear_line(without: None, ask: Callable[[], object], said: str) -> None:
+def test_what_the_summary_has_not_is_one_clear_line(
+    without_trajectories: None, ask: Callable[[], object], said: str
+) -> None:
     summary.read.cache_clear()
     with pytest.raises(InputError) as refused:
         ask()

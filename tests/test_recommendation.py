@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,29 +13,21 @@ from companion import published
 from fptlib import sources, tables
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, restricted_mean
-from fptlib.processes import DelayedGeometric, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process
+from fptlib.processes import DelayedGeometric, OrnsteinUhlenbeck, Process
 from fptlib.readers import read
 from fptlib.response import Recommendation, at_each, outcome, outcomes, predict, recommend
 from fptlib.response.verdicts import Status
 from fptlib.trajectories import Retirement, Trajectories, retire
+from known import DELAYED, KICK, MIXTURE, RESET, sampled
 
-GOOD = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
 BAD = DelayedGeometric(silent=12, hazard=0.01, silent_after=20, hazard_after=0.05)
-ARCHIVE = Path(os.environ.get("FPTLIB_DATA", "")) / sources.PUBLISHED.archive
-
-
-def sampled(
-    process: Process, seed: int, *, n_runs: int = 400, horizon: int = 150, period: int | None = None
-) -> Trajectories:
-    runs = process.sample(np.random.default_rng([seed, period or 0]), n_runs=n_runs, horizon=horizon, period=period)
-    return dataclasses.replace(runs, run=runs.run + 10**6 * seed)
 
 
 @cache
 def two() -> Recommendation:
     """Recommend one of two perturbations of the same unperturbed process."""
-    candidates = {("good", 20): sampled(GOOD, 1, period=20), ("bad", 20): sampled(BAD, 2, period=20)}
-    return recommend(sampled(GOOD, 0), candidates, threshold=0.5, periods=[15, 20, 30, 50], n_boot=400)
+    candidates = {("good", 20): sampled(DELAYED, 1, period=20), ("bad", 20): sampled(BAD, 2, period=20)}
+    return recommend(sampled(DELAYED, 0), candidates, threshold=0.5, periods=[15, 20, 30, 50], n_boot=400)
 
 
 # Known answers
@@ -47,8 +37,8 @@ def test_the_better_perturbation_wins_and_its_mean_is_the_exact_one() -> None:
     best = two().best
     assert best is not None
     assert (best.perturbation, best.period) == ("good", 20)
-    assert best.low < GOOD.restricted_mean(horizon=150, period=20) < best.high
-    truth = {"good": GOOD, "bad": BAD}
+    assert best.low < DELAYED.restricted_mean(horizon=150, period=20) < best.high
+    truth = {"good": DELAYED, "bad": BAD}
     for option in two().ranking:
         if option.valid and option.source is not None:
             exact = truth[option.perturbation].restricted_mean(horizon=150, period=option.period)
@@ -56,7 +46,7 @@ def test_the_better_perturbation_wins_and_its_mean_is_the_exact_one() -> None:
 
 
 def test_a_full_reset_is_ranked_without_a_perturbed_run() -> None:
-    process = OrnsteinUhlenbeck(decay=0.8, noise=0.6, threshold=1.5, start=-2.0)
+    process = RESET
     found = recommend(
         sampled(process, 0, n_runs=1000, horizon=300), {}, threshold=1.5, periods=[20, 30, 60], n_boot=300
     )
@@ -80,7 +70,7 @@ def test_a_full_reset_is_ranked_without_a_perturbed_run() -> None:
 
 
 def test_where_nobody_passes_within_a_period_no_reset_is_offered() -> None:
-    found = recommend(sampled(GOOD, 0), {}, threshold=0.5, periods=[5, 12, 40], n_boot=50)
+    found = recommend(sampled(DELAYED, 0), {}, threshold=0.5, periods=[5, 12, 40], n_boot=50)
     assert [o.period for o in found.ranking] == [40]
 
 
@@ -104,8 +94,8 @@ def test_valid_options_come_first_each_group_by_its_mean() -> None:
 
 
 def test_a_second_period_vouches_for_what_lies_between() -> None:
-    plain = sampled(GOOD, 0)
-    runs = {p: sampled(GOOD, i + 1, period=p) for i, p in enumerate((15, 50))}
+    plain = sampled(DELAYED, 0)
+    runs = {p: sampled(DELAYED, i + 1, period=p) for i, p in enumerate((15, 50))}
     alone = predict(plain, runs[50], period=50, threshold=0.5, periods=[20, 30], n_boot=300)
     both = predict(plain, runs[50], period=50, threshold=0.5, periods=[15, 20, 30], others={15: runs[15]}, n_boot=300)
     assert both.predictions[0].mean == pytest.approx(first_mean(runs[15], plain), rel=1e-9)
@@ -113,7 +103,7 @@ def test_a_second_period_vouches_for_what_lies_between() -> None:
     for a, b in zip(alone.predictions, both.predictions[1:], strict=True):
         assert (a.mean, a.low, a.high) == pytest.approx((b.mean, b.low, b.high), rel=0.05)
         assert b.valid
-        assert b.mean == pytest.approx(GOOD.restricted_mean(horizon=150, period=b.period), rel=0.1)
+        assert b.mean == pytest.approx(DELAYED.restricted_mean(horizon=150, period=b.period), rel=0.1)
 
 
 def first_mean(perturbed: Trajectories, plain: Trajectories) -> float:
@@ -123,7 +113,7 @@ def first_mean(perturbed: Trajectories, plain: Trajectories) -> float:
 
 @pytest.mark.parametrize(
     "process",
-    [GeometricWithKick(hazard=0.02, kick=0.3), FrozenMixture(silent=10, good=0.4, good_after=0.6, hazard=0.1)],
+    [KICK, MIXTURE],
 )
 def test_a_second_period_unmasks_form_2(process: Process) -> None:
     plain, far, near = (sampled(process, i, n_runs=2000, period=p) for i, p in enumerate((None, 60, 12)))
@@ -136,8 +126,8 @@ def test_a_second_period_unmasks_form_2(process: Process) -> None:
 
 
 def test_two_periods_of_one_perturbation_are_one_perturbation() -> None:
-    runs = {("good", p): sampled(GOOD, i + 1, period=p) for i, p in enumerate((15, 50))}
-    found = recommend(sampled(GOOD, 0), runs, threshold=0.5, periods=[15, 20, 30, 50], n_boot=200)
+    runs = {("good", p): sampled(DELAYED, i + 1, period=p) for i, p in enumerate((15, 50))}
+    found = recommend(sampled(DELAYED, 0), runs, threshold=0.5, periods=[15, 20, 30, 50], n_boot=200)
     own = {o.period: o for o in found.ranking if o.perturbation == "good"}
     assert sorted(own) == [15, 20, 30, 50]
     assert (own[15].source, own[50].source) == (15, 50)
@@ -158,7 +148,10 @@ def test_advice_names_the_best_the_bound_and_the_edge() -> None:
 
 def test_few_runs_are_warned_of() -> None:
     found = recommend(
-        sampled(GOOD, 0, n_runs=60), {("good", 20): sampled(GOOD, 1, n_runs=25, period=20)}, threshold=0.5, n_boot=50
+        sampled(DELAYED, 0, n_runs=60),
+        {("good", 20): sampled(DELAYED, 1, n_runs=25, period=20)},
+        threshold=0.5,
+        n_boot=50,
     )
     assert found.best is None or found.best.perturbation == "full_reset"
     assert "Only 60 unperturbed runs" in found.advice
@@ -201,12 +194,16 @@ def test_intervals_that_few_slow_runs_carry_are_flagged() -> None:
 
 
 def test_runs_perturbed_earlier_than_is_said_are_not_vouched_for() -> None:
-    wrong = sampled(GOOD, 1, n_runs=1000, period=15)  # said to be perturbed every 40 epochs
-    answer = predict(sampled(GOOD, 0, n_runs=1000), wrong, period=40, threshold=0.5, periods=[30, 40, 60], n_boot=200)
+    wrong = sampled(DELAYED, 1, n_runs=1000, period=15)  # said to be perturbed every 40 epochs
+    answer = predict(
+        sampled(DELAYED, 0, n_runs=1000), wrong, period=40, threshold=0.5, periods=[30, 40, 60], n_boot=200
+    )
     for found in answer.predictions:
         assert not found.valid
         assert "is 40 their period?" in found.reason
-    right = predict(sampled(GOOD, 0), sampled(GOOD, 1, period=40), period=40, threshold=0.5, periods=[40], n_boot=200)
+    right = predict(
+        sampled(DELAYED, 0), sampled(DELAYED, 1, period=40), period=40, threshold=0.5, periods=[40], n_boot=200
+    )
     assert right.predictions[0].valid
 
 
@@ -311,7 +308,6 @@ def test_form_7_reaches_thresholds_that_no_unperturbed_run_does(name: str, perio
 
 
 @pytest.mark.published
-@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} in $FPTLIB_DATA")
 class TestPublished:
     def test_no_valid_prediction_is_wrong_and_most_are_valid(self) -> None:
         counts = [_check(name, x) for name in ("shrink_perturb", "partial_reset") for x in (72, 73)]

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fptlib.errors import InputError
-from fptlib.processes import Annealed, DelayedGeometric, GeometricWithKick, OrnsteinUhlenbeck, Process
+from fptlib.processes import Annealed, OrnsteinUhlenbeck, Process
 from fptlib.qss import judge
 from fptlib.response import (
     distribution,
@@ -29,10 +29,9 @@ from fptlib.response.records import Records
 from fptlib.response.verdicts import Status
 from fptlib.trajectories import Trajectories
 from fptlib.trajectories.origin import Origin
+from known import DELAYED, KICK, RESET
 
 ANNEALED = Annealed(hazard=0.005, hazard_after=0.15, epochs=100)
-DELAYED = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
-RESET = OrnsteinUhlenbeck(decay=0.8, noise=0.6, threshold=1.5, start=-2.0)
 SETTLES = OrnsteinUhlenbeck(decay=0.8, noise=0.6, threshold=3.0, start=-3.0)
 COSINE = {"name": "cosine", "epochs": 200}
 CONSTANT = {"name": "constant"}
@@ -226,7 +225,7 @@ def test_a_full_reset_under_a_schedule_is_no_restart() -> None:
 
 
 def test_a_schedule_is_noticed_by_all_that_predicts() -> None:
-    plain, kicked = both(GeometricWithKick(hazard=0.02, kick=0.3), COSINE)
+    plain, kicked = both(KICK, COSINE)
     asked: dict[str, Any] = {"period": 20, "threshold": 0.5, **FEW}
     verdicts = [
         recommend(plain, {("kick", 20): kicked}, threshold=0.5, periods=[10, 20], **FEW).ranking[1].prediction.verdict,

@@ -15,11 +15,7 @@ from hypothesis import strategies as st
 from fptlib.errors import InputError
 from fptlib.processes import (
     DelayedGeometric,
-    FiniteChain,
-    FrozenMixture,
-    GeometricWithKick,
     Heterogeneous,
-    OrnsteinUhlenbeck,
     Process,
 )
 from fptlib.response import (
@@ -36,25 +32,9 @@ from fptlib.response import (
 from fptlib.response.forms import cycle_mean, restart_restricted_mean, splice_mean, sum_cycles, summed
 from fptlib.response.verdicts import Status
 from fptlib.trajectories import Retirement, Trajectories, retire
+from known import CHAIN, DELAYED, KICK, MIXTURE, RESET, SHRINK, TYPES, every_process, sampled
 
-KICK = GeometricWithKick(hazard=0.02, kick=0.3)
-MIXTURE = FrozenMixture(silent=10, good=0.4, good_after=0.6, hazard=0.1)
-DELAYED = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
-CHAIN = FiniteChain.birth_death(n_states=6, up=0.3, down=0.2, kick=2)
-RESET = OrnsteinUhlenbeck(decay=0.8, noise=0.6, threshold=1.5, start=-2.0)
-SHRINK = dataclasses.replace(RESET, shrink=0.4)
-TYPES = Heterogeneous(hazard=0.01, hazards_after=(0.3, 0.03), window=5)
-PROCESSES = {
-    "kick": KICK,
-    "mixture": MIXTURE,
-    "delayed": DELAYED,
-    "chain": CHAIN,
-    "reset": RESET,
-    "shrink": SHRINK,
-    "types": TYPES,
-}
 MANY = 10**9  # runs behind an exact curve
-every_process = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES.keys())
 laws = settings(deadline=None, max_examples=50)
 falling = st.lists(st.floats(0, 1), min_size=3, max_size=30).map(lambda factors: np.cumprod([1.0, *factors])[None])
 
@@ -70,23 +50,13 @@ def residual(process: Process, horizon: int, period: int) -> Any:
     return curve / curve[:, :1]
 
 
-def sampled(
-    process: Any, seed: int, *, n_runs: int = 300, horizon: int = 150, period: int | None = None, first: int = 0
-) -> Trajectories:
-    """Return a sample of the process whose runs are labelled from ``first`` on."""
-    runs: Trajectories = process.sample(
-        np.random.default_rng([seed, period or 0]), n_runs=n_runs, horizon=horizon, period=period
-    )
-    return dataclasses.replace(runs, run=runs.run + first)
-
-
 def respond(
     process: Any, *, period: int, seed: int = 0, n_runs: int = 300, horizon: int = 150, **more: Any
 ) -> Response:
     """Return the predictions from samples of the process."""
     return predict(
         sampled(process, seed, n_runs=n_runs, horizon=horizon),
-        sampled(process, seed, n_runs=n_runs, horizon=horizon, period=period, first=10**6),
+        sampled(process, seed, n_runs=n_runs, horizon=horizon, period=period),
         period=period,
         threshold=process.threshold,
         **{"n_boot": 200, **more},
@@ -387,7 +357,7 @@ def test_form_7_is_valid_for_the_memoryless_process_with_a_kick() -> None:
 def test_full_restart_recognised_from_the_store_uses_no_perturbed_run() -> None:
     reset = {"spec": {"perturbation": {"name": "full_reset", "fresh_optimiser": True}}}
     plain = sampled(RESET, 0, n_runs=1500, horizon=200)
-    restarted = sampled(RESET, 0, n_runs=1500, horizon=200, period=30, first=10**6)
+    restarted = sampled(RESET, 0, n_runs=1500, horizon=200, period=30)
     told = predict(
         plain, dataclasses.replace(restarted, meta=reset), period=30, threshold=1.5, periods=[20, 30], n_boot=200
     )
@@ -443,7 +413,7 @@ def test_runs_that_share_their_seed_are_drawn_together() -> None:
 def test_retired_runs_give_the_same_response(paired: bool) -> None:
     at = Retirement(threshold=1.5, direction="above", metric="test_metric")
     plain = sampled(SHRINK, 1, n_runs=1000)
-    kicked = sampled(SHRINK, 2, n_runs=1000, period=20, first=10**6)
+    kicked = sampled(SHRINK, 2, n_runs=1000, period=20)
     if paired:
         values = np.where(np.arange(150) < 20, plain.metric(), kicked.metric())
         passed = plain.metric()[:, :20].max(axis=1) >= 1.5
@@ -498,7 +468,7 @@ def test_the_same_seed_gives_the_same_response_and_the_shorter_horizon_counts() 
     one, again = (respond(KICK, period=20, periods=[5, 40]) for _ in range(2))
     assert one.predictions == again.predictions
     plain = sampled(KICK, 0, horizon=150)
-    longer = sampled(KICK, 0, horizon=200, period=20, first=10**6)
+    longer = sampled(KICK, 0, horizon=200, period=20)
     cut = predict(plain, longer, period=20, threshold=0.5, periods=[5, 40], n_boot=200)
     assert cut.horizon == 150
     assert [p.mean for p in cut.predictions] == [
@@ -523,7 +493,7 @@ def test_the_best_is_the_smallest_valid_mean_and_its_speed_up_is_cautious() -> N
 
 def test_below_a_loss_is_above_its_negative() -> None:
     up = respond(SHRINK, period=20, n_runs=100, periods=[10, 40])
-    runs = [sampled(SHRINK, 0, n_runs=100), sampled(SHRINK, 0, n_runs=100, period=20, first=10**6)]
+    runs = [sampled(SHRINK, 0, n_runs=100), sampled(SHRINK, 0, n_runs=100, period=20)]
     loss = [dataclasses.replace(r, metrics={"loss": -r.metric()}) for r in runs]
     down = predict(*loss, period=20, threshold=-1.5, periods=[10, 40], direction="below", n_boot=200)
     for a, b in zip(up.predictions, down.predictions, strict=True):

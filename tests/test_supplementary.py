@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from companion import published
-from companion.published import Reproduction, summary
+from companion.published import Reproduction
 from companion.published.agreement import TOLERATED
-from fptlib import sources
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage
 
-ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
-needs_trajectories = [
-    pytest.mark.published,
-    pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} in $FPTLIB_DATA"),
-]
 ROWS = published.supplementary()
 TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "unperturbed": lambda: published.row_unperturbed("fc_adam", threshold=0.358),
@@ -45,23 +38,6 @@ positive = st.floats(1e-3, 1e3)
 def intervals() -> st.SearchStrategy[tuple[float, float, float]]:
     """Estimates with an interval around them."""
     return st.builds(lambda m, a, b: (m, m * a, m * b), positive, st.floats(0.1, 1), st.floats(1, 10))
-
-
-@pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Take the trajectories away."""
-    monkeypatch.delenv("FPTLIB_DATA", raising=False)
-    monkeypatch.setenv("FPTLIB_CACHE", str(tmp_path))
-    summary.read.cache_clear()
-    assert not published.available()
-
-
-@pytest.fixture(params=[pytest.param("trajectories", marks=needs_trajectories), "summary"])
-def origin(request: pytest.FixtureRequest) -> str:
-    """Run a test on the trajectories and, without them, on the summary."""
-    if request.param == "summary":
-        request.getfixturevalue("without")
-    return str(request.param)
 
 
 # Agreement of intervals
@@ -239,7 +215,7 @@ def test_all_that_is_kept_holds_together(origin: str, name: str) -> None:
 # What needs the trajectories themselves
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=needs_trajectories) for name in TABLES])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.published) for name in TABLES])
 def test_the_summary_is_what_the_trajectories_give(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     fresh = TABLES[name]()
     monkeypatch.delenv("FPTLIB_DATA")
@@ -250,7 +226,6 @@ def test_the_summary_is_what_the_trajectories_give(name: str, monkeypatch: pytes
 
 
 @pytest.mark.published
-@pytest.mark.skipif(not ARCHIVE.is_file(), reason=f"no {ARCHIVE.name} in $FPTLIB_DATA")
 class TestTrajectories:
     @pytest.mark.parametrize("name", ROWS)
     def test_thresholds_and_source_follow_the_rules(self, name: str) -> None:
@@ -304,7 +279,9 @@ class TestTrajectories:
         (lambda: published.ratio((1.0, 0.0, 2.0), (1.0, 1.0, 1.0)), "a ratio needs positive estimates"),
     ],
 )
-def test_what_cannot_be_told_is_one_clear_line(without: None, ask: Callable[[], object], said: str) -> None:
+def test_what_cannot_be_told_is_one_clear_line(
+    without_trajectories: None, ask: Callable[[], object], said: str
+) -> None:
     with pytest.raises(InputError) as refused:
         ask()
     assert said in str(refused.value)
