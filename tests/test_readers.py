@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fptlib import readers
 from fptlib.errors import InputError
-from fptlib.readers import Format, Log, Series, formats, read, read_csv_folder, read_tidy, register
+from fptlib.readers import Format, Log, Series, read, register
 from fptlib.trajectories import Retirement, Trajectories, retire, write_shard, write_store_file
 
 laws = settings(deadline=None, max_examples=25)
@@ -165,11 +165,12 @@ def test_folder_csv_table_parquet_table_and_store_give_the_same_numbers(tmp_path
         {"run": np.repeat(np.arange(3), 4), "epoch": np.tile(np.arange(1, 5), 3), "test_metric": values.ravel()}
     )
     tidy.to_csv(tmp_path / "tidy.csv", index=False)
+    tidy.to_csv(tmp_path / "packed.csv.gz", index=False)
     tidy.to_parquet(tmp_path / "tidy.parquet")
     (tmp_path / "folder").mkdir()
     for run, series in enumerate(values):
         pd.DataFrame({"test_metric": series}).to_csv(tmp_path / "folder" / f"run_{run}.csv", index=False)
-    for name in ("store", "tidy.csv", "tidy.parquet", "folder", "store/runs-00000-00002.parquet"):
+    for name in ("store", "tidy.csv", "packed.csv.gz", "tidy.parquet", "folder", "store/runs-00000-00002.parquet"):
         np.testing.assert_array_equal(read(tmp_path / name).metric(), values)
         np.testing.assert_array_equal(read(tmp_path / name).run, [0, 1, 2])
 
@@ -194,7 +195,7 @@ def test_a_store_of_retired_runs_is_read_as_it_was_written(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("files", "said"),
     [
-        ({}, "no .csv file in this folder"),
+        ({}, "nothing in this folder that can be read"),
         ({"a": "acc;1;2,3;"}, "a.csv, line 3: 2 values, but the header names 1 columns"),
         ({"a": "acc,loss;1,2;;3;"}, "a.csv, line 4: 1 values, but the header names 2 columns"),
         ({"a": "acc;0.5;high;"}, "a.csv, line 3: acc is 'high', a number is needed"),
@@ -205,7 +206,7 @@ def test_a_store_of_retired_runs_is_read_as_it_was_written(tmp_path: Path) -> No
         ({"a": "acc,loss;1,2;,;"}, "a.csv, line 3: no metric in this line; leave it out if the run had ended"),
         ({"a": "acc,acc;1,2;"}, "a.csv, line 1: two columns are named 'acc'"),
         ({"a": ""}, "a.csv: empty; expected a header line"),
-        ({"a": "acc;"}, "a.csv: no epochs below the header line"),
+        ({"a": "acc;"}, "a.csv: no rows below the header line"),
         ({"a": "0.1;0.2;"}, "a.csv, line 1: a number where the names of the columns are expected"),
         ({"a": "acc;1;", "b": "loss;1;"}, "b.csv: never logs acc, which"),
         ({"a": "epoch,acc;2,1;3,2;"}, "a.csv, line 2: acc starts at epoch 2, what came before is missing"),
@@ -218,7 +219,7 @@ def test_a_store_of_retired_runs_is_read_as_it_was_written(tmp_path: Path) -> No
 def test_faults_of_a_folder_name_file_and_line(tmp_path: Path, files: dict[str, str], said: str) -> None:
     path = folder(tmp_path / "logs", **files)
     with pytest.raises(InputError) as refused:
-        read_csv_folder(path)
+        read(path)
     assert said in str(refused.value)
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -227,8 +228,8 @@ def test_faults_of_a_folder_name_file_and_line(tmp_path: Path, files: dict[str, 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "empty; expected columns run, epoch and a metric"),
-        ("run,epoch,acc;", "no rows"),
+        ("", "empty; expected a header line"),
+        ("run,epoch,acc;", "no rows below the header line"),
         ("epoch,acc;1,2;", "no column 'run'; there is epoch, acc"),
         ("run,acc;1,2;", "no column 'epoch'; there is run, acc"),
         (
@@ -250,28 +251,29 @@ def test_faults_of_a_folder_name_file_and_line(tmp_path: Path, files: dict[str, 
             "line 3: acc is logged more than once at epoch 1, 1 and 2; keep the value that counts",
         ),
         ("run,epoch,acc;0,0,1;1,1,1;", "run 1: acc starts at epoch 1, but in"),
-        ("run,epoch,acc;4,1,0.5;4,2;", "line 3: no metric in this line; leave it out if the run had ended before"),
+        ("run,epoch,acc;4,1,0.5;4,2;", "line 3: 2 values, but the header names 3 columns"),
+        ("run,epoch,acc;4,1,0.5;4,2,;", "line 3: no metric in this line; leave it out if the run had ended before"),
         ("run,epoch;0,1;", "no column of numbers beside run and epoch"),
         ("run,epoch,acc;1,1,high;0,1,low;", "no column of numbers beside run and epoch; line 2: acc is 'high'"),
         ("run,epoch,acc;0,1,0.5;0,2,O.6;", "line 3: acc is 'O.6', a number is needed"),
-        ("run,epoch,acc;0,1,0.5;0,2,0.5,9;", "not a readable table"),
-        ("run,epoch,acc;0,1,0.5,;0,2,0.5,;", "rows have 4 values, but the header names 3 columns"),
+        ("run,epoch,acc;0,1,0.5;0,2,0.5,9;", "line 3: 4 values, but the header names 3 columns"),
+        ("run,epoch,acc;0,1,0.5,;0,2,0.5,;", "line 2: 4 values, but the header names 3 columns"),
     ],
 )
 def test_faults_of_a_table_name_file_and_line(tmp_path: Path, text: str, said: str) -> None:
     path = table(tmp_path / "tidy.csv", text)
     with pytest.raises(InputError) as refused:
-        read_tidy(path)
+        read(path)
     assert said in str(refused.value)
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("content", [b"PAR1 and no more", b"\xff\xfe\x00run"])
-def test_files_that_are_no_tables_are_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "odd").write_bytes(content)
-    with pytest.raises(InputError, match="odd: not a readable table"):
-        read(tmp_path / "odd")
+def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
+    for content, said in ((b"PAR1 and no more", "readable table"), (b"\xff\xfe\x00run", "CSV text file")):
+        (tmp_path / "odd").write_bytes(content)
+        with pytest.raises(InputError, match=f"odd: not a {said}"):
+            read(tmp_path / "odd")
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "odd.csv").write_bytes(b"\xff\xfe\x00acc\n1\n")
     with pytest.raises(InputError, match=r"odd\.csv: not a CSV text file"):
@@ -339,7 +341,7 @@ def test_a_format_of_ones_own_is_tried_first(tmp_path: Path, monkeypatch: pytest
 
     bare = Format("bare numbers", matches=lambda path: path.name == "bare", read=runs_of)
     register(bare)
-    assert formats()[0] == bare
+    assert readers._FORMATS[0] == bare
     runs = read(folder(tmp_path / "bare", run_3="0.1;0.2;0.3", run_7="0.4;0.5"))
     np.testing.assert_array_equal(runs.metric(), [[0.1, 0.2, 0.3], [0.4, 0.5, np.nan]])
     assert (runs.run.tolist(), runs.meta["format"]) == ([3, 7], "bare numbers")

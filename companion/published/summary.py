@@ -10,7 +10,7 @@ import pandas as pd
 
 from companion import ROOT
 from fptlib.errors import InputError
-from fptlib.readers import read_csv_folder
+from fptlib.readers import read as read_logs
 from fptlib.sources import PUBLISHED, find
 from fptlib.trajectories import Trajectories
 
@@ -52,7 +52,7 @@ def read(folder: str) -> Trajectories:
     InputError
         If the archive is not at hand.
     """
-    return read_csv_folder(path_of(folder))
+    return read_logs(path_of(folder))
 
 
 def tabulate(name: str, keys: Mapping[str, object], compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:

@@ -1,7 +1,8 @@
-"""Read training logs, whoever wrote them, into `Trajectories`; the format is told from the content.
+"""Read the training logs of any tool into `Trajectories`; the format is recognised by the content.
 
-Each format is one module with a `Format`: ``matches`` tells it, ``read`` hands over what each run logged, and `assemble` counts epochs,
-the same way for all. A format of your own joins by `register`.
+Each format is one module with a `Format`: ``matches`` recognises it, ``read`` returns what each run logged, and `assemble` counts epochs,
+the same way for all. `Table` reads CSV and Parquet files for several of them. A new format is a new module and a line in ``_FORMATS``; one
+outside this library joins by `register`.
 """
 
 from __future__ import annotations
@@ -12,23 +13,10 @@ from pathlib import Path
 from fptlib.errors import InputError
 from fptlib.readers import csv_folder, hugging_face, lightning, stores, tensorboard, tidy, wandb
 from fptlib.readers.assemble import Axis, assemble
-from fptlib.readers.csv_folder import read_csv_folder
 from fptlib.readers.logs import Format, Log, Series
-from fptlib.readers.tidy import read_tidy
 from fptlib.trajectories import Trajectories
 
-__all__ = [
-    "Axis",
-    "Format",
-    "Log",
-    "Series",
-    "assemble",
-    "formats",
-    "read",
-    "read_csv_folder",
-    "read_tidy",
-    "register",
-]
+__all__ = ["Format", "Log", "Series", "assemble", "read", "register"]
 
 # The first that matches reads. A folder may hold files of several kinds: a trainer writes event files beside its state, Lightning too.
 _FORMATS = [
@@ -40,11 +28,6 @@ _FORMATS = [
     csv_folder.FORMAT,
     tidy.FORMAT,
 ]
-
-
-def formats() -> tuple[Format, ...]:
-    """The formats known, in the order in which they are tried."""
-    return tuple(_FORMATS)
 
 
 def register(new: Format) -> None:
@@ -73,9 +56,9 @@ def register(new: Format) -> None:
 
 
 def read(path: str | os.PathLike[str], *, axis: Axis = "auto", every: int | None = None) -> Trajectories:
-    """Trajectories of a store or of anybody's logs.
+    """Read a store or the logs of any tool.
 
-    Read are: a store of this library; a folder with one CSV file for each run; one tidy CSV or Parquet table; the folders of Lightning's
+    These are: a store of this library; a folder with one CSV file for each run; one tidy CSV or Parquet table; the folders of Lightning's
     ``CSVLogger``, of TensorBoard and of Hugging Face's ``Trainer``; Weights & Biases' CSV exports; and what was added by `register`.
 
     Parameters
@@ -83,7 +66,7 @@ def read(path: str | os.PathLike[str], *, axis: Axis = "auto", every: int | None
     path
         File or folder. A folder that holds exactly one store stands for it.
     axis, every
-        What counts as time, and how much of it makes one epoch, see `assemble`.
+        The unit of time, and how much of it makes one epoch, see `assemble`.
 
     Raises
     ------
@@ -97,9 +80,9 @@ def read(path: str | os.PathLike[str], *, axis: Axis = "auto", every: int | None
     if form is None:
         names = ", ".join(known.name for known in _FORMATS)
         raise InputError(f"{path}: nothing in this folder that can be read ({names})")
-    found = form.read(path)
-    if not isinstance(found, Trajectories):
-        return assemble(found, source=str(path), axis=axis, every=every, kind=form.name)
+    content = form.read(path)
+    if not isinstance(content, Trajectories):
+        return assemble(content, source=str(path), axis=axis, every=every, kind=form.name)
     if axis != "auto" or every is not None:
         raise InputError(f"{path}: a {form.name} counts epochs itself; leave out axis and every")
-    return found
+    return content

@@ -1,7 +1,8 @@
-"""From what each run logged to one record of runs by epochs: counting, resumed runs, gaps, ends, all in one place.
+"""Make one record of runs by epochs of what each run logged: counting, resumed runs, gaps, ends, all in one place.
 
-Nothing is made up. What can be counted in one way only is counted, and said in ``meta["notes"]``; a metric that cannot is left out with
-one line that names file and place, which is the answer to whoever asks for it; where no metric is left, that line is the error.
+Nothing is made up. A metric that can be counted in one way only is counted, and ``meta["notes"]`` names what was adjusted; one that cannot
+is left out with one line that names file and place, which is the answer to whoever asks for it; where no metric is left, that line is the
+error.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.readers.counting import Counted, Told, count
-from fptlib.readers.logs import Log, Series, labels
+from fptlib.readers.counting import Counted, count
+from fptlib.readers.logs import Log, labels
 from fptlib.trajectories import Trajectories
 
 Axis = Literal["auto", "epoch", "step"]
@@ -26,7 +27,7 @@ FEWEST_STOPPED = 5  # runs that all end at their best by chance are fewer
 def assemble(
     logs: Sequence[Log], *, source: str, axis: Axis = "auto", every: int | None = None, kind: str | None = None
 ) -> Trajectories:
-    """Put the logs of several runs of one training together.
+    """Combine the logs of several runs.
 
     Parameters
     ----------
@@ -60,24 +61,21 @@ def assemble(
         raise InputError(f"every is {every}; an evaluation every 1 or more epochs or steps is needed")
     if not logs:
         raise InputError(f"{source}: no run")
-    logged = ([name for name, series in log.metrics.items() if len(series.value)] for log in logs)
-    names = list(dict.fromkeys(name for log, own in zip(logs, logged, strict=True) for name in (*own, *log.faults)))
+    names = list(dict.fromkeys(name for log in logs for name in (*log.metrics, *log.faults) if log.has(name)))
     if not names:
         raise InputError(f"{source}: no metric; at least one is needed")
     every_series = [series for log in logs for series in log.metrics.values()]
-    ways = [axis] if axis != "auto" else [way for way in ("epoch", "step") if _any(every_series, way)] or ["epoch"]
-    first: dict[str, str] = {}
+    known = [way for way in ("epoch", "step") if any(getattr(series, way) is not None for series in every_series)]
+    ways = (known or ["epoch"]) if axis == "auto" else [axis]
+    uncounted: list[str] = []
     for way in ways:
-        told = Told()
-        columns, faults = _columns(logs, names, way, every, told)
-        first = first or faults
+        columns, faults = _columns(logs, names, way, every)
         if columns:
             break
+        uncounted.append(next(iter(faults.values())))
     else:
-        raise InputError(next(iter(first.values())))
-    if way != ways[0]:
-        told.say("", f"no metric can be counted by epochs ({next(iter(first.values()))})")
-    kept, followed, ends = _ends(logs, columns, faults)
+        raise InputError(uncounted[0])
+    kept, followed, notes = _ends(logs, columns, faults)
     n_epochs = int(followed.max())
     metrics = {name: np.full((len(logs), n_epochs), np.nan) for name in kept}
     for name, array in metrics.items():
@@ -90,36 +88,34 @@ def assemble(
         "every": max(column.unit for column in columns.values()),
         "names": {str(label): log.name for label, log in zip(numbers, logs, strict=True)},
         "notes": (
-            *_sentences(told, kept, logs),
-            *ends,
+            *_adjusted(columns, kept),
+            *(f"no metric can be counted by epochs ({fault})" for fault in uncounted),
+            *_resumed(columns),
+            *dict.fromkeys(note for log in logs for note in log.notes),
+            *notes,
             *_early(logs, metrics, followed),
             *_schedule(logs),
-            *_omitted(faults),
+            *(f"{name} is left out: {fault}" for name, fault in faults.items()),
         ),
         "left_out": faults,
     }
-    whole = bool((followed == n_epochs).all())
     return Trajectories(
         metrics=metrics,
         run=numbers,
         meta=meta if kind is None else {**meta, "format": kind},
-        followed=None if whole else followed,
+        followed=None if (followed == n_epochs).all() else followed,
     )
 
 
-def _any(every_series: list[Series], way: str) -> bool:
-    return any(getattr(series, way) is not None for series in every_series)
-
-
 def _columns(
-    logs: Sequence[Log], names: list[str], way: str, every: int | None, told: Told
+    logs: Sequence[Log], names: list[str], way: str, every: int | None
 ) -> tuple[dict[str, Counted], dict[str, str]]:
-    """Metrics that can be counted in one way, and for each of the others why it cannot."""
+    """Return the metrics that can be counted in one way, and for each of the others why it cannot."""
     columns: dict[str, Counted] = {}
     faults: dict[str, str] = {}
     for name in names:
         try:
-            columns[name] = count(logs, name, way, every, told)
+            columns[name] = count(logs, name, way, every)
         except InputError as fault:
             faults[name] = str(fault)
     unit = max((column.unit for column in columns.values()), default=1)
@@ -134,53 +130,50 @@ def _columns(
 def _ends(
     logs: Sequence[Log], columns: dict[str, Counted], faults: dict[str, str]
 ) -> tuple[list[str], NDArray[np.int64], list[str]]:
-    """Metrics kept, epochs to which each run is followed in all of them, and what is to be said of that.
+    """Return the metrics kept, the epochs to which each run is followed in all of them, and a note where that cuts runs short.
 
     A run may have been interrupted between two metrics of its last epoch, which then does not count. A metric that ends earlier than
     others by more is left out.
     """
     lengths = np.array([[len(values) for values in column.values] for column in columns.values()])  # (metrics, runs)
     longest = lengths.max(axis=0)
-    kept = []
-    for name, own in zip(columns, lengths, strict=True):
-        short = np.flatnonzero(own < longest - 1)
-        if len(short):
-            row = int(short[0])
+    short = lengths < longest - 1
+    for name, own, early in zip(columns, lengths, short, strict=True):
+        for row in np.flatnonzero(early)[:1]:
             faults[name] = (
                 f"{logs[row].title}: {name} ends at epoch {own[row]}, while others go on to epoch {longest[row]}"
             )
-        else:
-            kept.append(name)
-    followed = lengths[[name in kept for name in columns]].min(axis=0)
+    kept = ~short.any(axis=1)
+    followed = lengths[kept].min(axis=0)
     cut = np.flatnonzero(followed < longest)
-    if not len(cut):
-        return kept, followed, []
-    first = f"{logs[cut[0]].title}, epoch {longest[cut[0]]}"
-    return kept, followed, [f"in the last epoch of {_runs(len(cut))} a metric is missing ({first}): it does not count"]
+    first = [f"{logs[row].title}, epoch {longest[row]}" for row in cut[:1]]
+    notes = [f"in the last epoch of {_runs(len(cut))} a metric is missing ({at}): it does not count" for at in first]
+    return [name for name, keep in zip(columns, kept, strict=True) if keep], followed, notes
 
 
-def _sentences(told: Told, kept: list[str], logs: Sequence[Log]) -> list[str]:
-    said = []
-    for sentence, about in told.by_metric.items():
-        metrics = [name for name in dict.fromkeys(about) if name in kept]
-        if about == [""] or len(metrics) == len(kept):
-            said.append(sentence)
-        elif metrics:
-            said.append(f"{', '.join(metrics)}: {sentence}")
-    if told.resumed:
-        where = next(iter(told.resumed.values()))
-        many = f"{_runs(len(told.resumed))} {'were' if len(told.resumed) > 1 else 'was'} resumed"
-        said.append(f"{many} ({where}); of what is logged twice the last counts")
-    return said + list(dict.fromkeys(note for log in logs for note in log.notes))
+def _adjusted(columns: dict[str, Counted], kept: list[str]) -> list[str]:
+    about: dict[str, list[str]] = {}
+    for name in kept:
+        for note in dict.fromkeys(columns[name].notes):
+            about.setdefault(note, []).append(name)
+    return [note if len(names) == len(kept) else f"{', '.join(names)}: {note}" for note, names in about.items()]
+
+
+def _resumed(columns: dict[str, Counted]) -> list[str]:
+    places = {row: place for column in reversed(columns.values()) for row, place in column.resumed.items()}
+    if not places:
+        return []
+    many = f"{_runs(len(places))} {'were' if len(places) > 1 else 'was'} resumed"
+    return [f"{many} ({places[min(places)]}); of what is logged twice the last counts"]
 
 
 def _early(logs: Sequence[Log], metrics: dict[str, NDArray[np.float64]], followed: NDArray[np.int64]) -> list[str]:
-    """What is to be said of runs that end before others."""
+    """Return notes on runs that end before others."""
     n_epochs = followed.max()
     early = np.flatnonzero(followed < n_epochs)
     if not len(early):
         return []
-    said = [
+    notes = [
         f"{len(early)} of {len(logs)} runs end before epoch {n_epochs} ({logs[early[0]].title} at epoch {followed[early[0]]}): each is "
         "censored at its own end, which is right if that has nothing to do with its metric"
     ]
@@ -188,15 +181,15 @@ def _early(logs: Sequence[Log], metrics: dict[str, NDArray[np.float64]], followe
         last = values[early, followed[early] - 1]
         at_best = (last >= np.nanmax(values[early], axis=1)).all() or (last <= np.nanmin(values[early], axis=1)).all()
         if len(early) >= FEWEST_STOPPED and at_best and followed[early].min() > 2:
-            said.append(
-                f"all of these end at their best {name}: if they were stopped on reaching a target, ask for no harder threshold than that"
-            )
-            break
-    return said
+            return [
+                *notes,
+                f"all of these end at their best {name}: if they were stopped on reaching a target, ask for no harder threshold than that",
+            ]
+    return notes
 
 
 def _schedule(logs: Sequence[Log]) -> list[str]:
-    """A warning where a learning rate was logged that changes during training."""
+    """Return a warning where a learning rate was logged that changes during training."""
     for log in logs:
         for name, series in log.metrics.items():
             rate = series.value[np.isfinite(series.value)]
@@ -206,10 +199,6 @@ def _schedule(logs: Sequence[Log]) -> list[str]:
                     "epoch"
                 ]
     return []
-
-
-def _omitted(faults: dict[str, str]) -> list[str]:
-    return [f"{name} is left out: {fault}" for name, fault in faults.items()]
 
 
 def _runs(n: int) -> str:

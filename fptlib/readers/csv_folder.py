@@ -1,38 +1,21 @@
-"""A folder with one CSV file for each run, or one sub-folder with one CSV file for each run."""
+"""A folder with one CSV file for each run, or one sub-folder with one CSV file for each run.
+
+A column ``epoch`` or ``step``, if there is one, counts; without it rows are epochs. All other columns of numbers are metrics; an empty cell
+is a metric that was not logged in this row.
+"""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from fptlib.errors import InputError
-from fptlib.readers.assemble import Axis, assemble
-from fptlib.readers.csv_run import read_csv_run
+import numpy as np
+from numpy.typing import NDArray
+
 from fptlib.readers.logs import Format, Log
-from fptlib.trajectories import Trajectories
+from fptlib.readers.tables import EPOCH, STEP, Table, read_table
 
-
-def read_csv_folder(folder: str | os.PathLike[str], *, axis: Axis = "auto", every: int | None = None) -> Trajectories:
-    """Read every ``*.csv`` file of a folder as one run.
-
-    The label of a run is the last number in its file's name where these are all different, else its place in the sorted list. A column
-    ``epoch`` or ``step``, if there is one, counts; without it rows are epochs. Runs may have different lengths.
-
-    Parameters
-    ----------
-    folder
-        Where the files are.
-    axis, every
-        As in `fptlib.readers.assemble`.
-
-    Raises
-    ------
-    InputError
-        Naming file and line: no file, a line with too few or too many values, or no metric that can be read, see
-        `fptlib.readers.assemble`.
-    """
-    return assemble(_read(Path(folder)), source=str(folder), axis=axis, every=every, kind=FORMAT.name)
+UNUSED = ("", "run", "_runtime", "_timestamp")  # what tools write beside the metrics
 
 
 def _find(folder: Path) -> list[Path]:
@@ -47,10 +30,30 @@ def _find(folder: Path) -> list[Path]:
 
 def _read(folder: Path) -> Sequence[Log]:
     paths = _find(folder)
-    if not paths:
-        raise InputError(f"{folder}: no .csv file in this folder; expected one for each run, or a store")
     named_by_folder = paths[0].parent != folder
-    return [read_csv_run(path, name=path.parent.name if named_by_folder else path.stem) for path in paths]
+    return [read_run(path, name=path.parent.name if named_by_folder else path.stem) for path in paths]
+
+
+def read_run(path: Path, *, name: str) -> Log:
+    """Read one CSV file as what one run logged.
+
+    Raises
+    ------
+    InputError
+        As in `fptlib.readers.tables.read_table`, or if a line has no metric.
+    """
+    table = read_table(path)
+    epoch, step = _place(table, EPOCH), _place(table, STEP)
+    if epoch is None and step is None:
+        epoch = np.arange(1.0, len(table.line) + 1)
+    names = [column for column in table.columns if column not in (*EPOCH, *STEP, *UNUSED)]
+    metrics, faults = table.metrics(names, epoch=epoch, step=step)
+    return Log(path, name=name, metrics=metrics, faults=faults)
+
+
+def _place(table: Table, names: Sequence[str]) -> NDArray[np.float64] | None:
+    columns = (table.numbers(name) for name in names if name in table.columns)
+    return next((column[0] for column in columns if column is not None), None)
 
 
 FORMAT = Format("folder of CSV files", matches=lambda path: bool(_find(path)), read=_read)

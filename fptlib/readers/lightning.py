@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fptlib.readers.csv_run import header_of, read_csv_run
+from fptlib.readers.csv_folder import read_run
 from fptlib.readers.logs import Format, Log, decimals
+from fptlib.readers.tables import header_of
 
 FILE = "metrics.csv"
 _DEEPEST = 3  # run/lightning_logs/version_0
@@ -31,7 +32,7 @@ def _read(path: Path) -> Sequence[Log]:
     for file in _find(path):
         single = path.is_file() or file.parent == path
         name = file.parent.name if single else file.parent.relative_to(path).as_posix()
-        log = read_csv_run(file, name=name)
+        log = read_run(file, name=name)
         # what Lightning logs are tensors of 32 bits
         metrics = {metric: replace(series, value=decimals(series.value)) for metric, series in log.metrics.items()}
         logs.append(replace(log, metrics=metrics))

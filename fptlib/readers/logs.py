@@ -1,9 +1,9 @@
-"""What one run logged, as it stands in its file: the form in which every format hands over what it found."""
+"""The log of one run as it stands in its file: the form in which every format hands over what it found."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,10 +46,16 @@ class Series:
             if other is not None and other.shape != self.value.shape:
                 raise InputError(f"a series has {len(self.value)} values, but {name} has shape {other.shape}")
 
+    def take(self, places: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Series:
+        """Return the values at some places, with what was logged with them."""
+        if isinstance(places, np.ndarray) and places.dtype == bool and places.all():
+            return self
+        return Series(*(None if own is None else own[places] for own in (self.value, self.epoch, self.step, self.line)))
+
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What one run logged.
+    """Everything that one run logged.
 
     Parameters
     ----------
@@ -64,32 +70,35 @@ class Log:
     notes
         Sentences on what was adjusted on reading.
     word
-        What a place in the file is called: ``line``, or ``entry`` of a list.
+        Name for a place in the file: ``line``, or ``entry`` of a list.
 
     Examples
     --------
-    >>> one = Log(Path("a.log"), name="a", metrics={"acc": Series(np.array([0.1, 0.4]), epoch=np.array([1.0, 2.0]))})
-    >>> one.where("acc", 1)
+    >>> acc = Series(np.array([0.1, 0.4]), epoch=np.array([1.0, 2.0]))
+    >>> Log(Path("a.log"), name="a", metrics={"acc": acc}).where(acc, 1)
     'a.log'
     """
 
     path: Path
     name: str
-    metrics: Mapping[str, Series]
-    faults: Mapping[str, str] = field(default_factory=dict)
+    metrics: dict[str, Series]
+    faults: dict[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     word: str = "line"
 
     @property
     def title(self) -> str:
-        """The run in words: its file, and its name where the file holds several runs."""
+        """Name the run: its file, and its own name where the file holds several runs."""
         last = self.name.split("/")[-1]
         return str(self.path) if last in (self.path.stem, *self.path.parts) else f"{self.path}, run {self.name}"
 
-    def where(self, metric: str, i: int) -> str:
-        """File and line of the ``i``-th value of a metric, in words."""
-        line = self.metrics[metric].line
-        return self.title if line is None else f"{self.path}, {self.word} {line[i]}"
+    def has(self, metric: str) -> bool:
+        """Test whether the run logged a metric, readable or not."""
+        return metric in self.faults or (metric in self.metrics and len(self.metrics[metric].value) > 0)
+
+    def where(self, series: Series, i: int) -> str:
+        """Return file and line of the ``i``-th of some values, in words."""
+        return self.title if series.line is None else f"{self.path}, {self.word} {series.line[i]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +108,12 @@ class Format:
     Parameters
     ----------
     name
-        What it is called, in messages and in ``meta["format"]``.
+        Its name in messages and in ``meta["format"]``.
     matches
-        Whether a file or folder is of this kind; tells it from the content, quickly, and never raises.
+        Tests whether a file or folder is of this kind, by its content; quick, and never raises.
     read
-        All runs of a file or folder that matches. Returns what each of them logged, from which `fptlib.readers.assemble` counts epochs,
-        or trajectories if the format counts epochs from 1 itself.
+        Reads all runs of a file or folder that matches. Returns their logs, from which `fptlib.readers.assemble` counts epochs, or
+        trajectories if the format counts epochs from 1 itself.
     """
 
     name: str
@@ -113,7 +122,7 @@ class Format:
 
 
 def labels(names: Sequence[str]) -> NDArray[np.int64]:
-    """Number of each run: the last number in the last part of its name in which these all differ, else its place in the list.
+    """Number the runs: by the last number in the last part of their names in which these all differ, else by their place in the list.
 
     Examples
     --------
@@ -124,14 +133,14 @@ def labels(names: Sequence[str]) -> NDArray[np.int64]:
     for back in range(1, min(len(part) for part in parts) + 1):
         numbers = [re.findall(r"\d+", part[-back]) for part in parts]
         if all(numbers):
-            found = [int(each[-1]) for each in numbers]
-            if len(set(found)) == len(found) and max(found) <= np.iinfo(np.int64).max:
-                return np.array(found, dtype=np.int64)
+            last = [int(each[-1]) for each in numbers]
+            if len(set(last)) == len(last) and max(last) <= np.iinfo(np.int64).max:
+                return np.array(last, dtype=np.int64)
     return np.arange(len(names), dtype=np.int64)
 
 
 def decimals(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The shortest decimals for which 32-bit numbers stand; numbers that need more than 32 bits are left alone, all of them.
+    """Return the shortest decimals for which 32-bit numbers stand; if one number needs more than 32 bits, all are left alone.
 
     An accuracy of 0.9 that went through 32 bits comes back as 0.8999999761581421, and would miss a threshold of 0.9.
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.readers.csv_run import Column, header_of, read_columns
-from fptlib.readers.logs import Format, Log, Series
+from fptlib.readers.logs import Format, Log
+from fptlib.readers.tables import Table, header_of, read_table
 
 _STEP_AXES = ("Step", "_step", "global_step", "trainer/global_step")
 _AXES = (*_STEP_AXES, "epoch")
@@ -39,61 +39,48 @@ def _find(path: Path) -> list[Path]:
 def _read(path: Path) -> Sequence[Log]:
     logs: dict[str, Log] = {}
     for file in _find(path):
-        for run, log in _read_export(file).items():
-            before = logs.get(run, Log(file, name=run, metrics={}))
-            twice = {*before.metrics, *before.faults} & {*log.metrics, *log.faults}
-            if twice:
-                raise InputError(f"{file}: {min(twice)} of {run} is also in {before.path.name}")
-            both = {**before.metrics, **log.metrics}, {**before.faults, **log.faults}
-            logs[run] = Log(before.path, name=run, metrics=both[0], faults=both[1])
+        table = read_table(file)
+        axis = next((name for name in _AXES if name in table.columns), None)
+        if axis is None:
+            first = next(iter(table.columns))
+            raise InputError(f"{file}: no column Step or epoch; export a chart over steps or epochs, not over {first}")
+        place = table.complete(axis)
+        for name in table.columns:
+            if _BETWEEN not in name or name.endswith((*_ENDS, _BETWEEN + _OWN_STEP)):
+                continue
+            run, metric = name.rsplit(_BETWEEN, 1)
+            log = logs.setdefault(run, Log(file, name=run, metrics={}, faults={}))
+            if log.has(metric):
+                raise InputError(f"{file}: {metric} of {run} is also in {log.path.name}")
+            epoch, step = (place, _own_step(table, run)) if axis == "epoch" else (None, place)
+            try:
+                series = table.series(name, epoch=epoch, step=step)
+                _refuse_means(table, name)
+            except InputError as fault:
+                log.faults[metric] = str(fault)
+            else:
+                log.metrics.update({} if series is None else {metric: series})
     return list(logs.values())
 
 
-def _read_export(path: Path) -> dict[str, Log]:
-    """What each run of one file logged."""
-    columns, line = read_columns(path)
-    axis = next((name for name in _AXES if name in columns), None)
-    if axis is None:
-        raise InputError(
-            f"{path}: no column Step or epoch; export a chart over steps or epochs, not over {header_of(path)[0]}"
-        )
-    place = columns[axis]
-    if place.fault is not None:
-        raise InputError(place.fault)
-    metrics: dict[str, dict[str, Series]] = {}
-    faults: dict[str, dict[str, str]] = {}
-    for name, cells in columns.items():
-        if _BETWEEN not in name or name.endswith(_ENDS) or name.endswith(_BETWEEN + _OWN_STEP):
-            continue
-        run, metric = name.rsplit(_BETWEEN, 1)
-        fault = cells.fault or _averaged(path, name, columns, line)
-        if fault is not None:
-            faults.setdefault(run, {})[metric] = fault
-            continue
-        at = cells.there
-        own = columns.get(f"{run}{_BETWEEN}{_OWN_STEP}")
-        step = place.value[at] if axis in _STEP_AXES else own.value[at] if own is not None else None
-        metrics.setdefault(run, {})[metric] = Series(
-            value=cells.value[at], epoch=place.value[at] if axis == "epoch" else None, step=step, line=line[at]
-        )
-    runs = dict.fromkeys([*metrics, *faults])
-    return {run: Log(path, name=run, metrics=metrics.get(run, {}), faults=faults.get(run, {})) for run in runs}
+def _own_step(table: Table, run: str) -> NDArray[np.float64] | None:
+    name = f"{run}{_BETWEEN}{_OWN_STEP}"
+    numbers = table.numbers(name) if name in table.columns else None
+    return None if numbers is None else numbers[0]
 
 
-def _averaged(path: Path, name: str, columns: dict[str, Column], line: NDArray[np.int64]) -> str | None:
-    """One line if values are means of several, as in charts of groups or of many steps: such a curve passes when no run does."""
+def _refuse_means(table: Table, name: str) -> None:
+    """Refuse means of several values, as in charts of groups or of many steps: such a curve passes when no run does."""
+    own = table.numbers(name)
     for end in _ENDS:
-        other = columns.get(name + end)
-        if other is None:
+        other = table.numbers(name + end) if name + end in table.columns else None
+        if own is None or other is None:
             continue
-        differs = np.flatnonzero(columns[name].there & other.there & (columns[name].value != other.value))
-        if len(differs):
-            i = int(differs[0])
-            return (
-                f"{path}, line {line[i]}: {name} is {columns[name].value[i]:.6g} but {end[2:]} is {other.value[i]:.6g}, the mean of "
-                "several values; export each run by itself and each step, or its history"
+        for row in np.flatnonzero(own[1] & other[1] & (own[0] != other[0]))[:1]:
+            raise InputError(
+                f"{table.where(row)}: {name} is {own[0][row]:.6g} but {end[2:]} is {other[0][row]:.6g}, the mean of several values; "
+                "export each run by itself and each step, or its history"
             )
-    return None
 
 
 FORMAT = Format("Weights & Biases chart export", matches=lambda path: bool(_find(path)), read=_read)
