@@ -7,13 +7,12 @@ RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf test check serve clean distclean
+.PHONY: help book test check serve clean distclean
 
 help:
 	@echo "make book               execute what has changed and build the site in _build/html"
 	@echo "make book PARAMS=quick  the same, and of the experiments train two rows at a small size instead of showing what is kept"
 	@echo "make book PARAMS=full   the same with the parameters in params/full"
-	@echo "make pdf                the site printed into _build/book.pdf, by Chromium"
 	@echo "make serve              show the site on http://127.0.0.1:$(PORT)"
 	@echo "make test               run all tests"
 	@echo "make check              format, lint, types and tests"
@@ -23,9 +22,6 @@ help:
 
 book: $(INSTALLED)
 	@$(VENV)/bin/fpt book --params $(PARAMS)
-
-pdf: book
-	@$(RUN) -m companion.book.paper
 
 test: $(INSTALLED)
 	@$(RUN) -m pytest

@@ -1,104 +1,79 @@
-"""Predictions held against the truth, many times: how far they are off, and whether their verdicts say so.
+"""Predictions held against known answers: how far they are off, and whether their verdicts say so; the two tables of a chapter on failures.
 
 A verdict may fail in two ways. It may vouch for a mean that is off by more than the tolerance: *missed*. Or it may not vouch for one that
 is right: a *false alarm*, which costs a measurement. Both are shares of repeated studies, each with ensembles of its own, of a process
-whose mean is known.
+whose mean is known. Of training the answer is a measurement.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from fptlib.errors import InputError
 from fptlib.processes import Process
 from fptlib.response.common import samples
 from fptlib.response.prediction import Form, predict_all
 from fptlib.response.verdicts import ERROR_TOLERANCE, Status
-from fptlib.trajectories import Trajectories
+
+__all__ = ["audit", "audit_errors", "failures_known", "failures_measured", "spelled_audit"]
 
 N_BOOT = 200  # replicates of each study: verdicts need the ends of intervals to some per cent only
 
 
-@dataclass(frozen=True, slots=True)
-class Audit:
-    """What repeated studies predicted for one period, and said of it.
-
-    Parameters
-    ----------
-    period, exact
-        Perturbation period and the true restricted mean, in epochs.
-    mean
-        Of the predictions of all studies, in epochs.
-    covered
-        Share of the studies whose interval holds the true mean.
-    valid, unverified, not_valid
-        Shares of the studies with each status.
-    off
-        Share of the studies whose prediction lies further from the truth than the tolerance.
-    missed
-        Share of the studies whose prediction does and is called valid all the same.
-    repeats
-        Studies.
-    """
-
-    period: int
-    exact: float
-    mean: float
-    covered: float
-    valid: float
-    unverified: float
-    not_valid: float
-    off: float
-    missed: float
-    repeats: int
-
-    @property
-    def error(self) -> float:
-        """Mean prediction relative to the truth, less 1."""
-        return self.mean / self.exact - 1.0
-
-    @property
-    def false_alarm(self) -> float:
-        """Share of the studies whose prediction is right and not called valid."""
-        return (1.0 - self.off) - (self.valid - self.missed)
-
-
 def audit(
-    draw: Callable[[np.random.Generator], tuple[Trajectories, Trajectories]],
-    exact: Callable[[int], float],
+    process: Process,
     *,
     period: int,
     periods: Sequence[int],
+    horizon: int,
     threshold: float,
+    n_runs: int = 200,
+    n_perturbed: int = 100,
+    record: Mapping[str, Any] | None = None,
+    assumed: int | None = None,
+    swapped: bool = False,
     form: Form = "auto",
     repeats: int = 20,
     tolerance: float = ERROR_TOLERANCE,
     level: float = 0.95,
     n_boot: int = N_BOOT,
     seed: int = 0,
-) -> tuple[Audit, ...]:
+) -> pd.DataFrame:
     """Predict again and again from new ensembles of a process whose means are known.
 
     Parameters
     ----------
-    draw
-        Gives an unperturbed and a perturbed ensemble, or what is taken for them.
-    exact
-        Gives the true restricted mean at a period, up to the horizon of the ensembles, in epochs.
-    period
-        That the perturbed ensemble is said to have.
-    periods
-        To predict for.
+    process, horizon
+        Where runs come from, and for how many epochs they are followed.
+    period, periods
+        Of the perturbed runs, and to predict for.
+    n_runs, n_perturbed
+        Runs of the two ensembles of each study.
+    record
+        What a store would say of their training, as ``meta`` of the trajectories.
+    assumed
+        The period that the perturbed runs are taken to have, by default their own.
+    swapped
+        Whether each ensemble is taken for the other.
     repeats
         Studies, at least 1.
     threshold, form, tolerance, level, n_boot
         As in `fptlib.response.predict`.
     seed
         Of the studies; each has random numbers of its own.
+
+    Returns
+    -------
+    DataFrame
+        One row for each period: the true restricted mean ``exact`` and the mean of the predictions, ``mean``, in epochs, and its relative
+        ``error``; the shares of the studies whose interval holds the truth (``covered``), with each status (``valid``, ``unverified``,
+        ``not_valid``), whose prediction lies further from the truth than the tolerance (``off``), does so and is called valid all the same
+        (``missed``), or does not and is not called valid (``false_alarm``).
 
     Raises
     ------
@@ -111,24 +86,22 @@ def audit(
 
     >>> from fptlib.processes import GeometricWithKick
     >>> kick = GeometricWithKick(hazard=0.02, kick=0.3)
-    >>> def draw(rng):
-    ...     return tuple(kick.sample(rng, n_runs=200, horizon=150, period=p) for p in (None, 20))
-    >>> (found,) = audit(draw, lambda p: kick.restricted_mean(horizon=150, period=p), period=20, periods=[5], form="2",
-    ...                  threshold=0.5, repeats=3)
-    >>> found.off, found.missed, round(found.exact, 1)
-    (1.0, 0.0, 14.3)
+    >>> table = audit(kick, period=20, periods=[5], horizon=150, threshold=0.5, form="2", n_perturbed=200, repeats=3)
+    >>> table.loc[0, ["off", "missed", "exact"]].round(1).tolist()
+    [1.0, 0.0, 14.3]
     """
     if repeats < 1:
         raise InputError(f"repeats is {repeats}; at least one study is needed")
-    truth = np.array([exact(p) for p in periods])
-    means, lows, highs = (np.empty((repeats, len(periods))) for _ in range(3))
-    said = np.empty((repeats, len(periods)), dtype=object)
+    exact = [process.restricted_mean(horizon=horizon, period=p) for p in periods]
+    rows = []
     for k in range(repeats):
-        unperturbed, perturbed = draw(np.random.default_rng([seed, k]))
+        rng = np.random.default_rng([seed, k])
+        plain = process.sample(rng, n_runs=n_runs, horizon=horizon)
+        kicked = process.sample(rng, n_runs=n_perturbed, horizon=horizon, period=period)
+        pair = [replace(runs, meta=dict(record or {})) for runs in (plain, kicked)]
         drawn = samples(
-            unperturbed,
-            perturbed,
-            period=period,
+            *(reversed(pair) if swapped else pair),
+            period=period if assumed is None else assumed,
             threshold=threshold,
             direction="above",
             metric=None,
@@ -136,70 +109,86 @@ def audit(
             n_boot=n_boot,
             seed=k,
         )
-        for j, (found, _) in enumerate(predict_all(drawn, periods, form=form, tolerance=tolerance)):
-            means[k, j], lows[k, j], highs[k, j] = found.mean, found.low, found.high
-            said[k, j] = found.verdict.status
-    off = np.abs(means / truth - 1.0) > tolerance
-    return tuple(
-        Audit(
-            period=p,
-            exact=float(truth[j]),
-            mean=float(means[:, j].mean()),
-            covered=float(((lows[:, j] <= truth[j]) & (truth[j] <= highs[:, j])).mean()),
-            valid=float((said[:, j] == Status.VALID).mean()),
-            unverified=float((said[:, j] == Status.UNVERIFIED).mean()),
-            not_valid=float((said[:, j] == Status.NOT_VALID).mean()),
-            off=float(off[:, j].mean()),
-            missed=float((off[:, j] & (said[:, j] == Status.VALID)).mean()),
-            repeats=repeats,
-        )
-        for j, p in enumerate(periods)
-    )
+        predicted = predict_all(drawn, periods, form=form, tolerance=tolerance)
+        for p, true, (prediction, _) in zip(periods, exact, predicted, strict=True):
+            status, off = prediction.verdict.status, abs(prediction.mean / true - 1.0) > tolerance
+            row = {"period": p, "exact": true, "mean": prediction.mean}
+            row["covered"] = prediction.low <= true <= prediction.high
+            row |= {kind.name.lower(): status == kind for kind in Status}
+            rows.append(row | {"off": off, "missed": off and status == Status.VALID})
+    table = pd.DataFrame(rows).groupby(["period", "exact"], sort=False).mean().reset_index()
+    table.insert(3, "error", table["mean"] / table["exact"] - 1)
+    return table.assign(false_alarm=(1 - table["off"]) - (table["valid"] - table["missed"]))
 
 
-def audit_process(
-    process: Process,
-    *,
-    period: int,
-    periods: Sequence[int],
-    horizon: int,
-    n_runs: int = 200,
-    n_perturbed: int = 100,
-    record: Mapping[str, Any] | None = None,
-    said: int | None = None,
-    swapped: bool = False,
-    **options: Any,
-) -> tuple[Audit, ...]:
-    """`audit` of ensembles drawn from a process, taken for what they are or for something else.
+def audit_errors(table: pd.DataFrame) -> pd.DataFrame:
+    """Return an audit as the columns of `error_table`: the mean error without interval, and the most frequent status."""
+    shares = table[["valid", "unverified", "not_valid"]].rename(columns={"not_valid": "not valid"})
+    error = table["error"]
+    columns = {"period": table["period"], "off": error, "off_low": error, "off_high": error}
+    return pd.DataFrame({**columns, "status": shares.idxmax(axis=1)})
+
+
+def spelled_audit(table: pd.DataFrame) -> pd.DataFrame:
+    """Return an audit in words for a page.
+
+    Columns ``period, exact, predicted, off, valid, unverified, not valid, missed, false alarm``; the last five are shares of the studies.
+    """
+    words = {"period": table["period"], "exact": table["exact"].map("{:.1f}".format)}
+    words |= {"predicted": table["mean"].map("{:.1f}".format), "off": table["error"].map(_percent)}
+    for name in ("valid", "unverified", "not_valid", "missed", "false_alarm"):
+        words[name.replace("_", " ")] = table[name].map("{:.0%}".format)
+    return pd.DataFrame(words)
+
+
+def failures_known(audits: Mapping[tuple[str, str], pd.DataFrame]) -> pd.DataFrame:
+    """Return the worst of each audit, by the failure it shows and its process.
+
+    Columns ``failure, process, period, exact, predicted, off, missed, false alarms``: the period with the largest mean error, the largest
+    share of studies missed at any period, and the mean share of false alarms.
+    """
+    rows = []
+    for (failure, process), table in audits.items():
+        worst = table["error"].abs().idxmax()
+        row = spelled_audit(table).loc[worst, ["period", "exact", "predicted", "off"]].to_dict()
+        shares = {"missed": f"{table['missed'].max():.0%}", "false alarms": f"{table['false_alarm'].mean():.0%}"}
+        rows.append({"failure": failure, "process": process, **row, **shares})
+    return pd.DataFrame(rows)
+
+
+def failures_measured(
+    compared: Mapping[tuple[str, str], tuple[pd.DataFrame, pd.DataFrame]], *, tolerance: float = ERROR_TOLERANCE
+) -> pd.DataFrame:
+    """Return the predictions that are off by more than the tolerance, by the failure they show and the case.
 
     Parameters
     ----------
-    process, horizon
-        Where runs come from, and for how many epochs they are followed.
-    period, periods
-        Of the perturbed runs, and to predict for.
-    n_runs, n_perturbed
-        Runs of the two ensembles of each study.
-    record
-        What a store would say of their training, as ``meta`` of the trajectories.
-    said
-        The period that they are taken to have, by default their own.
-    swapped
-        Whether each ensemble is taken for the other.
-    **options
-        Of `audit`: ``threshold`` (needed), ``form``, ``repeats``, ``tolerance``, ``level``, ``n_boot`` and ``seed``.
+    compared
+        Failure and case to predictions (`response_table`) and measurements (`measured_row`).
+
+    Returns
+    -------
+    DataFrame
+        Columns ``failure, case, period, predicted, measured, off, chance, status, reason``: ``chance`` says whether the intervals of
+        prediction and measurement overlap, so that the difference could be one.
     """
+    columns = ["failure", "case", "period", "predicted", "measured", "off", "chance", "status", "reason"]
+    rows = []
+    for (failure, case), (predicted, measured) in compared.items():
+        both = predicted.merge(measured, on="period", suffixes=("", "_true"))
+        for line in both.to_dict("records"):
+            off = line["mean"] / line["mean_true"] - 1
+            overlap = line["low"] <= line["high_true"] and line["low_true"] <= line["high"]
+            chance = "intervals overlap" if overlap else ""
+            intervals = [
+                f"{line['mean' + s]:.1f} ({line['low' + s]:.1f} to {line['high' + s]:.1f})" for s in ("", "_true")
+            ]
+            if abs(off) > tolerance:
+                rows.append(
+                    (failure, case, line["period"], *intervals, _percent(off), chance, line["status"], line["reason"])
+                )
+    return pd.DataFrame(rows, columns=columns)
 
-    def draw(rng: np.random.Generator) -> tuple[Trajectories, Trajectories]:
-        plain = process.sample(rng, n_runs=n_runs, horizon=horizon)
-        kicked = process.sample(rng, n_runs=n_perturbed, horizon=horizon, period=period)
-        plain, kicked = (replace(runs, meta=dict(record or {})) for runs in (plain, kicked))
-        return (kicked, plain) if swapped else (plain, kicked)
 
-    return audit(
-        draw,
-        lambda p: process.restricted_mean(horizon=horizon, period=p),
-        period=period if said is None else said,
-        periods=periods,
-        **options,
-    )
+def _percent(ratio: float) -> str:
+    return f"{100 * ratio:+.0f} %"

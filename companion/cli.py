@@ -12,7 +12,7 @@ from typer.exceptions import Exit
 
 from companion import ROOT
 from fptlib.cli import output
-from fptlib.cli.options import Set, Workers, assignments
+from fptlib.cli.options import Set, Workers, assignments, value_of
 
 Rows = Annotated[list[str] | None, typer.Argument(help="Rows, as params/experiments names them; all by default.")]
 Kept = Annotated[
@@ -37,11 +37,12 @@ def book(
     set_: Set = None,
 ) -> None:
     """Execute the chapters and build the site, or execute one chapter with other parameters."""
-    from companion.book.project import BuildError
-    from companion.book.site import build
+    from companion.build.project import BuildError
+    from companion.build.site import build
 
+    overrides = {key: value_of(key, text) for key, text in assignments(set_ or []).items()}
     try:
-        build(ROOT, profile=params, chapter=chapter, overrides=assignments(set_ or []))
+        build(ROOT, profile=params, chapter=chapter, overrides=overrides)
     except BuildError as error:
         print(f"fpt: {error}", file=sys.stderr)  # the traceback of the cell follows the first line
         raise Exit(1) from None

@@ -13,7 +13,7 @@ import pytest
 
 import small_book
 from companion import published
-from companion.book import keys
+from companion.build import keys
 from companion.published import summary
 from fptlib import cli, sources
 
@@ -141,7 +141,7 @@ def library_as_it_is() -> Generator[None]:
 @pytest.fixture(scope="session")
 def small_site(tmp_path_factory: pytest.TempPathFactory, root: Path, library_as_it_is: None) -> Path:
     """Root folder of a small project whose site has been built; tests leave it as it is."""
-    site = pytest.importorskip("companion.book.site", reason="the packages that build the book are not installed")
+    site = pytest.importorskip("companion.build.site", reason="the packages that build the book are not installed")
     folder = small_book.write(tmp_path_factory.mktemp("book"), like=root)
     site.build(folder)
     return folder

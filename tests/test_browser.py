@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 import functools
 import http.server
 import shutil
@@ -15,9 +14,8 @@ from typing import Any
 import pytest
 
 from colours import contrast
-from companion.book import paper
-from companion.book.project import Project
-from fptlib.errors import InputError
+from companion.build import site
+from companion.build.project import Project
 
 pytestmark = pytest.mark.browser
 
@@ -226,36 +224,6 @@ def test_paper_keeps_the_figures_and_unfolds_the_solutions(reader: Reader, theme
     assert page.get_by_text("Yes: ").is_visible()
 
 
-def test_the_whole_book_is_one_document_whose_links_lead_somewhere(
-    chromium: Any, small_site: Path, tmp_path: Path
-) -> None:
-    project = Project(root=shutil.copytree(small_site, tmp_path / "project"))
-    (project.html / "book" / "joined.html").write_text(paper.join(project))
-    visit = Reader(browser=chromium, address=f"file://{project.html}").open("book/joined.html")
-    assert (visit.external, visit.failed, visit.errors) == ([], [], [])
-    lost = (
-        "[...document.querySelectorAll('a[href^=\"#\"]')].filter(e => !document.getElementById(e.hash.slice(1))).length"
-    )
-    assert visit.page.evaluate(lost) == 0
-    assert visit.page.locator("article").count() == 3
-    visit.page.emulate_media(media="print")
-    on_paper(visit.page)
-    assert visit.page.locator("h1:visible").count() == 3
-    shutil.rmtree(project.html)
-    with pytest.raises(InputError, match="there is no such page; build the site first: make book"):
-        paper.join(project)
-
-
-def test_the_whole_book_is_printed(reader: Reader, small_site: Path, tmp_path: Path) -> None:
-    project = Project(root=shutil.copytree(small_site, tmp_path / "project"))
-    # Playwright runs once in a thread.
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        document = pool.submit(paper.write, project).result()
-    assert document == project.build / "book.pdf"
-    assert b"Survival falls from one towards zero." in document.read_bytes()
-    assert not list((project.html / "book").glob(".*"))
-
-
 def test_download_gives_the_executed_notebook(reader: Reader) -> None:
     visit = reader.open("book/waiting.html")
     with visit.page.expect_download() as download:
@@ -264,10 +232,8 @@ def test_download_gives_the_executed_notebook(reader: Reader) -> None:
 
 
 def test_run_of_one_chapter_opens_from_the_disk(chromium: Any, small_site: Path, tmp_path: Path) -> None:
-    from companion.book import site
-
     project = shutil.copytree(small_site, tmp_path / "project")
-    page = site.build(project, chapter="waiting", overrides=["horizon=12"])
+    page = site.build(project, chapter="waiting", overrides={"horizon": 12})
     check(Reader(browser=chromium, address=f"file://{page.parents[1]}").open("book/waiting.html"))
 
 

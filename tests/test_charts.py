@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import re
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from colours import VISION, contrast, difference
+from colours import contrast
 from fptlib import charts, tables
 from fptlib.charts import common, render
 from fptlib.firstpassage import first_passage, hazard, survival
@@ -159,15 +158,6 @@ def test_no_two_names_look_the_same_even_where_colours_are_used_again() -> None:
     assert [len(set(channel)) for channel in few] == [7, 7, 7]
 
 
-@pytest.mark.parametrize("vision", VISION)
-def test_colours_can_be_told_apart_by_everybody(vision: str) -> None:
-    colours = (*charts.PALETTE, charts.INK)
-    for one, other in itertools.combinations(colours, 2):
-        assert difference(one, other, vision) > 13, (vision, one, other)
-    # Two that are as bright as each other and differ by red against green only: what the simulation is for.
-    assert (difference("#D55E00", "#808A00", vision) > 13) == (vision == "trichromacy")
-
-
 @pytest.mark.parametrize("page", ["#FFFFFF", "#121212"])
 def test_marks_stand_out_from_both_pages(page: str) -> None:
     for colour in charts.PALETTE:
@@ -270,3 +260,45 @@ def test_titles_of_a_matrix_fit_on_a_phone() -> None:
     # 342 pixels of a page of 390, less the names at the side and their title; bold letters take up to 7.
     room = 342 - encoding["y"]["axis"]["labelLimit"] - 30
     assert 7 * len(encoding["x"]["title"]) <= room
+
+
+# What a page gets
+
+CHART = {
+    "$schema": "https://vega.github.io/schema/vega-lite/v6.4.1.json",
+    "description": 'Three points & a "line"',
+    "title": "Points",
+    "width": "container",
+    "data": {"values": [{"x": x, "y": x * x, "text": "</script>"} for x in range(3)]},
+    "mark": "line",
+    "encoding": {"x": {"field": "x", "type": "quantitative"}, "y": {"field": "y", "type": "quantitative"}},
+}
+
+
+def test_chart_has_picture_description_and_escaped_data() -> None:
+    made = render.bundle(CHART)
+    assert made == render.bundle(CHART)
+    assert made["text/plain"] == '[chart] Three points & a "line"'
+    assert 'aria-label="Three points &amp; a &quot;line&quot;"' in made["text/html"]
+    assert "<svg" in made["text/html"]
+    assert made["text/html"].count("</script>") == 1
+    payload = re.search(r'class="vl-spec">(.*?)</script>', made["text/html"])
+    assert payload is not None
+    assert json.loads(payload[1]) == CHART
+
+
+def test_chart_without_description_or_with_too_many_rows_is_refused() -> None:
+    with pytest.raises(ValueError, match="chart 'Points' has no description"):
+        render.bundle({**CHART, "description": ""})
+    rows = [{"x": x, "y": x} for x in range(render.MOST_ROWS + 1)]
+    with pytest.raises(ValueError, match="holds 2001 rows, at most 2000"):
+        render.bundle({**CHART, "data": {"values": rows}})
+    with pytest.raises(ValueError, match="holds 2001 rows"):
+        render.bundle({**CHART, "datasets": {"a": rows[:2000], "b": rows[:1]}, "data": {"name": "a"}})
+
+
+@pytest.mark.parametrize(("places", "image"), [(5, True), (1500, False)])
+def test_of_a_large_chart_the_smaller_picture_is_shown(places: int, image: bool) -> None:
+    rows = [{"x": x % places, "y": x % 7} for x in range(1500)]
+    made = render.bundle({**CHART, "mark": "point", "data": {"values": rows}})
+    assert ("data:image/png;base64," in made["text/html"]) == image

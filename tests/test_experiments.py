@@ -15,7 +15,7 @@ import yaml
 
 from companion import book
 from companion import experiments as ex
-from companion.book.project import Project
+from companion.build.project import Project
 from companion.experiments import kept as kept_module
 from companion.experiments import verification
 from companion.experiments.gather import retirement_of
@@ -617,11 +617,11 @@ def test_figures_hold_every_number(project: Path) -> None:
 
 def test_a_chapter_gets_what_is_kept_and_says_what_is_not(row: ex.Row, project: Path, monkeypatch: Any) -> None:
     said: list[str] = []
-    monkeypatch.setattr("companion.book.notebook.note", lambda text, title: said.append(f"{title}: {text}"))
+    monkeypatch.setattr("companion.book.note", lambda text, title: said.append(f"{title}: {text}"))
     found = book.experiments(stored=True)
     assert set(found) == {"tiny"}
     assert said == []
-    assert book.provenance()["ensembles"][-1]["digest"] == row.unperturbed.digest()
+    assert book.record["ensembles"][-1]["digest"] == row.unperturbed.digest()
     ex.kept_path(row.unperturbed).unlink()
     assert book.experiments(["tiny"], stored=True) == {}
     assert said == ["Not stored: Nothing is kept of row tiny."]

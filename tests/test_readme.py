@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from companion.book import cover
+from companion.build import cover
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from fptlib.errors import InputError
+from fptlib.spec.faults import nearest
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -79,7 +79,7 @@ class Project:
     def __post_init__(self) -> None:
         for name in ("_toc.yml", "_config.yml"):
             if not (self.root / name).is_file():
-                raise InputError(f"{self.root}: no {name}; run this in the root folder of the project")
+                raise InputError(f"{self.root}: no {name}; this is not the root folder of the project")
 
     @property
     def build(self) -> Path:
@@ -103,46 +103,43 @@ class Project:
 
     @cached_property
     def chapters(self) -> list[Chapter]:
-        """Pages that are executed."""
-        found = []
-        for document in self.documents:
-            path = self.root / f"{document}.md"
-            if not path.is_file():
-                raise InputError(f"{self.root / '_toc.yml'}: lists {document}, but there is no {path}")
-            if _is_text_notebook(path):
-                found.append(Chapter(document=document, path=path))
-        return found
+        """Pages that are executed: text notebooks, as their front matter declares."""
+        pages = [Chapter(document, self.root / f"{document}.md") for document in self.documents]
+        for page in pages:
+            if not page.path.is_file():
+                raise InputError(f"{self.root / '_toc.yml'}: lists {page.document}, but there is no {page.path}")
+        return [page for page in pages if page.path.read_text().startswith("---\njupytext:")]
 
     def chapter(self, name: str) -> Chapter:
-        """The chapter with this name, or the only one whose name starts with it.
+        """Return the chapter with this name, or the only one whose name starts with it.
 
         Raises
         ------
         InputError
             If there is none, or several.
         """
-        names = {chapter.name: chapter for chapter in self.chapters}
+        chapters = {chapter.name: chapter for chapter in self.chapters}
         stem = Path(name).name.removesuffix(".md")
-        matches = [stem] if stem in names else [known for known in names if known.startswith(stem)]
+        matches = [stem] if stem in chapters else [known for known in chapters if known.startswith(stem)]
         if len(matches) != 1:
             problem = "no chapter" if not matches else "several chapters start with"
-            raise InputError(f"{problem} {name!r}{nearest(stem, names)}; there is {', '.join(names)}")
-        return names[matches[0]]
+            raise InputError(f"{problem} {name!r}{nearest(stem, chapters)}")
+        return chapters[matches[0]]
 
     def parameter_file(self, profile: str, chapter: Chapter) -> Path:
-        """Where a profile keeps a chapter's parameters; the file need not exist.
+        """Return where a profile keeps a chapter's parameters; the file need not exist.
 
         A chapter for which the profile ``stored`` has no file has the parameters of ``quick``.
         """
         name = f"{chapter.name}.yml"
         if profile == STORED:
-            kept = self.root / "params" / STORED
-            file = self.profile_folder(STORED) / name if kept.is_dir() else kept / name
-            return file if file.exists() else self.profile_folder(QUICK) / name
+            if (self.root / "params" / STORED).is_dir() and (file := self.profile_folder(STORED) / name).exists():
+                return file
+            profile = QUICK
         return self.profile_folder(profile) / name
 
     def profile_folder(self, profile: str) -> Path:
-        """Folder of a profile, in which every file must belong to a chapter.
+        """Return the folder of a profile, in which every file must belong to a chapter.
 
         Raises
         ------
@@ -150,47 +147,22 @@ class Project:
             If there is no such profile, or one of its files belongs to no chapter: its values would go unused.
         """
         folder = self.root / "params" / profile
-        known = sorted(p.name for p in folder.parent.glob("*/") if p.name not in _NOT_PROFILES)
-        if profile not in known:
-            raise InputError(
-                f"no parameters {profile!r}{nearest(profile, known)}; there is {', '.join(known) or 'none'}"
-            )
-        names = [chapter.name for chapter in self.chapters]
+        profiles = sorted(p.name for p in folder.parent.glob("*/") if p.name not in _NOT_PROFILES)
+        if profile not in profiles:
+            raise InputError(f"no parameters {profile!r}{nearest(profile, profiles)}")
+        chapters = [chapter.name for chapter in self.chapters]
         for file in sorted(folder.iterdir()):
-            if file.suffix != ".yml" or file.stem not in names:
-                raise InputError(
-                    f"{file}: belongs to no chapter{nearest(file.stem, names)}; there is {', '.join(names)}"
-                )
+            if file.suffix != ".yml" or file.stem not in chapters:
+                raise InputError(f"{file}: belongs to no chapter{nearest(file.stem, chapters)}")
         return folder
 
 
-def nearest(word: str, known: Sequence[str] | dict[str, Any]) -> str:
-    """A suggestion to append to a message, or nothing.
-
-    Examples
-    --------
-    >>> nearest("peroid", ["period", "runs"])
-    " (did you mean 'period'?)"
-    """
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]!r}?)" if close else ""
-
-
 def _files(part: Any) -> Iterator[str]:
-    """Documents named anywhere below the root of a table of contents."""
-    for group in part.get("parts", []):
-        yield from _files(group)
-    for key in ("chapters", "sections"):
-        for entry in part.get(key, []):
-            if "file" in entry:
-                yield entry["file"]
+    """Walk through a table of contents and yield its documents in order, the root's own excepted."""
+    if isinstance(part, dict):
+        if "file" in part:
+            yield part["file"]
+        part = list(part.values())
+    if isinstance(part, list):
+        for entry in part:
             yield from _files(entry)
-
-
-def _is_text_notebook(path: Path) -> bool:
-    """Whether the front matter declares a notebook."""
-    lines = path.read_text().split("\n")
-    if lines[0].strip() != "---":
-        return False
-    end = next((i for i, line in enumerate(lines[1:], start=1) if line.strip() == "---"), 0)
-    return any(line.startswith("jupytext:") for line in lines[1:end])

@@ -1,4 +1,4 @@
-"""The main figure as a file, for the README: ``python -m companion.book.cover``."""
+"""The main figure as a file, for the README: ``python -m companion.build.cover``."""
 
 import vl_convert
 
@@ -11,7 +11,7 @@ _WIDTH = 640  # pixels; a file has no container to fill
 
 
 def draw() -> str:
-    """SVG of predicted and measured mean first-passage times, from the summary of the published trajectories."""
+    """Return the SVG of predicted and measured mean first-passage times, from the summary of the published trajectories."""
     keys = {"perturbation": "shrink_perturb", "threshold": 72.0}
     chart = charts.response(
         published.stored("predicted", **keys, from_period=50, asked="auto"),

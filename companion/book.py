@@ -1,0 +1,247 @@
+"""What chapters call: charts on, ensembles by name, numbers for the prose, and a record of what the page rests on.
+
+Chapters write ``from companion import book``. The functions work in any Jupyter session; inside a build they also record what the
+page's provenance box shows.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from companion import ROOT
+from fptlib.errors import InputError
+
+if TYPE_CHECKING:
+    from companion.experiments import Ensembles
+    from fptlib.spec import EnsembleSpec
+    from fptlib.trajectories import Trajectories
+
+__all__ = ["ensemble", "experiments", "glue", "note", "published_note", "setup", "uses"]
+
+# The folder of MIME types that myst-nb reads glued values from and shows nowhere else.
+_GLUE = "application/papermill.record/"
+_TRAINED = "trained for this page, or read from a store"
+
+# What the page rests on, since `setup`.
+record: dict[str, list[Any]] = {"ensembles": [], "sources": []}
+
+
+def setup() -> None:
+    """Draw Altair charts so that they work offline and without JavaScript; call it in the first cell of a chapter.
+
+    Starts the record of the page's provenance anew.
+    """
+    from fptlib.charts import render
+
+    render.enable()
+    for entries in record.values():
+        entries.clear()
+    _write_record()
+
+
+def ensemble(name: str | os.PathLike[str], **overrides: Any) -> Trajectories:
+    """Return the ensemble of ``params/ensembles/NAME.yml``, from the user's store or trained now.
+
+    Parameters
+    ----------
+    name
+        Stem of a file in ``params/ensembles``, or a path to a parameter file.
+    **overrides
+        Parameters to change, nested as in the file: ``runs=64``, ``perturbation={"period": 20}``, or with dotted keys
+        ``**{"perturbation.period": 20}``.
+
+    Returns
+    -------
+    Trajectories
+        The runs and epochs asked for.
+
+    Raises
+    ------
+    InputError
+        If there is no such file, or a parameter is wrong.
+    """
+    from fptlib import ensemble as training
+    from fptlib import spec as specs
+    from fptlib.spec.faults import nearest
+
+    path = Path(name)
+    if path.suffix not in (".yml", ".yaml"):
+        path = ROOT / "params" / "ensembles" / f"{name}.yml"
+        if not path.is_file():
+            known = sorted(file.stem for file in path.parent.glob("*.yml"))
+            raise InputError(f"{path.parent}: no ensemble {str(name)!r}{nearest(name, known)}")
+    spec = specs.load(path)
+    if overrides:
+        spec = specs.override(spec, overrides)
+    started = time.perf_counter()
+    trajectories = training.train(spec)
+    _record_ensemble(path.stem, spec, _TRAINED, time.perf_counter() - started, overrides)
+    return trajectories
+
+
+def experiments(names: Sequence[str] = (), *, stored: bool, **sizes: Any) -> dict[str, Ensembles]:
+    """Return the runs of rows of experiments: kept with the book, or trained now with other sizes.
+
+    Parameters
+    ----------
+    names
+        Rows; all by default.
+    stored
+        Whether to read what is kept in ``book/results/ensembles``. A note on the page names what is missing there.
+    **sizes
+        Where they are trained now: what is changed in each row, see `companion.experiments.Row`; ``perturbations`` may be a list of
+        those of the row that are wanted.
+
+    Raises
+    ------
+    InputError
+        If a row or a perturbation is not known, or a kept ensemble is stale or belongs to no row.
+    """
+    from companion import experiments as library
+    from fptlib.spec.faults import nearest
+
+    rows = library.load_rows(names)
+    started = time.perf_counter()
+    if stored:
+        result, missing = library.read_rows(rows)
+        if missing:
+            note(" ".join(missing), title="Not stored")
+    else:
+        known = sorted({perturbation for row in rows.values() for perturbation in row.perturbations})
+        for unknown in sorted(set(sizes.get("perturbations", ())).difference(known)):
+            raise InputError(f"perturbations: no row has {unknown!r}{nearest(unknown, known)}")
+        result = {}
+        for name, row in rows.items():
+            wanted = sizes.get("perturbations", list(row.perturbations))
+            chosen = {key: section for key, section in row.perturbations.items() if key in wanted}
+            result[name] = library.train_row(row.sized(**{**sizes, "perturbations": chosen}) if sizes else row)
+    where = "kept with the book in book/results/ensembles" if stored else _TRAINED
+    for name, ensembles in result.items():
+        origin = (
+            f"with {len(ensembles.perturbed)} perturbed ensembles of {ensembles.row.perturbed_runs} runs each, {where}"
+        )
+        _record_ensemble(name, ensembles.row.unperturbed, origin, (time.perf_counter() - started) / len(result))
+    return result
+
+
+def uses(source: str) -> None:
+    """Record a source of data, in words, for the provenance box: ``"published trajectories"``."""
+    if source not in record["sources"]:
+        record["sources"].append(source)
+        _write_record()
+
+
+def glue(name: str, value: object, *, digits: int = 2, level: float = 0.95) -> None:
+    """Keep a value for the prose, where ``{glue:text}`NAME``` shows it.
+
+    Parameters
+    ----------
+    name
+        Name, unique in the chapter.
+    value
+        A string (shown as it is), a number, or an estimate with attributes or keys ``mean``, ``low`` and ``high``.
+    digits
+        Decimals of floating-point numbers.
+    level
+        Level of the estimate's interval, for its wording.
+    """
+    # Quoted, because myst-nb evaluates the text as a literal: an unquoted 2.50 would become 2.5.
+    text = repr(spell(value, digits=digits, level=level))
+    _display({f"{_GLUE}text/plain": text}, metadata={"scrapbook": {"name": name, "mime_prefix": _GLUE}})
+
+
+def spell(value: object, *, digits: int = 2, level: float = 0.95) -> str:
+    """Put a value into words, as `glue` does.
+
+    Examples
+    --------
+    >>> spell("not valid"), spell(1000), spell(76.963), spell(0.5, digits=1)
+    ('not valid', '1000', '76.96', '0.5')
+    >>> spell({"mean": 29.74, "low": 27.11, "high": 32.49}, digits=1)
+    '29.7 (95 % interval 27.1 to 32.5)'
+    """
+    import numpy as np
+
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer):
+        return str(int(value))
+    if isinstance(value, float | np.floating):
+        return f"{float(value):.{digits}f}"
+    # A row of a table has keys too, and a method named mean.
+    part_of: Any = value.get if hasattr(value, "get") else lambda name: getattr(value, name, None)
+    parts: list[Any] = [part_of(name) for name in ("mean", "low", "high")]
+    if any(part is None for part in parts):
+        raise InputError(
+            f"glue: cannot put {type(value).__name__} into words; "
+            "give a string, a number, or an estimate with mean, low and high"
+        )
+    mean, low, high = (f"{float(part):.{digits}f}" for part in parts)
+    return f"{mean} ({100 * level:g} % interval {low} to {high})"
+
+
+def note(text: str, *, title: str = "Note") -> None:
+    """Show a visible note among the outputs of a cell; plain text, one paragraph."""
+    page = (
+        f'<div class="admonition note fpt-note"><p class="admonition-title">{html.escape(title)}</p>'
+        f"<p>{html.escape(text)}</p></div>"
+    )
+    _display({"text/html": page, "text/plain": f"{title}: {text}"})
+
+
+def published_note() -> None:
+    """Record whether the page shows the published trajectories or their summary, with a note where it is the summary."""
+    from companion import published
+
+    uses(published.origin())
+    if not published.available():
+        note(
+            "The published trajectories are not on this machine. What is shown here comes from the summary table kept with this "
+            "book, which was computed from them; fpt data fetch published brings the trajectories themselves.",
+            title="From the summary table",
+        )
+
+
+def _record_ensemble(
+    name: str, spec: EnsembleSpec, origin: str, seconds: float, overrides: Mapping[str, Any] | None = None
+) -> None:
+    record["ensembles"].append(
+        {
+            "name": name,
+            "overrides": json.loads(json.dumps(overrides or {}, default=str)),
+            "digest": spec.digest(),
+            "runs": spec.runs,
+            "epochs": spec.epochs,
+            "seed": spec.seed,
+            "origin": origin,
+            "seconds": round(seconds, 1),
+        }
+    )
+    _write_record()
+
+
+def _display(content: dict[str, str], metadata: dict[str, Any] | None = None) -> None:
+    """Show something among the outputs of a cell; does nothing where no notebook is run."""
+    try:
+        from IPython import display
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return
+    if get_ipython() is not None:
+        show: Any = display.display
+        show(content, metadata=metadata, raw=True)
+
+
+def _write_record() -> None:
+    """Hand the record to the builder, if there is one."""
+    target = os.environ.get("FPTLIB_SIDECAR")
+    if target:
+        Path(target).write_text(json.dumps(record, sort_keys=True))
