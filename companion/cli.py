@@ -87,11 +87,18 @@ def verify(
         return f"epoch {c.first - 1}" if c.first else "the end"
 
     output.print_table(
-        ("row", "ensemble", "run", "epochs", "same until", "largest difference", "mean difference"),
         [
-            (c.row, c.ensemble, str(c.run), str(c.epochs), until(c), f"{c.largest:.3g}", f"{c.mean:+.3g}")
+            {
+                "row": c.row,
+                "ensemble": c.ensemble,
+                "run": c.run,
+                "epochs": c.epochs,
+                "same until": until(c),
+                "largest difference": f"{c.largest:.3g}",
+                "mean difference": f"{c.mean:+.3g}",
+            }
             for c in found.compared
-        ],
+        ]
     )
     exact = set(found.same_machine)
     how = [f"bit by bit: {', '.join(sorted(exact))}"] if exact else []
@@ -116,7 +123,8 @@ def _print_costs(lib: Any, rows: dict[str, Any], keep: Path | None, workers: int
     from fptlib.ensemble.estimate import estimate
     from fptlib.ensemble.resources import device_of
 
-    table, total = [], 0.0
+    table: list[dict[str, object]] = []
+    total = 0.0
     for name, row in rows.items():
         todo = lib.missing_of(row, keep)
         work, seconds, speed = lib.run_epochs(row, todo), 0.0, ""
@@ -125,7 +133,16 @@ def _print_costs(lib: Any, rows: dict[str, Any], keep: Path | None, workers: int
             used = workers or worth(row.unperturbed, row.runs * row.epochs, device_of(row.unperturbed))
             seconds, speed = work * each / used, f"{1e3 * each:.3g} ms"
         total += seconds
-        sizes = f"{row.runs} + {row.perturbed_runs} x {len(row.members()) - 1}"
-        table.append((name, sizes, str(row.epochs), str(len(todo)), str(work), speed, output.duration(seconds)))
-    output.print_table(("row", "runs", "epochs", "missing", "run-epochs", "each", "time at most"), table)
+        table.append(
+            {
+                "row": name,
+                "runs": f"{row.runs} + {row.perturbed_runs} x {len(row.members()) - 1}",
+                "epochs": row.epochs,
+                "missing": len(todo),
+                "run-epochs": work,
+                "each": speed,
+                "time at most": output.duration(seconds),
+            }
+        )
+    output.print_table(table)
     print(f"{output.duration(total)} in all, if no run retires and nothing else uses the machine")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -81,34 +81,37 @@ def write(
     parts.append(_outcomes(outcomes, name))
     parts.append(_origin(unperturbed, candidates, {"metric": name, "direction": direction, **options}))
     title = "Which perturbation, and how often"
-    page = (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
-        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
-        + "\n".join(parts)
-        + f"\n</main>\n<script>{_inline(render.library())}</script>\n<script>{_inline(render.script())}</script>\n</body>\n</html>\n"
-    )
+    page = _page(title, f"<main>\n<h1>{title}</h1>\n" + "\n".join(parts) + "\n</main>")
     write_atomically(path, lambda file: file.write(page.encode()))
 
 
 def save(path: Path, chart: alt.LayerChart) -> None:
     """Write one chart: a picture (``.svg``, ``.png``), or a page that loads nothing (``.html``)."""
     if path.suffix == ".html":
-        script = f"<script>{_inline(render.library())}</script>\n<script>{_inline(render.script())}</script>"
-        body = render.bundle(chart.to_dict())["text/html"]
-        page = (
-            f'<!doctype html>\n<meta charset="utf-8">\n<title>fpt</title>\n<style>{_STYLE}</style>\n{body}\n{script}\n'
-        )
+        page = _page("fpt", render.bundle(chart.to_dict())["text/html"])
         write_atomically(path, lambda file: file.write(page.encode()))
-        return
-    chart.properties(width=render.STATIC_WIDTH).save(str(path), scale_factor=2 if path.suffix == ".png" else 1)
+    else:
+        chart.properties(width=render.STATIC_WIDTH).save(str(path), scale_factor=2 if path.suffix == ".png" else 1)
+
+
+def _page(title: str, body: str) -> str:
+    """Return a page with everything that it needs."""
+    # Nothing in a script may close its element.
+    scripts = [part.replace("</script", "<\\/script") for part in (render.library(), render.script())]
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<meta name="viewport" content="width=device-width">\n'
+        f"<title>{title}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n"
+        + "\n".join(f"<script>{script}</script>" for script in scripts)
+        + "\n</body>\n</html>\n"
+    )
 
 
 def _headline(known: Mapping[float, Recommendation]) -> str:
-    said = []
+    parts = []
     for threshold, answer in known.items():
         heading = f"<h3>Threshold {threshold:g}</h3>\n" if len(known) > 1 else ""
-        said.append(heading + "\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in answer.sentences))
-    return f'<section class="advice">\n{"".join(said)}\n</section>'
+        parts.append(heading + "\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in answer.sentences))
+    return f'<section class="advice">\n{"".join(parts)}\n</section>'
 
 
 def _threshold(threshold: float, answer: Recommendation | str, *, several: bool) -> str:
@@ -121,27 +124,12 @@ def _threshold(threshold: float, answer: Recommendation | str, *, several: bool)
         "not valid. Dashed: without perturbation."
     )
     figure = _figure(charts.ranking(table, unperturbed=answer.unperturbed.mean, cap=float(answer.horizon)), caption)
-    rows = [
-        {
-            "perturbation": o.perturbation,
-            "period": o.period,
-            "mean (epochs)": _interval(o),
-            "speed-up": _interval(o.speedup),
-            "measured at": "-" if o.source is None else o.source,
-            "form": o.prediction.form,
-            "best in": f"{o.best_in:.0%}" if o.valid else "-",
-            "status": o.reason,
-        }
-        for o in answer.ranking
-    ]
+    rows = tables.ranking_words(answer)
     n_valid = sum(o.valid for o in answer.ranking)
-    valid, others = (pd.DataFrame(part) for part in (rows[:n_valid], rows[n_valid:]))
-    shown = _table(valid) if n_valid else "<p>No prediction is valid.</p>"
-    folded = (
-        f"<details><summary>{len(others)} not verified or not valid</summary>\n{_table(others)}\n</details>"
-        if len(others)
-        else ""
-    )
+    shown = _table(rows[:n_valid]) if n_valid else "<p>No prediction is valid.</p>"
+    others = len(rows) - n_valid
+    summary = f"<details><summary>{others} not verified or not valid</summary>"
+    folded = f"{summary}\n{_table(rows[n_valid:])}\n</details>" if others else ""
     return f"{heading}\n{figure}\n{shown}\n{folded}"
 
 
@@ -155,10 +143,8 @@ def _unperturbed(
         state = answer.quasi_steady_state
         if len(state.epoch):
             profiles[f"threshold {threshold:g}"] = tables.state_table(state)
-        word = f"reached at epoch {state.relaxation_epoch}" if state.reached else "not reached"
-        verdicts.append(
-            f"<p>Threshold {threshold:g}: <strong>{word}</strong>. {html.escape('; '.join(state.reasons))}.</p>"
-        )
+        reasons = html.escape("; ".join(state.reasons))
+        verdicts.append(f"<p>Threshold {threshold:g}: <strong>{tables.state_words(state)}</strong>. {reasons}.</p>")
     parts = [
         "<h2>Without perturbation</h2>",
         _figure(charts.survival(curves), "Share of unperturbed runs still below the threshold."),
@@ -175,22 +161,11 @@ def _unperturbed(
 
 
 def _outcomes(outcomes: Mapping[str, Outcome | str], metric: str) -> str:
-    rows = [
-        {
-            "runs": name,
-            "number": found.final.n_runs,
-            f"final {metric}": _interval(found.final, 4),
-            f"best {metric}": _interval(found.best, 4),
-        }
-        for name, found in outcomes.items()
-        if not isinstance(found, str)
-    ]
-    unknown = [
-        f"<p>{html.escape(f'{name}: {found}')}</p>" for name, found in outcomes.items() if isinstance(found, str)
-    ]
-    horizon = next((found.horizon for found in outcomes.values() if not isinstance(found, str)), None)
-    said = f"<p>Means over runs at epoch {horizon}, and of the best value of each run up to there.</p>" if rows else ""
-    return "\n".join(["<h2>Is faster also better?</h2>", said, _table(pd.DataFrame(rows)) if rows else "", *unknown])
+    rows = tables.outcome_words(outcomes)
+    reasons = [f"<p>{html.escape(f'{name}: {end}')}</p>" for name, end in outcomes.items() if isinstance(end, str)]
+    horizon = next((end.horizon for end in outcomes.values() if not isinstance(end, str)), None)
+    means = f"<p>Mean {html.escape(metric)} at epoch {horizon}, and of the best value of each run up to there.</p>"
+    return "\n".join(["<h2>Is faster also better?</h2>", *([means, _table(rows)] if rows else []), *reasons])
 
 
 def _origin(
@@ -199,27 +174,18 @@ def _origin(
     named = {"without perturbation": unperturbed} | {
         f"{name} every {p}": runs for (name, p), runs in candidates.items()
     }
-    rows = [
+    rows: list[dict[str, object]] = [
         {"runs": name, "number": runs.n_runs, "epochs": runs.n_epochs, "from": runs.meta.get("source", "memory")}
         for name, runs in named.items()
     ]
-    told = ", ".join(f"{key} {value}" for key, value in settings.items())
-    version = metadata.version("fptlib")
-    return f"<h2>Made from</h2>\n{_table(pd.DataFrame(rows))}\n<p>fptlib {version}; {html.escape(told)}.</p>"
+    listed = html.escape(", ".join(f"{key} {value}" for key, value in settings.items()))
+    return f"<h2>Made from</h2>\n{_table(rows)}\n<p>fptlib {metadata.version('fptlib')}; {listed}.</p>"
 
 
 def _figure(chart: alt.LayerChart, caption: str) -> str:
     return f"<figure>\n{render.bundle(chart.to_dict())['text/html']}\n<figcaption>{html.escape(caption)}</figcaption>\n</figure>"
 
 
-def _table(frame: pd.DataFrame) -> str:
+def _table(rows: Sequence[Mapping[str, object]]) -> str:
+    frame = pd.DataFrame([{name: "-" if cell is None else cell for name, cell in row.items()} for row in rows])
     return f'<div class="scroll" tabindex="0">{frame.to_html(index=False, border=0, justify="left")}</div>'
-
-
-def _interval(estimate: Any, digits: int = 2) -> str:
-    return f"{estimate.mean:.{digits}f} ({estimate.low:.{digits}f} to {estimate.high:.{digits}f})"
-
-
-def _inline(script: str) -> str:
-    """Nothing in a script may close its element."""
-    return script.replace("</script", "<\\/script")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,33 +12,48 @@ from scipy import stats
 from fptlib.errors import InputError
 from fptlib.firstpassage import Direction, Hazard, Survival, first_passage, residual_times, restricted_mean
 from fptlib.qss import QuasiSteadyState
-from fptlib.response import Distribution, Outcome, RandomPrediction, Recommendation, Response
+from fptlib.response import Outcome, Recommendation, Response
 from fptlib.trajectories import Trajectories
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
+def spelled(estimate: Any, number: str = "{:.2f}") -> str:
+    """Return a mean with its interval in words.
+
+    Examples
+    --------
+    >>> from fptlib.firstpassage import Estimate
+    >>> spelled(Estimate(mean=2.0, low=1.5, high=3.0, n_runs=9, n_censored=0, level=0.95), "{:.1f}")
+    '2.0 (1.5 to 3.0)'
+    """
+    mean, low, high = (number.format(end) for end in (estimate.mean, estimate.low, estimate.high))
+    return f"{mean} ({low} to {high})"
+
+
 def survival_table(curve: Survival) -> pd.DataFrame:
-    """Columns ``epoch, survival, low, high``."""
-    return pd.DataFrame({"epoch": curve.epoch, "survival": curve.survival, "low": curve.low, "high": curve.high})
+    """Return columns ``epoch, survival, low, high``."""
+    return _columns(curve, "epoch", "survival", "low", "high")
 
 
 def hazard_table(bins: Hazard) -> pd.DataFrame:
-    """Columns ``first, last, hazard, low, high, n_passed``."""
-    return pd.DataFrame(
-        {
-            "first": bins.first,
-            "last": bins.last,
-            "hazard": bins.hazard,
-            "low": bins.low,
-            "high": bins.high,
-            "n_passed": bins.n_passed,
-        }
-    )
+    """Return columns ``first, last, hazard, low, high, n_passed``."""
+    return _columns(bins, "first", "last", "hazard", "low", "high", "n_passed")
+
+
+def state_table(state: QuasiSteadyState) -> pd.DataFrame:
+    """Return columns ``epoch, n_survivors, distance, at, p_value, distance_to_end, effect, effect_low, effect_high``."""
+    distances = ("epoch", "n_survivors", "distance", "at", "p_value", "distance_to_end")
+    return _columns(state, *distances, "effect", "effect_low", "effect_high")
+
+
+def state_words(state: QuasiSteadyState) -> str:
+    """Return the verdict on the quasi-steady state in words."""
+    return f"reached at epoch {state.relaxation_epoch}" if state.reached else "not reached"
 
 
 def quantile_table(trajectories: Trajectories, *, metric: str | None = None) -> pd.DataFrame:
-    """Spread of a metric over runs: columns ``epoch, q05, q25, q50, q75, q95, mean``; at each epoch of the runs followed to it.
+    """Return the spread of a metric over runs: columns ``epoch, q05, q25, q50, q75, q95, mean``; at each epoch of the runs followed to it.
 
     Raises
     ------
@@ -58,7 +74,7 @@ def quantile_table(trajectories: Trajectories, *, metric: str | None = None) -> 
 def mean_table(
     trajectories: Trajectories, *, metric: str | None = None, minus: Trajectories | None = None, level: float = 0.95
 ) -> pd.DataFrame:
-    """Mean of a metric over runs with its interval (Student's t): columns ``epoch, mean, low, high``, at each epoch of all runs.
+    """Return the mean of a metric over runs with its interval (Student's t): columns ``epoch, mean, low, high``, at each epoch of all runs.
 
     Parameters
     ----------
@@ -80,7 +96,7 @@ def mean_table(
     values = trajectories.metric(metric)[:, : trajectories.lengths.min()]
     if minus is not None:
         if not np.array_equal(trajectories.run, minus.run):
-            raise InputError("minus: not the same runs; a difference run by run needs two trainings of each")
+            raise InputError("minus: not the same runs; a difference run by run needs two training runs of each")
         other = minus.metric(metric)[:, : min(values.shape[1], minus.lengths.min())]
         values = values[:, : other.shape[1]] - other
     if len(values) < 2:
@@ -92,42 +108,23 @@ def mean_table(
     )
 
 
-def state_table(state: QuasiSteadyState) -> pd.DataFrame:
-    """Columns ``epoch, n_survivors, distance, at, p_value, distance_to_end, effect, effect_low, effect_high``."""
-    names = (
-        "epoch",
-        "n_survivors",
-        "distance",
-        "at",
-        "p_value",
-        "distance_to_end",
-        "effect",
-        "effect_low",
-        "effect_high",
-    )
-    return pd.DataFrame({name: getattr(state, name) for name in names})
-
-
 def response_table(response: Response) -> pd.DataFrame:
-    """Columns ``period, form, mean, low, high, status, reason``."""
+    """Return columns ``period, form, mean, low, high, status, reason``."""
     rows = [(p.period, p.form, p.mean, p.low, p.high, p.verdict.status.value, p.reason) for p in response.predictions]
     return pd.DataFrame(rows, columns=["period", "form", "mean", "low", "high", "status", "reason"])
 
 
 def ranking_table(recommendation: Recommendation) -> pd.DataFrame:
-    """Columns ``perturbation, period, source, form, mean, low, high, speedup, speedup_low, speedup_high, best_in, status, reason``."""
+    """Return one row for each option of a ranking, in its order.
+
+    Columns ``perturbation, period, source, form, mean, low, high, speedup, speedup_low, speedup_high, best_in, status, reason``.
+    """
     rows = [
         {
-            "perturbation": o.perturbation,
-            "period": o.period,
-            "source": o.source,
+            **{name: getattr(o, name) for name in ("perturbation", "period", "source")},
             "form": o.prediction.form,
-            "mean": o.mean,
-            "low": o.low,
-            "high": o.high,
-            "speedup": o.speedup.mean,
-            "speedup_low": o.speedup.low,
-            "speedup_high": o.speedup.high,
+            **_interval("mean", o),
+            **_interval("speedup", o.speedup),
             "best_in": o.best_in,
             "status": o.prediction.verdict.status.value,
             "reason": o.prediction.reason,
@@ -137,79 +134,80 @@ def ranking_table(recommendation: Recommendation) -> pd.DataFrame:
     return pd.DataFrame(rows).astype({"source": float})  # NaN where no perturbed run is needed
 
 
-def speedup_table(answers: Mapping[float, Recommendation | str]) -> pd.DataFrame:
-    """The best valid option of each perturbation at each threshold that has an answer.
+def ranking_words(recommendation: Recommendation) -> list[dict[str, object]]:
+    """Return the rows of a ranking in words, in its order; ``None`` stands for what an option does not have."""
+    return [
+        {
+            "perturbation": o.perturbation,
+            "period": o.period,
+            "mean (epochs)": spelled(o),
+            "speed-up": spelled(o.speedup),
+            "measured at": o.source,
+            "form": o.prediction.form,
+            "best in": f"{o.best_in:.0%}" if o.valid else None,
+            "status": o.reason,
+        }
+        for o in recommendation.ranking
+    ]
 
-    Columns ``threshold, perturbation, period, mean, low, high, speedup, speedup_low, speedup_high, n_runs, n_censored``, the last two of
-    the unperturbed runs.
+
+def speedup_table(answers: Mapping[float, Recommendation | Response | str]) -> pd.DataFrame:
+    """Return the best valid option of each perturbation at each threshold that has an answer.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``threshold, perturbation, period, mean, low, high, speedup, speedup_low, speedup_high, n_runs, n_censored``, the last two
+        of the unperturbed runs. The ends of the speed-up of a `Response` are those of the two means, a cautious interval.
     """
+    columns = ["threshold", "perturbation", "period", "mean", "low", "high", "speedup", "speedup_low", "speedup_high"]
     parts = []
     for threshold, answer in answers.items():
         if isinstance(answer, str):
             continue
-        table = ranking_table(answer)
-        best = table[table["status"] == "valid"].drop_duplicates("perturbation")  # the ranking has the best first
         plain = answer.unperturbed
+        if isinstance(answer, Response):
+            table = response_table(answer).sort_values("mean", kind="stable").assign(perturbation="perturbed")
+            ratios = plain.mean / table["mean"], plain.low / table["high"], plain.high / table["low"]
+            table = table.assign(**dict(zip(columns[-3:], ratios, strict=True)))
+        else:
+            table = ranking_table(answer)  # the best first
+        best = table[table["status"] == "valid"].drop_duplicates("perturbation")
         parts.append(best.assign(threshold=threshold, n_runs=plain.n_runs, n_censored=plain.n_censored))
-    columns = ["threshold", "perturbation", "period", "mean", "low", "high", "speedup", "speedup_low", "speedup_high"]
     return pd.concat(parts, ignore_index=True)[[*columns, "n_runs", "n_censored"]]
 
 
-def response_speedups(responses: Mapping[float, Response]) -> pd.DataFrame:
-    """The same of predictions from one perturbed ensemble; the ends of a speed-up are those of the two means, a cautious interval."""
-    rows = []
-    for threshold, answer in responses.items():
-        best, plain = answer.best, answer.unperturbed
-        if best is not None:
-            rows.append(
-                {
-                    "threshold": threshold,
-                    "perturbation": "perturbed",
-                    "period": best.period,
-                    "mean": best.mean,
-                    "low": best.low,
-                    "high": best.high,
-                    "speedup": plain.mean / best.mean,
-                    "speedup_low": plain.low / best.high,
-                    "speedup_high": plain.high / best.low,
-                    "n_runs": plain.n_runs,
-                    "n_censored": plain.n_censored,
-                }
-            )
-    if not rows:
-        raise InputError("no prediction is valid at any of the thresholds: there is no speed-up to draw")
-    return pd.DataFrame(rows)
-
-
 def outcome_table(outcomes: Mapping[str, Outcome | str]) -> pd.DataFrame:
-    """Of those that are known, in the unit of the metric.
+    """Return the final and best metrics that are known, in the unit of the metric.
 
     Columns ``runs, n_runs, horizon, final, final_low, final_high, best, best_low, best_high``.
     """
-    rows = []
-    for name, found in outcomes.items():
-        if isinstance(found, str):
-            continue
-        row: dict[str, object] = {"runs": name, "n_runs": found.final.n_runs, "horizon": found.horizon}
-        for part in ("final", "best"):
-            estimate = getattr(found, part)
-            row |= {part: estimate.mean, f"{part}_low": estimate.low, f"{part}_high": estimate.high}
-        rows.append(row)
+    rows = [
+        {
+            "runs": name,
+            "n_runs": end.final.n_runs,
+            "horizon": end.horizon,
+            **_interval("final", end.final),
+            **_interval("best", end.best),
+        }
+        for name, end in outcomes.items()
+        if not isinstance(end, str)
+    ]
     return pd.DataFrame(rows)
 
 
-def random_table(predictions: Sequence[RandomPrediction]) -> pd.DataFrame:
-    """Columns ``probability, form, mean, low, high, again, status, reason``."""
-    rows = [
-        (p.probability, p.form, p.mean, p.low, p.high, p.again, p.verdict.status.value, p.verdict.reason)
-        for p in predictions
+def outcome_words(outcomes: Mapping[str, Outcome | str]) -> list[dict[str, object]]:
+    """Return the rows of the final and best metrics that are known in words."""
+    return [
+        {
+            "runs": name,
+            "number": end.final.n_runs,
+            "final": spelled(end.final, "{:.5g}"),
+            "best": spelled(end.best, "{:.5g}"),
+        }
+        for name, end in outcomes.items()
+        if not isinstance(end, str)
     ]
-    return pd.DataFrame(rows, columns=["probability", "form", "mean", "low", "high", "again", "status", "reason"])
-
-
-def distribution_table(found: Distribution) -> pd.DataFrame:
-    """Columns ``epoch, survival, low, high``, as `survival_table` has them."""
-    return pd.DataFrame({name: getattr(found, name) for name in ("epoch", "survival", "low", "high")})
 
 
 def measured_row(
@@ -220,29 +218,36 @@ def measured_row(
     direction: Direction = "above",
     metric: str | None = None,
 ) -> dict[str, float | int]:
-    """Measured restricted mean and mean residual time of one perturbed ensemble, each with its interval and numbers of runs."""
+    """Return the measured restricted mean and mean residual time of one perturbed ensemble, with intervals and numbers of runs."""
     times = first_passage(perturbed, threshold=threshold, direction=direction, metric=metric)
     mean = restricted_mean(times)
     row: dict[str, float | int] = {
         "period": period,
         "n_runs": mean.n_runs,
         "n_censored": mean.n_censored,
-        "mean": mean.mean,
-        "low": mean.low,
-        "high": mean.high,
+        **_interval("mean", mean),
         "n_survivors": int(times.running(period).sum()),
-        "residual": float("nan"),
-        "residual_low": float("nan"),
-        "residual_high": float("nan"),
+        **dict.fromkeys(("residual", "residual_low", "residual_high"), float("nan")),
     }
     if (times.time > period).any():
-        residual = restricted_mean(residual_times(times, period=period))
-        row |= {"residual": residual.mean, "residual_low": residual.low, "residual_high": residual.high}
+        row |= _interval("residual", restricted_mean(residual_times(times, period=period)))
     return row
 
 
+def measured_table(
+    perturbed: Mapping[int, Trajectories],
+    *,
+    threshold: float,
+    direction: Direction = "above",
+    metric: str | None = None,
+) -> pd.DataFrame:
+    """Return one `measured_row` for each period and the runs perturbed with it."""
+    options = {"threshold": threshold, "direction": direction, "metric": metric}
+    return pd.DataFrame([measured_row(runs, period=p, **options) for p, runs in perturbed.items()])  # type: ignore[arg-type]
+
+
 def comparison_table(predicted: pd.DataFrame, measured: pd.DataFrame) -> pd.DataFrame:
-    """Predictions beside measurements at the periods that have both, in words for a page.
+    """Return predictions beside measurements at the periods that have both, in words for a page.
 
     Parameters
     ----------
@@ -256,17 +261,13 @@ def comparison_table(predicted: pd.DataFrame, measured: pd.DataFrame) -> pd.Data
         the measurement.
     """
     both = predicted.merge(measured, on="period", suffixes=("", "_measured"))
-
-    def spelled(suffix: str) -> list[str]:
-        columns = (both[f"{name}{suffix}"] for name in ("mean", "low", "high"))
-        return [f"{mean:.1f} ({low:.1f} to {high:.1f})" for mean, low, high in zip(*columns, strict=True)]
-
+    ends = {f"{name}_measured": name for name in ("mean", "low", "high")}
+    measurements = both[list(ends)].rename(columns=ends)
     return pd.DataFrame(
         {
-            "period": both["period"],
-            "form": both["form"],
-            "predicted": spelled(""),
-            "measured": spelled("_measured"),
+            **both[["period", "form"]],
+            "predicted": [spelled(row, "{:.1f}") for row in both.itertuples()],
+            "measured": [spelled(row, "{:.1f}") for row in measurements.itertuples()],
             "runs": both["n_runs"],
             "censored": both["n_censored"],
             "off": [f"{100 * ratio:+.0f} %" for ratio in both["mean"] / both["mean_measured"] - 1],
@@ -276,7 +277,7 @@ def comparison_table(predicted: pd.DataFrame, measured: pd.DataFrame) -> pd.Data
 
 
 def error_table(predicted: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
-    """How far predictions are from what was measured, or is known, at the periods that have both.
+    """Return how far predictions are from what was measured, or is known, at the periods that have both.
 
     Parameters
     ----------
@@ -305,13 +306,11 @@ def error_table(predicted: pd.DataFrame, truth: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def measured_table(
-    perturbed: Mapping[int, Trajectories],
-    *,
-    threshold: float,
-    direction: Direction = "above",
-    metric: str | None = None,
-) -> pd.DataFrame:
-    """One `measured_row` for each period and the runs perturbed with it."""
-    options = {"threshold": threshold, "direction": direction, "metric": metric}
-    return pd.DataFrame([measured_row(runs, period=p, **options) for p, runs in perturbed.items()])  # type: ignore[arg-type]
+def _columns(record: object, *names: str) -> pd.DataFrame:
+    return pd.DataFrame({name: getattr(record, name) for name in names})
+
+
+def _interval(name: str, estimate: Any) -> dict[str, float]:
+    """Return an estimate as three columns, those of a ``mean`` being ``mean, low, high``."""
+    before = "" if name == "mean" else f"{name}_"
+    return {name: estimate.mean, f"{before}low": estimate.low, f"{before}high": estimate.high}

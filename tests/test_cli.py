@@ -1,4 +1,4 @@
-"""The command line: what it prints, and one line with status 2 for everything a user can do wrong."""
+"""The command line: what it prints, from logs and from parameters; `test_cli_refusals` has what it refuses."""
 
 from __future__ import annotations
 
@@ -6,77 +6,47 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import Fpt
 
-from fptlib import cli
 from fptlib.processes import DelayedGeometric, OrnsteinUhlenbeck
+from fptlib.readers import read
 from fptlib.trajectories import Trajectories
+from known import ENSEMBLE
 
 PROCESS = OrnsteinUhlenbeck(shrink=0.4)
-SMALL_ENSEMBLE = """
-data: {name: digits, train_size: 60, validation_size: 0, label_noise: 0.0, seed: 0}
-model: {name: mlp, widths: [8], normalisation: none}
-optimiser: {name: sgd, lr: 0.1, momentum: 0.0, weight_decay: 0.0}
-training: {batch_size: 20, dtype: float32}
-perturbation: null
-runs: 4
-epochs: 12
-seed: 0
-device: cpu
-"""
 KICK = "{name: shrink_perturb, shrink: 0.4, perturb: 0.1, scope: parameters, period: 4, repeat: periodic}"
-
-Fpt = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def fpt(capsys: pytest.CaptureFixture[str]) -> Fpt:
-    """Run the command line; return its status, output and errors."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        status = cli.run([str(argument) for argument in arguments])
-        return (status, *capsys.readouterr())
-
-    return run
+INTERVAL = {"mean", "low", "high"}
 
 
-@pytest.fixture
-def refused(fpt: Fpt) -> Callable[..., str]:
-    """Run the command line; return the one line with which it refuses."""
-
-    def run(*arguments: object) -> str:
-        status, out, err = fpt(*arguments)
-        assert (status, out) == (2, "")
-        assert err.startswith("fpt: ")
-        assert err.count("\n") == 1
-        assert err.endswith("\n")
-        assert "Traceback" not in err
-        return err
-
-    return run
-
-
-def write_logs(folder: Path, runs: Trajectories) -> Path:
-    """Write a folder with one CSV file for each run."""
-    folder.mkdir()
-    for run, values in zip(runs.run, runs.metric(), strict=True):
-        pd.DataFrame({"test_metric": values}).to_csv(folder / f"run_{run}.csv", index=False)
-    return folder
+def write(path: Path, runs: Trajectories) -> Path:
+    """Write one tidy table, or a folder with one CSV file for each run where the name has no ending."""
+    values = runs.metric()
+    run, epoch = np.indices(values.shape)
+    if path.suffix:
+        frame = pd.DataFrame({"run": run.ravel(), "epoch": epoch.ravel() + 1, "acc": values.ravel()})
+        frame.to_csv(path, index=False)
+        return path
+    path.mkdir()
+    for label, series in zip(runs.run, values, strict=True):
+        pd.DataFrame({"test_metric": series}).to_csv(path / f"run_{label}.csv", index=False)
+    return path
 
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with the logs of unperturbed (``plain``) and of perturbed runs (``kicked``, period 10)."""
-    root = tmp_path_factory.mktemp("logs")
-    rng = np.random.default_rng(0)
-    write_logs(root / "plain", PROCESS.sample(rng, n_runs=120, horizon=60))
-    write_logs(root / "kicked", PROCESS.sample(rng, n_runs=120, horizon=60, period=10))
+    """Return a folder with logs of unperturbed (``plain``) and of perturbed runs (``kicked``, period 10), and three tables."""
+    root, rng = tmp_path_factory.mktemp("logs"), np.random.default_rng(0)
+    write(root / "plain", PROCESS.sample(rng, n_runs=120, horizon=60))
+    write(root / "kicked", PROCESS.sample(rng, n_runs=120, horizon=60, period=10))
+    for i, (name, period) in enumerate({"plain": None, "ten": 10, "five": 5}.items()):
+        runs = PROCESS.sample(np.random.default_rng(i), n_runs=150, horizon=60, period=period)
+        write(root / f"{name}.csv", runs)
     return root
 
 
@@ -91,8 +61,12 @@ def predict(logs: Path) -> list[Any]:
 def params(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the parameters of a tiny ensemble."""
     path = tmp_path_factory.mktemp("params") / "small.yml"
-    path.write_text(SMALL_ENSEMBLE)
+    path.write_text(ENSEMBLE)
     return path
+
+
+def asked(command: str, logs: Path, *more: object) -> list[object]:
+    return [command, "--unperturbed", logs / "plain.csv", "--threshold", 1.5, *more]
 
 
 # What is printed
@@ -102,18 +76,17 @@ def test_json_has_exactly_the_documented_keys(fpt: Fpt, predict: list[Any]) -> N
     status, out, err = fpt(*predict, "--periods", "5,10,30", "--json")
     assert (status, err) == (0, "")
     said = json.loads(out)
-    interval = {"mean", "low", "high"}
     assert said.keys() == {"threshold", "unperturbed", "qss", "residual", "predictions", "best", "outcomes"}
     assert said["unperturbed"].keys() == {"n_runs", "n_censored", "horizon", "restricted_mean"}
-    assert said["unperturbed"]["restricted_mean"].keys() == interval
+    assert said["unperturbed"]["restricted_mean"].keys() == INTERVAL
     assert said["qss"].keys() == {"reached", "relaxation_epoch", "reasons"}
-    assert said["residual"].keys() == {"period", "n_survivors", "n_censored", *interval}
+    assert said["residual"].keys() == {"period", "n_survivors", "n_censored", *INTERVAL}
     assert [p["period"] for p in said["predictions"]] == [5, 10, 30]
     for prediction in said["predictions"]:
-        assert prediction.keys() == {"period", "form", "valid", "status", "reason", *interval}
+        assert prediction.keys() == {"period", "form", "valid", "status", "reason", *INTERVAL}
         assert isinstance(prediction["valid"], bool)
         assert prediction["low"] <= prediction["mean"] <= prediction["high"]
-    assert said["best"].keys() == {"period", "speedup_at_least", *interval}
+    assert said["best"].keys() == {"period", "speedup_at_least", *INTERVAL}
     assert (said["unperturbed"]["n_runs"], said["unperturbed"]["horizon"], said["residual"]["period"]) == (120, 60, 10)
 
 
@@ -176,7 +149,7 @@ def test_inspect_says_what_is_there(fpt: Fpt, logs: Path) -> None:
 def test_a_negative_verdict_is_a_result(fpt: Fpt, tmp_path: Path) -> None:
     rng, epoch = np.random.default_rng(0), np.arange(1, 41)
     drifting = rng.standard_normal((60, 40)) - epoch
-    write_logs(tmp_path / "drift", Trajectories(metrics={"m": drifting}, run=np.arange(60)))
+    write(tmp_path / "drift", Trajectories(metrics={"m": drifting}, run=np.arange(60)))
     status, out, err = fpt("qss", tmp_path / "drift", "--threshold", drifting.max())
     assert (status, err) == (0, "")
     assert "not reached" in out
@@ -184,7 +157,7 @@ def test_a_negative_verdict_is_a_result(fpt: Fpt, tmp_path: Path) -> None:
     pair = []
     for name, period in (("unperturbed", None), ("perturbed", 20)):
         runs = few.sample(rng, n_runs=20, horizon=60, period=period)
-        pair += [f"--{name}", write_logs(tmp_path / name, runs)]
+        pair += [f"--{name}", write(tmp_path / name, runs)]
     arguments = ["predict", *pair, "--period", 20, "--threshold", 0.5]
     status, out, err = fpt(*arguments)
     assert status == 0
@@ -202,6 +175,115 @@ def test_data_list_and_help(fpt: Fpt) -> None:
         status, out, _ = fpt(*arguments)
         assert status == 0
         assert "Usage" in out
+
+
+def test_several_periods_check_each_other(fpt: Fpt, logs: Path) -> None:
+    both = ["--perturbed", f"10={logs / 'ten.csv'}", "--perturbed", f"5={logs / 'five.csv'}"]
+    status, out, _ = fpt(*asked("predict", logs, *both, "--periods", "5,7,10,20", "--json"))
+    assert status == 0
+    said = json.loads(out)
+    assert said["residual"]["period"] == 10
+    by_period = {p["period"]: p for p in said["predictions"]}
+    assert by_period[5]["reason"] == by_period[10]["reason"] == "valid: measured at this period"
+    other = json.loads(fpt(*asked("predict", logs, *both, "--period", 5, "--json"))[1])
+    assert other["residual"]["period"] == 5
+
+
+def test_one_path_with_a_period_is_as_before(fpt: Fpt, logs: Path) -> None:
+    plain = fpt(*asked("predict", logs, "--perturbed", logs / "ten.csv", "--period", 10, "--json"))
+    named = fpt(*asked("predict", logs, "--perturbed", f"10={logs / 'ten.csv'}", "--json"))
+    assert plain == named
+    assert list(json.loads(plain[1]))[:6] == ["threshold", "unperturbed", "qss", "residual", "predictions", "best"]
+
+
+def test_several_thresholds_give_a_list_and_a_table(fpt: Fpt, logs: Path, tmp_path: Path) -> None:
+    arguments = asked("predict", logs, "--perturbed", f"10={logs / 'ten.csv'}", "--threshold", "1.4,1.5,99")
+    status, out, _ = fpt(*arguments, "--json")
+    said = json.loads(out)
+    assert status == 0
+    assert [answer["threshold"] for answer in said["answers"]] == [1.4, 1.5, 99]
+    assert "no run reaches the threshold 99" in said["answers"][2]["error"]
+    assert [o["runs"] for o in said["outcomes"]] == ["without perturbation", "perturbed every 10"]
+    status, out, err = fpt(*arguments, "--chart", tmp_path / "speedup.svg")
+    assert (status, (tmp_path / "speedup.svg").read_text()[:4]) == (0, "<svg")
+    assert "threshold 1.4\n" in out
+    assert "best valid period" in out
+    assert f"chart: {tmp_path / 'speedup.svg'}" in err
+
+
+def test_recommend_prints_the_ranking_and_the_advice(fpt: Fpt, logs: Path, tmp_path: Path) -> None:
+    candidates = ["--perturbed", f"shrink:10={logs / 'ten.csv'}", "--perturbed", f"shrink:5={logs / 'five.csv'}"]
+    page = tmp_path / "out.html"
+    status, out, err = fpt(*asked("recommend", logs, *candidates, "--report", page))
+    assert status == 0
+    assert "metric at epoch 60, and the best of each run" in out
+    assert err == f"report: {page}\n"
+    assert page.stat().st_size > 500_000
+    said = json.loads(fpt(*asked("recommend", logs, *candidates, "--json"))[1])
+    assert {"ranking", "advice"} <= set(said)
+    entry = said["ranking"][0]
+    assert {"perturbation", "period", "mean", "low", "high", "valid", "reason"} <= set(entry)
+    assert entry["low"] <= entry["mean"] <= entry["high"]
+    assert said["advice"] in out.replace("\n- ", " ").replace("- ", "")
+
+
+def test_recommend_needs_no_perturbed_runs(fpt: Fpt, logs: Path) -> None:
+    status, out, _ = fpt(*asked("recommend", logs, "--json"))
+    assert status == 0
+    assert {entry["perturbation"] for entry in json.loads(out)["ranking"]} == {"full_reset"}
+
+
+def test_few_runs_are_warned_of_on_stderr(fpt: Fpt, tmp_path: Path) -> None:
+    process = DelayedGeometric(silent=5, hazard=0.05, silent_after=2, hazard_after=0.2)
+    for i, period in enumerate((None, 10)):
+        write(
+            tmp_path / f"{period}.csv", process.sample(np.random.default_rng(i), n_runs=40, horizon=60, period=period)
+        )
+    status, out, err = fpt(
+        "predict",
+        "--unperturbed",
+        tmp_path / "None.csv",
+        "--perturbed",
+        f"10={tmp_path / '10.csv'}",
+        "--threshold",
+        0.5,
+        "--json",
+    )
+    assert status == 0
+    assert json.loads(out)["unperturbed"]["n_runs"] == 40
+    assert "warning: Only 40 unperturbed runs" in err
+
+
+def test_budgets_and_quantiles(fpt: Fpt, logs: Path) -> None:
+    arguments = asked(
+        "predict", logs, "--perturbed", f"10={logs / 'ten.csv'}", "--periods", "10,20", "--budgets", "30,60"
+    )
+    status, out, _ = fpt(*arguments, "--json")
+    assert status == 0
+    fates = json.loads(out)["distributions"]
+    assert [fate["period"] for fate in fates] == [10, 20]
+    for fate in fates:
+        within = [success["mean"] for success in fate["success"]]
+        assert 0 <= within[0] <= within[1] <= 1
+        assert [q["share"] for q in fate["quantiles"]] == [0.5, 0.9]
+    assert "passed within 60" in fpt(*arguments)[1]
+
+
+def test_plan_says_how_many_runs(fpt: Fpt, logs: Path) -> None:
+    arguments = ["plan", "--unperturbed", logs / "plain.csv", "--period", 10, "--threshold", 1.5, "--periods", "10,20"]
+    sizes = []
+    for width in (0.4, 0.2, 0.1):
+        status, out, _ = fpt(*arguments, "--perturbed", logs / "ten.csv", "--width", width, "--json")
+        assert status == 0
+        said = json.loads(out)
+        assert [r["period"] for r in said["requirements"]] == [10, 20]
+        assert said["cautious"]["run_epochs"] >= said["expected"]["run_epochs"] > 0
+        sizes.append(said["expected"]["unperturbed"])
+    assert sizes == sorted(sizes)
+    assert 2.5 < sizes[2] / sizes[1] < 5  # a quarter of the variance
+    status, out, _ = fpt(*arguments)
+    assert status == 0
+    assert "as if the perturbation changed nothing" in out
 
 
 # From parameters to a prediction
@@ -226,7 +308,7 @@ def test_train_inspect_qss_predict(fpt: Fpt, params: Path, tmp_path: Path) -> No
     assert plain.name in printed
     assert '"train_size": 60' in printed
     pair = ["--unperturbed", plain, "--perturbed", kicked, "--period", 4, "--metric", "test_metric"]
-    reached = float(np.median(_metric(plain)[:, -1]))
+    reached = float(np.median(read(plain).metric()[:, -1]))
     status, printed, _ = fpt("qss", plain, "--threshold", reached)
     assert status == 0
     assert "too few to compare distributions" in printed
@@ -273,145 +355,33 @@ def test_retire_fork_and_what_it_would_cost(fpt: Fpt, params: Path, tmp_path: Pa
     }
 
 
-def _metric(store: Path) -> Any:
-    from fptlib.readers import read
-
-    return read(store).metric()
-
-
-# What is refused
-
-
-@pytest.mark.parametrize(
-    ("change", "said"),
-    [
-        (["--threshold", "9.5"], "no run reaches the threshold 9.5 (above); the best values are"),
-        (["--threshold", "-9.5", "--direction", "below"], "no run reaches the threshold -9.5 (below)"),
-        (["--threshold", "nan"], "--threshold nan: a number, or several separated by commas, are needed"),
-        (["--threshold", "high"], "--threshold high: a number, or several separated by commas, are needed"),
-        (["--period", "0"], "period 0 of the perturbed runs is not between 1 and 59"),
-        (["--period", "-3"], "period -3 of the perturbed runs is not between 1 and 59"),
-        (["--period", "60"], "period 60 of the perturbed runs is not between 1 and 59"),
-        (["--period", "2.5"], "Invalid value for '--period'"),
-        (["--periods", "5,0"], "period 0 is not between 1 and the horizon 60"),
-        (["--periods", "61"], "period 61 is not between 1 and the horizon 60"),
-        (["--periods", "5;7"], "--periods 5;7: whole numbers separated by commas are needed"),
-        (["--periods", ""], "whole numbers separated by commas are needed"),
-        (["--form", "3"], "--form 3: choose auto, 2 or 7"),
-        (["--direction", "up"], "--direction up: choose above or below"),
-        (["--level", "95"], "level 95.0 is not between 0 and 1"),
-        (["--seed", "-1"], "seed -1 is not possible"),
-        (["--metric", "loss"], "no metric 'loss'; there is test_metric"),
-        (["--unperturbed", "nowhere"], "nowhere: no such file or folder"),
-        (["--threshhold", "1"], "No such option: --threshhold"),
-    ],
-)
-def test_a_prediction_that_cannot_be_is_refused_in_one_line(
-    refused: Callable[..., str], predict: list[Any], change: list[str], said: str
-) -> None:
-    assert said in refused(*predict, *change)
+def test_optimise_goes_on_where_it_was(fpt: Fpt, tmp_path: Path) -> None:
+    params = tmp_path / "small.yml"
+    params.write_text(ENSEMBLE.replace("epochs: 12", "epochs: 24"))
+    arguments = [
+        *("optimise", params, "--threshold", 0.4, "--candidates", "shrink_perturb full_reset", "--periods", "3,6,12"),
+        *("--budget", 1500, "--out", tmp_path / "stores", "--json"),
+    ]
+    status, out, err = fpt(*arguments)
+    assert status == 0
+    said = json.loads(out)
+    assert 0 < said["spent"] <= 1500
+    assert [c["label"] for c in said["candidates"]] == ["shrink_perturb", "full_reset"]
+    assert said["best"] is not None
+    assert said["best"]["low"] <= said["best"]["mean"] <= said["best"]["high"]
+    assert not err.startswith("0 run-epochs")
+    status, again, err = fpt(*arguments)
+    assert (status, again) == (0, out)
+    assert err.startswith("0 run-epochs")
+    assert f"spent: {said['spent']} run-epochs" in fpt(*arguments[:-1])[1]
 
 
-def test_missing_options_and_unknown_commands_are_refused(refused: Callable[..., str]) -> None:
-    assert "--unperturbed" in refused("predict")
-    assert "threshold" in refused("qss", "somewhere")
-    assert "No such command 'predcit'" in refused("predcit")
-    assert "published" in refused("data", "fetch", "publishd")
-
-
-@pytest.mark.parametrize("command", ["inspect", "qss"])
-@pytest.mark.parametrize(
-    ("files", "said"),
-    [
-        ({}, "nothing in this folder that can be read"),
-        ({"a.csv": "acc\n1\n2,3\n"}, "a.csv, line 3: 2 values, but the header names 1 columns"),
-        ({"a.csv": "acc\n1\nhigh\n"}, "a.csv, line 3: acc is 'high', a number is needed"),
-        ({"a.csv": "acc\n1\n", "b.csv": "loss\n1\n2\n"}, "metric"),
-        ({"a.csv": "\x00\ud8ff"}, "a.csv"),
-        ({"store.json": "{}"}, "store.json: not a store of format 1"),
-    ],
-)
-def test_logs_that_cannot_be_read_are_refused_in_one_line(
-    refused: Callable[..., str], tmp_path: Path, command: str, files: dict[str, str], said: str
-) -> None:
-    for name, text in files.items():
-        (tmp_path / name).write_bytes(text.encode(errors="surrogatepass"))
-    assert said in refused(command, tmp_path, *(["--threshold", 1] if command == "qss" else []))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["--set", "optimiser.lrr=0.1"], "lr"),
-        (["--set", "rums=3"], "runs"),
-        (["--set", "data.name=digitz"], "digits"),
-        (["--set", "model.widths=[0]"], "widths"),
-        (["--set", "runs"], "runs"),
-        (["--runs", "0"], "runs"),
-        (["--workers", "0"], "workers"),
-    ],
-)
-def test_parameters_that_cannot_be_are_refused_with_what_is_allowed(
-    refused: Callable[..., str], params: Path, tmp_path: Path, arguments: list[str], said: str
-) -> None:
-    assert said in refused("train", params, "--out", tmp_path, *arguments)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["fork", "nowhere", "--at", "4", "--perturbation", "full_reset"], "nowhere/store.json: No such file"),
-        (["train", "PARAMS", "--keep", "a"], "--keep a: whole numbers separated by commas are needed"),
-        (["train", "PARAMS", "--keep", "99"], "snapshot at epoch 99: not between 1 and epochs ="),
-        (["train", "PARAMS", "--threshold", "0.9", "--metric", "acc"], "retirement: no metric 'acc' is recorded"),
-        (["train", "PARAMS", "--direction", "up", "--threshold", "1"], "--direction up: choose above or below"),
-        (["train", "PARAMS", "--scheduler", "here"], "scheduler here: "),
-    ],
-)
-def test_what_the_engine_cannot_do_is_refused_in_one_line(
-    refused: Callable[..., str], params: Path, tmp_path: Path, arguments: list[str], said: str
-) -> None:
-    options = ["--out", tmp_path] if arguments[0] == "train" else []
-    assert said in refused(*[params if text == "PARAMS" else text for text in arguments], *options)
-
-
-def test_a_parameter_file_that_is_not_there_or_no_yaml_is_refused(refused: Callable[..., str], tmp_path: Path) -> None:
-    assert "nowhere.yml" in refused("train", tmp_path / "nowhere.yml")
-    (tmp_path / "odd.yml").write_text("a: [1,\n")
-    assert "odd.yml" in refused("train", tmp_path / "odd.yml")
-    (tmp_path / "file").write_text("")
-    (tmp_path / "small.yml").write_text(SMALL_ENSEMBLE)
-    assert "file" in refused("train", tmp_path / "small.yml", "--out", tmp_path / "file")
-
-
-def test_a_chapter_option_without_a_value_is_refused(
-    refused: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert "--set threshold: key=value is needed" in refused("book", "--chapter", "01", "--set", "threshold")
-    refused("book", "--chapter", "nothing")
-
-
-def test_an_interruption_is_no_traceback(fpt: Fpt, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(path: Path, **_: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("fptlib.readers.read", interrupt)
-    assert fpt("inspect", "logs") == (130, "", "")
-
-
-def test_as_a_module_it_exits_with_the_same_status_and_line(root: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "fptlib", "inspect", "nowhere"], cwd=root, capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", "fpt: nowhere: no such file or folder\n")
-
-
-def test_the_analysis_half_loads_neither_torch_nor_sklearn(root: Path, logs: Path) -> None:
-    code = (
-        "import sys; from fptlib import cli; "
-        f"status = cli.run(['qss', {str(logs / 'plain')!r}, '--threshold', '1.5']); "
-        "sys.exit(status or bool({'torch', 'sklearn'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_help_is_light_and_the_analysis_half_loads_neither_torch_nor_sklearn(root: Path, logs: Path) -> None:
+    analysis = ["qss", str(logs / "plain"), "--threshold", "1.5"]
+    for arguments, heavy in (
+        (["--help"], {"torch", "sklearn", "scipy", "pandas", "altair"}),
+        (analysis, {"torch", "sklearn"}),
+    ):
+        code = f"import sys; from fptlib import cli; sys.exit(cli.run({arguments!r}) or bool({heavy!r} & set(sys.modules)))"
+        done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, "")

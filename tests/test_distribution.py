@@ -10,12 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from companion import published
-from fptlib import charts
 from fptlib.errors import InputError
-from fptlib.firstpassage import first_passage, survival
+from fptlib.firstpassage import first_passage
 from fptlib.response import Distribution, distribution, predict, quantile_epochs
 from fptlib.response.verdicts import Status
-from fptlib.tables import distribution_table, survival_table
 from known import DELAYED, KICK, RESET, sampled
 
 falling = st.lists(st.floats(0, 1), min_size=3, max_size=30).map(lambda factors: np.cumprod([1.0, *factors])[None])
@@ -150,15 +148,6 @@ def test_intervals_cover() -> None:
         hits[2] += quantile.low <= median and (quantile.high is None or median <= quantile.high)
     assert (hits >= 30).all()  # 0.9 of 40 within three standard errors
     assert hits[:2].mean() < 40
-
-
-def test_its_table_can_be_drawn_beside_a_measured_survival() -> None:
-    (found,) = distributed(KICK, [10])
-    table, measured = distribution_table(found), survival(first_passage(sampled(KICK, n_runs=1000), threshold=0.5))
-    assert table.columns.tolist() == survival_table(measured).columns.tolist()
-    assert table["survival"].iloc[0] == 1
-    drawn = charts.survival({"predicted": table, "measured": survival_table(measured)}).to_dict()
-    assert "predicted ends at" in drawn["description"]
 
 
 # The real thing

@@ -43,7 +43,6 @@ from fptlib.response import (
     restricted_slope,
 )
 from fptlib.response.verdicts import Status
-from fptlib.tables import random_table
 from fptlib.trajectories import Trajectories
 
 ARCHIVE = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive
@@ -294,9 +293,6 @@ def test_form_7_holds_the_truth_and_form_2_does_not() -> None:
     assert second.mean > 1.5 * truth[1]
     assert second.verdict.status is Status.NOT_VALID
     assert second.again > 0.5
-    table = random_table([*found, second])
-    assert table["form"].tolist() == [7, 7, 2]
-    assert table["status"].iloc[2] == "not valid"
 
 
 def test_one_perturbation_and_then_none_tells_of_rare_ones() -> None:

@@ -73,7 +73,7 @@ def list_data() -> None:
     """List data sets and published trajectories, and where they are."""
     from fptlib.sources import catalogue
 
-    output.print_table(("name", "what", "where"), catalogue())
+    output.print_table([dict(zip(("name", "what", "where"), row, strict=True)) for row in catalogue()])
 
 
 @data_app.command("fetch")

@@ -1,29 +1,32 @@
-"""Options that several commands share, and what their texts mean."""
+"""Options that several commands share, and the values that their texts stand for."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from functools import partial
+import re
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
 from fptlib.errors import InputError
 
 if TYPE_CHECKING:
-    from fptlib.trajectories import Trajectories
+    from fptlib.trajectories import Retirement, Trajectories
 
+Key = TypeVar("Key", bound=Hashable)
 PathArgument = Annotated[
     Path, typer.Argument(help="A store, a folder with one CSV file for each run, or one tidy CSV or Parquet table.")
 ]
+Unperturbed = Annotated[Path, typer.Option(help="Runs without perturbation.")]
 Threshold = Annotated[float, typer.Option(help="Metric value to reach.")]
 Thresholds = Annotated[
     str, typer.Option(help="Metric value to reach; several separated by commas.", metavar="X[,X...]")
 ]
 Axis = Annotated[
-    str, typer.Option(help="What the logs count: epochs, or evaluations by step.", metavar="auto|epoch|step")
+    Literal["auto", "epoch", "step"],
+    typer.Option(help="What the logs count: epochs, or evaluations by step.", metavar="auto|epoch|step"),
 ]
 Every = Annotated[int | None, typer.Option(help="Steps between the evaluations that count, for logs by step.")]
 Periods = Annotated[
@@ -32,7 +35,9 @@ Periods = Annotated[
 Metric = Annotated[
     str | None, typer.Option(help="Column to judge by; test_metric, or the only one, by default.", metavar="COLUMN")
 ]
-DirectionOption = Annotated[str, typer.Option(help="above: the metric grows; below: it falls.", metavar="above|below")]
+DirectionOption = Annotated[
+    Literal["above", "below"], typer.Option(help="above: the metric grows; below: it falls.", metavar="above|below")
+]
 Level = Annotated[float, typer.Option(help="Confidence level of intervals.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the bootstrap.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -49,24 +54,44 @@ Scheduler = Annotated[
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change a parameter; dotted keys.", metavar="KEY=VALUE")]
 
 
-def direction_of(text: str) -> Any:
-    """Direction that ``--direction`` names."""
-    if text not in ("above", "below"):
-        raise InputError(f"--direction {text}: choose above or below")
-    return text
-
-
-def reader(axis: str, every: int | None) -> Callable[[Path], Trajectories]:
-    """What reads logs as ``--axis`` and ``--every`` say."""
+def ensembles(
+    unperturbed: Path, perturbed: Mapping[Key, Path], *, axis: Literal["auto", "epoch", "step"], every: int | None
+) -> tuple[Trajectories, dict[Key, Trajectories]]:
+    """Read unperturbed runs and perturbed ones, all from different places."""
     from fptlib.readers import read
 
-    if axis not in ("auto", "epoch", "step"):
-        raise InputError(f"--axis {axis}: choose auto, epoch or step")
-    return partial(read, axis=axis, every=every)  # type: ignore[arg-type]
+    seen = {unperturbed.resolve(): "--unperturbed"}
+    for path in perturbed.values():
+        if path.resolve() in seen:
+            first = seen[path.resolve()]
+            raise InputError(f"{first} and --perturbed both name {path}; two different ensembles are needed")
+        seen[path.resolve()] = "--perturbed"
+    plain = read(unperturbed, axis=axis, every=every)
+    return plain, {key: read(path, axis=axis, every=every) for key, path in perturbed.items()}
+
+
+def perturbed_paths(texts: Iterable[str], *, named: bool, period: int | None = None) -> dict[tuple[str, int], Path]:
+    """Return name and period to path of ``NAME:P0=PATH``; of ``[P0=]PATH``, with an empty name, unless ``named``."""
+    paths: dict[tuple[str, int], Path] = {}
+    for text in texts:
+        parts = re.fullmatch(r"([^:=]+):(\d+)=(.+)" if named else r"()(\d+)=(.+)", text)
+        if parts is not None:
+            name, at, path = parts[1], int(parts[2]), parts[3]
+        elif named:
+            raise InputError(f"--perturbed {text}: NAME:P0=PATH is needed, as shrink_perturb:50=logs/every50")
+        elif period is None:
+            raise InputError(f"--perturbed {text}: which period? write P0={text}, or name it by --period")
+        else:
+            name, at, path = "", period, text
+        if (name, at) in paths:
+            who = f"{name} with period" if name else "period"
+            raise InputError(f"--perturbed {text}: {who} {at} was given twice")
+        paths[name, at] = Path(path)
+    return paths
 
 
 def integers(option: str, text: str) -> list[int]:
-    """Whole numbers separated by commas."""
+    """Return whole numbers separated by commas."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
@@ -74,14 +99,14 @@ def integers(option: str, text: str) -> list[int]:
 
 
 def numbers(option: str, text: str) -> list[float]:
-    """Numbers separated by commas, each once, in the order given."""
+    """Return numbers separated by commas, each once, in the order given."""
     try:
-        found = list(dict.fromkeys(float(part) for part in text.split(",")))
-        if not all(map(math.isfinite, found)):
-            raise ValueError
-        return found
+        values = list(dict.fromkeys(float(part) for part in text.split(",")))
     except ValueError:
-        raise InputError(f"{option} {text}: a number, or several separated by commas, are needed") from None
+        values = [math.nan]
+    if not all(map(math.isfinite, values)):
+        raise InputError(f"{option} {text}: a number, or several separated by commas, are needed")
+    return values
 
 
 def ending(option: str, path: Path, *known: str) -> None:
@@ -90,8 +115,24 @@ def ending(option: str, path: Path, *known: str) -> None:
         raise InputError(f"{option} {path}: a name that ends in {' or '.join(known)} is needed")
 
 
+def retirement_of(threshold: float | None, direction: Literal["above", "below"], metric: str) -> Retirement | None:
+    """Return the retirement at a threshold; ``None`` without one."""
+    from fptlib.trajectories import Retirement
+
+    return None if threshold is None else Retirement(threshold=threshold, direction=direction, metric=metric)
+
+
+def assignments(texts: Iterable[str]) -> dict[str, str]:
+    """Return keys and values of texts ``key=value``."""
+    pairs = [(text, *text.partition("=")) for text in texts]
+    for text, key, equals, _ in pairs:
+        if not (key and equals):
+            raise InputError(f"--set {text}: key=value is needed")
+    return {key: value for _, key, _, value in pairs}
+
+
 def value_of(key: str, text: str) -> Any:
-    """YAML value of ``--set KEY=TEXT``."""
+    """Return the YAML value of ``--set KEY=TEXT``."""
     from fptlib.spec.faults import ParameterError
     from fptlib.spec.written import parse
 
@@ -99,25 +140,3 @@ def value_of(key: str, text: str) -> Any:
         return parse(text)
     except ParameterError:
         raise InputError(f"--set {key}={text}: not a value (numbers, words, true, false)") from None
-
-
-def with_runs(texts: list[str] | None, runs: int | None) -> list[str]:
-    """Overrides, with the number of runs among them if it was given."""
-    return list(texts or []) + ([f"runs={runs}"] if runs is not None else [])
-
-
-def retirement_of(threshold: float | None, direction: str, metric: str) -> Any:
-    """Retirement at a threshold; ``None`` without one."""
-    from fptlib.trajectories import Retirement
-
-    way = direction_of(direction)
-    return None if threshold is None else Retirement(threshold=threshold, direction=way, metric=metric)
-
-
-def assignments(texts: Iterable[str]) -> dict[str, str]:
-    """Keys and values of texts ``key=value``."""
-    pairs = [text.partition("=") for text in texts]
-    for text, (key, equals, _) in zip(texts, pairs, strict=True):
-        if not (key and equals):
-            raise InputError(f"--set {text}: key=value is needed")
-    return {key: value for key, _, value in pairs}

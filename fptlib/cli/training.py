@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fptlib.cli import answers, output
+from fptlib.cli import output
 from fptlib.cli.options import (
     AsJson,
     DirectionOption,
@@ -21,12 +21,14 @@ from fptlib.cli.options import (
     Set,
     Workers,
     assignments,
-    direction_of,
     integers,
     retirement_of,
     value_of,
-    with_runs,
 )
+
+if TYPE_CHECKING:
+    from fptlib.ensemble.estimate import Cost
+    from fptlib.trajectories import Trajectories
 
 
 def train(
@@ -47,12 +49,12 @@ def train(
     """Train an ensemble, or only what a store lacks; prints the folder of the store."""
     from fptlib import ensemble, spec
 
-    parameters = spec.load(params, with_runs(set_, runs))
+    parameters = spec.load(params, [*(set_ or []), *([] if runs is None else [f"runs={runs}"])])
     retirement = retirement_of(threshold, direction, metric)
     if dry_run:
         from fptlib.ensemble.estimate import estimate
 
-        output.print_cost(estimate(parameters, out=out, retirement=retirement, workers=workers))
+        _print_cost(estimate(parameters, out=out, retirement=retirement, workers=workers))
         return
     trajectories = ensemble.train(
         parameters,
@@ -62,7 +64,7 @@ def train(
         workers=workers,
         scheduler=scheduler,
     )
-    print(output.trained(trajectories), file=sys.stderr)
+    print(_trained(trajectories), file=sys.stderr)
     print(ensemble.store_path(parameters, out=out))
 
 
@@ -98,10 +100,8 @@ def fork(
         workers=workers,
         scheduler=scheduler,
     )
-    print(
-        f"{forked.n_survivors} of {forked.n_parents} runs went on; {output.trained(forked.trajectories)}",
-        file=sys.stderr,
-    )
+    survivors = f"{forked.n_survivors} of {forked.n_parents} runs went on"
+    print(f"{survivors}; {_trained(forked.trajectories)}", file=sys.stderr)
     print(ensemble.store_path(forked.spec, out=store.parent))
 
 
@@ -139,6 +139,7 @@ def optimise(
     What was trained is kept in stores: the same command goes on where it was interrupted.
     """
     from fptlib import spec
+    from fptlib.cli import answers
     from fptlib.optimise import Live, Settings, parse
     from fptlib.optimise import optimise as search
     from fptlib.response.prediction import DEFAULT_PERIODS
@@ -152,11 +153,33 @@ def optimise(
         [p for p in DEFAULT_PERIODS if p < parameters.epochs] if periods is None else integers("--periods", periods)
     )
     settings = Settings(periods=tuple(chosen), budget=budget, precision=precision, level=level, seed=seed)
-    at = Retirement(threshold=threshold, direction=direction_of(direction), metric=metric)
+    at = Retirement(threshold=threshold, direction=direction, metric=metric)
     source = Live(parameters, retirement=at, periods=chosen, out=out, workers=workers, scheduler=scheduler)
-    found = search(source, named, settings=settings)
-    if as_json:
-        output.print_json(answers.search_json(found))
-    else:
-        answers.print_search(found)
+    result = search(source, named, settings=settings)
+    output.print_json(answers.search_json(result)) if as_json else answers.print_search(result)
     print(f"{source.trained} run-epochs trained by this call; the others were in stores", file=sys.stderr)
+
+
+def _trained(runs: Trajectories) -> str:
+    """Say what a call of the engine gave."""
+    until = "" if runs.retirement is None else f", each followed until {runs.retirement}"
+    return f"{runs.n_runs} runs of {runs.n_epochs} epochs{until}; {runs.meta['trained']} run-epochs trained"
+
+
+def _print_cost(cost: Cost) -> None:
+    """Print what an ensemble costs."""
+    rate = cost.flop_per_run_epoch / cost.seconds_per_run_epoch
+    total = cost.missing * cost.epochs * cost.flop_per_run_epoch
+    processes = f"{cost.workers} process{'es' if cost.workers > 1 else ''}"
+    rows = {
+        "runs": f"{cost.runs} of {cost.epochs} epochs; {cost.missing} are to be trained",
+        "arithmetic": f"{cost.flop_per_run_epoch:.3g} FLOP a run-epoch, {total:.3g} in all",
+        "speed": f"{1e3 * cost.seconds_per_run_epoch:.3g} ms a run-epoch, {rate:.3g} FLOP/s: measured here, in a stack of {cost.stack}",
+        "time": f"{output.duration(cost.seconds)} with {processes} like this one, if all runs go to the horizon",
+        "memory": f"{cost.memory / 2**30:.2f} GiB a process",
+        "disk": f"{cost.disk / 2**30:.2f} GiB, snapshots included",
+    }
+    if not cost.data_at_hand:
+        rows["data"] = "not here; random images of the same size and number were used"
+    for name, text in rows.items():
+        print(f"{name:<12}{text}")
