@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from fptlib import data, sources
 from fptlib.data import bundled
+from fptlib.data.dataset import with_label_noise
 from fptlib.data.images import normaliser
 from fptlib.errors import InputError
 from fptlib.spec import (
@@ -31,7 +32,8 @@ from fptlib.spec import (
     kinds_of,
 )
 
-SUBSET = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.CIFAR10_SUBSET.file
+FILE = "cifar10-subset.npz"
+SUBSET = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / FILE
 
 # -- laws
 
@@ -41,14 +43,14 @@ SUBSET = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.CIFAR10_SUBS
 def test_noise_changes_exactly_its_share_of_labels(n: int, fraction: float, classes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, n)
-    noisy = data.with_label_noise(labels, fraction=fraction, n_classes=classes, rng=rng)
+    noisy = with_label_noise(labels, fraction=fraction, n_classes=classes, rng=rng)
     assert (noisy != labels).sum() == round(fraction * n)
     assert noisy.min() >= 0
     assert noisy.max() < classes
 
 
 def test_noise_draws_the_other_classes_equally_often() -> None:
-    noisy = data.with_label_noise(np.zeros(90_000, np.int64), fraction=1, n_classes=10, rng=np.random.default_rng(0))
+    noisy = with_label_noise(np.zeros(90_000, np.int64), fraction=1, n_classes=10, rng=np.random.default_rng(0))
     counts = np.bincount(noisy, minlength=10)
     assert counts[0] == 0
     # Five standard deviations of a binomial count.
@@ -144,7 +146,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     monkeypatch.setenv("FPTLIB_DATA", str(folder))
     monkeypatch.setenv("FPTLIB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setitem(sources.SOURCES, "fashion-mnist", dataclasses.replace(sources.FASHION_MNIST, system=None))
+    monkeypatch.setitem(
+        sources.SOURCES, "fashion-mnist", dataclasses.replace(sources.SOURCES["fashion-mnist"], system="")
+    )
     return folder
 
 
@@ -215,8 +219,7 @@ def test_cifar_is_read_as_torchvision_keeps_it(
 ) -> None:
     images, labels = small(3, 32, 24, classes)
     source = sources.SOURCES[name]
-    assert isinstance(source, sources.Torchvision)
-    folder = place / source.folder
+    folder = place / source.place
     write_cifar(folder, kind, images, labels, key)
     spec = section(train_size=9, validation_size=2, test_size=3, seed=4)  # type: ignore[call-arg]
     with pytest.raises(InputError, match=rf"data\.name: {name} in .* is damaged, or not the version that is meant"):
@@ -235,8 +238,7 @@ def test_fashion_mnist_is_read_from_its_files(place: Path, monkeypatch: pytest.M
         contents.append(bytes([0, 0, 8, 3]) + np.array([len(x), 28, 28], ">u4").tobytes() + x.tobytes())
         contents.append(bytes([0, 0, 8, 1]) + np.array([len(y)], ">u4").tobytes() + y.astype(np.uint8).tobytes())
     known = sources.SOURCES["fashion-mnist"]
-    assert isinstance(known, sources.Torchvision)
-    folder = place / known.folder
+    folder = place / known.place
     if packed:
         # Where Debian's package has them.
         folder = place / "elsewhere"
@@ -258,15 +260,15 @@ def test_the_subset_is_read_from_its_file(place: Path, monkeypatch: pytest.Monke
     images, labels = small(3, 32, 20, 10)
     rows, classes = images.transpose(0, 2, 3, 1), labels.astype(np.uint8)
     parts = {"x_train": rows[:14], "y_train": classes[:14], "x_test": rows[14:], "y_test": classes[14:]}
-    np.savez(place / sources.CIFAR10_SUBSET.file, **parts)  # type: ignore[arg-type]
+    np.savez(place / FILE, **parts)  # type: ignore[arg-type]
     spec = Cifar10SubsetSpec(train_size=8, validation_size=3, test_size=5)
     with pytest.raises(InputError, match=r"cifar10-subset in .* is damaged, or not the version that is meant"):
         data.load(spec)
     digest = hashlib.sha256(b"".join(part.tobytes() for part in parts.values())).hexdigest()
-    changed = dataclasses.replace(sources.CIFAR10_SUBSET, digest=digest)
+    changed = dataclasses.replace(sources.SOURCES["cifar10-subset"], digest=digest)
     monkeypatch.setitem(sources.SOURCES, "cifar10-subset", changed)
     check_images(data.load(spec), images, 6, spec)
-    (place / sources.CIFAR10_SUBSET.file).write_bytes(b"PK no archive")
+    (place / FILE).write_bytes(b"PK no archive")
     with pytest.raises(InputError, match=r"cifar10-subset in .* is damaged"):
         data.load(spec)
 
@@ -283,7 +285,7 @@ def test_the_real_subset_is_the_one_that_is_meant() -> None:
 
 
 def test_the_real_fashion_mnist_is_the_one_that_is_meant() -> None:
-    if not sources.FASHION_MNIST.at_hand:
+    if not sources.SOURCES["fashion-mnist"].at_hand:
         pytest.skip(
             "fashion-mnist is neither in $FPTLIB_DATA nor installed (Debian: apt-get install dataset-fashion-mnist)"
         )

@@ -20,6 +20,7 @@ from fptlib import cli, sources
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, residual_times, restricted_mean
 from fptlib.qss import QuasiSteadyState, judge
+from fptlib.sources.source import digest_of
 
 MEASURED = {15: "16.54", 20: "18.92", 30: "21.69", 50: "29.74", 100: "44.33"}
 TABLES: dict[str, Callable[[], pd.DataFrame]] = {
@@ -122,7 +123,7 @@ class TestTrajectories:
         folder = sources.fetch("published")
         assert sources.fetch("published") == folder
         assert sum(1 for _ in folder.rglob("*.csv")) == 6814
-        assert sources.digest_of(folder, ".csv") == sources.PUBLISHED.digest
+        assert digest_of(folder, ".csv") == sources.PUBLISHED.digest
         assert sources.PUBLISHED.digest[:16] in published.origin()
         assert folder.is_relative_to(os.environ["FPTLIB_CACHE"])
 

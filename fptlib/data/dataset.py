@@ -1,4 +1,4 @@
-"""What a data set is, and how it is cut and disturbed as a specification says."""
+"""A data set, and how it is cut and disturbed as a specification says."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Dataset:
     n_classes
         Number of classes; 1 for regression: what a network gives.
     task
-        Whether classes are told apart or numbers found.
+        The kind of targets: classes or numbers.
     target_scale, unit
-        Regression: what 1 is in the targets' own unit, and that unit.
+        Regression: the value of 1 in the targets' own unit, and that unit.
     """
 
     x_train: NDArray[np.float32]
@@ -49,11 +49,11 @@ class Dataset:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one input."""
+        """Return the shape of one input."""
         return tuple(self.x_train.shape[1:])
 
     def digest(self) -> str:
-        """16 hexadecimal digits over every value and shape."""
+        """Return 16 hexadecimal digits over every value and shape."""
         state = hashlib.sha256()
         for array in (self.x_train, self.y_train, self.x_valid, self.y_valid, self.x_test, self.y_test):
             if array is None:
@@ -69,7 +69,7 @@ class Dataset:
 def with_label_noise(
     labels: NDArray[np.int64], *, fraction: float, n_classes: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Labels of which ``round(fraction * n)`` are replaced by another class, drawn uniformly.
+    """Replace ``round(fraction * n)`` of the labels by another class, drawn uniformly.
 
     Parameters
     ----------
@@ -90,20 +90,18 @@ def with_label_noise(
 
 
 def assemble(
-    spec: DataSpec, pool: Labelled, test: Labelled, *, n_classes: int, as_input: Callable[[NDArray[Any]], NDArray[Any]]
+    spec: DataSpec, pool: Labelled, test: Labelled, *, as_input: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> Dataset:
     """Cut a data set as its specification says.
 
     Parameters
     ----------
     spec
-        Sizes, label noise and seed.
+        Sizes, number of classes, label noise and seed.
     pool
         Images for training and validation, in the order in which they are taken: first those for training.
     test
         Images for the test, likewise.
-    n_classes
-        Number of classes.
     as_input
         Makes inputs of images.
     """
@@ -114,17 +112,17 @@ def assemble(
     rng = np.random.default_rng(np.random.SeedSequence(spec.seed, spawn_key=(1,)))
     return Dataset(
         x_train=as_input(x[:n]),
-        y_train=with_label_noise(y[:n], fraction=spec.label_noise, n_classes=n_classes, rng=rng),
+        y_train=with_label_noise(y[:n], fraction=spec.label_noise, n_classes=spec.CLASSES, rng=rng),
         x_valid=as_input(x[n:end]) if spec.validation_size else None,
         y_valid=y[n:end] if spec.validation_size else None,
         x_test=as_input(x_test[: spec.test_size]),
         y_test=y_test[: spec.test_size],
-        n_classes=n_classes,
+        n_classes=spec.CLASSES,
     )
 
 
 def permuted(spec: DataSpec, images: NDArray[Any], labels: NDArray[np.int64]) -> Labelled:
-    """Images and labels in the order that the seed of the specification fixes."""
+    """Return images and labels in the order that the seed of the specification fixes."""
     order = np.random.default_rng(spec.seed).permutation(len(labels))
     return images[order], labels[order]
 

@@ -18,73 +18,65 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from fptlib.data.dataset import Dataset, assemble, permuted
+from fptlib.data.dataset import Dataset, Labelled, assemble, permuted
 from fptlib.errors import InputError
-from fptlib.sources import SOURCES, Source, Torchvision
-from fptlib.spec import Cifar10Spec, Cifar10SubsetSpec, Cifar100Spec, DataSpec, FashionMnistSpec
+from fptlib.sources import SOURCES
+from fptlib.sources.source import Source
+from fptlib.spec import DataSpec
 
 # Images looked at together for the statistics: bounds the memory for counting grey levels.
 _TOGETHER: Final = 1000
+_Parts = tuple[Labelled, Labelled]  # for training and validation, and for the test: images (n, channels, height, width)
 
 
-def load_fashion_mnist(spec: FashionMnistSpec) -> Dataset:
-    """Fashion-MNIST as images ``(1, 28, 28)``."""
+def load_images(spec: DataSpec) -> Dataset:
+    """Return the images of a source, normalised, once their content was checked."""
     source = SOURCES[spec.name]
-    assert isinstance(source, Torchvision)
-    folder = _place(source)
+    place = source.find()
+    if place is None:
+        raise InputError(f"data.name: {source.name} is not here; {source.remedy}")
+    try:
+        (x, y), (x_test, y_test) = _READERS[spec.name](source, place)
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+        raise InputError(
+            f"data.name: {source.name} in {place} is damaged, or not the version that is meant; remove it, then "
+            f"{source.remedy}"
+        ) from None
+    pool = permuted(spec, x, y.astype(np.int64))
+    return assemble(spec, pool, (x_test, y_test.astype(np.int64)), as_input=normaliser(x))
+
+
+def _fashion_mnist(source: Source, folder: Path) -> _Parts:
     contents = [_unpacked(folder / name) for name in source.files]
-    _check(source, contents, folder)
+    _check(source, contents)
     x, y, x_test, y_test = (_idx(content) for content in contents)
-    return _normalised(spec, (x[:, None], y), (x_test[:, None], y_test), n_classes=10)
+    return (x[:, None], y), (x_test[:, None], y_test)
 
 
-def load_cifar(spec: Cifar10Spec | Cifar100Spec) -> Dataset:
-    """CIFAR-10 or CIFAR-100 as images ``(3, 32, 32)``."""
-    source = SOURCES[spec.name]
-    assert isinstance(source, Torchvision)
-    folder = _place(source)
-    root = folder.parents[len(Path(source.folder).parts) - 1]
-    try:
-        parts = [source.open(root, train=train) for train in (True, False)]
-    except RuntimeError:
-        raise InputError(_damaged(source, folder)) from None
-    pool, test = ((part.data.transpose(0, 3, 1, 2), np.asarray(part.targets, dtype=np.int64)) for part in parts)
-    return _normalised(spec, pool, test, n_classes=100 if spec.name == "cifar100" else 10)
+def _cifar(source: Source, folder: Path) -> _Parts:
+    root = folder.parents[len(Path(source.place).parts) - 1]
+    parts = [source.open(root, train=train) for train in (True, False)]
+    pool, test = ((part.data.transpose(0, 3, 1, 2), np.asarray(part.targets)) for part in parts)
+    return pool, test
 
 
-def load_cifar10_subset(spec: Cifar10SubsetSpec) -> Dataset:
-    """Part of CIFAR-10 as images ``(3, 32, 32)``."""
-    source = SOURCES[spec.name]
-    file = _place(source)
-    try:
-        with np.load(file) as content:
-            x, y, x_test, y_test = (content[name] for name in ("x_train", "y_train", "x_test", "y_test"))
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
-        raise InputError(_damaged(source, file)) from None
-    _check(source, [x.tobytes(), y.tobytes(), x_test.tobytes(), y_test.tobytes()], file)
-    pool, test = ((images.transpose(0, 3, 1, 2), labels) for images, labels in ((x, y), (x_test, y_test)))
-    return _normalised(spec, pool, test, n_classes=10)
+def _cifar10_subset(source: Source, file: Path) -> _Parts:
+    with np.load(file) as content:
+        x, y, x_test, y_test = (content[name] for name in ("x_train", "y_train", "x_test", "y_test"))
+    _check(source, [x.tobytes(), y.tobytes(), x_test.tobytes(), y_test.tobytes()])
+    return (x.transpose(0, 3, 1, 2), y), (x_test.transpose(0, 3, 1, 2), y_test)
 
 
-def _normalised(
-    spec: DataSpec,
-    pool: tuple[NDArray[np.uint8], NDArray[Any]],
-    test: tuple[NDArray[np.uint8], NDArray[Any]],
-    *,
-    n_classes: int,
-) -> Dataset:
-    as_input = normaliser(pool[0])
-    return assemble(
-        spec,
-        permuted(spec, pool[0], pool[1].astype(np.int64)),
-        (test[0], test[1].astype(np.int64)),
-        n_classes=n_classes,
-        as_input=as_input,
-    )
+_READERS: dict[str, Callable[[Source, Path], _Parts]] = {
+    "fashion-mnist": _fashion_mnist,
+    "cifar10": _cifar,
+    "cifar100": _cifar,
+    "cifar10-subset": _cifar10_subset,
+}
 
 
 def normaliser(images: NDArray[np.uint8]) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Function that normalises images by the mean and standard deviation of each channel of these ones.
+    """Return a function that normalises images by the mean and standard deviation of each channel of these ones.
 
     Parameters
     ----------
@@ -112,40 +104,18 @@ def normaliser(images: NDArray[np.uint8]) -> Callable[[NDArray[np.uint8]], NDArr
     return normalise
 
 
-def _place(source: Source) -> Path:
-    found = source.find()
-    if found is None:
-        raise InputError(f"data.name: {source.name} is not here; {source.remedy}")
-    return found
-
-
-def _damaged(source: Source, place: Path) -> str:
-    return (
-        f"data.name: {source.name} in {place} is damaged, or not the version that is meant; remove it, then "
-        f"{source.remedy}"
-    )
-
-
-def _check(source: Source, contents: list[bytes], place: Path) -> None:
-    total = hashlib.sha256()
-    for content in contents:
-        total.update(content)
-    if total.hexdigest() != source.digest:
-        raise InputError(_damaged(source, place))
+def _check(source: Source, contents: list[bytes]) -> None:
+    if hashlib.sha256(b"".join(contents)).hexdigest() != source.digest:
+        raise ValueError
 
 
 def _unpacked(path: Path) -> bytes:
-    """Content of a file that may lie there with the ending ``.gz``."""
-    if path.is_file():
-        return path.read_bytes()
-    try:
-        return gzip.decompress(path.with_name(f"{path.name}.gz").read_bytes())
-    except (OSError, EOFError, zlib.error):
-        return b""  # refused by the check of the content
+    """Return the content of a file that may lie there with the ending ``.gz``."""
+    return path.read_bytes() if path.is_file() else gzip.decompress(path.with_name(f"{path.name}.gz").read_bytes())
 
 
-def _idx(content: bytes) -> NDArray[np.uint8]:
-    """Array of bytes in the format of MNIST: two zeros, the type, the number of axes, their lengths, the values."""
+def _idx(content: bytes) -> NDArray[Any]:
+    """Return an array of bytes in the format of MNIST: two zeros, the type, the number of axes, their lengths, the values."""
     axes = content[3]
     shape = np.frombuffer(content, ">u4", count=axes, offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)

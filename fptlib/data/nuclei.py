@@ -1,8 +1,7 @@
-"""Masses of nuclei, measured: what binds them, and what the liquid drop leaves of it. For regression."""
+"""Measured masses of nuclei, for regression: the binding energy, or what the liquid drop leaves of it."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 from functools import lru_cache
 from importlib import metadata
@@ -12,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fptlib.data.bundled import check_digest, missing
 from fptlib.data.dataset import Dataset
-from fptlib.errors import InputError
 from fptlib.spec import NuclearMassesSpec
 
 # Of the file with the masses measured by 2012; the package's code is not run, it does not know today's pandas.
@@ -27,7 +26,7 @@ _Floats = NDArray[np.float64]
 
 
 def load_nuclear_masses(spec: NuclearMassesSpec) -> Dataset:
-    """Nuclei with features and targets of mean 0 and deviation 1 over the training nuclei; RMSE is in keV.
+    """Return nuclei with features and targets of mean 0 and deviation 1 over the training nuclei; RMSE is in keV.
 
     Notes
     -----
@@ -65,7 +64,7 @@ def load_nuclear_masses(spec: NuclearMassesSpec) -> Dataset:
 
 
 def features(z: _Floats, n: _Floats, *, kind: str) -> _Floats:
-    """What a network is told of nuclei, shape ``(nuclei, features)``.
+    """Return the inputs for a network, shape ``(nuclei, features)``.
 
     Parameters
     ----------
@@ -89,7 +88,7 @@ def features(z: _Floats, n: _Floats, *, kind: str) -> _Floats:
 
 
 def liquid_drop(z: _Floats, n: _Floats) -> _Floats:
-    """Terms of the liquid drop's binding energy, shape ``(nuclei, 5)``: volume, surface, Coulomb, asymmetry, pairing.
+    """Return the terms of the liquid drop's binding energy, shape ``(nuclei, 5)``: volume, surface, Coulomb, asymmetry, pairing.
 
     Notes
     -----
@@ -108,24 +107,17 @@ def liquid_drop(z: _Floats, n: _Floats) -> _Floats:
 
 @lru_cache(maxsize=1)
 def _nuclei() -> tuple[_Floats, _Floats, _Floats]:
-    """Protons, neutrons and binding energy in keV of every nucleus that is used.
+    """Return protons, neutrons and binding energy in keV of every nucleus that is used.
 
     Binding energies are those of atoms, from masses relative to the hydrogen atom and the neutron, as the evaluation
     tabulates them.
     """
     try:
         path = metadata.distribution("masstable").locate_file(_FILE)
-        content = path.read_bytes()  # type: ignore[attr-defined]
+        content: bytes = path.read_bytes()  # type: ignore[attr-defined]
     except (metadata.PackageNotFoundError, OSError):
-        raise InputError(
-            "data.name: nuclear-masses comes with masstable, which is not installed; pip install '.[train]'"
-        ) from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != _SHA256:
-        raise InputError(
-            f"data.name: nuclear-masses of this masstable has SHA-256 {found[:16]}..., expected {_SHA256[:16]}...; "
-            "install the pinned version"
-        )
+        raise missing("nuclear-masses", "masstable") from None
+    check_digest("nuclear-masses", "masstable", content, _SHA256)
     table = pd.read_csv(io.BytesIO(content), sep=" ")
     z, n, excess = (table[name].to_numpy(np.float64) for name in ("Z", "N", "M"))
     neutron, hydrogen = (float(excess[(z == p) & (n == q)][0]) for p, q in ((0, 1), (1, 0)))

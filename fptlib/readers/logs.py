@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,11 +47,10 @@ class Series:
             if other is not None and other.shape != self.value.shape:
                 raise InputError(f"a series has {len(self.value)} values, but {name} has shape {other.shape}")
 
-    def take(self, places: NDArray[np.int64] | NDArray[np.bool_] | slice) -> Series:
+    def take(self, places: NDArray[np.int64] | NDArray[np.bool_]) -> Series:
         """Return the values at some places, with what was logged with them."""
-        if isinstance(places, np.ndarray) and places.dtype == bool and places.all():
-            return self
-        return Series(*(None if own is None else own[places] for own in (self.value, self.epoch, self.step, self.line)))
+        beside: list[Any] = [self.epoch, self.step, self.line]
+        return Series(self.value[places], *(None if column is None else column[places] for column in beside))
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,7 @@ class Table:
         except ValueError:
             value = np.array([_number(cell) for cell in cells], dtype=np.float64)  # NaN for what is no number
         there = np.array([cell.strip() not in self.blank for cell in cells])
-        text = [row for row in np.flatnonzero(there & np.isnan(value)) if _number(cells[row]) is None]
+        text = [row for row in np.flatnonzero(there & np.isnan(value)).tolist() if _number(cells[row]) is None]
         if len(text) > there.sum() / 2:
             return None
         if text:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,8 @@ def _read(path: Path) -> Sequence[Log]:
     logs = [Log(path, name=name, metrics={}, faults=faults, word=table.word) for name in names]
     for name, series in metrics.items():
         run = codes[np.searchsorted(table.line, np.asarray(series.line))]
-        order = np.lexsort((series.step if series.epoch is None else series.epoch, run))  # by run, in it by epoch
+        place: Any = series.step if series.epoch is None else series.epoch
+        order = np.lexsort((place, run))  # by run, in it by epoch
         ends = np.searchsorted(run[order], range(1, len(names)))
         for log, rows in zip(logs, np.split(order, ends), strict=True):
             log.metrics[name] = series.take(rows)

@@ -1,4 +1,4 @@
-"""Files from elsewhere: where they are looked for, how they are fetched and how they are known to be the right ones.
+"""Data from elsewhere: where it is looked for, how it is fetched, and how it is known to be the right one.
 
 ``$FPTLIB_DATA`` names a folder that is searched first. Fetched files go to the user's cache (``$FPTLIB_CACHE``, else the platform's
 cache folder). Only `fetch` ever uses the network.
@@ -10,82 +10,51 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fptlib.errors import InputError
-from fptlib.sources.kinds import (
-    CACHE_VARIABLE,
-    DATA_VARIABLE,
-    Archive,
-    LocalFile,
-    Source,
-    Torchvision,
-    cache_dir,
-    digest_of,
-)
+from fptlib.sources.source import Source, cache_dir
 
-__all__ = [
-    "BUNDLED",
-    "CACHE_VARIABLE",
-    "DATA_VARIABLE",
-    "PUBLISHED",
-    "SOURCES",
-    "Archive",
-    "LocalFile",
-    "Source",
-    "Torchvision",
-    "cache_dir",
-    "catalogue",
-    "digest_of",
-    "fetch",
-    "find",
-    "fingerprint",
-    "where",
-]
+__all__ = ["SOURCES", "cache_dir", "catalogue", "fetch", "find", "fingerprint"]
 
-PUBLISHED = Archive(
-    name="published",
-    summary="trajectories published with arXiv:2502.04121 (Hirshberg-Lab/OptPerturbationsNN)",
-    folder="Figures_data",
-    suffix=".csv",
-    archive="OptPerturbationsNN-5be6f0e-Figures_data.tar.gz",
-    url="https://github.com/Hirshberg-Lab/OptPerturbationsNN/archive/5be6f0eaea5f4966c624288b11aca0eccd2465e8.tar.gz",
-    digest="fe731a2691744da3b63b5b9ded17a056f9aa9481227c266d69085102c3715a7b",
-)
-FASHION_MNIST = Torchvision(
+_FASHION_MNIST = Source(
     name="fashion-mnist",
     summary="clothes, 28 x 28 grey pixels, ten classes, 70 000 images",
-    kind="FashionMNIST",
-    folder="FashionMNIST/raw",
+    digest="14410854cf7a289477dcfc7df3f8ec24741e281cdcc425ede0d9a748ca630214",  # over the files, unpacked, in this order
+    place="FashionMNIST/raw",
     files=("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
-    # Debian's package dataset-fashion-mnist.
-    system="/usr/share/datasets/fashion-mnist",
-    # Over the four files, unpacked, in this order.
-    digest="14410854cf7a289477dcfc7df3f8ec24741e281cdcc425ede0d9a748ca630214",
+    torchvision="FashionMNIST",
+    system="/usr/share/datasets/fashion-mnist",  # Debian's package dataset-fashion-mnist
 )
-CIFAR10 = Torchvision(
+_CIFAR10 = Source(
     name="cifar10",
     summary="32 x 32 colour pixels, ten classes, 60 000 images",
-    kind="CIFAR10",
-    folder="cifar-10-batches-py",
-    files=(*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"),
     digest="c58f30108f718f92721af3b95e74349a",
+    place="cifar-10-batches-py",
+    files=(*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta"),
+    torchvision="CIFAR10",
 )
-CIFAR100 = Torchvision(
+_CIFAR100 = Source(
     name="cifar100",
     summary="32 x 32 colour pixels, a hundred classes, 60 000 images",
-    kind="CIFAR100",
-    folder="cifar-100-python",
-    files=("train", "test", "meta"),
     digest="eb9058c3a382ffc7106e4002c42a8d85",
+    place="cifar-100-python",
+    files=("train", "test", "meta"),
+    torchvision="CIFAR100",
 )
-CIFAR10_SUBSET = LocalFile(
+_CIFAR10_SUBSET = Source(
     name="cifar10-subset",
     summary="15 000 images of cifar10",
-    file="cifar10-subset.npz",
-    # Over its arrays x_train, y_train, x_test and y_test, one after the other.
-    digest="23671963bf664c2a3a0c725d5beee73a591faf98536a98a7753e667e0fba9163",
+    digest="23671963bf664c2a3a0c725d5beee73a591faf98536a98a7753e667e0fba9163",  # x_train, y_train, x_test and y_test
+    place="cifar10-subset.npz",
 )
-SOURCES: dict[str, Source] = {
-    source.name: source for source in (FASHION_MNIST, CIFAR10, CIFAR100, CIFAR10_SUBSET, PUBLISHED)
-}
+PUBLISHED = Source(
+    name="published",
+    summary="trajectories published with arXiv:2502.04121 (Hirshberg-Lab/OptPerturbationsNN)",
+    digest="fe731a2691744da3b63b5b9ded17a056f9aa9481227c266d69085102c3715a7b",
+    place="Figures_data",
+    url="https://github.com/Hirshberg-Lab/OptPerturbationsNN/archive/5be6f0eaea5f4966c624288b11aca0eccd2465e8.tar.gz",
+    archive="OptPerturbationsNN-5be6f0e-Figures_data.tar.gz",
+    suffix=".csv",
+)
+SOURCES = {source.name: source for source in (_FASHION_MNIST, _CIFAR10, _CIFAR100, _CIFAR10_SUBSET, PUBLISHED)}
 # Data that comes with a package: what it is, the package's name, and the name of its module.
 BUNDLED = {
     "digits": ("handwritten digits, 8 x 8 grey pixels, 1797 images", "scikit-learn", "sklearn"),
@@ -108,17 +77,12 @@ def fetch(name: str) -> Path:
 
 
 def find(name: str) -> Path | None:
-    """Folder or file of a source that is at hand (in ``$FPTLIB_DATA`` or in the cache), else ``None``; never downloads."""
+    """Return the folder or file of a source that is at hand (in ``$FPTLIB_DATA`` or in the cache), else ``None``; never downloads."""
     return _known(name).find()
 
 
-def where(name: str) -> str:
-    """Where a source would be read from, for people."""
-    return _known(name).where
-
-
 def catalogue() -> list[tuple[str, str, str]]:
-    """Name, summary and place of all data, for people: what comes with packages, then the sources."""
+    """Return name, summary and place of all data, in words: what comes with packages, then the sources."""
     rows = []
     for name, (summary, package, module) in BUNDLED.items():
         place = f"comes with {package}"
@@ -127,7 +91,7 @@ def catalogue() -> list[tuple[str, str, str]]:
 
 
 def fingerprint() -> str:
-    """Which sources are at hand, by name and digest: a key for results that depend on them."""
+    """Return the sources at hand, by name and digest: a key for results that depend on them."""
     return ",".join(f"{source.name}:{source.digest[:16]}" for source in SOURCES.values() if source.at_hand)
 
 
