@@ -16,6 +16,7 @@ from companion import published
 from companion.build import keys
 from companion.published import summary
 from fptlib import cli, sources
+from known import Fpt
 
 _FLAGS = [
     "--no-sandbox",
@@ -28,9 +29,6 @@ _FLAGS = [
 # Skips for what no installation can mend: hardware that is not there, data that would have to be downloaded, or that
 # nobody has named.
 _EXCUSED = ("cuda", "cifar") if os.environ.get("FPTLIB_DATA") else ("cuda", "cifar", "published")
-
-
-Fpt = Callable[..., tuple[int, str, str]]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -21,6 +22,8 @@ from fptlib.processes import (
     Process,
 )
 from fptlib.trajectories import Trajectories
+
+Fpt = Callable[..., tuple[int, str, str]]  # the fixture that runs the command line
 
 KICK = GeometricWithKick(hazard=0.02, kick=0.3)
 MIXTURE = FrozenMixture(silent=10, good=0.4, good_after=0.6, hazard=0.1)
@@ -88,12 +91,16 @@ def same(a: Trajectories | Mapping[str, Any], b: Trajectories | Mapping[str, Any
     """Return whether two ensembles, or two sets of named arrays or tensors, are equal bit for bit."""
     if isinstance(a, Trajectories) and isinstance(b, Trajectories):
         return np.array_equal(a.run, b.run) and same(a.metrics, b.metrics)
-    return a.keys() == b.keys() and all(np.array_equal(value, b[name], equal_nan=True) for name, value in a.items())
+    return a.keys() == b.keys() and all(
+        value.equal(b[name]) if hasattr(value, "equal") else np.array_equal(value, b[name], equal_nan=True)
+        for name, value in a.items()
+    )
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 180) -> None:
-    """Wait until a condition holds, so long only that a test which would never end fails."""
-    deadline = time.monotonic() + seconds
+def wait_for(condition: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
+    """Wait until a condition holds; fail where the process ends before, or after longer than it can take."""
+    deadline = time.monotonic() + 180
     while not condition():
+        assert process is None or process.poll() is None, "ended too early"
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.01)

@@ -8,12 +8,10 @@ import resource
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from fptlib import ensemble, spec, trajectories
@@ -21,23 +19,19 @@ from fptlib.ensemble import cluster, store
 from fptlib.ensemble.resources import UNIT
 from fptlib.errors import InputError
 from fptlib.trajectories import Trajectories
+from known import same, small, wait_for
 
-SMALL: dict[str, Any] = {
-    "data": {"name": "digits", "train_size": 45},
-    "model": {"name": "mlp", "widths": [16]},
-    "optimiser": {"name": "sgd", "lr": 0.2},
-    "training": {"batch_size": 10},
-    "perturbation": {"name": "shrink_perturb", "period": 7, "shrink": 0.5, "perturb": 0.2},
-    "runs": 64,
-    "epochs": 200,
-    "device": "cpu",
-    "execution": {"snapshot_s": 0.05},
-}
+ASKED = small(
+    runs=64,
+    epochs=200,
+    perturbation={"name": "shrink_perturb", "period": 7, "shrink": 0.5, "perturb": 0.2},
+    execution={"snapshot_s": 0.05},
+)
 
 
 @pytest.fixture(scope="module")
 def asked() -> spec.EnsembleSpec:
-    return spec.override(SMALL, {})
+    return ASKED
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +44,6 @@ def alone(asked: spec.EnsembleSpec, tmp_path_factory: pytest.TempPathFactory) ->
 def _stopped_at_the_end() -> Generator[None]:
     yield
     cluster.stop()
-
-
-def same(a: Trajectories, b: Trajectories) -> bool:
-    return a.metrics.keys() == b.metrics.keys() and all(
-        np.array_equal(values, b.metrics[name]) for name, values in a.metrics.items()
-    )
-
-
-def wait_for(condition: Callable[[], object], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
 
 
 def children_of(pid: int) -> list[int]:

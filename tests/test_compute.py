@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import known
 from fptlib import data, models, spec
 from fptlib.ensemble import compute, resources
 from fptlib.ensemble.fused import FusedMLP
@@ -17,18 +18,9 @@ from fptlib.ensemble.streams import streams
 from fptlib.errors import InputError
 from fptlib.perturbations import State
 
-# 45 images in batches of 10 leave a last batch of 5.
-SMALL: dict[str, Any] = {
-    "data": {"name": "digits", "train_size": 45},
-    "model": {"name": "mlp", "widths": [9, 8]},
-    "optimiser": {"name": "sgd", "lr": 0.2},
-    "training": {"batch_size": 10, "dtype": "float64"},
-    "device": "cpu",
-}
-
 
 def small(**changes: Any) -> spec.EnsembleSpec:
-    return spec.override(SMALL, changes)
+    return spec.override(known.small(**{"model.widths": [9, 8], "training.dtype": "float64"}), changes)
 
 
 def start(asked: spec.EnsembleSpec, runs: int = 3) -> tuple[models.Network, data.Dataset, State]:

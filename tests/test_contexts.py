@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,21 +11,20 @@ import pytest
 import torch
 from torch.nn import functional
 
+import known
 from fptlib import checkpoints, data, ensemble, models, perturbations, spec
 from fptlib.ensemble import store, training
 from fptlib.ensemble.contexts import Best, Gradient, probe_of
 from fptlib.errors import InputError
 from fptlib.perturbations import Context, Perturbation, State
-from fptlib.trajectories import Retirement, Trajectories, retire
+from fptlib.trajectories import Retirement, retire
+from known import same
 
-SMALL: dict[str, Any] = {
+SMALL: dict[str, Any] = known.SMALL | {
     "data": {"name": "digits", "train_size": 45, "validation_size": 60},
     "model": {"name": "mlp", "widths": [16], "normalisation": "batch"},
     "optimiser": {"name": "sgd", "lr": 0.4, "momentum": 0.8},
-    "training": {"batch_size": 10},
-    "runs": 16,
     "epochs": 8,
-    "device": "cpu",
 }
 KINDS: dict[str, dict[str, Any]] = {
     "movable": {},
@@ -38,15 +36,6 @@ KINDS: dict[str, dict[str, Any]] = {
         "epochs": 6,
     },
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    # Threads that wait for each other cost more than these networks do.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 class BackSpec(spec.PerturbationSpec):
@@ -98,16 +87,6 @@ def small(**changes: Any) -> spec.EnsembleSpec:
     return spec.override(SMALL, changes)
 
 
-def same(a: Trajectories, b: Trajectories) -> bool:
-    return a.metrics.keys() == b.metrics.keys() and all(
-        np.array_equal(values, b.metrics[name], equal_nan=True) for name, values in a.metrics.items()
-    )
-
-
-def equal(a: Any, b: Any) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(value, b[name]) for name, value in a.items())
-
-
 # -- the best state
 
 
@@ -137,13 +116,11 @@ def test_a_snapshot_holds_the_state_after_the_best_epoch(kind: str) -> None:
     assert len(set(epochs.tolist())) > 1
     for run, epoch in enumerate(epochs.tolist()):
         for part in ("parameters", "buffers"):
-            assert equal(
+            assert same(
                 {n: v[run] for n, v in best[part].items()}, {n: v[run] for n, v in getattr(states[epoch], part).items()}
             )
         for key, entries in states[epoch].optimiser.items():
-            assert equal(
-                {n: v[run] for n, v in best["optimiser"][key].items()}, {n: v[run] for n, v in entries.items()}
-            )
+            assert same({n: v[run] for n, v in best["optimiser"][key].items()}, {n: v[run] for n, v in entries.items()})
 
 
 def test_what_is_restored_is_the_best_state(tmp_path: Path) -> None:
@@ -155,7 +132,7 @@ def test_what_is_restored_is_the_best_state(tmp_path: Path) -> None:
     after = store.snapshot_at(ensemble.store_path(back, tmp_path), 0, back.digest())
     assert after is not None
     assert after.best is not None
-    assert equal(after.parameters, after.best["parameters"])
+    assert same(after.parameters, after.best["parameters"])
     counts = next(value for name, value in after.buffers.items() if name.endswith("num_batches_tracked"))
     # Batches seen: five in each epoch up to the best one, and five more in the last.
     assert counts.tolist() == [5 * (int(epoch) + 1) + 5 for epoch in best]
@@ -212,8 +189,8 @@ def test_snapshots_keep_the_best_states(tmp_path: Path) -> None:
     checkpoints.write(tmp_path / "a.ckpt", snapshot)
     read = checkpoints.read(tmp_path / "a.ckpt").best
     assert read is not None
-    assert equal(read["parameters"], best["parameters"])
-    assert equal(read["optimiser"][0], best["optimiser"][0])
+    assert same(read["parameters"], best["parameters"])
+    assert same(read["optimiser"][0], best["optimiser"][0])
     other = replace(snapshot, run=number + 1)
     merged = checkpoints.merge(snapshot, other).best
     assert merged is not None
@@ -254,7 +231,7 @@ def test_the_gradient_is_that_of_each_network_alone_in_training(model: dict[str,
         functional.cross_entropy(module.train()(x), y).backward()
         for name, value in module.named_parameters():
             torch.testing.assert_close(found[name][run], value.grad, rtol=1e-9, atol=1e-12)
-    assert equal(before, {**state.parameters, **state.buffers})
+    assert same(before, {**state.parameters, **state.buffers})
     assert not any(value.requires_grad for value in found.values())
 
 
@@ -266,7 +243,7 @@ def test_the_gradient_of_a_run_does_not_depend_on_others() -> None:
         parameters={n: v[[3, 1]] for n, v in state.parameters.items()},
         buffers={n: v[[3, 1]] for n, v in state.buffers.items()},
     )
-    assert equal(Gradient(network, x, y)(some), {name: value[[3, 1]] for name, value in whole.items()})
+    assert same(Gradient(network, x, y)(some), {name: value[[3, 1]] for name, value in whole.items()})
 
 
 @pytest.mark.parametrize("kind", KINDS)

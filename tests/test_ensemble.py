@@ -8,9 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,30 +25,9 @@ from fptlib.ensemble import training
 from fptlib.ensemble.streams import stream
 from fptlib.errors import InputError
 from fptlib.trajectories import Trajectories
+from known import same, small, wait_for
 
-# Small enough for a fraction of a second; 45 images in batches of 10 leave a last batch of 5.
-SMALL: dict[str, Any] = {
-    "data": {"name": "digits", "train_size": 45},
-    "model": {"name": "mlp", "widths": [9, 8]},
-    "optimiser": {"name": "sgd", "lr": 0.2},
-    "training": {"batch_size": 10},
-    "runs": 16,
-    "epochs": 6,
-    "device": "cpu",
-}
 KICK = {"name": "shrink_perturb", "period": 2, "shrink": 0.5, "perturb": 0.2}
-
-
-def small(**changes: Any) -> spec.EnsembleSpec:
-    return spec.override(SMALL, changes)
-
-
-def same(a: Trajectories, b: Trajectories) -> bool:
-    return (
-        np.array_equal(a.run, b.run)
-        and a.metrics.keys() == b.metrics.keys()
-        and all(np.array_equal(values, b.metrics[name]) for name, values in a.metrics.items())
-    )
 
 
 # -- limits
@@ -285,14 +262,6 @@ def _script(folder: Path, *, epochs: int) -> tuple[spec.EnsembleSpec, Path]:
     return asked, folder / "stores" / asked.digest()
 
 
-def _wait_for(condition: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
-    deadline = time.monotonic() + 180
-    while not condition():
-        assert process is None or process.poll() is None, "ended too early"
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
-
-
 def _alive(group: int) -> list[str]:
     """Processes of a group that have not ended (dead ones that nobody has waited for have)."""
     found = []
@@ -309,7 +278,7 @@ def test_killed_in_the_middle_the_same_command_gives_the_same_result(tmp_path: P
     asked, store = _script(tmp_path, epochs=60)
     options: dict[str, Any] = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(root)}}
     process = subprocess.Popen([sys.executable, "script.py"], start_new_session=True, **options)
-    _wait_for(lambda: list(store.glob("*.ckpt")), process)
+    wait_for(lambda: list(store.glob("*.ckpt")), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert len(list(store.glob("*.parquet"))) < 2
@@ -333,7 +302,7 @@ def test_no_process_outlives_the_one_that_asked(tmp_path: Path, root: Path, how:
             # A shell that runs the tests in the background has it ignored, and children inherit that.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
         )
-    _wait_for(lambda: list(store.glob("*.ckpt")), process)
+    wait_for(lambda: list(store.glob("*.ckpt")), process)
     if how == signal.SIGINT:
         # As a terminal does: to every process of the group.
         os.killpg(process.pid, how)
@@ -344,7 +313,7 @@ def test_no_process_outlives_the_one_that_asked(tmp_path: Path, root: Path, how:
     if how == signal.SIGINT:
         assert errors.count(b"Traceback") == 1, errors.decode()
         assert errors.endswith(b"KeyboardInterrupt\n")
-    _wait_for(lambda: not _alive(process.pid))
+    wait_for(lambda: not _alive(process.pid))
 
 
 # -- damage

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 from fptlib import data, ensemble, models, spec
+from fptlib.ensemble import estimate as estimating
 from fptlib.ensemble.estimate import estimate, flop_per_run_epoch
+from known import small
 
 DIGITS: dict[str, Any] = {
     "data": {"name": "digits", "train_size": 200},
@@ -32,17 +34,23 @@ def test_operations_are_counted(drop_last: bool) -> None:
     assert flop_per_run_epoch(asked, network, source) == images * (2 * first + 3 * second) + 797 * (first + second)
 
 
-def test_an_estimate_trains_nothing_and_is_near_the_truth(tmp_path: Path) -> None:
-    import time
+def test_an_estimate_trains_nothing_and_scales_what_it_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timed = []
 
-    asked = spec.override(DIGITS, {"runs": 32, "epochs": 10})
+    def clock(work: Any, device: str) -> float:
+        work()
+        timed.append(work.__defaults__[0])
+        return 1e-3 * timed[-1]
+
+    monkeypatch.setattr(estimating, "_timed", clock)
+    asked = small(runs=32)
     cost = estimate(asked, out=tmp_path, workers=1)
     assert not list(tmp_path.iterdir())
-    assert (cost.runs, cost.epochs, cost.missing, cost.workers) == (32, 10, 32, 1)
-    started = time.perf_counter()
+    assert (cost.runs, cost.epochs, cost.missing, cost.workers) == (32, 6, 32, 1)
+    images = 45 + len(data.load(asked.data).y_test)
+    assert cost.seconds == pytest.approx(32 * 6 * 1e-3 * images / cost.stack)
+    assert max(timed) < images  # and not each of them was needed
     ensemble.train(asked, out=tmp_path, workers=1)
-    taken = time.perf_counter() - started
-    assert taken / 5 < cost.seconds < 5 * taken  # other work shares the machine
     stored = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     assert stored / 3 < cost.disk < 3 * stored
     again = estimate(spec.override(asked, {"runs": 40}), out=tmp_path, workers=1)

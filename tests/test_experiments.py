@@ -20,7 +20,7 @@ from companion.experiments import kept as kept_module
 from companion.experiments import verification
 from companion.experiments.gather import retirement_of
 from companion.experiments.transfer import CHANCE, NOTHING
-from fptlib import charts, cli
+from fptlib import charts
 from fptlib.errors import InputError
 from fptlib.processes import DelayedGeometric
 from fptlib.trajectories import Trajectories, read_shard
@@ -499,16 +499,6 @@ def test_an_unknown_row_is_said(project: Path) -> None:
 
 
 # -- the command line
-
-
-@pytest.fixture
-def fpt(capsys: pytest.CaptureFixture[str]) -> Any:
-    def call(*arguments: str) -> tuple[int, str, str]:
-        status = cli.run(arguments)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
 
 
 def test_commands(project: Path, fpt: Any) -> None:

@@ -8,21 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import known
 from fptlib import ensemble, firstpassage, spec, trajectories
 from fptlib.ensemble import store
 from fptlib.errors import InputError
 from fptlib.response import predict
 from fptlib.trajectories import Retirement, Trajectories, retire
+from known import same
 
-SMALL: dict[str, Any] = {
-    "data": {"name": "digits", "train_size": 45},
-    "model": {"name": "mlp", "widths": [16]},
-    "optimiser": {"name": "sgd", "lr": 0.2, "momentum": 0.5},
-    "training": {"batch_size": 10},
-    "runs": 32,
-    "epochs": 12,
-    "device": "cpu",
-}
+SMALL = known.SMALL | {"optimiser": {"name": "sgd", "lr": 0.2, "momentum": 0.5}, "runs": 32, "epochs": 12}
 KICK = {"name": "shrink_perturb", "shrink": 0.5, "perturb": 0.2}
 # Widths that let runs move in their stack, widths that do not, and an optimiser that counts steps for a whole stack.
 KINDS: dict[str, dict[str, Any]] = {
@@ -36,12 +30,6 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.fixture(params=KINDS)
 def asked(request: pytest.FixtureRequest) -> spec.EnsembleSpec:
     return spec.override(SMALL, KINDS[request.param])
-
-
-def same(a: Trajectories, b: Trajectories) -> bool:
-    return a.metrics.keys() == b.metrics.keys() and all(
-        np.array_equal(values, b.metrics[name], equal_nan=True) for name, values in a.metrics.items()
-    )
 
 
 def middle(record: Trajectories, epoch: int = 6) -> Retirement:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,18 +26,10 @@ from fptlib.errors import InputError
 from fptlib.hooks import Perturber
 from fptlib.hooks.fresh import draw
 from fptlib.perturbations import Context, FullReset, PartialReset, Perturbation, ShrinkPerturb, State
+from known import same
 
 KICK = ShrinkPerturb(shrink=0.4, perturb=0.1)
 RULES = [KICK, ShrinkPerturb(0.4, 0.1, "state"), FullReset(), PartialReset(0.7)]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    # Threads that wait for each other cost more than these networks do.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
@@ -71,10 +63,6 @@ def sgd(model: nn.Module) -> torch.optim.Optimizer:
 
 def values(model: nn.Module) -> dict[str, Tensor]:
     return {name: value.detach().clone() for name, value in (*model.named_parameters(), *model.named_buffers())}
-
-
-def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def perturbed(rule: Perturbation, model: nn.Module, **options: Any) -> dict[str, Tensor]:

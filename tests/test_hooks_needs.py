@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +29,6 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "rate": {"name": "rate_bump", "period": 3, "shrink": 0.6, "length": 2},
     "rate, cosine": {"name": "warm_restart", "period": 4, "length": 2, "floor": 0.1},
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    # Threads that wait for each other cost more than these networks do.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def asked(section: dict[str, Any]) -> spec.EnsembleSpec:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -43,15 +42,6 @@ KINDS: dict[str, tuple[Network, tuple[int, ...]]] = {
     "resnet-none": (ResNet(n_channels=1, n_classes=3, depth=8, width=3, normalisation="none"), (64,)),
 }
 every_kind = pytest.mark.parametrize("kind", KINDS)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Generator[None]:
-    """Keep small sums on one core: handing them to others costs more than they do, and far more on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def generators(runs: int = RUNS, first: int = 0) -> list[np.random.Generator]:

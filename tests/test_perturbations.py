@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import pytest
 import torch
@@ -14,6 +12,7 @@ from torch import Tensor
 from fptlib import perturbations, spec
 from fptlib.errors import InputError
 from fptlib.perturbations import Context, FullReset, PartialReset, Schedule, ShrinkPerturb, State
+from known import same
 
 RUNS = 3
 
@@ -40,10 +39,6 @@ def state() -> State:
 
 def context() -> Context:
     return Context(fresh=lambda: tensors(2), generators=[np.random.default_rng(k) for k in range(RUNS)])
-
-
-def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 # -- closed forms

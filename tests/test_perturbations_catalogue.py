@@ -37,6 +37,7 @@ from fptlib.perturbations import (
     WarmRestart,
     WeightNoise,
 )
+from known import same
 
 RUNS = 2
 CLASSES = 3
@@ -115,10 +116,6 @@ def outputs(network: Network, state: State, run: int, x: Tensor) -> Tensor:
     values = {n: v[run] for n, v in {**state.parameters, **state.buffers}.items()}
     result: Tensor = functional_call(network.template().eval(), values, (x,))
     return result
-
-
-def same(a: Tensors, b: Tensors) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
 def some(values: Tensors, run: int) -> Tensors:

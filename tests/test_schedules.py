@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,44 +15,21 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
+import known
 from fptlib import data, ensemble, models, perturbations, spec
 from fptlib.ensemble import compute
 from fptlib.ensemble.streams import stream
 from fptlib.errors import InputError
 from fptlib.perturbations import Context, Perturbation, State
 from fptlib.spec.schedules import ConstantSpec, CosineSpec, StepSpec
-from fptlib.trajectories import Trajectories
+from known import same
 
-SMALL: dict[str, Any] = {
-    "data": {"name": "digits", "train_size": 45},
-    "model": {"name": "mlp", "widths": [9, 8]},
-    "optimiser": {"name": "sgd", "lr": 0.2},
-    "training": {"batch_size": 10, "dtype": "float64"},
-    "runs": 16,
-    "epochs": 6,
-    "device": "cpu",
-}
 STEP = {"name": "step", "every": 2, "factor": 0.3}
 COSINE = {"name": "cosine", "epochs": 8, "floor": 0.1}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    # Threads that wait for each other cost more than these networks do.
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def small(**changes: Any) -> spec.EnsembleSpec:
-    return spec.override(SMALL, changes)
-
-
-def same(a: Trajectories, b: Trajectories) -> bool:
-    return a.metrics.keys() == b.metrics.keys() and all(
-        np.array_equal(values, b.metrics[name], equal_nan=True) for name, values in a.metrics.items()
-    )
+    return spec.override(known.small(**{"model.widths": [9, 8], "training.dtype": "float64"}), changes)
 
 
 # -- a perturbation of the rate alone
