@@ -6,9 +6,11 @@ import dataclasses
 import subprocess
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from fptlib import spec
@@ -104,3 +106,16 @@ def wait_for(condition: Callable[[], object], process: subprocess.Popen[Any] | N
         assert process is None or process.poll() is None, "ended too early"
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.01)
+
+
+def write_logs(folder: Path, *, seed: int, period: int | None) -> None:
+    """Write the logs of sixty training runs that settle at levels of their own and draw a new one when they are perturbed."""
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(seed)
+    for run in range(60):
+        level, rows = rng.normal(0.88, 0.015), []
+        for epoch in range(1, 101):
+            rows.append(level - 0.5 * np.exp(-epoch / 3) + rng.normal(0, 0.002))
+            if period is not None and epoch % period == 0:
+                level = rng.normal(0.885, 0.015)
+        pd.DataFrame({"val_acc": rows}).to_csv(folder / f"run_{run}.csv", index=False)

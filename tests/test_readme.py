@@ -5,29 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
 from companion.build import cover
+from known import write_logs
 
 
 @pytest.fixture
 def readme(root: Path) -> str:
     return (root / "README.md").read_text()
-
-
-def _write_logs(folder: Path, *, seed: int, period: int | None) -> None:
-    """Sixty trainings that settle at levels of their own and draw a new one when they are perturbed."""
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(seed)
-    for run in range(60):
-        level, rows = rng.normal(0.88, 0.015), []
-        for epoch in range(1, 101):
-            rows.append(level - 0.5 * np.exp(-epoch / 3) + rng.normal(0, 0.002))
-            if period is not None and epoch % period == 0:
-                level = rng.normal(0.885, 0.015)
-        pd.DataFrame({"val_acc": rows}).to_csv(folder / f"run_{run}.csv", index=False)
 
 
 def examples(readme: str) -> list[str]:
@@ -51,8 +37,8 @@ def test_the_loop_runs_as_it_stands(readme: str) -> None:
 def test_the_library_example_runs_as_it_stands(
     readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _write_logs(tmp_path / "logs" / "plain", seed=0, period=None)
-    _write_logs(tmp_path / "logs" / "every20", seed=1, period=20)
+    write_logs(tmp_path / "logs" / "plain", seed=0, period=None)
+    write_logs(tmp_path / "logs" / "every20", seed=1, period=20)
     monkeypatch.chdir(tmp_path)
     code, _ = examples(readme)
     exec(compile(code, "README.md", "exec"), {})
