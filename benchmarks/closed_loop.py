@@ -76,9 +76,10 @@ def published_study(threshold: float) -> Study:
     """The published trajectories: two perturbations at the twelve periods that both were published at."""
     plain = published.unperturbed()
     retirement = Retirement(threshold=threshold, direction="above", metric=plain.metric_name())
-    named = {name: Candidate(name, {"name": name}) for name in published.FOLDERS}
-    periods = sorted(set.intersection(*map(set, published.PERIODS.values())))
-    pools = {(name, p): published.perturbed(name, p) for name in named for p in periods}  # type: ignore[arg-type]
+    known = published.dataset("cifar10").periods
+    named = {name: Candidate(name, {"name": name}) for name in known}
+    periods = sorted(set.intersection(*map(set, known.values())))
+    pools = {(name, p): published.perturbed(name, p) for name in named for p in periods}
     return Study(
         "published",
         threshold,

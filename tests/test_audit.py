@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from companion import audit as tables_of
+from companion import charts
 from companion.audit import audit
-from fptlib import charts, tables
+from fptlib import tables
 from fptlib.errors import InputError
 from fptlib.processes import Annealed, Process
 from known import DELAYED, KICK

@@ -15,6 +15,7 @@ import pytest
 import vl_convert
 
 from colours import contrast
+from companion import charts as own
 from fptlib import charts, tables
 from fptlib.charts import common, render
 from fptlib.firstpassage import first_passage, hazard, survival
@@ -221,7 +222,7 @@ def cells_of(svg: str) -> list[tuple[str, str, str]]:
 
 
 def test_numbers_in_a_matrix_stand_out_from_their_cells() -> None:
-    drawn = charts.matrix(regrets(list(np.linspace(0, 0.35, 9)))).to_dict()
+    drawn = own.matrix(regrets(list(np.linspace(0, 0.35, 9)))).to_dict()
     svg = vl_convert.vegalite_to_svg(json.dumps(drawn | {"width": 640}), vl_version=render.vegalite_version())
     for cell, text, letters in cells_of(svg):
         assert contrast(cell, letters) >= 4.2, f"{text}: {letters} on {cell}"
@@ -229,7 +230,7 @@ def test_numbers_in_a_matrix_stand_out_from_their_cells() -> None:
 
 @pytest.mark.browser
 def test_numbers_in_a_matrix_keep_their_colour_on_a_dark_page(chromium: Any) -> None:
-    drawn = charts.matrix(regrets([0.0, 0.1, 0.5])).to_dict()
+    drawn = own.matrix(regrets([0.0, 0.1, 0.5])).to_dict()
     svg = vl_convert.vegalite_to_svg(json.dumps(drawn | {"width": 640}), vl_version=render.vegalite_version())
     style = (Path(__file__).parents[1] / "book" / "_static" / "custom.css").read_text()
     page = chromium.new_page()
@@ -256,7 +257,7 @@ def test_titles_of_a_matrix_fit_on_a_phone() -> None:
             for end in ("source", "target")
         }
     )
-    encoding = charts.matrix(table).to_dict()["layer"][0]["encoding"]
+    encoding = own.matrix(table).to_dict()["layer"][0]["encoding"]
     # 342 pixels of a page of 390, less the names at the side and their title; bold letters take up to 7.
     room = 342 - encoding["y"]["axis"]["labelLimit"] - 30
     assert 7 * len(encoding["x"]["title"]) <= room

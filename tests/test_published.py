@@ -1,4 +1,4 @@
-"""The published trajectories: the numbers of the paper, and the summary that stands in where they are not at hand."""
+"""The published trajectories: the numbers of the paper and its supplement, and the summary that stands in where they are not at hand."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ import pytest
 from scipy import stats
 
 from companion import published
-from companion.published import summary
+from companion.published import lists
+from companion.published.agreement import Reproduction
 from fptlib import cli, sources
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, residual_times, restricted_mean
 from fptlib.qss import QuasiSteadyState, judge
+from fptlib.response.verdicts import MIN_SURVIVORS
 from fptlib.sources.source import digest_of
 
+SETS = published.SUPPLEMENTARY
 MEASURED = {15: "16.54", 20: "18.92", 30: "21.69", 50: "29.74", 100: "44.33"}
 TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "quantiles": published.quantiles,
@@ -33,10 +36,25 @@ TABLES: dict[str, Callable[[], pd.DataFrame]] = {
     "measured": lambda: published.measured("shrink_perturb", threshold=72),
     "predicted": lambda: published.predicted("shrink_perturb", period=50, threshold=72),
     "predicted partial reset": lambda: published.predicted("partial_reset", period=50, threshold=74),
+    "predicted by form 2": lambda: published.predicted("partial_reset", period=50, threshold=74, form="2"),
     "ranking": lambda: published.ranking(threshold=72),
     "advice": lambda: pd.DataFrame({"said": published.advice(threshold=72)}),
-    "predicted by form 2": lambda: published.predicted("partial_reset", period=50, threshold=74, form="2"),
+    "supplement: unperturbed": lambda: published.unperturbed_mean(threshold=0.358, data="fc_adam"),
+    "supplement: measured": lambda: published.measured(threshold=40.7, data="cifar100"),
+    "supplement: survival": lambda: published.survival_curve(threshold=54.9, data="cifar100_momentum"),
+    "supplement: predicted": lambda: published.predicted(threshold=41.2, period=30, data="cifar100"),
+    "supplement: form 2": lambda: published.predicted(threshold=54.6, form="2", data="cifar100_momentum"),
+    "supplement: compared": lambda: compared("cifar100_momentum"),
+    "supplement: outcomes": lambda: published.final_metrics("fc_adam"),
+    "listed": published.listed,
+    "listed predicted": published.listed_row,
+    "batches": published.batches,
 }
+
+
+def compared(data: str, **choice: Any) -> Any:
+    """Return predictions beside measurements of a supplementary set."""
+    return published.published_case(data=data, **choice).table
 
 
 def asked(name: str) -> Any:
@@ -56,7 +74,7 @@ def verdict() -> QuasiSteadyState:
     return judge(published.unperturbed(), threshold=72)
 
 
-# The published numbers, from the trajectories and from the summary
+# The main text, from the trajectories and from the summary
 
 
 def test_a_third_of_the_unperturbed_runs_is_censored(origin: str) -> None:
@@ -103,6 +121,58 @@ def test_hazard_falls_so_that_no_exponential_tail_can_be_assumed(origin: str) ->
     assert bins["n_passed"].sum() == 707
 
 
+def test_the_lists_are_a_second_batch_and_are_predicted(origin: str) -> None:
+    both = published.batches()
+    assert list(both["period"]) == [1, 2, 3, 4, 5, 6, 7, 10, 12, 20]
+    assert both["ratio"].between(0.97, 1.03).all()
+    table: Any = published.listed_row(period=50).set_index("period")
+    assert set(table.loc[7:, "verdict"]) == {Reproduction.REPRODUCES}
+    assert (table.loc[7:, "ratio"] - 1).abs().max() < 0.04
+    assert set(table.loc[:5, "verdict"]) == {Reproduction.DOES_NOT}
+
+
+# The supplement, from the trajectories and from the summary
+
+
+@pytest.mark.parametrize("name", ["cifar100", "cifar100_momentum"])
+def test_one_period_predicts_the_longer_ones_without_a_steady_state(origin: str, name: str) -> None:
+    known = published.dataset(name)
+    for threshold in known.thresholds:
+        assert not published.unperturbed_mean(threshold=threshold, data=name)["reached"].item()
+        table = compared(name, threshold=threshold)
+        late = table[(table["period"] >= known.source) & (table["n_survivors"] >= published.FEWEST_RUNS)]
+        assert len(late) >= 3
+        assert set(late["paired_verdict"]) == {Reproduction.REPRODUCES}
+        assert (late["paired"] - 1).abs().max() < 0.02
+        assert set(table.loc[table["period"] < 7, "verdict"]) <= {Reproduction.DOES_NOT, Reproduction.UNTESTED}
+
+
+def test_with_momentum_runs_need_seven_epochs_after_a_perturbation(origin: str) -> None:
+    table: Any = published.measured(threshold=54.6, data="cifar100_momentum").set_index("period")
+    assert table.loc[10:, "residual"].between(6.9, 7.0).all()
+
+
+def test_a_drifting_network_is_not_called_valid_before_it_matters_not(origin: str) -> None:
+    state = published.unperturbed_mean(threshold=0.362, data="fc_adam").iloc[0]
+    assert (state["n_runs"], state["n_censored"], state["horizon"]) == (100, 51, 150)
+    assert "its mean drifts" in state["reasons"]
+    table = compared("fc_adam")
+    assert set(table["status"]) == {"unverified"}
+    assert (table["paired"] > 1.04).all()  # a perturbation at epoch 15 meets runs that are far from the threshold
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_all_that_is_kept_holds_together(origin: str, name: str) -> None:
+    known = published.dataset(name)
+    at: dict[str, Any] = {"threshold": known.threshold, "data": name}
+    periods = known.periods["shrink_perturb"]
+    assert list(compared(name)["period"]) == [p for p in periods if p != known.source]
+    mean = published.unperturbed_mean(**at).iloc[0]["mean"]
+    assert published.survival_curve(**at)["survival"].iloc[:-1].sum() == pytest.approx(mean, rel=1e-5)
+    assert published.measured(**at)["mean"].min() < mean / 2
+    assert published.final_metrics(name)["horizon"].eq(known.horizon).all()
+
+
 # What needs the trajectories themselves
 
 
@@ -112,9 +182,8 @@ def test_the_summary_is_what_the_trajectories_give(name: str, monkeypatch: pytes
     monkeypatch.delenv("FPTLIB_DATA")
     monkeypatch.setenv("FPTLIB_CACHE", str(tmp_path))
     assert "summary table" in published.origin()
-    stored = TABLES[name]()
-    # The summary has six decimals.
-    pd.testing.assert_frame_equal(stored, fresh, check_dtype=False, rtol=1e-6, atol=6e-7)
+    # The summary has six decimals, and a ratio of two such numbers a few less.
+    pd.testing.assert_frame_equal(TABLES[name](), fresh, check_dtype=False, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.published
@@ -169,50 +238,89 @@ class TestTrajectories:
         assert cli.run(arguments) == 0
         out, err = capsys.readouterr()
         assert err == ""
-        said = json.loads(out)
-        assert said["unperturbed"]["n_censored"] == 293
-        assert said["unperturbed"]["restricted_mean"]["mean"] == pytest.approx(76.96, abs=0.005)
-        assert (said["residual"]["n_survivors"], f"{said['residual']['mean']:.2f}") == (82, "4.01")
-        assert {p["period"]: p["valid"] for p in said["predictions"]} == {
+        answer = json.loads(out)
+        assert answer["unperturbed"]["n_censored"] == 293
+        assert answer["unperturbed"]["restricted_mean"]["mean"] == pytest.approx(76.96, abs=0.005)
+        assert (answer["residual"]["n_survivors"], f"{answer['residual']['mean']:.2f}") == (82, "4.01")
+        assert {p["period"]: p["valid"] for p in answer["predictions"]} == {
             **dict.fromkeys((1, 2, 3), False),
             **dict.fromkeys((15, 20, 30, 50, 100), True),
         }
-        assert said["best"]["period"] == 15
-        assert said["best"]["speedup_at_least"] > 4
+        assert answer["best"]["period"] == 15
+        assert answer["best"]["speedup_at_least"] > 4
+
+    @pytest.mark.parametrize("name", SETS)
+    def test_thresholds_and_source_follow_the_rules(self, name: str) -> None:
+        known = published.dataset(name)
+        best = published.unperturbed(name).metric(known.metric).max(axis=1)
+        digits = 3 if known.unit == "SSIM" else 1
+        assert known.thresholds == tuple(round(float(np.quantile(best, 1 - s)), digits) for s in published.SHARES)
+        assert known.threshold == known.thresholds[1]
+        for threshold, share in zip(known.thresholds, published.SHARES, strict=True):
+            assert np.mean(best >= threshold) == pytest.approx(share, abs=0.04)
+        kicked = {p: published.perturbed("shrink_perturb", p, name) for p in known.periods["shrink_perturb"]}
+        times = {p: first_passage(r, threshold=known.threshold, metric=known.metric) for p, r in kicked.items()}
+        enough = [p for p in kicked if times[p].running(p).sum() >= MIN_SURVIVORS]
+        assert known.source == min(enough, key=lambda p: abs(np.log(4 * p / known.horizon)))
+
+    @pytest.mark.parametrize("name", SETS)
+    def test_runs_are_as_described(self, name: str) -> None:
+        known = published.dataset(name)
+        kicked = [published.perturbed("shrink_perturb", p, name) for p in known.periods["shrink_perturb"]]
+        for runs in (published.unperturbed(name), *kicked):
+            assert (runs.lengths == known.horizon).all()
+            values = runs.metric(known.metric)
+            low, high = (0, 1) if known.unit == "SSIM" else (1, 100)
+            assert ((values >= low) & (values <= high)).all()
+
+    def test_perturbed_runs_start_as_unperturbed_ones_of_the_same_seed(self) -> None:
+        plain = published.unperturbed("fc_adam").metric("test_ssim")
+        kicked = published.perturbed("shrink_perturb", 100, "fc_adam").metric("test_ssim")
+        assert np.array_equal(plain[:1, :20], kicked[:1, :20])
+
+    @pytest.mark.parametrize("period", [6, 7])
+    def test_lists_count_from_zero(self, period: int) -> None:
+        # Right after a perturbation the accuracy is low and hardly anybody passes: an epoch that marks the counting.
+        trained = first_passage(published.perturbed("partial_reset", period), threshold=published.LISTED_THRESHOLD)
+        listed = lists.listed_times(period)
+        after = 2 * period + 1
+        for times in (trained, listed):
+            passed = np.array([(times.time == t).sum() for t in (after - 1, after, after + 1)])
+            assert passed[1] < 0.2 * passed[0]
+            assert passed[1] <= passed[2]
+        assert listed.n_runs == 400
 
 
 # What is refused
 
 
 @pytest.mark.parametrize(
-    ("ask", "said"),
+    ("ask", "message"),
     [
-        (
-            lambda: published.survival_curve(threshold=70),
-            "nothing for threshold = 70; the summary has 72.0, 73.0, 74.0",
-        ),
-        (lambda: published.predicted("shrink_perturb", period=30, threshold=72), "nothing for from_period = 30"),
-        (lambda: published.predicted("shrink_perturb", period=50, threshold=72, form="7"), "nothing for asked = 7"),
+        (lambda: published.survival_curve(threshold=70), "for threshold = 70; the summary has 72.0, 73.0, 74.0"),
+        (lambda: published.predicted(period=30, threshold=72), "nothing for from_period = 30; the summary has 20, 50"),
+        (lambda: published.predicted(threshold=72, form="7"), "nothing for asked = 7"),
         (published.unperturbed, "fetch them with: fpt data fetch published"),
         (lambda: published.perturbed("shrink_perturb", 50), "fetch them with: fpt data fetch published"),
         (lambda: published.stored("nothing"), "no such table"),
+        (lambda: published.measured("warm_restart", threshold=72), "there is shrink_perturb, partial_reset"),
+        (
+            lambda: published.predicted(period=25, threshold=72),
+            "period 25 of shrink_perturb was not published; there is 1",
+        ),
+        (lambda: published.perturbed("partial_reset", 8), "period 8 of partial_reset was not published"),
+        (lambda: compared("mnist"), "data set 'mnist' was not published; there is cifar10, cifar100,"),
+        (lambda: compared("cifar100", threshold=60.0), "nothing for threshold = 60.0; the summary has 40.4, 40.7"),
+        (lambda: compared("cifar100", period=80), "nothing for from_period = 80; the summary has 20, 30"),
+        (lambda: published.unperturbed("cifar100"), "fetch them with: fpt data fetch published"),
+        (lambda: published.perturbed("shrink_perturb", 7, "cifar100"), "period 7 of shrink_perturb was not published"),
+        (lambda: lists.listed_times(11), "period 11 is not listed for partial_reset; there is 1, 2, 3"),
     ],
 )
-def test_what_the_summary_has_not_is_one_clear_line(
-    without_trajectories: None, ask: Callable[[], object], said: str
+def test_what_is_not_there_is_one_clear_line(
+    without_trajectories: None, ask: Callable[[], object], message: str
 ) -> None:
-    summary.read.cache_clear()
     with pytest.raises(InputError) as refused:
         ask()
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-def test_what_was_never_published_is_refused_with_what_was(origin: str) -> None:
-    unknown: Any = "warm_restart"
-    with pytest.raises(InputError, match="'warm_restart' was not published; there is shrink_perturb, partial_reset"):
-        published.measured(unknown, threshold=72)
-    with pytest.raises(InputError, match="period 25 of shrink_perturb was not published; there is 1, 2, 3, 4, 5, 7"):
-        published.predicted("shrink_perturb", period=25, threshold=72)
-    with pytest.raises(InputError, match="period 8 of partial_reset was not published"):
-        published.perturbed("partial_reset", 8)

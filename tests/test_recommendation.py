@@ -281,7 +281,7 @@ def test_final_and_best_metric_by_hand() -> None:
 
 def _check(name: Any, threshold: float, **options: Any) -> tuple[int, int]:
     """Return numbers of predictions and of valid ones; a valid one that is more than 10 % off fails."""
-    periods = [p for p in published.PERIODS[name] if 15 <= p <= 100]
+    periods = [p for p in published.dataset("cifar10").periods[name] if 15 <= p <= 100]
     found = predict(
         published.unperturbed(),
         published.perturbed(name, 50),
@@ -349,7 +349,7 @@ class TestPublished:
         assert not found.valid
 
     def test_the_ranking_of_the_published_perturbations(self) -> None:
-        candidates = {(name, 50): published.perturbed(name, 50) for name in ("shrink_perturb", "partial_reset")}  # type: ignore[arg-type]
+        candidates = {(name, 50): published.perturbed(name, 50) for name in ("shrink_perturb", "partial_reset")}
         found = recommend(published.unperturbed(), candidates, threshold=72, n_boot=300)
         assert found.best is not None
         assert (found.best.perturbation, found.best.period) == ("shrink_perturb", 15)

@@ -1,9 +1,11 @@
-"""How well two numbers agree, each with its interval: their ratio, and a verdict on it."""
+"""The agreement of two numbers, each with its interval: their ratio, and a verdict on it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from enum import StrEnum
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,12 +29,32 @@ class Reproduction(StrEnum):
     UNTESTED = "cannot be tested here"
 
 
-def compare(found: Interval, accepted: tuple[float, float]) -> Reproduction:
+def interval(row: Any, names: Sequence[str] = ("mean", "low", "high"), suffix: str = "") -> Interval:
+    """Read an estimate with its interval from the columns of a row, or from a mapping."""
+    mean, low, high = (float(row[f"{name}{suffix}"]) for name in names)
+    return mean, low, high
+
+
+def spell(estimate: Interval, digits: int = 1) -> str:
+    """Write an estimate with its interval, as far as they are known.
+
+    Examples
+    --------
+    >>> spell((5.0, 2.0, 8.04)), spell((5.0, math.nan, math.nan), 2)
+    ('5.0 (2.0 to 8.0)', '5.00')
+    """
+    mean, low, high = estimate
+    if math.isnan(mean):
+        return "-"
+    return f"{mean:.{digits}f}" + ("" if math.isnan(low) else f" ({low:.{digits}f} to {high:.{digits}f})")
+
+
+def compare(score: Interval, accepted: tuple[float, float]) -> Reproduction:
     """Hold an interval against the accepted values.
 
     Parameters
     ----------
-    found
+    score
         Estimate and ends of its interval.
     accepted
         Smallest and largest accepted value; infinite for a one-sided claim.
@@ -56,7 +78,7 @@ def compare(found: Interval, accepted: tuple[float, float]) -> Reproduction:
     >>> [str(compare((1.0, low, high), (0.9, 1.1))) for low, high in [(0.95, 1.05), (0.8, 1.05), (1.2, 1.3)]]
     ['reproduces', 'within the interval', 'does not reproduce']
     """
-    _, low, high = found
+    _, low, high = score
     if math.isnan(low) or math.isnan(high):
         return Reproduction.UNTESTED
     if accepted[0] <= low and high <= accepted[1]:
@@ -67,7 +89,7 @@ def compare(found: Interval, accepted: tuple[float, float]) -> Reproduction:
 
 
 def ratio(first: Interval, second: Interval) -> Interval:
-    """Ratio of two independent positive estimates with an interval.
+    """Divide two independent positive estimates and combine their intervals.
 
     Raises
     ------
@@ -98,7 +120,7 @@ def ratio(first: Interval, second: Interval) -> Interval:
 
 
 def difference(first: Interval, second: Interval) -> Interval:
-    """Difference of two independent estimates with an interval, by the same method as `ratio`.
+    """Subtract two independent estimates and combine their intervals, by the method of `ratio`.
 
     Examples
     --------
@@ -112,7 +134,7 @@ def difference(first: Interval, second: Interval) -> Interval:
 def beside(
     predicted: pd.DataFrame, measured: pd.DataFrame, *, source: int | None = None, curve: pd.DataFrame | None = None
 ) -> pd.DataFrame:
-    """Predictions beside measurements at the periods that have both, with their ratio and its verdict.
+    """Put predictions beside measurements at the periods that have both, with their ratio and its verdict.
 
     Parameters
     ----------
@@ -144,33 +166,31 @@ def beside(
         columns += ["n_survivors", "residual", "residual_low", "residual_high"]
     both = predicted.merge(measured[columns], on="period", suffixes=("", "_measured"))
     both = both[both["period"] != source].reset_index(drop=True)
-    found = [
-        ratio((p.mean, p.low, p.high), (p.mean_measured, p.low_measured, p.high_measured)) for p in both.itertuples()
-    ]
-    _judged(both, found, both["n_runs"], name="ratio", verdict="verdict")
+    ratios = [ratio(interval(line), interval(line, suffix="_measured")) for _, line in both.iterrows()]
+    _add_verdicts(both, ratios, both["n_runs"], name="ratio", verdict="verdict")
     if curve is not None:
-        at_source = measured.set_index("period").loc[source]
-        _judged(both, _paired(both, at_source, curve), both["n_survivors"], name="paired", verdict="paired_verdict")
+        paired = _paired(both, measured.set_index("period").loc[source], curve)
+        _add_verdicts(both, paired, both["n_survivors"], name="paired", verdict="paired_verdict")
     return both
 
 
-def _judged(table: pd.DataFrame, found: list[Interval], n: pd.Series[int], *, name: str, verdict: str) -> None:
-    """Add ratios and what they say."""
-    table[[name, f"{name}_low", f"{name}_high"]] = np.array(found).reshape(-1, 3)
+def _add_verdicts(table: pd.DataFrame, ratios: list[Interval], n: pd.Series[int], *, name: str, verdict: str) -> None:
+    """Add columns with ratios and their verdicts."""
+    table[[name, f"{name}_low", f"{name}_high"]] = np.array(ratios).reshape(-1, 3)
     table[verdict] = [
         str(compare(r, TOLERATED) if runs >= FEWEST_RUNS else Reproduction.UNTESTED)
-        for r, runs in zip(found, n, strict=True)
+        for r, runs in zip(ratios, n, strict=True)
     ]
 
 
 def _paired(both: pd.DataFrame, source: pd.Series[float], curve: pd.DataFrame) -> list[Interval]:
-    """Predicted over measured means with a common start, see `beside`."""
+    """Divide predicted by measured means with a common start, see `beside`."""
     survival = curve.set_index("epoch")["survival"]
-    found: list[Interval] = []
+    ratios: list[Interval] = []
     for row in both.itertuples():
         start, left = float(survival.loc[: row.period - 1].sum()), float(survival.get(row.period, 0.0))
         if left == 0 or math.isnan(row.residual):
-            found.append((math.nan,) * 3)
+            ratios.append((math.nan,) * 3)
             continue
         expected = (row.mean - start) / left
         if row.form == 2:  # the interval of the residual time at P0; a shorter rest of the horizon cuts all of it alike
@@ -179,12 +199,12 @@ def _paired(both: pd.DataFrame, source: pd.Series[float], curve: pd.DataFrame) -
             low, high = ((end - start) / left for end in (row.low, row.high))
         predicted = tuple(start + left * max(tau, 0.0) for tau in (expected, low, high))
         measured = tuple(start + left * tau for tau in (row.residual, row.residual_low, row.residual_high))
-        found.append(ratio(predicted, measured))
-    return found
+        ratios.append(ratio(predicted, measured))
+    return ratios
 
 
 def deciding(profile: pd.DataFrame, *, relaxation_epoch: float | None) -> dict[str, float]:
-    """What decides on a quasi-steady state: its largest distance and its largest effect, see `fptlib.qss.QuasiSteadyState`.
+    """Find what decides on a quasi-steady state: its largest distance and its largest effect, see `fptlib.qss.QuasiSteadyState`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""One perturbation of one training at one threshold: what one period predicts, beside what was measured at the others."""
+"""One perturbation of one training set-up at one threshold: what one period predicts, beside what was measured at the others."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Any
 
 import pandas as pd
 
-from companion.published import cifar10, supplement
+from companion.published import tables
 from companion.published.agreement import beside, deciding
+from companion.published.datasets import MAIN, dataset
 from companion.published.summary import available
 from fptlib.errors import InputError
 from fptlib.firstpassage import Direction, first_passage, survival
 from fptlib.response import predict
-from fptlib.tables import measured_row, response_table, state_table, survival_table
+from fptlib.tables import measured_table, response_table, state_table, survival_table
 from fptlib.trajectories import Trajectories
 
-NETWORK = "ResNet-18, CIFAR-10, SGD"
+_MEAN = ("mean", "low", "high", "n_runs", "n_censored")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +29,7 @@ class Case:
     Parameters
     ----------
     title, perturbation
-        The training in words, and the name of the perturbation.
+        The training set-up in words, and the name of the perturbation.
     threshold, unit, source
         Metric value to reach and its unit (empty for a fraction), and the period ``P0`` of the ensemble that predicts, in epochs.
     predicted, measured, curve
@@ -62,58 +63,39 @@ class Case:
 
     @property
     def words(self) -> str:
-        """All of it in words."""
+        """All of it in words, without the title."""
         threshold = f"{self.threshold:g} {self.unit}".rstrip()
-        return f"{self.title}; {self.perturbation.replace('_', ' ')}; to {threshold}, P0 = {self.source}"
+        return f"{self.perturbation.replace('_', ' ')}; to {threshold}, P0 = {self.source}"
 
 
-def cifar10_case(perturbation: cifar10.Perturbation, *, threshold: float = 72.0, period: int = 50) -> Case:
-    """The main text's network with one of its perturbations."""
-    return _cifar10_case(perturbation, threshold, period, available())
+def published_case(
+    perturbation: str = "shrink_perturb", *, data: str = MAIN, threshold: float | None = None, period: int | None = None
+) -> Case:
+    """Collect a case of a published data set; by default at its usual threshold and from its usual period."""
+    known = dataset(data)
+    threshold = known.threshold if threshold is None else threshold
+    return _published_case(perturbation, data, threshold, known.source if period is None else period, available())
 
 
-@lru_cache(maxsize=16)  # several tables of a page rest on the same case
-def _cifar10_case(perturbation: cifar10.Perturbation, threshold: float, period: int, at_hand: bool) -> Case:
-    verdict = cifar10.state_verdict(threshold=threshold).iloc[0]
-    start = verdict["relaxation_epoch"]
-    found = deciding(cifar10.state(threshold=threshold), relaxation_epoch=start)
-    return Case(
-        title=NETWORK,
-        perturbation=perturbation,
-        threshold=threshold,
-        unit="%",
-        source=period,
-        predicted=cifar10.predicted(perturbation, period=period, threshold=threshold),
-        measured=cifar10.measured(perturbation, threshold=threshold),
-        curve=cifar10.survival_curve(threshold=threshold),
-        unperturbed=_numbers(cifar10.unperturbed_mean(threshold=threshold)),
-        state={"reached": bool(verdict["reached"]), "relaxation_epoch": start, "reasons": verdict["reasons"], **found},
-    )
-
-
-def supplementary_case(name: str, *, threshold: float | None = None, period: int | None = None) -> Case:
-    """One of `companion.published.supplementary`; by default at the middle threshold and from the period of the rule."""
-    known = supplement.setup(name)
-    asked = known.thresholds[1] if threshold is None else threshold
-    source = known.source_periods[0] if period is None else period
-    return _supplementary_case(name, asked, source, available())
-
-
-@lru_cache(maxsize=16)
-def _supplementary_case(name: str, asked: float, source: int, at_hand: bool) -> Case:
-    known = supplement.setup(name)
-    line = supplement.row_unperturbed(name, threshold=asked)
+@lru_cache(maxsize=32)  # several tables of a page rest on the same case
+def _published_case(perturbation: str, data: str, threshold: float, period: int, at_hand: bool) -> Case:
+    known, options = dataset(data), {"threshold": threshold, "data": data}
+    line = tables.unperturbed_mean(threshold=threshold, data=data).iloc[0]
+    if data == MAIN:
+        line = pd.concat([line, tables.state_verdict(threshold=threshold).iloc[0]])
+        profile = deciding(tables.state(threshold=threshold), relaxation_epoch=line["relaxation_epoch"])
+        line = pd.concat([line, pd.Series(profile)])
     return Case(
         title=known.title,
-        perturbation=supplement.PERTURBATION,
-        threshold=asked,
-        unit="%" if known.unit == "per cent" else "",
-        source=source,
-        predicted=supplement.row_predicted(name, threshold=asked, period=source),
-        measured=supplement.row_measured(name, threshold=asked),
-        curve=supplement.row_survival(name, threshold=asked),
-        unperturbed=_numbers(line),
-        state={str(k): v for k, v in line.iloc[0].items()} | {"reached": bool(line["reached"].item())},
+        perturbation=perturbation,
+        threshold=threshold,
+        unit=known.sign,
+        source=period,
+        predicted=tables.predicted(perturbation, period=period, **options),  # type: ignore[arg-type]
+        measured=tables.measured(perturbation, **options),  # type: ignore[arg-type]
+        curve=tables.survival_curve(**options),  # type: ignore[arg-type]
+        unperturbed={name: float(line[name]) for name in _MEAN},
+        state={str(name): value for name, value in line.items()} | {"reached": bool(line["reached"])},
     )
 
 
@@ -129,7 +111,7 @@ def own_case(
     metric: str | None = None,
     unit: str = "",
 ) -> Case:
-    """Trainings of one's own.
+    """Collect a case of one's own training runs.
 
     Parameters
     ----------
@@ -163,30 +145,22 @@ def own_case(
         raise InputError(
             f"ensembles of {title} were followed for {', '.join(map(str, sorted(horizons)))} epochs; cut them to one horizon"
         )
-    options = {"threshold": threshold, "direction": direction, "metric": metric}
-    found = predict(unperturbed, perturbed[period], period=period, periods=sorted(perturbed), **options)  # type: ignore[arg-type]
-    state, mean = found.quasi_steady_state, found.unperturbed
-    rows = [measured_row(runs, period=p, **options) for p, runs in sorted(perturbed.items())]  # type: ignore[arg-type]
-    horizon = unperturbed.n_epochs
-    left = horizon - max((p for p in perturbed if p < horizon), default=horizon)
-    alike = [measured_row(runs.head(epochs=p + left), period=p, **options) for p, runs in sorted(perturbed.items())]  # type: ignore[arg-type]
-    start = state.relaxation_epoch
-    profile = deciding(state_table(state), relaxation_epoch=start)
+    options: dict[str, Any] = {"threshold": threshold, "direction": direction, "metric": metric}
+    runs, horizon = dict(sorted(perturbed.items())), unperturbed.n_epochs
+    left = horizon - max((p for p in runs if p < horizon), default=horizon)
+    response = predict(unperturbed, runs[period], period=period, periods=list(runs), **options)
+    state, start = response.quasi_steady_state, response.quasi_steady_state.relaxation_epoch
     return Case(
         title=title,
         perturbation=perturbation,
         threshold=threshold,
         unit=unit,
         source=period,
-        predicted=response_table(found),
-        measured=pd.DataFrame(rows),
-        curve=survival_table(survival(first_passage(unperturbed, **options))),  # type: ignore[arg-type]
-        unperturbed={n: getattr(mean, n) for n in ("mean", "low", "high", "n_runs", "n_censored")},
-        state={"reached": state.reached, "relaxation_epoch": start, "reasons": "; ".join(state.reasons), **profile},
-        residuals=pd.DataFrame(alike),
+        predicted=response_table(response),
+        measured=measured_table(runs, **options),
+        curve=survival_table(survival(first_passage(unperturbed, **options))),
+        unperturbed={name: getattr(response.unperturbed, name) for name in _MEAN},
+        state={"reached": state.reached, "relaxation_epoch": start, "reasons": "; ".join(state.reasons)}
+        | deciding(state_table(state), relaxation_epoch=start),
+        residuals=measured_table({p: part.head(epochs=p + left) for p, part in runs.items()}, **options),
     )
-
-
-def _numbers(line: pd.DataFrame) -> dict[str, float]:
-    """The unperturbed mean of a table of one line."""
-    return {name: float(line[name].item()) for name in ("mean", "low", "high", "n_runs", "n_censored")}

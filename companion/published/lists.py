@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from companion.published import cifar10
-from companion.published.agreement import beside, ratio
+from companion.published.agreement import beside
+from companion.published.datasets import perturbed, unperturbed
 from companion.published.summary import path_of, tabulate
+from companion.published.tables import measured
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes, restricted_mean
 from fptlib.response import predict
@@ -21,11 +22,10 @@ from fptlib.tables import response_table
 LISTED_PERIODS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 22)
 LISTED_THRESHOLD = 72.0
 OFFSET = 1
-SOURCE_PERIODS = (20, 50)
 
 
 def listed_times(period: int) -> FirstPassageTimes:
-    """First-passage epochs of one list, counted from 1; every run passed.
+    """Read the first-passage epochs of one list, counted from 1; every run passed.
 
     Raises
     ------
@@ -42,39 +42,31 @@ def listed_times(period: int) -> FirstPassageTimes:
 
 
 def listed() -> pd.DataFrame:
-    """Measured mean of each list: columns ``period, n_runs, n_censored, mean, low, high``."""
+    """Tabulate the measured mean of each list: columns ``period, n_runs, n_censored, mean, low, high``."""
 
     def compute() -> pd.DataFrame:
         names = ("n_runs", "n_censored", "mean", "low", "high")
-        found = {p: restricted_mean(listed_times(p)) for p in LISTED_PERIODS}
-        return pd.DataFrame([{"period": p} | {n: getattr(mean, n) for n in names} for p, mean in found.items()])
+        means = {p: restricted_mean(listed_times(p)) for p in LISTED_PERIODS}
+        return pd.DataFrame([{"period": p} | {n: getattr(mean, n) for n in names} for p, mean in means.items()])
 
     return tabulate("listed", {}, compute)
 
 
 def listed_predicted(*, period: int = 50) -> pd.DataFrame:
-    """Predictions for the listed periods from the trajectories perturbed with one, see `fptlib.tables.response_table`."""
+    """Tabulate predictions for the listed periods from the trajectories perturbed with one, see `fptlib.tables.response_table`."""
 
     def compute() -> pd.DataFrame:
-        plain, perturbed = cifar10.unperturbed(), cifar10.perturbed("partial_reset", period)
-        found = predict(plain, perturbed, period=period, threshold=LISTED_THRESHOLD, periods=LISTED_PERIODS)
-        return response_table(found)
+        plain, kicked = unperturbed(), perturbed("partial_reset", period)
+        return response_table(predict(plain, kicked, period=period, threshold=LISTED_THRESHOLD, periods=LISTED_PERIODS))
 
     return tabulate("listed_predicted", {"from_period": period}, compute)
 
 
 def listed_row(*, period: int = 50) -> pd.DataFrame:
-    """Predictions beside the lists, see `companion.published.beside`."""
+    """Put predictions beside the lists, see `companion.published.beside`."""
     return beside(listed_predicted(period=period), listed(), source=period)
 
 
 def batches() -> pd.DataFrame:
-    """Lists against trajectories at the periods that have both: means, and ``ratio, ratio_low, ratio_high`` of the first to the second."""
-    names = ["period", "n_runs", "mean", "low", "high"]
-    trained = cifar10.measured("partial_reset", threshold=LISTED_THRESHOLD)[names]
-    both = listed()[names].merge(trained, on="period", suffixes=("", "_measured"))
-    found = [
-        ratio((r.mean, r.low, r.high), (r.mean_measured, r.low_measured, r.high_measured)) for r in both.itertuples()
-    ]
-    both[["ratio", "ratio_low", "ratio_high"]] = np.array(found)
-    return both
+    """Put the lists beside the trajectories at the periods that have both, see `companion.published.beside`."""
+    return beside(listed(), measured("partial_reset", threshold=LISTED_THRESHOLD))

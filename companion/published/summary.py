@@ -18,19 +18,19 @@ SUMMARY = ROOT / "book" / "results" / "published"
 
 
 def available() -> bool:
-    """Whether the trajectories themselves are at hand."""
+    """Test whether the trajectories themselves are at hand."""
     return find("published") is not None
 
 
 def origin() -> str:
-    """Where the tables come from, in words."""
+    """Say where the tables come from."""
     if available():
         return f"published trajectories ({PUBLISHED.name}, digest {PUBLISHED.digest[:16]})"
     return "summary table of the published trajectories (book/results/published)"
 
 
 def path_of(name: str) -> Path:
-    """A folder or file of the archive.
+    """Return the path of a folder or file of the archive.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def path_of(name: str) -> Path:
 
 @lru_cache(maxsize=64)
 def read(folder: str) -> Trajectories:
-    """The runs of one folder of the archive.
+    """Read the runs of one folder of the archive.
 
     Raises
     ------
@@ -56,14 +56,14 @@ def read(folder: str) -> Trajectories:
 
 
 def tabulate(name: str, keys: Mapping[str, object], compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """The table computed from the trajectories where they are at hand, else the rows of the summary that carry these keys."""
+    """Compute a table from the trajectories where they are at hand; else read the rows of the summary that carry these keys."""
     if available():
         return compute()
     return stored(name, **keys)
 
 
 def stored(name: str, **keys: object) -> pd.DataFrame:
-    """Rows of a table of the summary that carry these keys.
+    """Read the rows of a table of the summary that carry these keys.
 
     Raises
     ------

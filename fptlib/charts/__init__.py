@@ -4,15 +4,12 @@ Seven colours that colour-blind readers can tell apart and that stand out from a
 say the same again. Every axis has its unit, and every estimate its interval where its table holds one.
 """
 
-from fptlib.charts.agreement import agreement
 from fptlib.charts.common import DASHES, GREY, HEIGHT, INK, MAX_POINTS, PALETTE, SHAPES, STATUS_COLOURS, STATUS_SHAPES
 from fptlib.charts.curves import distance, fan, hazard, survival, trajectories
-from fptlib.charts.errors import errors
 from fptlib.charts.lines import lines
 from fptlib.charts.ranking import ranking, speedup
 from fptlib.charts.regret import regret
 from fptlib.charts.response import response
-from fptlib.charts.transfer import agreement_by_row, matrix
 
 __all__ = [
     "DASHES",
@@ -24,14 +21,10 @@ __all__ = [
     "SHAPES",
     "STATUS_COLOURS",
     "STATUS_SHAPES",
-    "agreement",
-    "agreement_by_row",
     "distance",
-    "errors",
     "fan",
     "hazard",
     "lines",
-    "matrix",
     "ranking",
     "regret",
     "response",

@@ -294,7 +294,7 @@ KEPT = ("b25729fe88873e2d", "a452d03b249c1e79")
 
 def published() -> dict[str, Any]:
     """SHA-256 of the tables computed again from the published trajectories."""
-    from companion.published.writing import write_summary
+    from companion.published.__main__ import write_summary
 
     with tempfile.TemporaryDirectory() as folder:
         write_summary(Path(folder))
