@@ -13,14 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from companion import book
+from companion import book, charts
 from companion import experiments as ex
 from companion.build.project import Project
 from companion.experiments import kept as kept_module
 from companion.experiments import verification
 from companion.experiments.gather import retirement_of
 from companion.experiments.transfer import CHANCE, NOTHING
-from fptlib import charts
 from fptlib.errors import InputError
 from fptlib.processes import DelayedGeometric
 from fptlib.trajectories import Trajectories, read_shard
@@ -177,7 +176,7 @@ def test_a_known_process_is_predicted_and_measured(project: Path) -> None:
         assert cells.loc[period, "predicted"] == pytest.approx(exact, rel=0.12)
     assert cells.loc[20, "status"] == "measured"
     assert cells["agrees"].all()
-    assert ex.best_of(found, by="measured") == ("shrink_perturb", 5)
+    assert found.best("measured") == ("shrink_perturb", 5)
 
 
 def test_regret_is_nothing_at_home_and_large_where_the_choice_harms(project: Path) -> None:
@@ -575,17 +574,18 @@ def test_validation_data_have_a_threshold_of_their_own(row: ex.Row, project: Pat
     assert found.threshold.censored == np.mean(best < found.threshold.value)
 
 
-def test_published_trainings_are_rows() -> None:
-    found = ex.published_results(n_boot=50)
-    assert len(found) == 4
-    first = found["ResNet-18, CIFAR-10"]
-    assert first.measured[None][0] == pytest.approx(76.963)
-    assert first.measured["shrink_perturb", 2][0] == pytest.approx(5.827586)
-    assert ex.best_of(first, by="measured") == ("shrink_perturb", 2)
-    low, high = np.quantile(first.measured[None][1:], [0.025, 0.975])
-    assert 70 < low < 77 < high < 84
-    table = ex.transfer(found)
+def test_published_means_are_rows_without_intervals() -> None:
+    rows = ex.published_means()
+    first = rows["CIFAR-10"]
+    assert first[None] == pytest.approx([76.963])
+    assert first["shrink_perturb", 2] == pytest.approx([5.827586])
+    table = ex.transfer(rows).set_index(["source", "target"])
     assert len(table) == 4 * 6
+    assert table.loc[("CIFAR-10", "CIFAR-10"), "choice"] == "shrink_perturb every 2"
+    assert table.loc[(NOTHING, "CIFAR-10"), "regret"] == pytest.approx(76.963 / 5.827586 - 1)
+    # No runs, no replicates: nothing is made up in their place.
+    assert table[["low", "high"]].isna().all(axis=None)
+    assert ex.summary(rows)[["low", "high"]].isna().all(axis=None)
 
 
 def test_figures_hold_every_number(project: Path) -> None:

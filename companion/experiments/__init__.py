@@ -6,13 +6,13 @@
 
 from companion.experiments.gather import Ensembles, keep_row, missing_of, read_row, read_rows, run_epochs, train_row
 from companion.experiments.kept import keep, kept_folder, kept_path, machine, read_kept, refuse_orphans
-from companion.experiments.measure import Measured, best_of, measure, measure_runs, spelled
+from companion.experiments.measure import Measured, measure, measure_runs, spelled
 from companion.experiments.rows import STEPS, Row, chain, load_row, load_rows, words
 from companion.experiments.tables import (
     cells_of,
     compare,
     on_validation,
-    published_results,
+    published_means,
     row_table,
     size_table,
     status_table,
@@ -29,7 +29,6 @@ __all__ = [
     "Row",
     "Threshold",
     "Verification",
-    "best_of",
     "cells_of",
     "chain",
     "compare",
@@ -44,7 +43,7 @@ __all__ = [
     "measure_runs",
     "missing_of",
     "on_validation",
-    "published_results",
+    "published_means",
     "ranks",
     "read_kept",
     "read_row",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,8 @@ from fptlib.response.sample import draw
 from fptlib.response.verdicts import ERROR_TOLERANCE
 from fptlib.trajectories import Direction, Trajectories, reached
 
+By = Literal["measured", "predicted"]
+Means = Mapping[Key, NDArray[np.float64]]  # the mean in the data (first entry), and in every replicate over seeds
 N_BOOT = 1000
 NOTHING = "nothing"  # the option not to perturb
 
@@ -55,20 +58,33 @@ class Measured:
     unperturbed: Estimate
     state: QuasiSteadyState
     cells: pd.DataFrame
-    predicted: Mapping[Key, NDArray[np.float64]]
-    measured: Mapping[Key, NDArray[np.float64]]
+    predicted: Means
+    measured: Means
 
-    @property
-    def candidates(self) -> list[Key]:
-        """What a choice is made from: no perturbation, and all that are no controls."""
+    def means(self, by: By) -> Means:
+        """Return the means of all that a choice is made from: no perturbation, and all perturbations that are no controls.
+
+        Parameters
+        ----------
+        by
+            ``"measured"``, or ``"predicted"``: infinite where the prediction is not valid, which ``P0`` and no perturbation always are.
+        """
         own = self.cells[~self.cells["control"]]
-        return [None, *zip(own["perturbation"], own["period"], strict=True)]
+        keys: list[Key] = [None, *zip(own["perturbation"], own["period"], strict=True)]
+        if by == "measured":
+            return {key: self.measured[key] for key in keys}
+        good = [True, *(own["status"] != "not valid")]
+        return {
+            key: np.nan_to_num(
+                self.predicted[key] if fine else np.full_like(self.predicted[key], np.inf), nan=np.inf, posinf=np.inf
+            )
+            for key, fine in zip(keys, good, strict=True)
+        }
 
-    @property
-    def trusted(self) -> list[Key]:
-        """Candidates for a choice by prediction: all but those whose prediction is not valid; no perturbation is one."""
-        good = self.cells[(self.cells["status"] != "not valid") & ~self.cells["control"]]
-        return [None, *zip(good["perturbation"], good["period"], strict=True)]
+    def best(self, by: By) -> Key:
+        """Return the candidate with the smallest mean."""
+        means = self.means(by)
+        return min(means, key=lambda key: float(means[key][0]))
 
 
 def measure(
@@ -218,16 +234,6 @@ def measure_runs(
 
 def _censored(runs: Trajectories, threshold: float, metric: str | None, direction: Direction) -> int:
     return int((~reached(runs.metric(metric), threshold=threshold, direction=direction).any(axis=1)).sum())
-
-
-def best_of(result: Measured, *, by: str, replicate: int = 0) -> Key:
-    """The best candidate of a row, by measurement or by prediction, in the data or in a replicate.
-
-    By prediction those do not count whose prediction is not valid; ``P0`` and no perturbation always do.
-    """
-    means = result.measured if by == "measured" else result.predicted
-    options = result.candidates if by == "measured" else result.trusted
-    return min(options, key=lambda key: float(means[key][replicate]))
 
 
 def spelled(key: Key) -> str:

@@ -10,14 +10,11 @@ import pandas as pd
 
 from companion import published
 from companion.experiments.gather import Ensembles
-from companion.experiments.measure import Measured, best_of, spelled
-from companion.experiments.rows import Key, Row
+from companion.experiments.measure import Means, Measured, spelled
+from companion.experiments.rows import Row
 from companion.experiments.threshold import threshold_of
 from fptlib.errors import InputError
-from fptlib.firstpassage import Estimate, percentile_interval
-from fptlib.qss import QuasiSteadyState
-
-_NORMAL = 1.959964  # half a 95 % interval, in standard deviations
+from fptlib.firstpassage import percentile_interval
 
 
 def size_table(rows: Mapping[str, Row]) -> pd.DataFrame:
@@ -55,7 +52,7 @@ def row_table(results: Mapping[str, Measured]) -> pd.DataFrame:
     """
     lines = []
     for name, result in results.items():
-        best, said = best_of(result, by="measured"), best_of(result, by="predicted")
+        best, foretold = result.best("measured"), result.best("predicted")
         low, high = percentile_interval(result.measured[best][1:], result.unperturbed.level)
         lines.append(
             {
@@ -70,8 +67,8 @@ def row_table(results: Mapping[str, Measured]) -> pd.DataFrame:
                 "best_mean": float(result.measured[best][0]),
                 "best_low": low,
                 "best_high": high,
-                "predicted_best": spelled(said),
-                "predicted_best_mean": float(result.measured[said][0]),
+                "predicted_best": spelled(foretold),
+                "predicted_best_mean": float(result.measured[foretold][0]),
             }
         )
     return pd.DataFrame(lines)
@@ -141,96 +138,12 @@ def on_validation(ensembles: Ensembles) -> Ensembles:
     return Ensembles(other, threshold_of(other, ensembles.unperturbed), ensembles.unperturbed, ensembles.perturbed)
 
 
-def published_results(*, n_boot: int = 1000, seed: int = 0) -> dict[str, Measured]:
-    """The published trainings as rows, from the tables kept with the book: ResNet-18 on CIFAR-10, and the supplementary rows.
-
-    Notes
-    -----
-    Only shrink-and-perturb was published for all of them. Runs are not at hand here, so replicates are normal, with the widths of the
-    published intervals, and independent of each other.
-    """
-    rng = np.random.default_rng(seed)
-    table = published.stored("measured", perturbation="shrink_perturb", threshold=72.0)
-    predicted = published.stored(
-        "predicted", perturbation="shrink_perturb", threshold=72.0, from_period=50, asked="auto"
-    )
-    plain = published.stored("unperturbed", threshold=72.0)
-    found = {
-        "ResNet-18, CIFAR-10": _as_measured("ResNet-18, CIFAR-10", 50, 72.0, 200, plain, table, predicted, n_boot, rng)
-    }
-    for name in published.supplementary():
-        known = published.setup(name)
-        at, source = known.thresholds[1], known.source_periods[0]
-        keys = {"row": name, "threshold": at}
-        said = published.stored("supplement_predicted", **keys, from_period=source, asked="auto")
-        plain = published.stored("supplement_unperturbed", **keys)
-        table = published.stored("supplement_measured", **keys)
-        found[known.title] = _as_measured(known.title, source, at, known.horizon, plain, table, said, n_boot, rng)
+def published_means() -> dict[str, Means]:
+    """Return the means measured with shrink-and-perturb in each published data set, at its usual threshold: without replicates."""
+    found: dict[str, Means] = {}
+    for name, data in published.DATASETS.items():
+        plain = published.unperturbed_mean(threshold=data.threshold, data=name)["mean"]
+        table = published.measured("shrink_perturb", threshold=data.threshold, data=name)
+        lines = zip(table["period"], table["mean"], strict=True)
+        found[data.short] = {None: plain.to_numpy(), **{("shrink_perturb", p): np.array([mean]) for p, mean in lines}}
     return found
-
-
-def _as_measured(
-    name: str,
-    period: int,
-    threshold: float,
-    horizon: int,
-    plain: pd.DataFrame,
-    measured: pd.DataFrame,
-    predicted: pd.DataFrame,
-    n_boot: int,
-    rng: np.random.Generator,
-) -> Measured:
-    def draws(line: Any) -> Any:
-        spread = max(float(line["high"] - line["low"]), 0.0) / (2 * _NORMAL)
-        return np.maximum(np.append(line["mean"], rng.normal(line["mean"], spread, n_boot)), 1.0)
-
-    none = plain.iloc[0]
-    both = predicted.merge(measured, on="period", suffixes=("", "_measured"))
-    means: dict[Key, Any] = {None: draws(none)}
-    said: dict[Key, Any] = {None: means[None]}
-    lines = []
-    for _, line in both.iterrows():
-        key = ("shrink_perturb", int(line["period"]))
-        means[key] = draws({end: line[f"{end}_measured"] for end in ("mean", "low", "high")})
-        said[key] = means[key] if line["period"] == period else draws(line)
-        off = said[key] / means[key] - 1
-        off_low, off_high = percentile_interval(off[1:], 0.95)
-        lines.append(
-            {
-                "perturbation": "shrink_perturb",
-                "period": int(line["period"]),
-                "control": False,
-                "form": int(line["form"]),
-                **{f"predicted{end}": line[end[1:] or "mean"] for end in ("", "_low", "_high")},
-                "status": "measured" if line["period"] == period else line["status"],
-                **{f"measured{end}": line[f"{end[1:] or 'mean'}_measured"] for end in ("", "_low", "_high")},
-                "n_runs": int(line["n_runs"]),
-                "n_censored": int(line["n_censored"]),
-                "off": float(off[0]),
-                "off_low": off_low,
-                "off_high": off_high,
-                "agrees": bool(off_low <= 0 <= off_high),
-            }
-        )
-    unperturbed = Estimate(none["mean"], none["low"], none["high"], int(none["n_runs"]), int(none["n_censored"]))
-    return Measured(
-        name=name,
-        title=name,
-        threshold=threshold,
-        horizon=horizon,
-        period=period,
-        unperturbed=unperturbed,
-        state=_unknown(unperturbed.n_runs),
-        cells=pd.DataFrame(lines),
-        predicted=said,
-        measured=means,
-    )
-
-
-def _unknown(n_runs: int) -> QuasiSteadyState:
-    """No verdict on runs that are not at hand."""
-    none = np.empty(0)
-    whole = np.empty(0, dtype=np.int64)
-    return QuasiSteadyState(
-        False, None, (), whole, whole, none, whole, none, none, none, none, none, 0.2, float("nan"), n_runs
-    )

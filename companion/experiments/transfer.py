@@ -6,19 +6,17 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from companion.experiments.measure import Measured, spelled
+from companion.experiments.measure import By, Means, Measured, spelled
 from companion.experiments.rows import STEPS, Key, Row, chain
 from fptlib.errors import InputError
 from fptlib.firstpassage import percentile_interval
 
-By = Literal["measured", "predicted"]
 # What a choice is compared with: the mean regret of a choice at random, and that of training without perturbation.
 CHANCE, NOTHING = "a random choice", "no perturbation"
 
@@ -33,18 +31,19 @@ class _Means:
 
 
 def transfer(
-    results: Mapping[str, Measured],
+    results: Mapping[str, Measured | Means],
     *,
     by: By = "measured",
     perturbations: tuple[str, ...] | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Regret of taking over the choice of one row in another.
+    """Compute the regret of taking over the choice of one row in another.
 
     Parameters
     ----------
     results
-        Rows by name.
+        Rows by name; or of a row only the means that were measured, which are then what it chooses by. Without replicates there are no
+        intervals: they are NaN.
     by
         How the choice is made in its own row: ``"measured"``, the smallest mean measured at any period; ``"predicted"``, the smallest one
         predicted from ``P0``, predictions that are not valid left out.
@@ -85,13 +84,13 @@ def transfer(
 
 
 def summary(
-    results: Mapping[str, Measured],
+    results: Mapping[str, Measured | Means],
     *,
     by: By = "measured",
     perturbations: tuple[str, ...] | None = None,
     level: float = 0.95,
 ) -> pd.DataFrame:
-    """Mean over rows of the regret of a choice, by where it comes from.
+    """Average the regret of a choice over rows, by where it comes from.
 
     Parameters
     ----------
@@ -119,7 +118,7 @@ def summary(
 
 
 def step_table(rows: Mapping[str, Row], results: Mapping[str, Measured], *, level: float = 0.95) -> pd.DataFrame:
-    """Each step of each chain by itself: the choice of the earlier row in the next one.
+    """Compute the regret of each step of each chain by itself: the choice of the earlier row in the next one.
 
     Returns
     -------
@@ -141,9 +140,9 @@ def step_table(rows: Mapping[str, Row], results: Mapping[str, Measured], *, leve
 
 
 def _regrets(
-    results: Mapping[str, Measured], by: By, perturbations: tuple[str, ...] | None
+    results: Mapping[str, Measured | Means], by: By, perturbations: tuple[str, ...] | None
 ) -> tuple[dict[tuple[str, str], tuple[int, NDArray[np.float64]]], dict[str, _Means]]:
-    """For each source and target the choice in the data (place in the target) and the regret in the data and all replicates."""
+    """Find for each source and target the choice in the data (place in the target) and the regret in the data and all replicates."""
     common = _common(results)
     if not common:
         raise InputError(f"rows {', '.join(results)} have no perturbation in common")
@@ -166,7 +165,7 @@ def _regrets(
 
 
 def ranks(results: Mapping[str, Measured], *, level: float = 0.95) -> pd.DataFrame:
-    """Spearman's rank correlation between the measured means of the candidates that two rows share.
+    """Compute Spearman's rank correlation between the measured means of the candidates that two rows share.
 
     Returns
     -------
@@ -195,21 +194,20 @@ def ranks(results: Mapping[str, Measured], *, level: float = 0.95) -> pd.DataFra
     return pd.DataFrame(lines, columns=["source", "target", "correlation", "low", "high", "n_candidates"])
 
 
-def _common(results: Mapping[str, Measured]) -> tuple[str, ...]:
-    own = [dict.fromkeys(key[0] for key in result.candidates if key is not None) for result in results.values()]
+def _common(results: Mapping[str, Measured | Means]) -> tuple[str, ...]:
+    own = [dict.fromkeys(key[0] for key in _measured(result) if key is not None) for result in results.values()]
     return tuple(name for name in own[0] if all(name in other for other in own)) if own else ()
 
 
-def _means(result: Measured, perturbations: tuple[str, ...], by: By) -> _Means:
-    keys = [key for key in result.candidates if key is None or key[0] in perturbations]
-    measured = np.stack([result.measured[key] for key in keys])
-    if by == "measured":
-        return _Means(keys, measured, measured)
-    trusted = set(result.trusted)
-    choosing = np.stack(
-        [result.predicted[key] if key in trusted else np.full_like(measured[0], np.inf) for key in keys]
-    )
-    return _Means(keys, measured, np.nan_to_num(choosing, nan=np.inf, posinf=np.inf))
+def _measured(result: Measured | Means) -> Means:
+    return result.means("measured") if isinstance(result, Measured) else result
+
+
+def _means(result: Measured | Means, perturbations: tuple[str, ...], by: By) -> _Means:
+    measured = _measured(result)
+    choosing = result.means(by) if isinstance(result, Measured) else result
+    keys = [key for key in measured if key is None or key[0] in perturbations]
+    return _Means(keys, np.stack([measured[key] for key in keys]), np.stack([choosing[key] for key in keys]))
 
 
 def _nearest(key: Key, there: list[Key]) -> int:
