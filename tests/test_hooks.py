@@ -14,7 +14,6 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -270,20 +269,10 @@ def test_a_factory_and_the_network_s_own_modules_draw_the_same() -> None:
     assert same(perturbed(FullReset(), model), perturbed(FullReset(), model, fresh=build))
 
 
-def test_attention_and_recurrence_are_drawn_as_they_were_built() -> None:
-    for build in (
-        lambda: nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
-        lambda: nn.LSTM(3, 4),
-        lambda: nn.Embedding(5, 3, padding_idx=0),
-        lambda: nn.Transformer(8, 2, 1, 1, 16, batch_first=True),
-    ):
-        module = build()
-        parameters = draw(module, seed=2)[0]
-        by_factory = draw(module, seed=2, factory=build)[0]
-        if not isinstance(module, nn.Transformer):  # it draws everything twice, and its parts are reset once more
-            assert same(parameters, by_factory)
-        for name, value in parameters.items():
-            assert float(value.std()) == pytest.approx(float(by_factory[name].std()), rel=0.7), name
+@pytest.mark.parametrize("build", [lambda: nn.LSTM(3, 4), lambda: nn.Embedding(5, 3, padding_idx=0)])
+def test_recurrence_and_embeddings_are_drawn_as_they_were_built(build: Callable[[], nn.Module]) -> None:
+    module = build()
+    assert same(draw(module, seed=2)[0], draw(module, seed=2, factory=build)[0])
 
 
 class Tied(nn.Module):
@@ -490,44 +479,20 @@ class Bare(nn.Module):
 
 def test_what_cannot_be_drawn_afresh_is_named() -> None:
     model = Bare()
-    with pytest.raises(InputError, match=r"model: scale is not redrawn by Bare .* pass fresh="):
+    missing = r"fresh: missing; the model \(Bare\) has no reset_parameters\(\) .* builds a freshly initialised network"
+    with pytest.raises(InputError, match=missing):
         perturbed(FullReset(), model)
-    with pytest.raises(InputError, match="model: scale is not redrawn"):  # at once, long before it is needed
+    with pytest.raises(InputError, match=missing):  # at once, long before it is needed
         Perturber(FullReset(), period=50).step(1, model, sgd(model))
     assert (perturbed(FullReset(), model, fresh=Bare)["scale"] == 1).all()
     # It is not needed by what draws single weights.
     perturbed(PartialReset(0.5), model)
-    old = nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(2, 2)))
-    with pytest.raises(InputError, match=r"model: 0\.parametrizations\.weight\.original0 is not redrawn by"):
-        perturbed(FullReset(), old)
-    model.kept = model.scale * 2
-    with pytest.raises(InputError, match=r"model: cannot be copied .* pass fresh="):
-        draw(model, seed=0)
-
-
-class Orthogonal(nn.Linear):
-    """Inherits a way to reset itself that is not its own."""
-
-    def __init__(self) -> None:
-        super().__init__(2, 2)
-        nn.init.orthogonal_(self.weight)
-
-
-class Own(Orthogonal):
-    def reset_parameters(self) -> None:
-        nn.init.orthogonal_(self.weight)
-        nn.init.zeros_(self.bias)
-
-
-def test_an_initialisation_of_its_own_is_not_passed_over() -> None:
-    for model, name in (
-        (nn.Sequential(Orthogonal()), r"Orthogonal draws its parameters in its own way \(orthogonal_\)"),
-        (torchvision.models.resnet18(num_classes=2), "ResNet draws its parameters in its own way"),
-    ):
-        with pytest.raises(InputError, match=rf"model: {name}.* pass fresh="):
-            draw(model, seed=0)
-    weight = draw(nn.Sequential(Own()), seed=0)[0]["0.weight"]
-    torch.testing.assert_close(weight @ weight.T, torch.eye(2))
+    with pytest.raises(InputError, match=r"self_attn \(MultiheadAttention\) has no reset_parameters"):
+        draw(nn.TransformerEncoderLayer(8, 2, 16), seed=0)
+    linear = nn.Linear(2, 2)
+    linear.kept = linear.weight * 2
+    with pytest.raises(InputError, match=r"fresh: missing; the model cannot be copied \(Only Tensors"):
+        draw(linear, seed=0)
 
 
 @pytest.mark.parametrize(

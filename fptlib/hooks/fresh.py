@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import CodeType
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +14,10 @@ from fptlib.errors import InputError
 
 Tensors = dict[str, Tensor]
 Factory = Callable[[], nn.Module]
-# What PyTorch's own modules call it; the second is that of attention and of transformers.
-_RESETS = ("reset_parameters", "_reset_parameters")
-_INITIALISERS = {name for name in dir(nn.init) if name.endswith("_") and not name.startswith("_")}
 
 
 def unwrapped(model: nn.Module) -> nn.Module:
-    """The module inside `torch.compile` and data-parallel wrappers."""
+    """Return the module inside `torch.compile` and data-parallel wrappers."""
     while True:
         inner = model.module if isinstance(model, DataParallel | DistributedDataParallel) else None
         inner = getattr(model, "_orig_mod", inner)
@@ -32,26 +27,21 @@ def unwrapped(model: nn.Module) -> nn.Module:
 
 
 def trained(model: nn.Module) -> tuple[dict[str, nn.Parameter], Tensors]:
-    """Parameters that require a gradient, and buffers, by name; what is shared by several modules comes once.
+    """Return parameters that require a gradient, and buffers, by name; what is shared by several modules comes once.
 
     Frozen parameters are left out, and so are the buffers of a module all of whose own parameters are frozen.
     """
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    buffers: Tensors = {}
-    frozen = {name for name, module in model.named_modules() if _is_frozen(module)}
-    for name, value in model.named_buffers():
-        if name.rpartition(".")[0] not in frozen:
-            buffers[name] = value
-    return parameters, buffers
-
-
-def _is_frozen(module: nn.Module) -> bool:
-    own = list(module.parameters(recurse=False))
-    return bool(own) and not any(value.requires_grad for value in own)
+    frozen = set()
+    for name, module in model.named_modules():
+        own = [value.requires_grad for value in module.parameters(recurse=False)]
+        if own and not any(own):
+            frozen.add(name)
+    return parameters, {n: value for n, value in model.named_buffers() if n.rpartition(".")[0] not in frozen}
 
 
 def draw(model: nn.Module, *, seed: int, factory: Factory | None = None) -> tuple[Tensors, Tensors]:
-    """Parameters and buffers of a fresh initialisation, as `trained` names them, on the CPU in single precision.
+    """Return parameters and buffers of a fresh initialisation, as `trained` names them, on the CPU in single precision.
 
     Parameters
     ----------
@@ -60,44 +50,36 @@ def draw(model: nn.Module, *, seed: int, factory: Factory | None = None) -> tupl
     seed
         The initialisation is a function of this alone. PyTorch's random numbers are as before afterwards.
     factory
-        Builds a new network; its random numbers are PyTorch's, drawn on the CPU. Without it a copy of ``model`` is asked,
-        from the innermost modules outwards, to ``reset_parameters``.
+        Builds a freshly initialised network; its random numbers are PyTorch's, drawn on the CPU. Without it the modules of a copy of
+        ``model`` are asked, from the innermost outwards, to ``reset_parameters``.
 
     Raises
     ------
     InputError
-        If a trained parameter is not drawn afresh, a class initialises its layers elsewhere than in ``reset_parameters``, or the
-        factory builds another network.
+        If there is no factory and a module with trained parameters has no ``reset_parameters``, or the factory builds another network.
     """
-    parameters, buffers = trained(model)
-    with _random_numbers(seed):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
+        # Other than `torch.manual_seed`, this leaves the random numbers of other devices alone.
+        torch.default_generator.manual_seed(seed)
         fresh = _reset_copy(model) if factory is None else _built(model, factory)
-    known = {_plain(name): value.detach() for name, value in (*fresh.named_parameters(), *fresh.named_buffers())}
-    for name, value in (*parameters.items(), *buffers.items()):
-        drawn = known.get(_plain(name))
-        if drawn is None or drawn.shape != value.shape:
-            there = "nothing of this name" if drawn is None else f"shape {tuple(drawn.shape)}"
+    known = {_plain(name): value for name, value in (*fresh.named_parameters(), *fresh.named_buffers())}
+
+    def drawn(name: str, value: Tensor) -> Tensor:
+        new = known.get(_plain(name))
+        if new is None or new.shape != value.shape:
+            there = "nothing of this name" if new is None else f"shape {tuple(new.shape)}"
             raise InputError(
                 f"fresh: the new network has {there} where the model has {name} of shape {tuple(value.shape)}; "
                 "build the network that is trained"
             )
-    return {n: _single(known[_plain(n)]) for n in parameters}, {n: _single(known[_plain(n)]) for n in buffers}
+        return new.detach().float() if new.is_floating_point() else new.detach()
 
-
-@contextmanager
-def _random_numbers(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
-        # Other than `torch.manual_seed`, this leaves the random numbers of other devices alone.
-        torch.default_generator.manual_seed(seed)
-        yield
-
-
-def _single(value: Tensor) -> Tensor:
-    return value.detach().float() if value.is_floating_point() else value.detach()
+    parameters, buffers = trained(model)
+    return {n: drawn(n, value) for n, value in parameters.items()}, {n: drawn(n, value) for n, value in buffers.items()}
 
 
 def _plain(name: str) -> str:
-    """A name without the marks of compiled parts."""
+    """Return a name without the marks of compiled parts."""
     return name.replace("_orig_mod.", "")
 
 
@@ -115,66 +97,29 @@ def _built(model: nn.Module, factory: Factory) -> nn.Module:
 
 
 def _reset_copy(model: nn.Module) -> nn.Module:
-    """A copy in main memory whose trained parameters were drawn by its own modules."""
-    for module in model.modules():
-        initialiser = _initialiser(type(module))
-        if initialiser is not None:
+    """Return a copy in main memory whose modules drew their own parameters."""
+    for name, module in model.named_modules():
+        own = any(value.requires_grad for value in module.parameters(recurse=False))
+        if own and not _resets(module):
             raise InputError(
-                f"model: {type(module).__name__} draws its parameters in its own way ({initialiser}); let it do so in "
-                "reset_parameters(), or pass fresh=, a function that builds a new network"
+                f"fresh: missing; {name or 'the model'} ({type(module).__name__}) has no reset_parameters() to draw its parameters, so a "
+                "function is needed that builds a freshly initialised network"
             )
-    # Trained parameters start as NaN: whatever no module redraws, or only changes, gives itself away. They stand in for the
-    # model's own tensors while it is copied, so that nothing is copied on a GPU and shared parameters stay shared.
-    memo: dict[int, object] = {}
-    for parameter in model.parameters():
-        value = _single(parameter).to("cpu", copy=True)
-        if parameter.requires_grad:
-            value.fill_(math.nan)
-        memo[id(parameter)] = nn.Parameter(value, requires_grad=parameter.requires_grad)
-    for buffer in model.buffers():
-        memo[id(buffer)] = _single(buffer).to("cpu", copy=True)
     try:
-        fresh = copy.deepcopy(model, memo)
+        fresh = copy.deepcopy(model)
     except Exception as error:
         line = str(error).partition("\n")[0]
         raise InputError(
-            f"model: cannot be copied ({line}); pass fresh=, a function that builds a new network"
+            f"fresh: missing; the model cannot be copied ({line}), so a function is needed that builds a freshly initialised network"
         ) from None
-    fresh.apply(_reset)
-    for name, value in trained(fresh)[0].items():
-        if value.isnan().any():
-            owner = fresh.get_submodule(name.rpartition(".")[0])
-            raise InputError(
-                f"model: {name} is not redrawn by {type(owner).__name__} or what holds it; give its class "
-                "reset_parameters(), or pass fresh=, a function that builds a new network"
-            )
-    return fresh
+    return fresh.cpu().float().apply(_reset)
 
 
-def _initialiser(kind: type[nn.Module]) -> str | None:
-    """A function of `torch.nn.init` that a class of modules uses and that resetting its modules would leave out."""
-    for base in kind.__mro__:
-        if base is nn.Module or any(name in vars(base) for name in _RESETS):
-            return None
-        for name, member in vars(base).items():
-            code = getattr(getattr(member, "__func__", member), "__code__", None)
-            used = set() if code is None or name == "forward" else _INITIALISERS.intersection(_names(code))
-            if used:
-                return min(used)
-    return None
+def _reset(module: Any) -> None:
+    if _resets(module):
+        module.reset_parameters()
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    """Names that a function uses, and those that functions inside it use."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _names(constant)
-
-
-def _reset(module: nn.Module) -> None:
-    for name in _RESETS:
-        # Asked of the class: a compiled part passes on what it is asked, and would be reset twice.
-        if callable(getattr(type(module), name, None)):
-            getattr(module, name)()
-            return
+def _resets(module: nn.Module) -> bool:
+    # Asked of the class: a compiled part passes on what it is asked, and would be reset twice.
+    return callable(getattr(type(module), "reset_parameters", None))

@@ -44,8 +44,8 @@ class Perturber:
         With a threshold each call of `step` wants the epoch's metric. From the first epoch that reaches it, ``above`` or
         ``below``, the network is no longer perturbed: it has arrived.
     fresh
-        Builds a new network with the names and shapes of the trained one. Without it, the network's own modules draw their
-        parameters by ``reset_parameters``.
+        Builds a freshly initialised network with the names and shapes of the trained one. It may be left out where every module with
+        parameters of its own has ``reset_parameters``, as PyTorch's layers do.
     probe, loss
         For rules that need them, such as ``dash``: training inputs and targets, always the same, on the network's device; and the
         mean loss of the network's outputs and the targets.
@@ -69,9 +69,8 @@ class Perturber:
     once. Half precision is widened to single for the arithmetic. Fresh values are drawn on the CPU in single precision,
     whatever the device, and PyTorch's random numbers are as before afterwards.
 
-    ``reset_parameters`` of PyTorch's layers is PyTorch's default initialisation. A network that initialises them in its own
-    way, as torchvision's ResNets and most transformers do, needs ``fresh`` to start as it did, and is refused without it where
-    this shows: its class uses `torch.nn.init`.
+    ``reset_parameters`` of PyTorch's layers is PyTorch's default initialisation. A network that initialises its layers in another
+    way, as torchvision's ResNets and most transformers do, needs ``fresh`` to start as it did.
 
     A rule that goes back to the best epoch takes it from the metric that `step` is given, the highest or, with ``direction``
     ``below``, the lowest; take a validation metric. A rule that changes the learning rate for a while multiplies what the
