@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -16,11 +17,13 @@ from companion import compare
 from fptlib import charts, spec
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes, first_passage, restricted_mean
-from fptlib.optimise import Candidate, Ledger, Live, Outcome, Recorded, Settings, Simulated, optimise, parse
+from fptlib.optimise import Candidate, Ledger, Live, Recorded, Settings, Simulated, optimise, parse
 from fptlib.optimise.evidence import gather
 from fptlib.optimise.planning import fork_period, relaxation
-from fptlib.processes import DelayedGeometric, FiniteChain, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process
+from fptlib.optimise.result import Outcome
+from fptlib.processes import FiniteChain, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process
 from fptlib.trajectories import Retirement, Trajectories
+from known import CHAIN, DELAYED
 
 KICK = Candidate("kick", {"name": "shrink_perturb"})
 OTHER = Candidate("other", {"name": "partial_reset"})
@@ -42,11 +45,8 @@ INTERIOR = FiniteChain(
     perturbation=np.tile([0, 1, 0, 0, 0, 0], (6, 1)),
     start=np.array([1, 0, 0, 0, 0, 0]),
 )
-SILENT = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
 # A run that is kicked passes at once with 1/4: the shortest period is the best one.
 EDGE = GeometricWithKick(hazard=0.01, kick=0.25)
-# A kick sends a run two states back: never worth it.
-USELESS = FiniteChain.birth_death(n_states=6, up=0.3, down=0.2, kick=2)
 AT = Retirement(threshold=0.5, direction="above", metric="test_metric")
 
 
@@ -107,7 +107,7 @@ def test_rest_is_found_where_the_mean_stops_to_move() -> None:
 
 @pytest.mark.parametrize("period", [15, 30, 60])
 def test_a_period_is_told_by_another_where_one_perturbation_counts(period: int) -> None:
-    source = Simulated({"kick": SILENT}, horizon=HORIZON, threshold=0.5)
+    source = Simulated({"kick": DELAYED}, horizon=HORIZON, threshold=0.5)
     plain = source.unperturbed(n_runs=2000, epochs=HORIZON)
     cell = source.perturbed(KICK, period=30, n_runs=2000, epochs=HORIZON)
     seen = gather(
@@ -117,11 +117,11 @@ def test_a_period_is_told_by_another_where_one_perturbation_counts(period: int) 
     arm = seen.arm(KICK, period)
     assert arm.kind == ("measured" if period == 30 else "predicted")
     low, high = arm.interval(0.999)
-    assert low - arm.error < exact(SILENT, period) < high + arm.error
-    assert arm.mean[0] == pytest.approx(exact(SILENT, period), rel=0.1)
+    assert low - arm.error < exact(DELAYED, period) < high + arm.error
+    assert arm.mean[0] == pytest.approx(exact(DELAYED, period), rel=0.1)
     assert arm.optimistic[0] <= arm.mean[0]
     # A full reset needs no perturbed run.
-    t, s = first_passage(plain, threshold=0.5), SILENT.survival(HORIZON)
+    t, s = first_passage(plain, threshold=0.5), DELAYED.survival(HORIZON)
     whole, rest = divmod(HORIZON, period)
     restart = sum(s[period] ** k * s[:period].sum() for k in range(whole)) + s[period] ** whole * s[:rest].sum()
     assert seen.arm(RESET, period).mean[0] == pytest.approx(restart, rel=0.1)
@@ -220,7 +220,7 @@ def test_the_interval_comes_from_runs_that_had_no_part_in_the_choice() -> None:
 
 
 def test_a_perturbation_that_does_harm_is_dropped_and_not_to_perturb_is_chosen() -> None:
-    outcome = found(USELESS, threshold=5.5, budget=30_000, seed=1, precision=0.1)
+    outcome = found(CHAIN, threshold=5.5, budget=30_000, seed=1, precision=0.1)
     assert outcome.best is not None
     assert outcome.best.candidate is None
     assert outcome.best.period is None
@@ -231,8 +231,8 @@ def test_a_perturbation_that_does_harm_is_dropped_and_not_to_perturb_is_chosen()
 
 def test_of_two_perturbations_the_worse_one_costs_little() -> None:
     """Both act on the same silent process; one kick is ten times weaker than the other."""
-    weak = dataclasses.replace(SILENT, hazard_after=0.025)
-    source = Simulated({"kick": SILENT, "other": weak}, horizon=HORIZON, threshold=0.5, seed=4)
+    weak = dataclasses.replace(DELAYED, hazard_after=0.025)
+    source = Simulated({"kick": DELAYED, "other": weak}, horizon=HORIZON, threshold=0.5, seed=4)
     outcome = optimise(source, [KICK, OTHER], settings=Settings(periods=PERIODS, n_boot=200, budget=20_000))
     assert outcome.best is not None
     assert outcome.best.candidate == KICK
@@ -266,7 +266,6 @@ def test_without_rest_the_search_says_so_and_goes_on_by_measuring() -> None:
 
     process = Climbing(hazard=0.01, kick=0.1)
     outcome = found(process, budget=20_000)
-    assert not outcome.settled
     assert outcome.relaxation_epoch is None
     assert outcome.best is not None
     assert exact(process, outcome.best.period) <= 1.15 * exact(process, 1)
@@ -286,6 +285,18 @@ def test_a_budget_is_never_exceeded(budget: int) -> None:
         assert outcome.spent <= budget
         spent = [step.spent for step in outcome.steps]
         assert spent == sorted(spent)
+
+
+def test_a_search_that_ends_early_says_what_the_next_step_needs_and_what_was_left() -> None:
+    outcome = found(INTERIOR, budget=5000, confirm=0)
+    assert outcome.spent < 0.95 * 5000
+    need, left, budget = map(
+        int, re.findall(r"take (\d+) run-epochs, and (\d+) of the budget of (\d+)", outcome.stopped)[0]
+    )
+    assert (left, budget) == (5000 - outcome.spent, 5000)
+    assert need > left
+    kept = found(INTERIOR, budget=1500).stopped
+    assert re.search(r"were left, \d+ of them reserved to measure the choice$", kept)
 
 
 def test_a_coarser_precision_is_reached_with_fewer_epochs() -> None:

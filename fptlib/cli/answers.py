@@ -19,7 +19,7 @@ from fptlib.response import Distribution, Outcome, Plan, Recommendation, Require
 from fptlib.tables import spelled
 
 if TYPE_CHECKING:
-    from fptlib.optimise import Outcome as Search
+    from fptlib.optimise.result import Outcome as Search
 
 _INTERVAL = ("mean", "low", "high")
 
@@ -328,7 +328,7 @@ def print_search(result: Search) -> None:
     print(f"spent: {result.spent} run-epochs, {result.spent_unperturbed} of them before any perturbation")
     if result.best is not None and not result.inside:
         print("the chosen period lies at an edge of those allowed: the minimum may lie beyond")
-    if not result.settled:
+    if result.relaxation_epoch is None:
         print(
             "unperturbed training reached no quasi-steady state, so predictions were given little weight and periods were measured"
         )

@@ -1,28 +1,14 @@
 """The closed loop: which perturbation, and how often, for as few trained epochs as that takes.
 
 Where trajectories come from (`Live` training, `Recorded` or `Simulated` runs) is apart from the decisions, which are a function of
-what was seen: the same seed gives the same search, and an interrupted one goes on from its stores.
+what was seen: the same seed gives the same search, and an interrupted one goes on from its stores. The parts of a result are in
+`fptlib.optimise.result`.
 """
 
 from fptlib.optimise.candidates import Candidate, parse
 from fptlib.optimise.live import Live
 from fptlib.optimise.loop import optimise
-from fptlib.optimise.result import Choice, Outcome, Standing, Step
-from fptlib.optimise.settings import Settings
+from fptlib.optimise.result import Settings
 from fptlib.optimise.source import Ledger, Recorded, Simulated, Source
 
-__all__ = [
-    "Candidate",
-    "Choice",
-    "Ledger",
-    "Live",
-    "Outcome",
-    "Recorded",
-    "Settings",
-    "Simulated",
-    "Source",
-    "Standing",
-    "Step",
-    "optimise",
-    "parse",
-]
+__all__ = ["Candidate", "Ledger", "Live", "Recorded", "Settings", "Simulated", "Source", "optimise", "parse"]

@@ -150,8 +150,8 @@ def gather(
     per_octave
         Relative error of a transfer for each doubling of the period.
     """
-    found = [(candidate, period, runs, _times(runs, retirement)) for (candidate, period), runs in perturbed.items()]
-    times = _times(plain, retirement)
+    found = [(candidate, period, runs, times_of(runs, retirement)) for (candidate, period), runs in perturbed.items()]
+    times = times_of(plain, retirement)
     ensembles = [
         Ensemble(plain.metric(retirement.metric), times),
         *(Ensemble(runs.metric(retirement.metric), t, period) for _, period, runs, t in found),
@@ -305,7 +305,8 @@ def _reduced(candidate: Candidate, period: int, times: FirstPassageTimes, curve:
     return Measured(candidate, period, times, curve, seen, complete)
 
 
-def _times(runs: Trajectories, retirement: Retirement) -> FirstPassageTimes:
+def times_of(runs: Trajectories, retirement: Retirement) -> FirstPassageTimes:
+    """Return first-passage times at a retirement's threshold."""
     return first_passage(runs, threshold=retirement.threshold, direction=retirement.direction, metric=retirement.metric)
 
 

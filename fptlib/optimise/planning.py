@@ -29,6 +29,10 @@ class Action:
     n_runs: int
     epochs: int
 
+    def __str__(self) -> str:
+        who = "unperturbed" if self.candidate is None else f"{self.candidate.label} every {self.period} epochs"
+        return f"{who}: {self.n_runs} runs up to epoch {self.epochs}"
+
 
 @dataclass(frozen=True, slots=True)
 class Rival:

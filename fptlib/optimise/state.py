@@ -1,0 +1,139 @@
+"""What a search has seen so far, and the one way to see more: an action that the budget allows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fptlib.errors import InputError
+from fptlib.firstpassage import FirstPassageTimes
+from fptlib.optimise.candidates import Candidate
+from fptlib.optimise.evidence import ERROR_PER_OCTAVE, Arm, Evidence, gather, times_of
+from fptlib.optimise.planning import Action, leading
+from fptlib.optimise.result import Settings, Step
+from fptlib.optimise.source import Source
+from fptlib.response.prediction import DEFAULT_PERIODS
+from fptlib.trajectories import Trajectories
+
+UNSETTLED_ERROR = 0.5  # of the mean for each doubling of the period, where unperturbed training does not come to rest
+
+
+class State:
+    """All trajectories of a search so far, what they say, and the steps that led there.
+
+    Attributes
+    ----------
+    plain, cells
+        Unperturbed runs, and perturbed ones by candidate and period.
+    evidence, leader
+        What all of these say, and the best choice at this moment, ``None`` before anything is known.
+    start, forked_at
+        First epoch at which unperturbed runs rest, if they do, and the period at which all candidates are perturbed first.
+    refused
+        Why the last action that was too expensive was not performed.
+    """
+
+    plain: Trajectories
+    evidence: Evidence
+
+    def __init__(self, source: Source, candidates: Sequence[Candidate], settings: Settings) -> None:
+        self.source, self.candidates, self.settings = source, tuple(candidates), settings
+        asked = DEFAULT_PERIODS if settings.periods is None else settings.periods
+        self.periods = tuple(sorted({p for p in asked if p < source.horizon}))
+        if not self.periods:
+            raise InputError(f"no period is shorter than the horizon of {source.horizon} epochs")
+        self.cells: dict[tuple[Candidate, int], Trajectories] = {}
+        self.start: int | None = None
+        self.forked_at: int | None = None
+        self.leader: Arm | None = None
+        self.steps: list[Step] = []
+        self.refused = ""
+
+    def do(self, action: Action, *, reserve: bool = True) -> bool:
+        """Perform an action if it can be paid; runs that were added to a known mean are followed until it is known again."""
+        while True:
+            if not self.payable(action, reserve=reserve):
+                # What is paid is paid, but a mean of runs cut short would look too good.
+                self.refused = self.refusal(action, reserve=reserve)
+                return False
+            runs = self._ask(action)
+            if action.purpose not in ("more runs", "confirm") or action.candidate is None or self.complete(runs):
+                break
+            action = replace(action, epochs=min(2 * action.epochs, self.source.horizon))
+        if action.candidate is None or action.period is None:
+            self.plain = runs
+        else:
+            self.cells[action.candidate, action.period] = runs
+        self._weigh()
+        leader = self.leader
+        named = None if leader is None or leader.candidate is None else leader.candidate.label
+        period, mean = (None, None) if leader is None else (leader.period, float(leader.mean[0]))
+        self.steps.append(Step(action.purpose, str(action), self.source.ledger.spent, named, period, mean))
+        return True
+
+    def payable(self, action: Action, *, reserve: bool = True) -> bool:
+        """Return whether the budget allows an action, however it turns out, and the runs that are to confirm the choice."""
+        budget = self.settings.budget
+        return budget is None or self.source.ledger.spent + self.at_most(action) + self._kept(reserve) <= budget
+
+    def refusal(self, action: Action, *, reserve: bool = True) -> str:
+        """Return the reason why an action cannot be paid."""
+        left, kept = (self.settings.budget or 0) - self.source.ledger.spent, math.ceil(self._kept(reserve))
+        reserved = f", {kept} of them reserved to measure the choice" if kept else ""
+        return (
+            f"the next step could take {self.at_most(action)} run-epochs, and {left} of the budget of {self.settings.budget} "
+            f"were left{reserved}"
+        )
+
+    def _kept(self, reserve: bool) -> float:
+        """Return the run-epochs that the runs to confirm the choice need."""
+        return self.settings.confirm * float(self.leader.mean[0]) if reserve and self.leader is not None else 0.0
+
+    def at_most(self, action: Action) -> int:
+        """Return the run-epochs that an action takes if no further run passes."""
+        label = None if action.candidate is None else action.candidate.label
+        return self.source.ledger.at_most(label, period=action.period, n_runs=action.n_runs, epochs=action.epochs)
+
+    def price(self, action: Action) -> float:
+        """Return the run-epochs that an action is expected to take."""
+        if action.candidate is not None:
+            mean = float(self.evidence.arm(action.candidate, action.period).mean[0])
+            known = self.cells.get((action.candidate, action.period or 0))
+            least = (action.period or 0) + 1 if known is None else 1
+            action = replace(action, epochs=int(np.clip(math.ceil(mean), least, action.epochs)))
+        return max(self.at_most(action), 1)
+
+    def whole(self, n_runs: int) -> int:
+        """Return a number of runs, rounded up to the unit of the source."""
+        return math.ceil(n_runs / self.source.unit) * self.source.unit
+
+    def times(self, runs: Trajectories) -> FirstPassageTimes:
+        """Return first-passage times at the threshold of the source."""
+        return times_of(runs, self.source.retirement)
+
+    def complete(self, runs: Trajectories) -> bool:
+        """Return whether runs were followed to the horizon or to their ends."""
+        return runs.n_epochs >= self.source.horizon or self.times(runs).n_censored == 0
+
+    def _ask(self, action: Action) -> Trajectories:
+        if action.candidate is None or action.period is None:
+            return self.source.unperturbed(n_runs=action.n_runs, epochs=action.epochs)
+        return self.source.perturbed(action.candidate, period=action.period, n_runs=action.n_runs, epochs=action.epochs)
+
+    def _weigh(self) -> None:
+        self.evidence = gather(
+            self.plain,
+            self.cells,
+            candidates=self.candidates,
+            periods=self.periods,
+            horizon=self.source.horizon,
+            retirement=self.source.retirement,
+            start=self.start,
+            per_octave=UNSETTLED_ERROR if self.start is None else ERROR_PER_OCTAVE,
+            n_boot=self.settings.n_boot,
+            seed=self.settings.seed,
+        )
+        self.leader = leading(self.evidence, start=self.start)
