@@ -2,35 +2,45 @@
 PYTHON ?= python3.11
 PARAMS ?= stored
 PORT ?= 8000
+JOBS ?= 2
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALLED := $(VENV)/.installed
+# A file of tests stays in one process, whose fixtures its tests share.
+PYTEST := $(RUN) -m pytest -n $(JOBS) --dist loadfile --durations 15
 
 .DEFAULT_GOAL := help
-.PHONY: help book test check serve clean distclean
+.PHONY: help install book test quick check serve clean distclean
 
 help:
+	@echo "make install            install everything into $(VENV), as the others do where it is missing"
 	@echo "make book               execute what has changed and build the site in _build/html"
 	@echo "make book PARAMS=quick  the same, and of the experiments train two rows at a small size instead of showing what is kept"
 	@echo "make book PARAMS=full   the same with the parameters in params/full"
 	@echo "make serve              show the site on http://127.0.0.1:$(PORT)"
-	@echo "make test               run all tests"
+	@echo "make test               run all tests, about 8 minutes on two cores (JOBS=$(JOBS) processes)"
+	@echo "make quick              run the tests that are not marked slow, about one minute"
 	@echo "make check              format, lint, types and tests"
 	@echo "make clean              delete _build and the tools' caches (trained ensembles stay in the user's cache)"
 	@echo "make distclean          the same, and .venv"
 	@echo "One chapter with other parameters: $(VENV)/bin/fpt book --chapter NAME --set key=value"
 
+install: $(INSTALLED)
+
 book: $(INSTALLED)
 	@$(VENV)/bin/fpt book --params $(PARAMS)
 
 test: $(INSTALLED)
-	@$(RUN) -m pytest
+	@$(PYTEST)
+
+quick: $(INSTALLED)
+	@$(PYTEST) -m "not slow"
 
 check: $(INSTALLED)
 	$(RUN) -m ruff format --check .
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
-	$(RUN) -m pytest
+	$(PYTEST)
 
 serve: $(INSTALLED)
 	@test -f _build/html/index.html || { echo "there is no site yet: make book" >&2; exit 2; }

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 import small_book
 from companion import published
@@ -29,6 +30,13 @@ _FLAGS = [
 # Skips for what no installation can mend: hardware that is not there, data that would have to be downloaded, or that
 # nobody has named.
 _EXCUSED = ("cuda", "cifar") if os.environ.get("FPTLIB_DATA") else ("cuda", "cifar", "published")
+
+
+# The same examples each time: a test that fails at times fails for everybody. Others are tried by
+# pytest --hypothesis-profile search.
+settings.register_profile("fixed", deadline=None, max_examples=30, derandomize=True)
+settings.register_profile("search", deadline=None, max_examples=1000)
+settings.load_profile("fixed")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -19,7 +19,6 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import bootstrap_weights, corrected_interval, percentile_interval
 from fptlib.response.coverage import interval_flag, mean_skewness
 
-laws = settings(deadline=None, max_examples=60)
 values = st.lists(st.integers(1, 400).map(float), min_size=2, max_size=60)
 
 
@@ -62,7 +61,6 @@ def test_exponential_times_are_flagged_only_where_there_are_few() -> None:
 # Laws
 
 
-@laws
 @given(x=values, scale=st.floats(0.1, 10), shift=st.floats(0, 50))
 def test_skewness_does_not_depend_on_the_unit_and_turns_its_sign(x: list[float], scale: float, shift: float) -> None:
     one = mean_skewness(x)
@@ -70,7 +68,6 @@ def test_skewness_does_not_depend_on_the_unit_and_turns_its_sign(x: list[float],
     assert mean_skewness(-np.array(x)) == pytest.approx(-one, abs=1e-9)
 
 
-@laws
 @given(x=values, seed=st.integers(0, 50), scale=st.floats(0.1, 10), shift=st.floats(-50, 50))
 def test_interval_moves_with_the_estimate(x: list[float], seed: int, scale: float, shift: float) -> None:
     replicates = replicates_of_the_mean(np.array(x), 200, seed)
@@ -83,7 +80,6 @@ def test_interval_moves_with_the_estimate(x: list[float], seed: int, scale: floa
     assert wider[1] >= high
 
 
-@laws
 @given(x=st.lists(st.integers(1, 400).map(float), min_size=5, max_size=40))
 def test_fewer_runs_widen_the_interval(x: list[float]) -> None:
     replicates = replicates_of_the_mean(np.array(x), 300)

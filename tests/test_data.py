@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -38,7 +38,6 @@ SUBSET = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / FILE
 # -- laws
 
 
-@settings(deadline=None)
 @given(n=st.integers(1, 300), fraction=st.floats(0, 1), classes=st.integers(2, 10), seed=st.integers(0, 2**32))
 def test_noise_changes_exactly_its_share_of_labels(n: int, fraction: float, classes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -60,7 +59,6 @@ def test_noise_draws_the_other_classes_equally_often() -> None:
 # -- the split
 
 
-@settings(deadline=None)
 @given(train=st.integers(1, 1000), valid=st.integers(0, 999), seed=st.integers(0, 3))
 def test_train_validation_and_test_images_are_disjoint_and_nested(train: int, valid: int, seed: int) -> None:
     valid = min(valid, 1000 - train)

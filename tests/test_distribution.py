@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from companion import published
@@ -61,7 +61,6 @@ def test_a_geometric_time_has_the_quantiles_of_its_law() -> None:
 # Laws
 
 
-@settings(deadline=None, max_examples=50)
 @given(curve=falling, share=st.floats(0.01, 0.99), unit=st.integers(2, 4))
 def test_quantiles_scale_with_the_unit_of_time_and_rise_with_the_share(curve: Any, share: float, unit: int) -> None:
     (at,) = quantile_epochs(curve, share)

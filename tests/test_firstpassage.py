@@ -8,7 +8,7 @@ import lifelines
 import lifelines.utils
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 from scipy import stats
@@ -31,7 +31,6 @@ from fptlib.firstpassage import (
 from fptlib.processes import GeometricWithKick
 from fptlib.trajectories import Retirement, Trajectories, retire
 
-laws = settings(deadline=None, max_examples=50)
 directions = st.sampled_from(["above", "below"])
 metrics = nps.arrays(
     np.float64, st.tuples(st.integers(1, 8), st.integers(1, 10)), elements=st.floats(-3, 3, allow_subnormal=False)
@@ -135,7 +134,6 @@ def test_slope_and_mean_of_a_line_under_weights() -> None:
 # Laws
 
 
-@laws
 @given(values=metrics, low=st.floats(-3, 3), more=st.floats(0, 3), direction=directions)
 def test_a_harder_threshold_is_never_reached_earlier(
     values: Any, low: float, more: float, direction: Literal["above", "below"]
@@ -148,7 +146,6 @@ def test_a_harder_threshold_is_never_reached_earlier(
         assert (hard.running(epoch) >= easy.running(epoch)).all()
 
 
-@laws
 @given(values=metrics, threshold=st.floats(-3, 3))
 def test_below_a_metric_is_above_its_negative(values: Any, threshold: float) -> None:
     below = first_passage(record(values), threshold=threshold, direction="below")
@@ -157,7 +154,6 @@ def test_below_a_metric_is_above_its_negative(values: Any, threshold: float) -> 
     np.testing.assert_array_equal(below.observed, above.observed)
 
 
-@laws
 @given(values=metrics, threshold=st.floats(-3, 3))
 def test_no_run_is_dropped_and_a_longer_record_changes_no_passage(values: Any, threshold: float) -> None:
     whole = first_passage(record(values), threshold=threshold)
@@ -168,7 +164,6 @@ def test_no_run_is_dropped_and_a_longer_record_changes_no_passage(values: Any, t
     np.testing.assert_array_equal(half.running(1), whole.running(1))
 
 
-@laws
 @given(values=metrics, threshold=st.floats(-3, 3), easier=st.floats(0, 3), direction=directions)
 def test_retired_runs_pass_when_they_would_have_passed(
     values: Any, threshold: float, easier: float, direction: Literal["above", "below"]
@@ -180,7 +175,6 @@ def test_retired_runs_pass_when_they_would_have_passed(
     np.testing.assert_array_equal(retired.observed, whole.observed)
 
 
-@laws
 @given(pairs=censored)
 def test_survival_never_rises_and_lies_in_its_interval(pairs: list[tuple[int, bool]]) -> None:
     curve = survival(times_of(pairs))
@@ -194,7 +188,6 @@ def test_survival_never_rises_and_lies_in_its_interval(pairs: list[tuple[int, bo
     assert np.isfinite(curve.high).all()
 
 
-@laws
 @given(pairs=censored)
 def test_restricted_mean_grows_with_the_horizon_by_the_survival(pairs: list[tuple[int, bool]]) -> None:
     times = times_of(pairs)
@@ -202,7 +195,6 @@ def test_restricted_mean_grows_with_the_horizon_by_the_survival(pairs: list[tupl
     np.testing.assert_allclose(np.diff([0.0, *means]), survival(times).survival[:-1], atol=1e-12)
 
 
-@laws
 @given(
     values=metrics,
     threshold=st.floats(-3, 3),
@@ -215,7 +207,6 @@ def test_with_one_horizon_the_restricted_mean_is_the_plain_mean(values: Any, thr
     assert (estimate.n_runs, estimate.n_censored) == (times.n_runs, times.n_censored)
 
 
-@laws
 @given(values=metrics, threshold=st.floats(-3, 3), data=st.data())
 def test_an_earlier_end_changes_no_passage_before_it_and_claims_nothing_after(
     values: Any, threshold: float, data: st.DataObject
@@ -229,7 +220,6 @@ def test_an_earlier_end_changes_no_passage_before_it_and_claims_nothing_after(
         np.testing.assert_array_equal(cut.running(epoch), whole.running(epoch) & (ends >= epoch))
 
 
-@laws
 @given(pairs=censored)
 def test_up_to_the_supported_horizon_no_run_speaks_for_more_than_one_other(pairs: list[tuple[int, bool]]) -> None:
     times = times_of(pairs)
@@ -245,7 +235,6 @@ def test_up_to_the_supported_horizon_no_run_speaks_for_more_than_one_other(pairs
     assert times.supported(1) == 1
 
 
-@laws
 @given(pairs=censored, horizon=st.integers(1, 15))
 def test_contributions_average_to_the_restricted_mean_and_are_the_times_where_these_are_known(
     pairs: list[tuple[int, bool]], horizon: int
@@ -263,7 +252,6 @@ def test_contributions_average_to_the_restricted_mean_and_are_the_times_where_th
         assert np.ptp(each[(times.time == fate[0]) & (times.observed == fate[1])]) < 1e-9
 
 
-@laws
 @given(pairs=censored, width=st.integers(1, 20))
 def test_hazard_bins_hold_every_passage_and_every_epoch_at_risk_once(pairs: list[tuple[int, bool]], width: int) -> None:
     times = times_of(pairs)
@@ -277,7 +265,6 @@ def test_hazard_bins_hold_every_passage_and_every_epoch_at_risk_once(pairs: list
     assert (bins.hazard <= bins.high).all()
 
 
-@laws
 @given(pairs=censored, period=st.integers(1, 14))
 def test_mean_is_the_restricted_mean_plus_the_survivors_residual(pairs: list[tuple[int, bool]], period: int) -> None:
     times = times_of(pairs)
@@ -289,7 +276,6 @@ def test_mean_is_the_restricted_mean_plus_the_survivors_residual(pairs: list[tup
     np.testing.assert_allclose(curve[period:], curve[period] * left, atol=1e-12)
 
 
-@laws
 @given(sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4), n_boot=st.integers(1, 20), data=st.data())
 def test_bootstrap_replicates_keep_the_size_of_every_stratum(
     sizes: list[int], n_boot: int, data: st.DataObject
@@ -304,7 +290,6 @@ def test_bootstrap_replicates_keep_the_size_of_every_stratum(
         np.testing.assert_array_equal(weights[:, members].sum(axis=1), len(members))
 
 
-@laws
 @given(pairs=censored)
 def test_weights_act_like_repeated_runs(pairs: list[tuple[int, bool]]) -> None:
     times = times_of(pairs)

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
@@ -98,7 +98,6 @@ def test_to_shrink_to_nothing_and_perturb_by_all_is_a_fresh_network() -> None:
 # -- laws
 
 
-@settings(deadline=None, max_examples=30)
 @given(
     period=st.integers(1, 6),
     once=st.booleans(),

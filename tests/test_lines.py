@@ -28,7 +28,7 @@ def test_the_interval_is_student_s() -> None:
     assert table["epoch"].tolist() == [1, 2, 3, 4]
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(shift=st.floats(-2, 2), seed=st.integers(0, 99))
 def test_a_difference_leaves_out_what_runs_share(shift: float, seed: int) -> None:
     values = np.random.default_rng(seed).normal(size=(5, 3))

@@ -71,7 +71,7 @@ def test_features_are_numbers_parities_and_distances_to_magic_numbers() -> None:
 # -- the split
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(train=st.integers(10, 1800), valid=st.integers(0, 50), test=st.integers(1, 500))
 def test_training_validation_and_test_nuclei_follow_one_permutation(train: int, valid: int, test: int) -> None:
     z, n, binding = raw()

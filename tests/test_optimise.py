@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from companion import compare
@@ -131,7 +131,6 @@ def test_a_period_is_told_by_another_where_one_perturbation_counts(period: int) 
 # -- laws
 
 
-@settings(deadline=None, max_examples=50)
 @given(st.data())
 def test_what_is_paid_depends_on_what_was_asked_for_and_not_on_the_order(data: st.DataObject) -> None:
     """Run k has one passage for each cell, at its unperturbed epoch if that lies before the period."""

@@ -251,7 +251,7 @@ def test_an_optimiser_can_be_resumed_before_its_first_step(case: dict[str, Any])
 # -- runs at different steps
 
 
-@settings(deadline=None, max_examples=4)
+@settings(max_examples=4)
 @given(
     shape=st.lists(st.integers(1, 19), min_size=1, max_size=2).map(tuple), behind=st.integers(1, 4), seen=st.booleans()
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -44,7 +44,6 @@ def context() -> Context:
 # -- closed forms
 
 
-@settings(deadline=None)
 @given(shrink=st.floats(-2, 2), perturb=st.floats(-2, 2))
 def test_shrink_perturb_is_its_formula(shrink: float, perturb: float) -> None:
     old, fresh = state(), tensors(2)
@@ -77,7 +76,6 @@ def test_partial_reset_of_a_vector_counts_its_length() -> None:
 # -- laws
 
 
-@settings(deadline=None)
 @given(quantile=st.floats(0, 1))
 def test_partial_reset_redraws_the_smallest_weights_of_each_run(quantile: float) -> None:
     old = state()
@@ -141,7 +139,6 @@ def test_full_reset_draws_everything_afresh() -> None:
 # -- schedule
 
 
-@settings(deadline=None)
 @given(period=st.integers(1, 50), epoch=st.integers(1, 500))
 def test_schedule(period: int, epoch: int) -> None:
     section = {"name": "full_reset", "period": period}

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -130,7 +130,6 @@ every_value = pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
 # -- closed forms
 
 
-@settings(deadline=None, max_examples=30)
 @given(length=st.integers(1, 60), floor=st.floats(0, 1), since=st.integers(1, 200))
 def test_a_warm_restart_is_half_a_cosine(length: int, floor: float, since: int) -> None:
     restart = WarmRestart(length, floor)
@@ -154,7 +153,6 @@ def test_a_warm_restart_is_pytorch_s(period: int) -> None:
         schedule.step()
 
 
-@settings(deadline=None, max_examples=30)
 @given(shrink=st.floats(0.05, 3), length=st.integers(1, 20), since=st.integers(1, 40))
 def test_a_bump_is_its_formula(shrink: float, length: int, since: int) -> None:
     assert RateBump(shrink, length).rate(since) == pytest.approx(shrink**-2 if since <= length else 1)
@@ -254,7 +252,6 @@ def test_before_batch_norm_directions_say_nothing(floor: float) -> None:
     assert floor == 0.9 or factors.max() > floor + 1e-3
 
 
-@settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10**6), floor=st.floats(0, 1))
 def test_directions_only_shrink_and_never_below_the_floor(seed: int, floor: float) -> None:
     random = torch.Generator().manual_seed(seed)

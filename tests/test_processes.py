@@ -35,7 +35,6 @@ hazards = st.floats(0.01, 1.0)
 periods = st.integers(1, 60)
 ODD: Any = 2.5
 WORD: Any = "loud"
-laws = settings(deadline=None, max_examples=50)
 
 
 def truncated(process: Process, period: int | None = None, horizon: int = 4000) -> float:
@@ -89,7 +88,6 @@ def test_prediction_from_one_period_fails_where_later_perturbations_matter() -> 
     assert DELAYED.restricted_mean(horizon=8) + DELAYED.survival(8)[8] * DELAYED.residual_mean(20) == pytest.approx(15)
 
 
-@laws
 @given(h=hazards, a=hazards, period=periods)
 def test_geometric_with_kick_against_its_closed_form(h: float, a: float, period: int) -> None:
     q = 1 - h
@@ -97,7 +95,6 @@ def test_geometric_with_kick_against_its_closed_form(h: float, a: float, period:
     assert GeometricWithKick(hazard=h, kick=a).mfpt(period) == pytest.approx((1 - q**period) / h + q**period * tau)
 
 
-@laws
 @given(silent=st.integers(0, 15), w=st.floats(0, 1), w2=hazards, h=hazards, period=periods)
 def test_frozen_mixture_against_its_closed_form(silent: int, w: float, w2: float, h: float, period: int) -> None:
     q, heard = 1 - h, max(period - silent, 0)
@@ -107,7 +104,6 @@ def test_frozen_mixture_against_its_closed_form(silent: int, w: float, w2: float
     assert process.mfpt(period) == pytest.approx(reached + (w * q**heard + 1 - w) * tau)
 
 
-@laws
 @given(silent=st.integers(0, 15), more=st.integers(0, 5), h=st.floats(0.01, 0.9), b=hazards, period=periods)
 def test_delayed_geometric_against_its_closed_form(silent: int, more: int, h: float, b: float, period: int) -> None:
     process = DelayedGeometric(silent=silent, hazard=h, silent_after=more, hazard_after=b)
@@ -115,7 +111,6 @@ def test_delayed_geometric_against_its_closed_form(silent: int, more: int, h: fl
     assert process.mfpt() == pytest.approx(silent + 1 / h)
 
 
-@laws
 @given(h=st.floats(0.01, 0.9), after=st.lists(hazards, min_size=1, max_size=3), window=st.integers(0, 6), more=periods)
 def test_each_type_renews_by_itself(h: float, after: list[float], window: int, more: int) -> None:
     def alone(a: float) -> float:
@@ -127,7 +122,6 @@ def test_each_type_renews_by_itself(h: float, after: list[float], window: int, m
     assert process.residual_mean(window + more) == pytest.approx(np.mean([alone(a) for a in after]))
 
 
-@laws
 @given(up=st.floats(0.1, 0.5), down=st.floats(0.0, 0.5), n=st.integers(1, 12))
 def test_birth_death_chain_against_its_ladder_sum(up: float, down: float, n: int) -> None:
     # From k the next state up takes (1 + down * (time from k - 1 to k)) / up epochs.
@@ -167,7 +161,6 @@ def test_elimination_agrees_with_the_sum_of_the_survival(process: Process, perio
     assert process.mfpt(period) == pytest.approx(truncated(process, period), rel=1e-9)
 
 
-@laws
 @given(p=st.floats(0.01, 0.99), period=st.integers(1, 200))
 def test_restart_leaves_a_memoryless_mean_unchanged(p: float, period: int) -> None:
     process = GeometricWithKick(hazard=p, kick=p)
@@ -175,7 +168,6 @@ def test_restart_leaves_a_memoryless_mean_unchanged(p: float, period: int) -> No
     assert process.mfpt_random(p) == pytest.approx(1 / p)
 
 
-@laws
 @given(
     n=st.integers(1, 6),
     up=st.floats(0.2, 0.5),
@@ -193,7 +185,7 @@ def test_full_restart_needs_no_perturbed_run(n: int, up: float, down: float, per
 
 
 @given(scale=st.floats(0.1, 10))
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 def test_mean_does_not_depend_on_the_unit_of_the_state(scale: float) -> None:
     scaled = OrnsteinUhlenbeck(decay=0.8, noise=0.6 * scale, threshold=1.5 * scale, start=-2 * scale, shrink=0.4)
     assert scaled.mfpt(10) == pytest.approx(SHRINK.mfpt(10), rel=1e-9)

@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fptlib import readers
 from fptlib.errors import InputError
 from fptlib.readers import Format, Log, Series, read, register
 from fptlib.trajectories import Retirement, Trajectories, retire, write_shard, write_store_file
-
-laws = settings(deadline=None, max_examples=25)
 
 
 def folder(path: Path, **files: str) -> Path:
@@ -129,7 +127,6 @@ def test_a_folder_that_holds_one_store_stands_for_it(tmp_path: Path) -> None:
 # Laws
 
 
-@laws
 @given(data=st.data(), n_runs=st.integers(1, 4), n_epochs=st.integers(1, 4), parquet=st.booleans())
 def test_the_order_of_rows_does_not_matter_and_no_digit_is_lost(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, n_runs: int, n_epochs: int, parquet: bool

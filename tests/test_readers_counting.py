@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fptlib.errors import InputError
@@ -16,7 +16,6 @@ from fptlib.readers import Log, Series, assemble
 from fptlib.readers.logs import decimals
 from fptlib.trajectories import Trajectories
 
-laws = settings(deadline=None, max_examples=60)
 Places = list[float]
 
 
@@ -194,7 +193,6 @@ def test_numbers_of_32_bits_are_the_decimals_they_stand_for() -> None:
 # Laws
 
 
-@laws
 @given(
     data=st.data(), lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4), way=st.sampled_from(["epoch", "step"])
 )
@@ -232,7 +230,6 @@ def test_however_it_is_logged_the_record_is_the_same(
     assert runs.ended_early.tolist() == [n < max(lengths) for n in lengths]
 
 
-@laws
 @given(
     values=st.lists(st.floats(0, 1, width=16), min_size=2, max_size=12),
     end=st.integers(1, 12),

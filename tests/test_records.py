@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fptlib.errors import InputError
@@ -107,7 +107,6 @@ schedules = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(schedule=schedules, horizon=st.integers(2, 100), period=st.integers(1, 100), measured=st.integers(1, 100))
 def test_doubt_is_symmetric_fades_with_later_periods_and_never_falls_on_a_measurement(
     schedule: dict[str, Any], horizon: int, period: int, measured: int

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fptlib.errors import InputError
@@ -35,7 +35,6 @@ from fptlib.trajectories import Retirement, Trajectories, retire
 from known import CHAIN, DELAYED, KICK, MIXTURE, RESET, SHRINK, TYPES, every_process, sampled
 
 MANY = 10**9  # runs behind an exact curve
-laws = settings(deadline=None, max_examples=50)
 falling = st.lists(st.floats(0, 1), min_size=3, max_size=30).map(lambda factors: np.cumprod([1.0, *factors])[None])
 
 
@@ -167,7 +166,6 @@ def test_cycles_end_where_the_horizon_cuts_them_and_are_pooled_where_few_runs_ar
 # Laws
 
 
-@laws
 @given(survival=falling, tau=falling, unit=st.integers(2, 5), data=st.data())
 def test_predictions_scale_with_the_unit_of_time(survival: Any, tau: Any, unit: int, data: st.DataObject) -> None:
     period = data.draw(st.integers(1, survival.shape[1] - 2))
@@ -185,7 +183,6 @@ def test_predictions_scale_with_the_unit_of_time(survival: Any, tau: Any, unit: 
     np.testing.assert_allclose(fine, unit * plain, rtol=1e-9)
 
 
-@laws
 @given(p=st.floats(0.01, 0.99), period=st.integers(1, 50), other=st.integers(1, 50))
 def test_restart_leaves_a_memoryless_process_unchanged(p: float, period: int, other: int) -> None:
     survival: Any = ((1 - p) ** np.arange(121))[None]
@@ -202,7 +199,6 @@ def test_restart_leaves_a_memoryless_process_unchanged(p: float, period: int, ot
         assert geometric_close(seen, period=period)[0] == pytest.approx(1 / p)
 
 
-@laws
 @given(survival=falling, tau=falling, data=st.data())
 def test_every_form_gives_a_survival_function(survival: Any, tau: Any, data: st.DataObject) -> None:
     horizon = survival.shape[1] - 1
@@ -220,7 +216,6 @@ def test_every_form_gives_a_survival_function(survival: Any, tau: Any, data: st.
         np.testing.assert_array_equal(curve[:, : period + 1], survival[:, : period + 1])
 
 
-@laws
 @given(survival=falling, tau=falling, data=st.data())
 def test_means_without_the_curve_are_those_of_the_curve(survival: Any, tau: Any, data: st.DataObject) -> None:
     horizon = survival.shape[1] - 1
@@ -244,7 +239,6 @@ def test_means_without_the_curve_are_those_of_the_curve(survival: Any, tau: Any,
 # Limits
 
 
-@laws
 @given(survival=falling)
 def test_a_period_at_the_horizon_changes_nothing(survival: Any) -> None:
     horizon = survival.shape[1] - 1

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fptlib.firstpassage import bootstrap_weights, first_passage, generator
@@ -73,7 +73,6 @@ def test_one_ensemble_alone_is_the_plain_bootstrap(plain: Any) -> None:
     np.testing.assert_array_equal(weights, bootstrap_weights([np.arange(40)], n_boot=10, rng=generator(3)))
 
 
-@settings(deadline=None, max_examples=25)
 @given(kept=st.lists(st.integers(0, 39), min_size=1, max_size=39, unique=True), seed=st.integers(0, 5))
 def test_every_replicate_has_as_many_runs_of_each_ensemble_as_the_data(kept: list[int], seed: int) -> None:
     plain = PROCESS.sample(np.random.default_rng(0), n_runs=40, horizon=30).metric()

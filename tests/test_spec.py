@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fptlib import spec
@@ -26,7 +26,6 @@ def make(**changes: Any) -> spec.EnsembleSpec:
 # -- laws of the digest
 
 
-@settings(deadline=None)
 @given(runs=st.integers(1, 10**6), epochs=st.integers(1, 10**6), device=st.sampled_from(["auto", "cpu", "cuda"]))
 def test_how_many_how_long_and_where_stay_outside_the_digest(runs: int, epochs: int, device: str) -> None:
     assert make(runs=runs, epochs=epochs, device=device).digest() == make().digest()

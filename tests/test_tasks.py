@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
@@ -78,7 +78,6 @@ def test_r2_is_one_for_the_targets_themselves_and_zero_for_their_mean() -> None:
         assert losses.metric(loss, nothing, y).tolist() == pytest.approx([expected])
 
 
-@settings(deadline=None)
 @given(scale=st.floats(0.1, 10), shift=st.floats(-5, 5))
 def test_r2_does_not_depend_on_the_unit(scale: float, shift: float) -> None:
     rng = np.random.default_rng(0)

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 
@@ -32,7 +32,6 @@ from fptlib.trajectories import (
 )
 
 SMALL = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
-laws = settings(deadline=None, max_examples=40)
 
 
 def record(
@@ -212,7 +211,6 @@ metas = st.dictionaries(
 )
 
 
-@laws
 @given(
     values=nps.arrays(np.float64, nps.array_shapes(min_dims=2, max_dims=2, max_side=5), elements=finite),
     data=st.data(),
@@ -234,7 +232,6 @@ def test_a_shard_keeps_every_bit_every_label_and_the_metadata(
         assert after.metrics[name].tobytes() == np.ascontiguousarray(column).tobytes()
 
 
-@laws
 @given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 5))
 def test_cutting_and_putting_together_changes_nothing(n_runs: int, n_epochs: int, cut: int) -> None:
     whole = record(np.arange(n_runs * n_epochs).reshape(n_runs, n_epochs), run=np.arange(n_runs) + 5)
@@ -253,7 +250,6 @@ def test_cutting_and_putting_together_changes_nothing(n_runs: int, n_epochs: int
 grids = nps.arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 6)), elements=st.integers(0, 4))
 
 
-@laws
 @given(values=grids, threshold=st.integers(0, 5), more=st.integers(0, 2), epochs=st.integers(1, 6))
 def test_retiring_twice_or_of_a_shorter_record_is_retiring_once(
     values: Any, threshold: int, more: int, epochs: int
@@ -270,7 +266,6 @@ def test_retiring_twice_or_of_a_shorter_record_is_retiring_once(
     np.testing.assert_array_equal(concatenate(parts).lengths, once.lengths)
 
 
-@laws
 @given(values=grids, threshold=st.integers(0, 5))
 def test_a_shard_keeps_the_horizon_of_runs_that_all_left_early(
     tmp_path_factory: pytest.TempPathFactory, values: Any, threshold: int
@@ -286,7 +281,6 @@ def test_a_shard_keeps_the_horizon_of_runs_that_all_left_early(
     assert pq.read_metadata(path).num_rows == before.n_trained
 
 
-@laws
 @given(values=grids, data=st.data(), threshold=st.integers(0, 5))
 def test_a_shard_keeps_the_end_of_every_run(
     tmp_path_factory: pytest.TempPathFactory, values: Any, data: st.DataObject, threshold: int

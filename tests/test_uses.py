@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from typer.testing import CliRunner
@@ -245,7 +245,6 @@ def from_the_paper(
 numbers = st.floats(-10, 10).filter(lambda x: x == 0 or abs(x) > 1e-6)
 
 
-@settings(deadline=None, max_examples=50)
 @given(
     gradients=st.lists(st.tuples(numbers, numbers), min_size=1, max_size=12),
     lr=st.floats(1e-4, 0.5),
@@ -260,7 +259,6 @@ def test_diffgrad_is_the_rule_of_the_paper(
     np.testing.assert_allclose(stepped(section, start, given_), expected, rtol=1e-9, atol=1e-12)
 
 
-@settings(deadline=None, max_examples=25)
 @given(g=numbers.filter(bool), steps=st.integers(2, 20))
 def test_under_a_constant_gradient_diffgrad_steps_half_as_far_as_adam(
     diffgrad: spec.EnsembleSpec, g: float, steps: int
