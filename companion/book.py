@@ -68,7 +68,7 @@ def ensemble(name: str | os.PathLike[str], **overrides: Any) -> Trajectories:
     """
     from fptlib import ensemble as training
     from fptlib import spec as specs
-    from fptlib.spec.faults import nearest
+    from fptlib.parameters import nearest
 
     path = Path(name)
     if path.suffix not in (".yml", ".yaml"):
@@ -104,7 +104,7 @@ def experiments(names: Sequence[str] = (), *, stored: bool, **sizes: Any) -> dic
         If a row or a perturbation is not known, or a kept ensemble is stale or belongs to no row.
     """
     from companion import experiments as library
-    from fptlib.spec.faults import nearest
+    from fptlib.parameters import nearest
 
     rows = library.load_rows(names)
     started = time.perf_counter()

@@ -58,7 +58,7 @@ def test_the_written_out_gradient_is_the_one_that_autograd_finds(
     assert compute.kind(asked, network, "cpu") == "compiled"
     compiled = trained(compute.build(asked, network, "cpu", state), asked, source)
     assert isinstance(network, models.MLP)
-    assert isinstance(asked.optimiser, spec.SgdSpec)
+    assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
     fused = FusedMLP(network, asked.optimiser, state)
     for other in (fused, compute.Stacked(asked, network, "cpu", state), compute.OneByOne(asked, network, "cpu", state)):
         same = trained(other, asked, source)
@@ -72,11 +72,11 @@ def test_training_goes_on_from_a_state_as_if_it_had_not_stopped(work: str) -> No
     asked = small(**{"optimiser.momentum": 0.9, "model.normalisation": "batch"})
     network, source, state = start(asked)
     assert isinstance(network, models.MLP)
-    assert isinstance(asked.optimiser, spec.SgdSpec)
+    assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
 
     def build(state: State) -> compute.Compute:
         assert isinstance(network, models.MLP)
-        assert isinstance(asked.optimiser, spec.SgdSpec)
+        assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
         return (
             compute.build(asked, network, "cpu", state)
             if work == "compiled"
@@ -137,7 +137,7 @@ def test_which_implementation_is_used() -> None:
     assert compute.kind(small(), wide, "cuda") == "fused"
     assert compute.kind(small(training={"dtype": "float32", "autocast": "bfloat16"}), network, "cpu") == "stacked"
     assert compute.kind(small(optimiser={"name": "adam"}), network, "cpu") == "stacked"
-    images = models.build(spec.CnnSpec(channels=(4,)), shape=(3, 8, 8), n_classes=10)
+    images = models.build(spec.networks.CnnSpec(channels=(4,)), shape=(3, 8, 8), n_classes=10)
     assert compute.kind(small(), images, "cpu") == "one by one"
     assert compute.kind(small(), images, "cuda") == "stacked"
 
@@ -149,7 +149,7 @@ def test_ties_and_overflow_are_judged_as_pytorch_does() -> None:
     zero = State({name: value * 0 for name, value in state.parameters.items()}, {}, {}, 0.1)
     x, y = compute.tensors(source.x_test, source.y_test, asked, "cpu")
     assert isinstance(network, models.MLP)
-    assert isinstance(asked.optimiser, spec.SgdSpec)
+    assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
     large = State({name: value * 1e4 for name, value in state.parameters.items()}, {}, {}, 0.1)
     expected, share = compute.Stacked(asked, network, "cpu", large).evaluate(x, y)
     for build in (lambda s: compute.build(asked, network, "cpu", s), lambda s: FusedMLP(network, asked.optimiser, s)):
@@ -244,7 +244,7 @@ def test_an_option_that_cannot_be_had_is_left_out_with_a_message(monkeypatch: py
 
 @pytest.mark.parametrize("channels_last", [False, True])
 def test_images_with_channels_last_are_the_same_images(channels_last: bool) -> None:
-    network = models.build(spec.CnnSpec(channels=(4, 6), normalisation="batch"), shape=(3, 8, 8), n_classes=10)
+    network = models.build(spec.networks.CnnSpec(channels=(4, 6), normalisation="batch"), shape=(3, 8, 8), n_classes=10)
     asked = small(**{"execution.channels_last": channels_last})
     rng = np.random.default_rng(0)
     images = data.Dataset(

@@ -1,4 +1,4 @@
-"""What perturbations draw on: the best state so far, the probe and the gradient, the same however a run is trained."""
+"""The best state so far, which perturbations may go back to: the same however a run is trained."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
 
 import known
-from fptlib import checkpoints, data, ensemble, models, perturbations, spec
+from fptlib import checkpoints, data, ensemble, spec
 from fptlib.ensemble import store, training
-from fptlib.ensemble.contexts import Best, Gradient, probe_of
+from fptlib.ensemble.contexts import Best
 from fptlib.errors import InputError
-from fptlib.perturbations import Context, Perturbation, State
+from fptlib.perturbations import Context, Perturbation, State, rule
 from fptlib.trajectories import Retirement, retire
 from known import same
 
@@ -38,49 +37,20 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 
 
-class BackSpec(spec.PerturbationSpec):
-    VALIDATED: ClassVar[bool] = True
-
-    name: Literal["back"] = "back"
-    momenta: bool = False
-    fresh_optimiser: bool = False
-
-
+@rule("back")
 @dataclass(frozen=True, slots=True)
 class Back(Perturbation):
     """Back to the best state, with its momenta or without."""
 
-    needs: ClassVar[frozenset[Literal["best", "probe", "network", "gradient"]]] = frozenset({"best"})
-    momenta: bool
+    fresh_optimiser: ClassVar[bool] = False
+    needs: ClassVar[frozenset[Literal["best", "output_layer"]]] = frozenset({"best"})
+    momenta: bool = False
 
     def apply(self, state: State, context: Context) -> State:
         best = context.best
         assert best is not None
         assert best.learning_rate == state.learning_rate
         return best if self.momenta else replace(state, parameters=best.parameters, buffers=best.buffers)
-
-
-class AgainstSpec(spec.PerturbationSpec):
-    name: Literal["against"] = "against"
-
-
-@dataclass(frozen=True, slots=True)
-class Against(Perturbation):
-    """A step up the gradient on the probe."""
-
-    needs: ClassVar[frozenset[Literal["best", "probe", "network", "gradient"]]] = frozenset({"gradient"})
-
-    def apply(self, state: State, context: Context) -> State:
-        assert context.gradient is not None
-        assert (context.best, context.probe, context.network) == (None, None, None)
-        slope = context.gradient(state)
-        return replace(state, parameters={name: value + slope[name] for name, value in state.parameters.items()})
-
-
-spec.register("perturbation", BackSpec)
-spec.register("perturbation", AgainstSpec)
-perturbations.register("back", lambda section: Back(section.momenta))
-perturbations.register("against", lambda _section: Against())
 
 
 def small(**changes: Any) -> spec.EnsembleSpec:
@@ -169,12 +139,11 @@ def test_going_back_is_the_same_however_a_run_is_trained(
     assert same(ensemble.train(asked, out=tmp_path / "again", workers=1), whole)
 
 
-@pytest.mark.parametrize("name", ["back", "against"])
-def test_a_fork_is_the_perturbed_training(tmp_path: Path, name: str) -> None:
-    forked = ensemble.fork(small(), at=3, perturbation={"name": name}, out=tmp_path / "fork").trajectories
-    assert same(forked, ensemble.train(small(perturbation={"name": name, "period": 3}), out=tmp_path / "whole"))
+def test_a_fork_is_the_perturbed_training(tmp_path: Path) -> None:
+    forked = ensemble.fork(small(), at=3, perturbation={"name": "back"}, out=tmp_path / "fork").trajectories
+    assert same(forked, ensemble.train(small(perturbation={"name": "back", "period": 3}), out=tmp_path / "whole"))
     # Unperturbed training keeps no best states: there is nothing to branch off from.
-    assert forked.meta["trained"] == 16 * (8 if name == "back" else 5)
+    assert forked.meta["trained"] == 16 * 8
 
 
 def test_snapshots_keep_the_best_states(tmp_path: Path) -> None:
@@ -198,77 +167,9 @@ def test_snapshots_keep_the_best_states(tmp_path: Path) -> None:
     assert checkpoints.merge(snapshot, replace(other, best=None)).best is None
 
 
-# -- probe and gradient
-
-
-def test_the_probe_is_the_beginning_of_the_data() -> None:
-    source = data.load(small(**{"data.train_size": 600}).data)
-    x, y = torch.from_numpy(source.x_train), torch.from_numpy(source.y_train)
-    probe = probe_of(x, y)
-    assert torch.equal(probe[0], x[:500])
-    assert torch.equal(probe[1], y[:500])
-    assert len(probe_of(x[:30], y[:30])[1]) == 30
-
-
-def stacked(asked: spec.EnsembleSpec, runs: int) -> tuple[models.Network, State, torch.Tensor, torch.Tensor]:
-    source = data.load(asked.data)
-    network = models.build(asked.model, shape=source.shape, n_classes=source.n_classes)
-    generators = [np.random.default_rng(k) for k in range(runs)]
-    parameters, buffers = network.initialise(generators, dtype=torch.float64, device=torch.device("cpu"))
-    x, y = torch.from_numpy(source.x_train).double(), torch.from_numpy(source.y_train)
-    return network, State(parameters, buffers, {}, 0.1), x, y
-
-
-@pytest.mark.parametrize("model", [KINDS["fixed"], KINDS["convolutions"]])
-def test_the_gradient_is_that_of_each_network_alone_in_training(model: dict[str, Any]) -> None:
-    network, state, x, y = stacked(small(**model), 4)
-    before = {name: value.clone() for name, value in (*state.parameters.items(), *state.buffers.items())}
-    with torch.no_grad():
-        found = Gradient(network, x, y)(state)
-    for run in range(4):
-        module = network.single().double()
-        module.load_state_dict(models.run_state(state.parameters, state.buffers, run))
-        functional.cross_entropy(module.train()(x), y).backward()
-        for name, value in module.named_parameters():
-            torch.testing.assert_close(found[name][run], value.grad, rtol=1e-9, atol=1e-12)
-    assert same(before, {**state.parameters, **state.buffers})
-    assert not any(value.requires_grad for value in found.values())
-
-
-def test_the_gradient_of_a_run_does_not_depend_on_others() -> None:
-    network, state, x, y = stacked(small(), 5)
-    whole = Gradient(network, x, y)(state)
-    some = replace(
-        state,
-        parameters={n: v[[3, 1]] for n, v in state.parameters.items()},
-        buffers={n: v[[3, 1]] for n, v in state.buffers.items()},
-    )
-    assert same(Gradient(network, x, y)(some), {name: value[[3, 1]] for name, value in whole.items()})
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_perturbed_by_its_gradient_a_run_is_the_same_however_it_is_trained(tmp_path: Path, kind: str) -> None:
-    asked = small(**KINDS[kind], perturbation={"name": "against", "period": 2}, runs=32)
-    whole = ensemble.train(asked, out=tmp_path / "whole", workers=1)
-    first = spec.override(asked, {"runs": 16, "epochs": 3, "execution.stack": 5})
-    ensemble.train(first, out=tmp_path / "grown", workers=1)
-    assert same(ensemble.train(asked, out=tmp_path / "grown", workers=1), whole)
-
-
 # -- what is refused
 
 
-def test_without_validation_there_is_no_best_epoch(tmp_path: Path) -> None:
+def test_without_validation_there_is_no_best_epoch() -> None:
     with pytest.raises(InputError, match=r"data\.validation_size: 0 leaves back nothing to choose the best epoch by"):
         small(**{"data.validation_size": 0}, perturbation={"name": "back", "period": 3})
-    # Also where a kind of one's own does not say so.
-    quiet = spec.register(
-        "perturbation",
-        type(
-            "Quiet", (BackSpec,), {"__annotations__": {"name": Literal["quiet"]}, "name": "quiet", "VALIDATED": False}
-        ),
-    )
-    perturbations.register("quiet", lambda _section: Back(False))
-    asked = small(**{"data.validation_size": 0}, perturbation=quiet(period=3))
-    with pytest.raises(InputError, match=r"data\.validation_size: 0 leaves Back.* nothing to choose the best epoch by"):
-        ensemble.train(asked, out=tmp_path)

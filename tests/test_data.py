@@ -21,7 +21,8 @@ from fptlib.data import bundled
 from fptlib.data.dataset import with_label_noise
 from fptlib.data.images import normaliser
 from fptlib.errors import InputError
-from fptlib.spec import (
+from fptlib.parameters import kinds_of
+from fptlib.spec.datasets import (
     Cifar10Spec,
     Cifar10SubsetSpec,
     Cifar100Spec,
@@ -29,7 +30,6 @@ from fptlib.spec import (
     DigitsSpec,
     FashionMnistSpec,
     Mnist5kSpec,
-    kinds_of,
 )
 
 FILE = "cifar10-subset.npz"
@@ -323,7 +323,7 @@ def test_channels_are_normalised_on_their_own() -> None:
 def test_data_that_is_not_here_is_one_line_that_says_how_to_get_it(place: Path, name: str) -> None:
     remedy = r"put cifar10-subset\.npz into a folder" if name == "cifar10-subset" else f"fpt data fetch {name}"
     with pytest.raises(InputError, match=rf"data\.name: {name} is not here; {remedy}") as caught:
-        data.load(kinds_of("data")[1][name]())  # type: ignore[arg-type]
+        data.load(kinds_of("data")[name]())  # type: ignore[arg-type]
     assert "\n" not in str(caught.value)
 
 

@@ -24,6 +24,7 @@ from fptlib import data, ensemble, models, spec, trajectories
 from fptlib.ensemble import training
 from fptlib.ensemble.streams import stream
 from fptlib.errors import InputError
+from fptlib.perturbations import ShrinkPerturb
 from fptlib.trajectories import Trajectories
 from known import same, small, wait_for
 
@@ -114,7 +115,7 @@ def plain_run(ensemble_spec: spec.EnsembleSpec, run: int) -> dict[str, list[floa
     x, y = torch.from_numpy(source.x_train).double(), torch.from_numpy(source.y_train)
     x_test, y_test = torch.from_numpy(source.x_test).double(), torch.from_numpy(source.y_test)
     section = ensemble_spec.optimiser
-    assert isinstance(section, spec.SgdSpec)
+    assert isinstance(section, spec.optimisers.SgdSpec)
 
     def optimiser_of(network: nn.Module) -> torch.optim.Optimizer:
         options = {"momentum": section.momentum, "weight_decay": section.weight_decay}
@@ -139,11 +140,11 @@ def plain_run(ensemble_spec: spec.EnsembleSpec, run: int) -> dict[str, list[floa
             record["test_loss"].append(functional.cross_entropy(logits, y_test).item())
             record["test_metric"].append((logits.argmax(1) == y_test).sum().item() / len(y_test))
         kick = ensemble_spec.perturbation
-        if isinstance(kick, spec.ShrinkPerturbSpec) and epoch % kick.period == 0:
+        if kick is not None and isinstance(kick.rule, ShrinkPerturb) and epoch % kick.period == 0:
             values = fresh("fresh", epoch)
             with torch.no_grad():
                 for name, parameter in network.named_parameters():
-                    parameter.copy_(kick.shrink * parameter + kick.perturb * values[name])
+                    parameter.copy_(kick.rule.shrink * parameter + kick.rule.perturb * values[name])
             if kick.fresh_optimiser:
                 optimiser = optimiser_of(network)
     return record

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
@@ -19,12 +19,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fptlib import data, ensemble, models, perturbations, spec
+from fptlib import data, ensemble, models, spec
 from fptlib.ensemble.streams import stream
 from fptlib.errors import InputError
 from fptlib.hooks import Perturber
 from fptlib.hooks.fresh import draw
-from fptlib.perturbations import Context, FullReset, PartialReset, Perturbation, ShrinkPerturb, State
+from fptlib.parameters import kinds_of
+from fptlib.perturbations import Context, FullReset, PartialReset, Perturbation, Schedule, ShrinkPerturb, State, rule
 from known import same
 
 KICK = ShrinkPerturb(shrink=0.4, perturb=0.1)
@@ -242,7 +243,7 @@ def test_a_plain_loop_is_a_run_of_an_ensemble(tmp_path: Path, rule: str) -> None
 
 @pytest.mark.parametrize("section", [{"name": "cnn", "normalisation": "batch"}, {"name": "resnet18", "width": 4}])
 def test_convolutional_networks_are_drawn_as_in_an_ensemble(section: dict[str, Any]) -> None:
-    kind = spec.kinds_of("model")[1][section["name"]].model_validate(section)
+    kind = kinds_of("model")[section["name"]](**section)
     assert isinstance(kind, spec.ModelSpec)
     family = models.build(kind, shape=(3, 16, 16), n_classes=4)
     rows = family.initialise([stream(3, 2, "fresh", 6)], dtype=torch.float32, device=torch.device("cpu"))
@@ -299,8 +300,8 @@ def test_what_is_frozen_stays() -> None:
     for part in model[:2]:
         part.requires_grad_(False)
     before = values(model)
-    for rule in RULES:
-        after = perturbed(rule, model)
+    for value in RULES:
+        after = perturbed(value, model)
         changed = {name for name in before if not torch.equal(after[name], before[name])}
         assert "6.weight" in changed
         assert not any(name.startswith(("0.", "1.")) for name in changed)
@@ -354,11 +355,13 @@ def test_several_optimisers_are_one() -> None:
 # -- rules of one's own
 
 
+@rule("soften")
 @dataclass(frozen=True, slots=True)
 class Soften(Perturbation):
     """Shrinks weights, momenta and the learning rate, and drops what was drawn to zero or above."""
 
-    factor: float
+    fresh_optimiser: ClassVar[bool] = False
+    factor: float = 0.5
 
     def apply(self, state: State, context: Context) -> State:
         del context
@@ -367,26 +370,12 @@ class Soften(Perturbation):
         return replace(state, parameters=halved, optimiser=entries, learning_rate=self.factor * state.learning_rate)
 
 
-class SoftenSpec(spec.PerturbationSpec):
-    name: Literal["soften"] = "soften"
-    factor: float = 0.5
-    fresh_optimiser: bool = False
-
-
-@pytest.fixture
-def _soften(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(spec.kinds_of("perturbation")[1], "soften", SoftenSpec)
-    monkeypatch.setattr(perturbations, "_BUILDERS", dict(perturbations._BUILDERS))
-    perturbations.register("soften", lambda section: Soften(section.factor))
-
-
-@pytest.mark.usefixtures("_soften")
 def test_a_registered_rule_works_as_any_other() -> None:
-    for rule in (Soften(0.5), "soften", {"name": "soften", "factor": 0.5}, SoftenSpec(period=9)):
+    for way in (Soften(0.5), "soften", {"name": "soften", "factor": 0.5}, Schedule(rule=Soften(0.5), period=9)):
         model = network()
         before, optimizer = values(model), sgd(model)
         optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": torch.tensor(0.02)})
-        perturber = Perturber(rule, period=1, fresh_optimiser=False, seed=0)
+        perturber = Perturber(way, period=1, fresh_optimiser=False, seed=0)
         perturber.step(1, model, optimizer)
         assert all(torch.equal(value, 0.5 * before[name]) for name, value in model.named_parameters())
         assert all((entry["momentum_buffer"] == 0.5).all() for entry in optimizer.state.values())

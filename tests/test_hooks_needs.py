@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import io
 import math
 from collections.abc import Callable
@@ -25,7 +24,6 @@ from fptlib.perturbations import State
 SECTIONS: dict[str, dict[str, Any]] = {
     "best": {"name": "restart_from_best", "period": 3, "fresh_optimiser": False},
     "best, fresh": {"name": "restart_from_best", "period": 2},
-    "gradient": {"name": "dash", "period": 2},
     "rate": {"name": "rate_bump", "period": 3, "shrink": 0.6, "length": 2},
     "rate, cosine": {"name": "warm_restart", "period": 4, "length": 2, "floor": 0.1},
 }
@@ -65,8 +63,6 @@ class Loop:
             seed=11,
             run=run,
             fresh=lambda: self._drawn("fresh", self.epoch),
-            probe=self._train,
-            loss=functional.cross_entropy,
         )
 
     def _drawn(self, purpose: Any, epoch: int) -> nn.Module:
@@ -133,19 +129,6 @@ def test_a_resumed_training_is_the_same(kind: str) -> None:
         assert second.losses == whole.losses[epoch:]
 
 
-def test_the_gradient_leaves_everything_as_it_is() -> None:
-    loop = Loop(asked({"name": "dash", "period": 2}), 0)
-    loop.train_to(1)
-    loop.model.insert(1, nn.Dropout(0.5)) if isinstance(loop.model, nn.Sequential) else None
-    before, mode = copy.deepcopy(loop.model.state_dict()), [m.training for m in loop.model.modules()]
-    drawn = torch.random.get_rng_state()
-    loop.perturber._after(2, loop.model, [loop.optimizer])
-    assert all(torch.equal(value, before[name]) for name, value in loop.model.state_dict().items())
-    assert [m.training for m in loop.model.modules()] == mode
-    assert torch.equal(torch.random.get_rng_state(), drawn)
-    assert all(p.requires_grad for p in loop.model.parameters())
-
-
 # -- the best epoch
 
 
@@ -193,12 +176,6 @@ def test_a_rate_comes_back_exactly() -> None:
 
 def test_what_is_missing_is_named() -> None:
     cases: list[tuple[Callable[[], Any], str]] = [
-        (lambda: Perturber("dormant_reset", period=2), "rule: DormantReset needs to know the network's layers"),
-        (lambda: Perturber("dash", period=2), "probe: missing; Dash needs a batch of training inputs and targets"),
-        (
-            lambda: Perturber("dash", period=2, probe=(torch.ones(2, 3), torch.ones(2))),
-            "loss: missing; Dash needs the mean loss",
-        ),
         (lambda: Perturber("full_reset"), "perturbation.period: missing"),
     ]
     for build, message in cases:

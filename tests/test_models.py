@@ -18,7 +18,9 @@ from torchvision.models.resnet import ResNet as TheirResNet
 
 from fptlib import data, models, perturbations, spec
 from fptlib.errors import InputError
-from fptlib.models import CNN, MLP, Network, ResNet, ResNet18, Tensors, run_state
+from fptlib.models import MLP, Network, Tensors, run_state
+from fptlib.models.cnn import CNN
+from fptlib.models.resnet import ResNet, ResNet18
 from fptlib.models.stacking import forward
 
 RUNS = 3
@@ -251,7 +253,7 @@ def test_a_few_steps_of_training_are_those_of_single_networks(kind: str) -> None
 @pytest.mark.published
 @pytest.mark.skipif(not SUBSET.is_file(), reason="cifar10-subset.npz is not in $FPTLIB_DATA")
 def test_a_few_steps_on_real_images_are_those_of_single_networks() -> None:
-    images = data.load(spec.Cifar10SubsetSpec(train_size=24, test_size=1))
+    images = data.load(spec.datasets.Cifar10SubsetSpec(train_size=24, test_size=1))
     follow("resnet18", torch.from_numpy(images.x_train).double(), torch.from_numpy(images.y_train))
 
 
@@ -369,17 +371,17 @@ def test_vectors_are_square_images() -> None:
 @pytest.mark.parametrize(
     ("section", "shape", "expected"),
     [
-        (spec.MlpSpec(widths=(8,), normalisation="batch"), (4,), MLP(4, (8,), 2, normalisation="batch")),
-        (spec.MlpSpec(widths=(8,)), (1, 2, 3), MLP(6, (8,), 2, normalisation="none")),
+        (spec.networks.MlpSpec(widths=(8,), normalisation="batch"), (4,), MLP(4, (8,), 2, normalisation="batch")),
+        (spec.networks.MlpSpec(widths=(8,)), (1, 2, 3), MLP(6, (8,), 2, normalisation="none")),
         (
-            spec.CnnSpec(channels=(4,), kernel=3, widths=(5,), normalisation="batch"),
+            spec.networks.CnnSpec(channels=(4,), kernel=3, widths=(5,), normalisation="batch"),
             (1, 6, 6),
             CNN((1, 6, 6), (4,), 3, (5,), 2, normalisation="batch"),
         ),
-        (spec.CnnSpec(channels=(4,)), (64,), CNN((1, 8, 8), (4,), 5, (64,), 2)),
-        (spec.MlpSpec(widths=(8,), normalisation="layer"), (4,), MLP(4, (8,), 2, normalisation="layer")),
-        (spec.ResNetSpec(depth=14, width=4), (196,), ResNet(1, 2, 14, 4)),
-        (spec.ResNet18Spec(width=6, scale_buffers=True), (3, 32, 32), ResNet18(3, 2, 6, scale_buffers=True)),
+        (spec.networks.CnnSpec(channels=(4,)), (64,), CNN((1, 8, 8), (4,), 5, (64,), 2)),
+        (spec.networks.MlpSpec(widths=(8,), normalisation="layer"), (4,), MLP(4, (8,), 2, normalisation="layer")),
+        (spec.networks.ResNetSpec(depth=14, width=4), (196,), ResNet(1, 2, 14, 4)),
+        (spec.networks.ResNet18Spec(width=6, scale_buffers=True), (3, 32, 32), ResNet18(3, 2, 6, scale_buffers=True)),
     ],
 )
 def test_specifications_become_networks(section: spec.ModelSpec, shape: tuple[int, ...], expected: Network) -> None:
@@ -389,12 +391,20 @@ def test_specifications_become_networks(section: spec.ModelSpec, shape: tuple[in
 @pytest.mark.parametrize(
     ("section", "shape", "message"),
     [
-        (spec.MlpSpec.model_construct(name="vgg"), (4,), "no builder for 'vgg'; known: cnn, mlp, resnet, resnet18"),
-        (spec.CnnSpec(), (63,), r"model\.name: cnn takes images, .* a vector of 63 numbers; allowed here: mlp"),
-        (spec.ResNet18Spec(), (9,), r"model\.name: resnet18 takes images"),
-        (spec.ResNetSpec(), (4,), r"model\.name: resnet takes images"),
         (
-            spec.CnnSpec(channels=(4, 4, 4, 4, 4)),
+            spec.networks.MlpSpec.model_construct(name="vgg"),
+            (4,),
+            "no builder for 'vgg'; known: cnn, mlp, resnet, resnet18",
+        ),
+        (
+            spec.networks.CnnSpec(),
+            (63,),
+            r"model\.name: cnn takes images, .* a vector of 63 numbers; allowed here: mlp",
+        ),
+        (spec.networks.ResNet18Spec(), (9,), r"model\.name: resnet18 takes images"),
+        (spec.networks.ResNetSpec(), (4,), r"model\.name: resnet takes images"),
+        (
+            spec.networks.CnnSpec(channels=(4, 4, 4, 4, 4)),
             (1, 28, 31),
             r"model\.channels: 5 halvings leave nothing of an image of 28 x 31 pixels; allowed: 1 to 4 entries",
         ),

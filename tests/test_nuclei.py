@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fptlib import data
 from fptlib.data import nuclei
 from fptlib.errors import InputError
-from fptlib.spec import NuclearMassesSpec
+from fptlib.spec.datasets import NuclearMassesSpec
 
 
 def raw() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

@@ -18,6 +18,7 @@ from fptlib.ensemble import compute, optimisers, updates
 from fptlib.ensemble.resources import numerics
 from fptlib.ensemble.streams import streams
 from fptlib.errors import InputError
+from fptlib.parameters import kinds_of
 from fptlib.perturbations import State
 from fptlib.spec import OptimiserSpec
 from fptlib.spec.optimisers import OPTIMISERS, REFUSED
@@ -322,7 +323,7 @@ class Descent(torch.optim.Optimizer):
 @pytest.fixture
 def known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kinds that a test makes known are forgotten after it."""
-    kinds = spec.kinds_of("optimiser")[1]
+    kinds = kinds_of("optimiser")
     for name in ("mine", "other"):
         monkeypatch.setitem(kinds, name, OptimiserSpec)
         monkeypatch.delitem(kinds, name)

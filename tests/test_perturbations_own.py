@@ -1,4 +1,4 @@
-"""Perturbations of one's own: a decorated class becomes a kind that the parameters know."""
+"""Perturbations of your own: a decorated class becomes a kind that the parameters know."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, ClassVar, Literal
 import pytest
 import torch
 
-from fptlib import ensemble, perturbations, spec
+from fptlib import ensemble, parameters
 from fptlib.errors import InputError
-from fptlib.perturbations import Context, Perturbation, Schedule, State, rule
-from fptlib.spec import kinds
+from fptlib.perturbations import Context, Perturbation, Schedule, State, rule, schedule
+from known import same, small
 
 SIGN_FLIP = '''
 from dataclasses import dataclass, replace
@@ -38,28 +38,29 @@ class SignFlip(Perturbation):
             flipped[name] = torch.where(torch.from_numpy(drawn < self.chance).to(value.device), -value, value)
         return replace(state, parameters=flipped)
 '''
-PLAIN: dict[str, Any] = {
-    "data": {"name": "digits", "train_size": 50},
-    "model": {"name": "mlp", "widths": [4]},
-    "optimiser": {"name": "sgd", "lr": 0.1},
-    "runs": 3,
-    "epochs": 4,
-    "device": "cpu",
-}
 
 
 @pytest.fixture(autouse=True)
-def _known_here_only() -> Iterator[None]:
-    with kinds.collected():
-        yield
+def kinds() -> Iterator[dict[tuple[str, str], Any]]:
+    with parameters.collected() as found:
+        yield found
+
+
+class Nothing(Perturbation):
+    """What changes nothing."""
+
+    __slots__ = ()
+
+    def apply(self, state: State, context: Context) -> State:
+        return state
 
 
 @dataclass(frozen=True, slots=True)
-class Several(Perturbation):
+class Several(Nothing):
     """Something with fields of every type that the parameters have."""
 
     fresh_optimiser: ClassVar[bool] = False
-    needs: ClassVar[frozenset[Literal["best", "probe", "network", "gradient"]]] = frozenset({"best"})
+    needs: ClassVar[frozenset[Literal["best", "output_layer"]]] = frozenset({"best"})
     amount: float
     count: int = 3
     on: bool = True
@@ -71,99 +72,59 @@ class Several(Perturbation):
         if self.amount < 0:
             raise ValueError(f"amount: {self.amount:g} is not possible; allowed: 0 or more")
 
-    def apply(self, state: State, context: Context) -> State:
-        """Nothing."""
-        return state
 
-
-def section(own: type[Perturbation], name: str = "own") -> type[spec.PerturbationSpec]:
-    with kinds.collected() as found:
-        assert rule(name)(own) is own
-    ((_, kind),) = found.items()
-    assert issubclass(kind, spec.PerturbationSpec)
-    return kind
-
-
-# -- what it becomes
-
-
-def test_fields_become_parameters() -> None:
-    kind = section(Several)
-    made = kind(period=5, amount="1e-3", layers=[4])
-    schedule = perturbations.build(made)
-    assert schedule == Schedule(Several(1e-3, layers=(4,)), period=5, repeat="periodic", fresh_optimiser=False)
-    assert kind.VALIDATED
-    assert kind.__doc__ == Several.__doc__
-    assert set(kind.model_fields) - set(spec.PerturbationSpec.model_fields) == {
-        "amount",
-        "count",
-        "on",
-        "where",
-        "layers",
-        "bounds",
+def test_fields_become_parameters(kinds: dict[tuple[str, str], Any]) -> None:
+    assert rule("several")(Several) is Several
+    more = {name: kind for (_, name), kind in kinds.items()}
+    made = schedule({"name": "several", "period": 5, "amount": "1e-3", "layers": [4]}, more)
+    assert made == Schedule(rule=Several(1e-3, layers=(4,)), period=5, repeat="periodic", fresh_optimiser=False)
+    assert made.model_dump(exclude={"rule"}) == {
+        "name": "several",
+        "repeat": "periodic",
+        "period": 5,
+        "fresh_optimiser": False,
+        "amount": 0.001,
+        "count": 3,
+        "on": True,
+        "where": "here",
+        "layers": (4,),
+        "bounds": (0.0, 1.0),
     }
-    assert kind(period=1, amount=0).model_dump() == kind(period=1, amount=0.0, count=3.0).model_dump()
-
-
-def test_it_has_all_timings() -> None:
-    kind = section(Several)
-    for repeat in ("once", "periodic"):
-        schedule = perturbations.build(kind(amount=1, period=4, repeat=repeat))
-        assert schedule is not None
-        assert schedule.repeat == repeat
-
-
-def test_two_files_may_use_one_name() -> None:
-    @dataclass(frozen=True)
-    class Other(Perturbation):
-        def apply(self, state: State, context: Context) -> State:
-            return replace(state, learning_rate=0.0)
-
-    first, second = section(Several, "same"), section(Other, "same")
-    built = [perturbations.build(kind(period=1, **more)) for kind, more in ((first, {"amount": 1}), (second, {}))]
-    assert [type(schedule.perturbation) for schedule in built if schedule is not None] == [Several, Other]
-
-
-# -- the real thing
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"amount": -1}, "perturbation: amount: -1 is not possible; allowed: 0 or more"),
+        ({"amount": float("nan")}, "perturbation.amount: nan is not a finite number"),
+        ({"amount": 1, "count": 1.5}, "perturbation.count: 1.5 is not a whole number"),
+        ({"amount": 1, "where": "nowhere"}, "perturbation.where: 'nowhere' is not possible"),
+        ({}, "perturbation.amount: missing"),
+        ({"amount": 1, "aount": 2}, "perturbation.aount: unknown key; did you mean 'amount'"),
+    ]
+    for values, message in wrong:
+        with pytest.raises(InputError, match=message):
+            schedule({"name": "several", "period": 1, **values}, more)
+    with pytest.raises(InputError, match="unknown perturbation 'several'"):
+        schedule({"name": "several", "period": 1, "amount": 1})
 
 
 def test_a_file_trains(tmp_path: Path) -> None:
     (tmp_path / "flip.py").write_text(SIGN_FLIP)
-    uses = {"uses": [str(tmp_path / "flip.py")]}
-    plain = spec.EnsembleSpec(**PLAIN)
 
-    def asked(**more: Any) -> spec.EnsembleSpec:
-        return spec.override({**PLAIN, **uses}, {"perturbation": {"name": "sign_flip", "period": 2, **more}})
+    def flipped(**more: Any) -> Any:
+        kick = {"name": "sign_flip", "period": 2, **more}
+        return small(epochs=4, uses=[str(tmp_path / "flip.py")], perturbation=kick)
 
-    unperturbed = ensemble.train(plain)
-    flipped, never = ensemble.train(asked(chance=0.5)), ensemble.train(asked(chance=0))
-    assert asked().perturbation.chance == 0.1  # type: ignore[union-attr]
-    assert asked().digest() != asked(chance=0.5).digest()
-    before, after = slice(0, 2), slice(2, 4)
-    metric = flipped.metric("test_loss")
-    assert (metric[:, before] == unperturbed.metric("test_loss")[:, before]).all()
-    assert (metric[:, after] != unperturbed.metric("test_loss")[:, after]).all()
-    assert (never.metric("test_loss") == unperturbed.metric("test_loss")).all()
-
-
-# -- what is refused
-
-
-def test_values_are_checked_where_they_are_written() -> None:
-    rule("several")(Several)
-    kind = section(Several, "several")
-    with pytest.raises(ValueError, match="amount: -1 is not possible; allowed: 0 or more"):
-        kind(period=1, amount=-1)
-    for wrong in ({"amount": float("nan")}, {"amount": 1, "count": 1.5}, {"amount": 1, "where": "nowhere"}, {}):
-        with pytest.raises(ValueError, match="validation error"):
-            kind(period=1, **wrong)
+    unperturbed = ensemble.train(small(epochs=4)).metric("test_loss")
+    metric = ensemble.train(flipped(chance=0.5)).metric("test_loss")
+    assert flipped().perturbation.rule.chance == 0.1
+    assert flipped().digest() != flipped(chance=0.5).digest()
+    assert (metric[:, :2] == unperturbed[:, :2]).all()
+    assert (metric[:, 2:] != unperturbed[:, 2:]).all()
+    assert same({"": ensemble.train(flipped(chance=0)).metric("test_loss")}, {"": unperturbed})
 
 
 def test_classes_that_cannot_be_used_are_refused_in_one_line() -> None:
     @dataclass
-    class Thawed(Perturbation):
-        def apply(self, state: State, context: Context) -> State:
-            return state
+    class Thawed(Nothing):
+        pass
 
     class Undecorated(Several):
         extra: int = 1
@@ -173,42 +134,46 @@ def test_classes_that_cannot_be_used_are_refused_in_one_line() -> None:
         pass
 
     @dataclass(frozen=True)
-    class Clash(Perturbation):
+    class Clash(Nothing):
         period: int = 3
 
-        def apply(self, state: State, context: Context) -> State:
-            return state
-
     @dataclass(frozen=True)
-    class Odd(Perturbation):
+    class Odd(Nothing):
         weights: torch.Tensor
 
-        def apply(self, state: State, context: Context) -> State:
-            return state
-
     @dataclass(frozen=True)
-    class Greedy(Perturbation):
+    class Greedy(Nothing):
         needs: ClassVar[Any] = frozenset({"luck"})
 
-        def apply(self, state: State, context: Context) -> State:
-            return state
-
-    wrong: list[tuple[Any, str]] = [
-        (dict, "perturbation 'own': .* is not a class derived from fptlib.perturbations.Perturbation"),
-        (Thawed, "Thawed is no frozen dataclass; write @dataclass"),
-        (Undecorated, "Undecorated is no frozen dataclass"),
-        (Idle, "Idle has no method apply"),
-        (Clash, "no field of its own can be called 'period'"),
-        (Odd, "weights has the type .*Tensor.*, which the parameters do not have; allowed: float, int"),
-        (Greedy, "needs 'luck', which no training gives; allowed: best, probe, network, gradient"),
+    wrong: list[tuple[str, Any, str]] = [
+        ("own", dict, "perturbation 'own': .* is not a class derived from fptlib.perturbations.Perturbation"),
+        ("own", Thawed, "Thawed is no frozen dataclass; write @dataclass"),
+        ("own", Undecorated, "Undecorated is no frozen dataclass"),
+        ("own", Idle, "Idle has no method apply"),
+        ("own", Clash, "no field of its own can be called 'period'"),
+        ("own", Odd, "a field has a type that the parameters do not have .*Tensor.*; allowed: float, int"),
+        ("own", Greedy, "needs 'luck', which no training gives; allowed: best, output_layer"),
+        ("full_reset", Several, "perturbation 'full_reset' is built in; a kind of one's own needs another name"),
+        ("", Several, "is no name"),
     ]
-    for own, message in wrong:
+    for name, own, message in wrong:
         with pytest.raises(InputError, match=message) as caught:
-            rule("own")(own)
+            rule(name)(own)
         assert "\n" not in str(caught.value)
-    with pytest.raises(
-        InputError, match="perturbation 'full_reset' is built in; a kind of one's own needs another name"
-    ):
-        rule("full_reset")(Several)
-    with pytest.raises(InputError, match="is no name"):
-        rule("")(Several)
+
+
+def test_a_rule_may_say_with_which_timing_it_is_possible(kinds: dict[tuple[str, str], Any]) -> None:
+    @rule("seldom")
+    @dataclass(frozen=True)
+    class Seldom(Nothing):
+        least: int = 5
+
+        def timed(self, period: int, repeat: Any) -> Seldom:
+            if period < self.least:
+                raise ValueError(f"least: {self.least} is beyond the period, {period}")
+            return replace(self, least=0)
+
+    more = {"seldom": Seldom}
+    assert schedule({"name": "seldom", "period": 7}, more).rule == Seldom(5)
+    with pytest.raises(InputError, match="perturbation: least: 5 is beyond the period, 4"):
+        schedule({"name": "seldom", "period": 4}, more)

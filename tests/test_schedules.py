@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,11 +16,11 @@ from torch import nn
 from torch.nn import functional
 
 import known
-from fptlib import data, ensemble, models, perturbations, spec
+from fptlib import data, ensemble, models, spec
 from fptlib.ensemble import compute
 from fptlib.ensemble.streams import stream
 from fptlib.errors import InputError
-from fptlib.perturbations import Context, Perturbation, State
+from fptlib.perturbations import Context, Perturbation, State, rule
 from fptlib.spec.schedules import ConstantSpec, CosineSpec, StepSpec
 from known import same
 
@@ -35,14 +35,12 @@ def small(**changes: Any) -> spec.EnsembleSpec:
 # -- a perturbation of the rate alone
 
 
-class SlowSpec(spec.PerturbationSpec):
-    name: Literal["slow"] = "slow"
-    fresh_optimiser: bool = False
-
-
+@rule("slow")
 @dataclass(frozen=True, slots=True)
 class Slow(Perturbation):
     """Nothing but a rate that starts low and comes back."""
+
+    fresh_optimiser: ClassVar[bool] = False
 
     def rate(self, since: int) -> float:
         return min(1.0, 0.25 * since)
@@ -51,23 +49,15 @@ class Slow(Perturbation):
         return state
 
 
-class HalvedSpec(spec.PerturbationSpec):
-    name: Literal["halved"] = "halved"
-    fresh_optimiser: bool = False
-
-
+@rule("halved")
 @dataclass(frozen=True, slots=True)
 class Halved(Perturbation):
     """The learning rate of the state itself is halved, for good."""
 
+    fresh_optimiser: ClassVar[bool] = False
+
     def apply(self, state: State, context: Context) -> State:
         return replace(state, learning_rate=state.learning_rate / 2)
-
-
-spec.register("perturbation", SlowSpec)
-spec.register("perturbation", HalvedSpec)
-perturbations.register("slow", lambda _spec: Slow())
-perturbations.register("halved", lambda _spec: Halved())
 
 
 def plain_run(

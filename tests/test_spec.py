@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from fptlib import spec
 from fptlib.errors import InputError
+from fptlib.parameters import collected
+from fptlib.perturbations import FullReset, PartialReset, Schedule, ShrinkPerturb
 
 BASE: dict[str, Any] = {"data": {"name": "digits"}, "model": {"name": "mlp"}, "optimiser": {"name": "sgd", "lr": 0.1}}
 KICK = {"name": "shrink_perturb", "period": 20}
@@ -202,7 +204,7 @@ def test_the_digest_is_known() -> None:
         ({"runs": -1}, r"runs: -1 is not possible; allowed: at least 1"),
         ({"device": "gpu"}, r"device: 'gpu' is not possible; allowed: 'auto', 'cpu' or 'cuda'"),
         ({"perturbation": {"name": "shrink_pertrub", "period": 3}}, r"did you mean 'shrink_perturb'\?"),
-        ({"perturbation": {"period": 3}}, r"perturbation\.name: missing; allowed: .*dash, dormant_reset"),
+        ({"perturbation": {"period": 3}}, r"perturbation\.name: missing; allowed: .*full_reset, .*last_layer_reset"),
         ({"perturbation": {"name": "full_reset"}}, r"perturbation\.period: missing"),
         ({"perturbation": KICK | {"repeat": "random"}}, r"perturbation\.repeat: .* allowed: 'periodic' or 'once'"),
         ({"perturbation": KICK | {"probability": 0.1}}, r"perturbation\.probability: unknown key"),
@@ -223,24 +225,49 @@ def test_a_fault_is_one_line_that_names_the_key_and_what_is_allowed(changes: dic
     assert "\n" not in str(caught.value)
 
 
-def test_without_batch_norm_a_batch_of_one_is_allowed() -> None:
-    assert make(**{"training.batch_size": 199}).training.batch_size == 199
-
-
 def test_a_last_batch_of_one_image_may_be_left_out() -> None:
     changes = {"training.batch_size": 199, "training.drop_last": True, "model.normalisation": "batch"}
     assert spec.override(BASE, changes).training.batch_size == 199
 
 
-def test_a_data_set_of_ones_own_need_not_say_how_many_images_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    class SpiralsSpec(spec.DataSpec):
-        name: Literal["spirals"] = "spirals"
+def test_a_subclass_is_a_kind_from_then_on() -> None:
+    with collected() as kinds:
 
-    monkeypatch.setitem(spec.kinds_of("data")[1], "spirals", SpiralsSpec)
-    whole = spec.override(BASE, {"data": {"name": "spirals"}, "model.normalisation": "batch"})
+        class SpiralsSpec(spec.DataSpec):
+            name: Literal["spirals"] = "spirals"
+
+        assert kinds == {("data", "spirals"): SpiralsSpec}
+        with pytest.raises(InputError, match="data 'digits' is built in; a kind of one's own needs another name"):
+
+            class Digits(spec.DataSpec):
+                name: Literal["digits"] = "digits"
+
+    # One that does not say how many images it has.
+    whole = make(data=SpiralsSpec(), **{"model.normalisation": "batch"})
     assert whole.data.n_train is None
     with pytest.raises(InputError, match=r"batch_size: 25 exceeds data\.train_size = 24"):
-        spec.override(whole, {"data.train_size": 24})
+        make(data=SpiralsSpec(train_size=24))
+
+
+def test_numbers_that_are_too_large_are_refused_in_one_line() -> None:
+    """What overflows somewhere, or takes for ever, is refused where it is written."""
+    for key in ("runs", "epochs", "training.batch_size", "execution.stack", "data.train_size", "data.validation_size"):
+        for value in (10**6 + 1, 2**63, 10**5000):
+            with pytest.raises(InputError, match=rf"{key}: .* is not possible; allowed: at most 1000000$"):
+                spec.override(BASE, {key: value})
+    for change, message in [
+        ({"seed": 2**63}, "seed: 9223372036854775808 is not possible; allowed: below 9223372036854775808"),
+        ({"data.seed": 2**64}, "data.seed: 18446744073709551616 is not possible; allowed: below"),
+        ({"model.widths": [2**40]}, r"model\.widths\.0: 1099511627776 is not possible; allowed: at most 1000000"),
+        ({"optimiser.lr": 10**400}, r"optimiser\.lr: 1000.* is not a number"),
+        (
+            {"optimiser.schedule": {"name": "step", "every": 10**9}},
+            "every: 1000000000 is not possible; allowed: at most",
+        ),
+        ({"perturbation": KICK | {"period": 2**70}}, "perturbation.period: .* allowed: at most 1000000"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            spec.override(BASE, change)
 
 
 # -- files and overrides
@@ -266,18 +293,18 @@ def test_overrides_are_dotted_keys_with_yaml_values(file: Path) -> None:
 
 def test_the_later_override_wins(file: Path) -> None:
     assert spec.load(file, ["perturbation={name: full_reset, period: 3}", "perturbation.period=5"]).perturbation == (
-        spec.FullResetSpec(period=5)
+        Schedule(rule=FullReset(), period=5)
     )
     assert spec.load(file, ["perturbation={name: full_reset, period: 3}", "perturbation=null"]).perturbation is None
 
 
 def test_another_kind_replaces_the_section() -> None:
     kicked = make(perturbation=KICK | {"shrink": 0.7})
-    assert spec.override(kicked, {"perturbation.period": 30}).perturbation == spec.ShrinkPerturbSpec(
-        period=30, shrink=0.7
+    assert spec.override(kicked, {"perturbation.period": 30}).perturbation == Schedule(
+        rule=ShrinkPerturb(0.7), period=30
     )
     reset = spec.override(kicked, {"perturbation": {"name": "full_reset", "period": 5}})
-    assert reset.perturbation == spec.FullResetSpec(period=5)
+    assert reset.perturbation == Schedule(rule=FullReset(), period=5)
 
 
 @pytest.mark.parametrize(
@@ -323,8 +350,8 @@ def test_the_paper_fits_a_tenth_of_the_width_and_fewer_images_by_overrides(root:
     whole = spec.load(file)
     overrides = ["data.name=cifar10-subset", "model.width=6", "training.autocast=none", "runs=16", "epochs=50"]
     changed = spec.load(file, [*overrides, *(["perturbation.period=20"] if whole.perturbation else [])])
-    assert changed.data == spec.Cifar10SubsetSpec()
-    assert changed.model == spec.ResNet18Spec(width=6, scale_buffers=True)
+    assert changed.data == spec.datasets.Cifar10SubsetSpec()
+    assert changed.model == spec.networks.ResNet18Spec(width=6, scale_buffers=True)
     assert changed.optimiser == whole.optimiser
 
 
@@ -334,38 +361,13 @@ def test_the_paper_is_as_published(root: Path) -> None:
         for name in ("plain", "shrink_perturb", "partial_reset")
     )
     assert plain.perturbation is None
-    assert shrunk.perturbation == spec.ShrinkPerturbSpec(
-        period=50, shrink=0.4, perturb=0.1, scope="state", fresh_optimiser=True
-    )
-    assert reset.perturbation == spec.PartialResetSpec(
-        period=50, quantile=0.3, fan_in="published", fresh_optimiser=False
-    )
+    assert shrunk.perturbation == Schedule(rule=ShrinkPerturb(0.4, 0.1, scope="state"), period=50, fresh_optimiser=True)
+    assert reset.perturbation == Schedule(rule=PartialReset(0.3, fan_in="published"), period=50, fresh_optimiser=False)
     # Perturbed and unperturbed runs share everything else, and so their first epochs.
     assert spec.override(shrunk, {"perturbation": None}) == spec.override(reset, {"perturbation": None}) == plain
-    assert plain.model == spec.ResNet18Spec(width=64, scale_buffers=True)
+    assert plain.model == spec.networks.ResNet18Spec(width=64, scale_buffers=True)
     assert plain.training == spec.TrainingSpec(batch_size=125, drop_last=True, autocast="float16")
-    assert (plain.data, plain.epochs, plain.runs) == (spec.Cifar10Spec(), 200, 1000)
-
-
-# -- kinds of one's own
-
-
-def test_a_kind_of_ones_own_is_known_once_registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    class NothingSpec(spec.PerturbationSpec):
-        name: Literal["nothing"] = "nothing"
-
-    kinds = spec.kinds_of("perturbation")[1]
-    monkeypatch.setitem(kinds, "gone", kinds["full_reset"])
-    monkeypatch.delitem(kinds, "gone")
-    monkeypatch.setitem(kinds, "nothing", NothingSpec)
-    assert make(perturbation={"name": "nothing", "period": 1}).perturbation == NothingSpec(period=1)
-
-
-def test_a_kind_without_a_name_is_refused() -> None:
-    with pytest.raises(InputError, match="whose `name` has a default"):
-        spec.register("data", spec.DataSpec)
-    with pytest.raises(InputError, match="no section 'dat'"):
-        spec.register("dat", spec.DataSpec)
+    assert (plain.data, plain.epochs, plain.runs) == (spec.datasets.Cifar10Spec(), 200, 1000)
 
 
 def test_parameters_do_not_need_torch() -> None:

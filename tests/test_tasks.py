@@ -20,6 +20,7 @@ from fptlib.ensemble.estimate import estimate
 from fptlib.ensemble.fused import FusedMLP
 from fptlib.ensemble.streams import streams
 from fptlib.errors import InputError
+from fptlib.parameters import kinds_of
 from fptlib.perturbations import State
 from fptlib.trajectories import Retirement
 
@@ -40,10 +41,10 @@ def nuclei(**changes: Any) -> spec.EnsembleSpec:
 
 
 def test_the_data_say_what_the_task_is() -> None:
-    kinds = spec.kinds_of("data")[1]
+    kinds = kinds_of("data")
     assert {name for name, kind in kinds.items() if getattr(kind, "TASK", "") == "regression"} == {"nuclear-masses"}
     assert nuclei().data.n_train == 60
-    assert spec.NuclearMassesSpec(validation_size=100).n_train == 1753
+    assert spec.datasets.NuclearMassesSpec(validation_size=100).n_train == 1753
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_classes_and_numbers_are_told_apart_by_their_type() -> None:
 
 def plain_loop(asked: spec.EnsembleSpec, network: models.Network, state: State, source: data.Dataset) -> dict[str, Any]:
     """Two epochs of every run as anyone would write them."""
-    assert isinstance(asked.optimiser, spec.SgdSpec)
+    assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
     x, y, x_test, y_test = (
         torch.from_numpy(part).double() for part in (source.x_train, source.y_train, source.x_test, source.y_test)
     )
@@ -150,7 +151,7 @@ def test_regression_is_a_plain_loop_over_mean_squared_errors(
     source = data.load(asked.data)
     network = models.build(asked.model, shape=source.shape, n_classes=source.n_classes)
     assert isinstance(network, models.MLP)
-    assert isinstance(asked.optimiser, spec.SgdSpec)
+    assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
     drawn = network.initialise(
         streams(0, range(3), "initial", [0] * 3), dtype=torch.float64, device=torch.device("cpu")
     )

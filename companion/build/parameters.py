@@ -12,7 +12,7 @@ from typing import Any
 
 from companion.build.project import Chapter
 from fptlib.errors import InputError
-from fptlib.spec.faults import ParameterError, nearest
+from fptlib.parameters import nearest
 from fptlib.spec.written import parse
 
 
@@ -116,7 +116,7 @@ def _read(file: Path) -> dict[str, Any]:
         return {}
     try:
         content = parse(file.read_text(encoding="utf-8"))
-    except (ParameterError, UnicodeDecodeError) as error:
+    except (InputError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: {error}") from None
     if not isinstance(content, dict | None):
         raise InputError(f"{file}: expected a mapping of parameter to value, found {type(content).__name__}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from fptlib.errors import InputError
-from fptlib.spec.faults import nearest
+from fptlib.parameters import nearest
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode

@@ -15,9 +15,8 @@ from pydantic import Field, PrivateAttr, ValidationError, field_validator, model
 
 from fptlib import spec as specs
 from fptlib.errors import InputError
+from fptlib.parameters import Number, Part, PositiveInteger, describe, nearest
 from fptlib.spec import EnsembleSpec
-from fptlib.spec.faults import ParameterError, describe, nearest
-from fptlib.spec.values import Number, Part, PositiveInteger
 from fptlib.spec.written import parse
 from fptlib.trajectories import Direction
 
@@ -172,7 +171,7 @@ def load_row(path: str | os.PathLike[str]) -> Row:
         raise InputError(f"{path}: {error.strerror}; the file of a row is needed") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file; the file of a row is YAML") from None
-    except ParameterError as error:
+    except InputError as error:
         raise InputError(f"{path}: {error}") from None
     if not isinstance(content, Mapping):
         raise InputError(f"{path}: not a mapping; keys such as title, base and perturbations are needed")

@@ -133,10 +133,9 @@ def assignments(texts: Iterable[str]) -> dict[str, str]:
 
 def value_of(key: str, text: str) -> Any:
     """Return the YAML value of ``--set KEY=TEXT``."""
-    from fptlib.spec.faults import ParameterError
     from fptlib.spec.written import parse
 
     try:
         return parse(text)
-    except ParameterError:
+    except InputError:
         raise InputError(f"--set {key}={text}: not a value (numbers, words, true, false)") from None

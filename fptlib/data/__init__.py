@@ -10,7 +10,7 @@ from fptlib.data.dataset import Dataset, placeholder
 from fptlib.data.images import load_images
 from fptlib.data.nuclei import load_nuclear_masses
 from fptlib.errors import InputError
-from fptlib.spec import DataSpec
+from fptlib.spec.datasets import DataSpec
 
 __all__ = ["Dataset", "load", "placeholder", "register"]
 
@@ -37,7 +37,7 @@ def load(spec: DataSpec) -> Dataset:
 
     Examples
     --------
-    >>> from fptlib.spec import DigitsSpec
+    >>> from fptlib.spec.datasets import DigitsSpec
     >>> data = load(DigitsSpec(train_size=200))
     >>> data.x_train.shape, data.x_test.shape, data.n_classes
     ((200, 64), (797, 64), 10)

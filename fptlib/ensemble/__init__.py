@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from fptlib import data, models, perturbations, progress, trajectories
+from fptlib import data, models, progress, trajectories
 from fptlib.data import Dataset
 from fptlib.ensemble.resources import UNIT, device_of, runs_within
 from fptlib.ensemble.store import cut, held, note_request, store_path
@@ -201,11 +201,6 @@ def _checked(
     known = recorded(regression=spec.data.TASK == "regression", validated=spec.data.validation_size > 0)
     if retirement is not None and retirement.metric not in known:
         raise InputError(f"retirement: no metric {retirement.metric!r} is recorded; there is {', '.join(known)}")
-    schedule = perturbations.build(spec.perturbation)
-    if schedule is not None and "best" in schedule.perturbation.needs and not spec.data.validation_size:
-        raise InputError(
-            f"data.validation_size: 0 leaves {schedule.perturbation!r} nothing to choose the best epoch by; allowed: 1 or more"
-        )
     epochs = tuple(sorted(set(keep)))
     if epochs and spec.perturbation is not None:
         raise InputError("snapshots to fork from are kept of training without perturbation only (perturbation: null)")
@@ -271,6 +266,5 @@ def _in_turn(folder: Path, tasks: list[Task], bar: Any) -> int:
 
 def _defined_in_main(spec: EnsembleSpec) -> bool:
     """Whether a kind is defined in the script or notebook itself, which other processes do not see."""
-    return any(
-        type(part).__module__ == "__main__" for part in (spec.data, spec.model, spec.optimiser, spec.perturbation)
-    )
+    parts = (spec.data, spec.model, spec.optimiser, spec.perturbation and spec.perturbation.rule)
+    return any(type(part).__module__ == "__main__" for part in parts)

@@ -13,7 +13,7 @@ from torch import Tensor
 from fptlib.ensemble import kernels, losses
 from fptlib.models import MLP, Tensors
 from fptlib.perturbations import State
-from fptlib.spec import SgdSpec
+from fptlib.spec.optimisers import SgdSpec
 
 # Tensors begin at multiples of this many numbers: 64 bytes in single precision, a line of the cache.
 _LINE: Final = 16

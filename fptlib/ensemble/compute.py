@@ -26,7 +26,8 @@ from fptlib.ensemble.fused import FusedMLP
 from fptlib.ensemble.streams import streams
 from fptlib.models import Network, Tensors, stacking
 from fptlib.perturbations import State
-from fptlib.spec import EnsembleSpec, SgdSpec
+from fptlib.spec import EnsembleSpec
+from fptlib.spec.optimisers import SgdSpec
 
 # Weights of one layer from which PyTorch's products for a single run fill a core.
 _WIDE: Final = 1 << 19

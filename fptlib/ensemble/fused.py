@@ -17,7 +17,7 @@ from torch import Tensor
 from fptlib.ensemble import losses
 from fptlib.models import MLP, Tensors
 from fptlib.perturbations import State
-from fptlib.spec import SgdSpec
+from fptlib.spec.optimisers import SgdSpec
 
 # PyTorch's defaults for BatchNorm.
 _EPS: Final = 1e-5

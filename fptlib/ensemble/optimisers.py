@@ -18,8 +18,8 @@ from pydantic import Field, create_model
 from torch import Tensor
 
 from fptlib.errors import InputError
-from fptlib.spec import OptimiserSpec, register
-from fptlib.spec.values import Integer, NonNegative, Number, Positive
+from fptlib.parameters import Integer, NonNegative, Number, Positive
+from fptlib.spec import OptimiserSpec
 
 __all__ = ["rule"]
 
@@ -157,7 +157,6 @@ def rule(name: str) -> Callable[[_Class], _Class]:
         if not (isinstance(own, type) and issubclass(own, torch.optim.Optimizer)):
             raise InputError(f"optimiser {name!r}: {own!r} is not a subclass of torch.optim.Optimizer")
         kind = _kind(name, own)
-        register("optimiser", kind)
         _OWN[kind] = own
         # Where the class can be imported the kind can: objects go to other processes by the names of their classes.
         setattr(sys.modules[own.__module__], kind.__name__, kind)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fptlib import models, perturbations
+from fptlib import models
 from fptlib.checkpoints import Snapshot
 from fptlib.data import Dataset
 from fptlib.ensemble import compute, states
-from fptlib.ensemble.contexts import Best, Gradient, probe_of
+from fptlib.ensemble.contexts import Best
 from fptlib.ensemble.resources import UNIT
 from fptlib.ensemble.stacks import Part, Stack, Stacker
 from fptlib.ensemble.streams import Purpose, streams
 from fptlib.models import Tensors
-from fptlib.perturbations import Perturbation, State
+from fptlib.perturbations import Context, State
 from fptlib.spec import EnsembleSpec
 from fptlib.spec.schedules import ConstantSpec
 from fptlib.trajectories import Retirement, reached
@@ -79,16 +78,16 @@ class Training:
         spec = task.spec
         self.task = task
         self.network = models.build(spec.model, shape=data.shape, n_classes=data.n_classes)
-        self._schedule = schedule = perturbations.build(spec.perturbation)
         self._device = torch.device(task.device)
         self._train_set = compute.tensors(data.x_train, data.y_train, spec, task.device)
         self._held_out = {"test": compute.tensors(data.x_test, data.y_test, spec, task.device)}
         if data.x_valid is not None and data.y_valid is not None:
             self._held_out["valid"] = compute.tensors(data.x_valid, data.y_valid, spec, task.device)
         self._target_scale = data.target_scale if data.task == "regression" else None
-        needs = schedule.perturbation.needs if schedule is not None else frozenset()
+        self._schedule = schedule = spec.perturbation
+        needs = schedule.rule.needs if schedule is not None else frozenset()
         self._best = Best() if "best" in needs else None
-        self._given = self._what_is_needed(needs)
+        self._output_layer = self.network.output_layer if "output_layer" in needs else None
         self.runs = np.array(task.runs, dtype=np.int64)
         self.epoch = np.zeros(len(self.runs), dtype=np.int64)
         width = max([task.epochs, *(int(part.epoch.max()) for part in (*start, *branches))])
@@ -101,15 +100,6 @@ class Training:
         self._left: dict[int, State] = {}
         self._stacks: list[Stack] = []
         self._enter(start, branches)
-
-    def _what_is_needed(self, needs: frozenset[str]) -> dict[str, Any]:
-        """Parts of a perturbation's context that are the same at every time."""
-        given: dict[str, Any] = {"network": self.network} if "network" in needs else {}
-        if needs & {"probe", "gradient"}:
-            probe = probe_of(*self._train_set)
-            given |= {"probe": probe} if "probe" in needs else {}
-            given |= {"gradient": Gradient(self.network, *probe)} if "gradient" in needs else {}
-        return given
 
     def take_kept(self) -> list[Snapshot]:
         """Snapshots at epochs to be kept, once."""
@@ -234,9 +224,7 @@ class Training:
     def _factors(self) -> NDArray[np.float64]:
         """Factor on the learning rate of each run's next epoch."""
         rates, schedule = self.task.spec.optimiser.schedule, self._schedule
-        if isinstance(rates, ConstantSpec) and (
-            schedule is None or type(schedule.perturbation).rate is Perturbation.rate
-        ):
+        if isinstance(rates, ConstantSpec) and not (schedule and schedule.changes_rate):
             return np.ones(len(self.runs))
         following = (self.epoch + 1).tolist()
         return np.array([rates.at(epoch) * (schedule.factor(epoch) if schedule else 1.0) for epoch in following])
@@ -305,11 +293,11 @@ class Training:
     def _perturbed(self, rows: Sequence[int], state: State) -> State:
         assert self._schedule is not None
         runs, epochs = self.runs[list(rows)], self.epoch[list(rows)]
-        context = perturbations.Context(
+        context = Context(
             fresh=lambda: self._initial("fresh", runs, epochs),
             generators=streams(self.task.spec.seed, runs, "perturb", epochs),
             best=None if self._best is None else self._best.of(rows, self._device, state.learning_rate),
-            **self._given,
+            output_layer=self._output_layer,
         )
         with torch.no_grad():
             return self._schedule.apply(state, context)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fptlib import data, perturbations
+from fptlib import data
 from fptlib.checkpoints import Snapshot
 from fptlib.data import Dataset
 from fptlib.ensemble import store
@@ -138,11 +138,11 @@ def _from_parent(
     folder: Path, task: Task, units: list[int], known: set[int]
 ) -> tuple[list[Snapshot], dict[int, _Record]]:
     """What unperturbed training beside this store has: snapshots at the first perturbation, and runs that passed before."""
-    schedule = perturbations.build(task.spec.perturbation)
+    schedule = task.spec.perturbation
     if schedule is None:
         return [], {}
     # Unperturbed training keeps no best state.
-    period = None if "best" in schedule.perturbation.needs else schedule.period
+    period = None if "best" in schedule.rule.needs else schedule.period
     if schedule.period >= task.epochs:
         return [], {}
     parent = unperturbed(task.spec)

@@ -2,67 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, final
 
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call
+from torch import Tensor
 
-from fptlib.errors import InputError
-from fptlib.perturbations import Perturbation, State
-
-Loss = Callable[[Tensor, Tensor], Tensor]
-
-
-def check_given(rule: Perturbation, probe: tuple[Tensor, Tensor] | None, loss: Loss | None) -> None:
-    """Refuse a rule that needs what is not given.
-
-    Raises
-    ------
-    InputError
-        One line that says what is missing.
-    """
-    name = type(rule).__name__
-    if "network" in rule.needs:
-        raise InputError(
-            f"rule: {name} needs to know the network's layers, as it does of those that `fpt train` builds; allowed here: "
-            "rules that need no more than weights, the best state, a probe and a loss"
-        )
-    if rule.needs & {"probe", "gradient"} and probe is None:
-        raise InputError(f"probe: missing; {name} needs a batch of training inputs and targets, the same at every time")
-    if "gradient" in rule.needs and loss is None:
-        raise InputError(f"loss: missing; {name} needs the mean loss as a function of outputs and targets")
-
-
-def gradient_on(
-    network: nn.Module, probe: tuple[Tensor, Tensor], loss: Loss
-) -> Callable[[State], Mapping[str, Tensor]]:
-    """The gradient of the mean loss on the probe, for a state of this one network, in training mode.
-
-    The network is left as it is, running averages, mode and random numbers included.
-    """
-
-    def gradient(state: State) -> Mapping[str, Tensor]:
-        devices = {value.device for value in state.parameters.values() if value.device.type == "cuda"}
-        mode = {module: module.training for module in network.modules()}
-        parameters = {name: value[0].detach().clone().requires_grad_() for name, value in state.parameters.items()}
-        buffers = {name: value[0].detach().clone() for name, value in state.buffers.items()}
-        others = {name: value.clone() for name, value in network.named_buffers() if name not in buffers}
-        with torch.random.fork_rng(devices=devices), torch.enable_grad():
-            network.train()
-            try:
-                outputs = functional_call(network, {**parameters, **buffers, **others}, (probe[0],))
-                found = torch.autograd.grad(
-                    loss(outputs, probe[1]), list(parameters.values()), allow_unused=True, materialize_grads=True
-                )
-            finally:
-                for module, training in mode.items():
-                    module.training = training
-        return {name: value[None] for name, value in zip(parameters, found, strict=True)}
-
-    return gradient
+from fptlib.perturbations import State
 
 
 @final

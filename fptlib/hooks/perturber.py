@@ -10,15 +10,15 @@ from dataclasses import is_dataclass, replace
 from typing import Any, Literal, final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fptlib.ensemble.streams import stream
 from fptlib.errors import InputError
 from fptlib.hooks.fresh import Factory, Tensors, draw, unwrapped
-from fptlib.hooks.given import BestSoFar, Loss, RateFactor, check_given, gradient_on
+from fptlib.hooks.given import BestSoFar, RateFactor
 from fptlib.hooks.rules import Rule, schedule_of
 from fptlib.hooks.single import Optimisers, check_trained_by, like, rates, read, several, write
-from fptlib.perturbations import Context, Perturbation, State
+from fptlib.perturbations import Context, State
 from fptlib.trajectories import reached
 
 
@@ -46,9 +46,6 @@ class Perturber:
     fresh
         Builds a freshly initialised network with the names and shapes of the trained one. It may be left out where every module with
         parameters of its own has ``reset_parameters``, as PyTorch's layers do.
-    probe, loss
-        For rules that need them, such as ``dash``: training inputs and targets, always the same, on the network's device; and the
-        mean loss of the network's outputs and the targets.
 
     Attributes
     ----------
@@ -122,8 +119,6 @@ class Perturber:
         threshold: float | None = None,
         direction: Literal["above", "below"] = "above",
         fresh: Factory | None = None,
-        probe: tuple[Tensor, Tensor] | None = None,
-        loss: Loss | None = None,
     ) -> None:
         given = {"period": period, "repeat": repeat, "fresh_optimiser": fresh_optimiser}
         self.schedule = schedule_of(rule, {key: value for key, value in given.items() if value is not None})
@@ -138,11 +133,8 @@ class Perturber:
         if direction not in ("above", "below"):
             raise InputError(f"direction: {direction!r} is not possible; allowed: 'above' or 'below'")
         self.threshold, self.direction = threshold, direction
-        self._probe, self._loss = probe, loss
-        rule_ = self.schedule.perturbation
-        check_given(rule_, probe, loss)
-        self._best = BestSoFar(direction) if "best" in rule_.needs else None
-        self._factor = None if type(rule_).rate is Perturbation.rate else RateFactor()
+        self._best = BestSoFar(direction) if "best" in self.schedule.rule.needs else None
+        self._factor = RateFactor() if self.schedule.changes_rate else None
         self._last = 0
         self.passed: int | None = None
         self._own_seed = seed is not None
@@ -201,7 +193,7 @@ class Perturber:
             # What is missing shows now and not after many epochs.
             self._after(epoch, unwrapped(model), several(optimizer))
         if self._factor is not None and self._last:
-            self._factor.set(several(optimizer), self.schedule.perturbation.rate(epoch + 1 - self._last))
+            self._factor.set(several(optimizer), self.schedule.factor(epoch + 1, self._last))
         self._rates = rates(several(optimizer))
         self.epoch, self._tried = epoch, True
         return acts
@@ -244,14 +236,11 @@ class Perturber:
             return like(parameters, state.parameters), like(buffers, state.buffers)
 
         state = read(network, optimisers)
-        probe, needs = self._probe, self.schedule.perturbation.needs
         best = None if self._best is None else self._best.state
         context = Context(
             fresh=fresh,
             generators=[stream(self.seed, self.run, "perturb", epoch)],
             best=None if best is None else replace(best, learning_rate=state.learning_rate),
-            probe=probe if "probe" in needs else None,
-            gradient=gradient_on(network, probe, self._loss) if "gradient" in needs and probe and self._loss else None,
         )
         return state, self.schedule.apply(state, context)
 
@@ -298,7 +287,7 @@ class Perturber:
             self._best.take(state["best"])
 
     def _identity(self) -> dict[str, Any]:
-        schedule, rule = self.schedule, self.schedule.perturbation
+        schedule, rule = self.schedule, self.schedule.rule
         return {
             "rule": repr(rule) if is_dataclass(rule) else type(rule).__qualname__,
             "period": schedule.period,

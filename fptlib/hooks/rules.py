@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fptlib import perturbations
 from fptlib.errors import InputError
-from fptlib.perturbations import Perturbation, Schedule
-from fptlib.spec import PerturbationSpec, perturbation_section
+from fptlib.parameters import build
+from fptlib.perturbations import Perturbation, Schedule, schedule
 
-Rule = Perturbation | PerturbationSpec | Mapping[str, Any] | str
+Rule = Perturbation | Schedule | Mapping[str, Any] | str
 
 
 def schedule_of(rule: Rule, given: Mapping[str, Any]) -> Schedule:
-    """The rule with its schedule, checked as a section of a parameter file is.
+    """Return the rule with its schedule, checked as a section of a parameter file is.
 
     Parameters
     ----------
@@ -29,16 +28,9 @@ def schedule_of(rule: Rule, given: Mapping[str, Any]) -> Schedule:
         One line naming key, value and what is allowed.
     """
     if isinstance(rule, Perturbation):
-        # A section of no other keys checks those of the schedule.
-        section = perturbation_section({"name": "full_reset", "fresh_optimiser": rule.fresh_optimiser, **given})
-        return Schedule(
-            rule,
-            period=section.period,
-            repeat=section.repeat,
-            fresh_optimiser=section.fresh_optimiser,
-        )
-    if isinstance(rule, PerturbationSpec):
-        rule = rule.model_dump(exclude_unset=True) | {"name": rule.name}
+        return build(Schedule, {"rule": rule, **given}, "perturbation")
+    if isinstance(rule, Schedule):
+        rule = rule.model_dump()
     elif isinstance(rule, str):
         rule = {"name": rule}
     elif not isinstance(rule, Mapping):
@@ -46,6 +38,4 @@ def schedule_of(rule: Rule, given: Mapping[str, Any]) -> Schedule:
             f"rule: {rule!r} is not possible; allowed: a Perturbation such as FullReset(), or a section such as "
             "{'name': 'full_reset', 'period': 20}"
         )
-    schedule = perturbations.build(perturbation_section({**rule, **given}))
-    assert schedule is not None
-    return schedule
+    return schedule({**rule, **given})

@@ -15,9 +15,9 @@ from fptlib.models.cnn import CNN
 from fptlib.models.mlp import MLP
 from fptlib.models.network import Network, Tensors, run_state
 from fptlib.models.resnet import ResNet, ResNet18
-from fptlib.spec import CnnSpec, MlpSpec, ModelSpec, ResNet18Spec, ResNetSpec
+from fptlib.spec.networks import CnnSpec, MlpSpec, ModelSpec, ResNet18Spec, ResNetSpec
 
-__all__ = ["CNN", "MLP", "Network", "ResNet", "ResNet18", "Tensors", "build", "register", "run_state"]
+__all__ = ["MLP", "Network", "Tensors", "build", "register", "run_state"]
 
 Shape = tuple[int, ...]
 

@@ -8,9 +8,7 @@ from typing import final
 
 from torch import Tensor, nn
 
-from fptlib.models import structure
 from fptlib.models.network import Network, as_images, normalisation_of_images
-from fptlib.models.structure import HiddenLayer
 from fptlib.spec.networks import Normalisation
 
 
@@ -67,10 +65,6 @@ class CNN(Network):
         for inputs, outputs in hidden:
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
         return _Layers(self.shape[0], nn.Sequential(*features), nn.Sequential(*layers, nn.Linear(*last)))
-
-    def hidden_layers(self) -> tuple[HiddenLayer, ...]:
-        """All hidden units."""
-        return structure.chain(self.template())
 
 
 class _Layers(nn.Module):

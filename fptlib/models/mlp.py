@@ -11,9 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fptlib.models import structure
 from fptlib.models.network import Network, Tensors
-from fptlib.models.structure import HiddenLayer
 from fptlib.spec.networks import Normalisation
 
 
@@ -66,10 +64,6 @@ class MLP(Network):
             if i < len(self.widths):
                 layers.append(nn.ReLU())
         return _Layers(nn.Sequential(*layers))
-
-    def hidden_layers(self) -> tuple[HiddenLayer, ...]:
-        """All hidden units."""
-        return structure.chain(self.template())
 
     def initialise(
         self, generators: Sequence[np.random.Generator], *, dtype: torch.dtype, device: torch.device

@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fptlib.errors import InputError
-from fptlib.models import structure
-from fptlib.models.structure import HiddenLayer
 from fptlib.spec.networks import Normalisation
 
 Tensors = dict[str, Tensor]
+_LINEAR: Final = (nn.Linear, nn.modules.conv._ConvNd)
 
 
 class Network(ABC):
@@ -49,17 +49,13 @@ class Network(ABC):
         InputError
             If the network has no linear layer or convolution.
         """
-        name = structure.output_layer(self.template())
-        if name is None:
+        layers: list[str] = [name for name, layer in self.template().named_modules() if isinstance(layer, _LINEAR)]
+        if not layers:
             raise InputError(
                 f"model: {type(self).__name__} has no linear layer or convolution; its class needs a property output_layer "
                 "with the name of the module that gives its outputs"
             )
-        return name
-
-    def hidden_layers(self) -> tuple[HiddenLayer, ...]:
-        """Hidden units that can be taken out and put back one by one; none where the network does not say."""
-        return ()
+        return layers[-1]
 
     def initialise(
         self, generators: Sequence[np.random.Generator], *, dtype: torch.dtype, device: torch.device

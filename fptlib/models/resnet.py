@@ -10,9 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fptlib.models import structure
 from fptlib.models.network import Network, as_images, normalisation_of_images
-from fptlib.models.structure import HiddenLayer
 from fptlib.spec.networks import Normalisation
 
 _STAGES: Final = 4
@@ -65,10 +63,6 @@ class ResNet18(Network):
     def single(self) -> nn.Module:
         """One network as an ordinary module."""
         return _ResNet(self)
-
-    def hidden_layers(self) -> tuple[HiddenLayer, ...]:
-        """Units inside the blocks; those on the shortcuts are shared by several."""
-        return structure.inside(self.template().named_modules())
 
 
 class _ResNet(nn.Module):
@@ -176,10 +170,6 @@ class ResNet(Network):
     def single(self) -> nn.Module:
         """One network as an ordinary module."""
         return _ThreeStages(self)
-
-    def hidden_layers(self) -> tuple[HiddenLayer, ...]:
-        """Units inside the blocks; those on the shortcuts are shared by several."""
-        return structure.inside(self.template().named_modules())
 
 
 class _ThreeStages(nn.Module):

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fptlib.errors import InputError
-from fptlib.spec.faults import ParameterError
 from fptlib.spec.written import parse as parse_value
 
 
@@ -74,7 +73,7 @@ def parse(texts: Iterable[str]) -> tuple[Candidate, ...]:
                 raise InputError(f"candidate {text}: NAME or NAME:key=value,key=value is needed")
             try:
                 rule[key.strip()] = parse_value(value)
-            except ParameterError:
+            except InputError:
                 raise InputError(
                     f"candidate {text}: {value!r} is not a value (a number, a word, true, false)"
                 ) from None

@@ -1,21 +1,33 @@
-"""What a perturbation is: ``apply(state, context) -> state``."""
+"""What a perturbation is: a frozen dataclass whose fields are parameters, and ``apply(state, context) -> state``."""
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
+import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeVar
 
 import numpy as np
-from torch import Tensor
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
-from fptlib.models import Network
+from fptlib.errors import InputError
+from fptlib.parameters import register
+
+if TYPE_CHECKING:  # stores are read without torch
+    from torch import Tensor
+
+Repeat = Literal["periodic", "once"]
+TIMING: Final = ("repeat", "period", "fresh_optimiser")
+Need = Literal["best", "output_layer"]
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that a training carries from one step to the next, of all runs.
+    """All that training carries from one step to the next, of all runs.
 
     Parameters
     ----------
@@ -44,38 +56,120 @@ class Context:
     generators
         Source of randomness of each run.
     best
-        The best snapshot so far, where one is kept.
-    probe
-        A batch of inputs and targets, the same for every run, where one is given.
-    network
-        What the parameters are parts of, where it is known.
-    gradient
-        Gradient of each run's mean loss on the probe with respect to its parameters, where it can be had.
+        The state after the epoch with the best validation metric so far, where it is kept.
+    output_layer
+        Name of the layer that gives the network's outputs, where it is known.
     """
 
     fresh: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]
     generators: Sequence[np.random.Generator]
     best: State | None = None
-    probe: tuple[Tensor, Tensor] | None = None
-    network: Network | None = None
-    gradient: Callable[[State], Mapping[str, Tensor]] | None = None
+    output_layer: str | None = None
 
 
 class Perturbation(ABC):
-    """One way to change a training.
+    """One way to change a network in training.
 
     ``fresh_optimiser`` says whether the optimiser starts anew as well where nobody decides otherwise; ``needs`` names what
     `apply` takes from the context beyond ``fresh`` and ``generators``.
     """
 
     __slots__ = ()
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", allow_inf_nan=False)
+    name: ClassVar[str] = ""
     fresh_optimiser: ClassVar[bool] = True
-    needs: ClassVar[frozenset[Literal["best", "probe", "network", "gradient"]]] = frozenset()
+    needs: ClassVar[frozenset[Need]] = frozenset()
+
+    def timed(self, period: int, repeat: Repeat) -> Self:
+        """Return the perturbation as it acts with this timing.
+
+        Raises
+        ------
+        ValueError
+            If the two are not possible together.
+        """
+        return self
 
     def rate(self, since: int) -> float:
-        """Factor on the learning rate in the epoch that is ``since`` (1, 2, ...) epochs after the last perturbation."""
+        """Return the factor on the learning rate in the epoch that is ``since`` (1, 2, ...) epochs after the last perturbation."""
         return 1.0
 
     @abstractmethod
     def apply(self, state: State, context: Context) -> State:
-        """State after the perturbation; the given one is left as it is."""
+        """Return the state after the perturbation; the given one is left as it is."""
+
+
+_Class = TypeVar("_Class", bound=type[Perturbation])
+
+
+def rule(name: str) -> Callable[[_Class], _Class]:
+    """Make a frozen dataclass derived from `Perturbation` a kind of perturbation; your own, in a file named under ``uses``.
+
+    Its fields become those of the section ``perturbation``, with their types and defaults, beside ``repeat``, ``period`` and
+    ``fresh_optimiser``, whose default is the class's own. A ``ValueError`` that the class raises when it is made is told as
+    an error of the section.
+
+    Parameters
+    ----------
+    name
+        What the parameters call it.
+
+    Raises
+    ------
+    InputError
+        If the class is no frozen dataclass derived from `Perturbation`, lacks ``apply``, needs what no training can give, has a
+        field that cannot be one of the parameters, or the name is a built-in kind's.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass, replace
+    >>> from fptlib.perturbations import Perturbation, State, rule, schedule
+    >>> @rule("double")
+    ... @dataclass(frozen=True)
+    ... class Double(Perturbation):
+    ...     factor: float = 2.0
+    ...
+    ...     def apply(self, state, context):
+    ...         return replace(state, parameters={n: self.factor * v for n, v in state.parameters.items()})
+    >>> schedule({"name": "double", "period": 20}).rule
+    Double(factor=2.0)
+    """
+
+    def decorate(own: _Class) -> _Class:
+        _check(name, own)
+        own.name = name
+        register("perturbation", name, own)
+        return own
+
+    return decorate
+
+
+def _check(name: Any, own: Any) -> None:
+    """Refuse a class that cannot be a section of the parameters."""
+    where = f"perturbation {name!r}"
+    if not (isinstance(name, str) and name):
+        raise InputError(f"perturbation: {name!r} is no name; write it as in @rule('sign_flip')")
+    if not (isinstance(own, type) and issubclass(own, Perturbation)):
+        raise InputError(f"{where}: {own!r} is not a class derived from fptlib.perturbations.Perturbation")
+    # Of the class itself: what a dataclass hands on to its subclasses says nothing of their fields.
+    if not getattr(vars(own).get("__dataclass_params__"), "frozen", False):
+        raise InputError(f"{where}: {own.__name__} is no frozen dataclass; write @dataclass(frozen=True) below @rule")
+    if inspect.isabstract(own):
+        raise InputError(f"{where}: {own.__name__} has no method apply(self, state, context)")
+    unknown = set(own.needs) - set(typing.get_args(Need))
+    if unknown:
+        raise InputError(
+            f"{where}: needs {', '.join(map(repr, sorted(unknown)))}, which no training gives; "
+            f"allowed: {', '.join(typing.get_args(Need))}"
+        )
+    for field in dataclasses.fields(own):  # type: ignore[arg-type]
+        if field.name in TIMING or field.name == "name" or field.name.startswith("_"):
+            raise InputError(f"{where}: no field of its own can be called {field.name!r}; another name is needed")
+    try:
+        TypeAdapter(own)
+    except (PydanticSchemaGenerationError, PydanticUserError, NameError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"{where}: a field has a type that the parameters do not have ({reason}); allowed: float, int, bool, str, a "
+            "Literal, or a tuple of them"
+        ) from None

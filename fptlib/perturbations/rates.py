@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import ClassVar, final
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self, final
 
-from fptlib.perturbations.base import Context, Perturbation, State
+from fptlib.parameters import Fraction, Positive, PositiveInteger
+from fptlib.perturbations.base import Context, Perturbation, Repeat, State, rule
 
 
 @final
+@rule("warm_restart")
 @dataclass(frozen=True, slots=True)
 class WarmRestart(Perturbation):
     """Take the learning rate back to its full value, from which it falls along half a cosine.
@@ -17,7 +19,7 @@ class WarmRestart(Perturbation):
     Parameters
     ----------
     length
-        Epochs in which it falls, 1 or more. It stays at the floor until the next restart.
+        Epochs in which it falls, 1 or more; by default the period. It stays at the floor until the next restart.
     floor
         What it falls to, as a fraction of the full rate, between 0 and 1.
 
@@ -42,20 +44,38 @@ class WarmRestart(Perturbation):
     """
 
     fresh_optimiser: ClassVar[bool] = False
-    length: int
-    floor: float = 0.0
+    length: PositiveInteger | None = None
+    floor: Fraction = 0.0
+
+    def timed(self, period: int, repeat: Repeat) -> Self:
+        """Return the rule with its length.
+
+        Raises
+        ------
+        ValueError
+            If training could be left without a learning rate for good.
+        """
+        length = self.length or period
+        if self.floor == 0 and not (repeat == "periodic" and length == period):
+            raise ValueError(
+                "floor: 0 can leave training without a learning rate for good; allowed here: above 0, or repeat: periodic "
+                "with a length that is the period"
+            )
+        return replace(self, length=length)
 
     def rate(self, since: int) -> float:
-        """Factor on the learning rate in the epoch that is ``since`` (1, 2, ...) epochs after the last perturbation."""
+        """Return the factor on the learning rate in the epoch that is ``since`` (1, 2, ...) epochs after the last perturbation."""
+        assert self.length is not None, "known once the rule has a timing"
         done = min((since - 1) / self.length, 1.0)
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
 
     def apply(self, state: State, context: Context) -> State:
-        """The state as it is."""
+        """Return the state as it is."""
         return state
 
 
 @final
+@rule("rate_bump")
 @dataclass(frozen=True, slots=True)
 class RateBump(Perturbation):
     """Raise the learning rate for some epochs, as much as shrinking the weights would under BatchNorm.
@@ -89,13 +109,14 @@ class RateBump(Perturbation):
     """
 
     fresh_optimiser: ClassVar[bool] = False
-    shrink: float = 0.4
-    length: int = 5
+    # As shrink-and-perturb has it.
+    shrink: Positive = 0.4
+    length: PositiveInteger = 5
 
     def rate(self, since: int) -> float:
-        """Factor on the learning rate in the epoch that is ``since`` (1, 2, ...) epochs after the last perturbation."""
+        """Return the factor on the learning rate in the epoch that is ``since`` (1, 2, ...) epochs after the last perturbation."""
         return 1 / self.shrink**2 if since <= self.length else 1.0
 
     def apply(self, state: State, context: Context) -> State:
-        """The state as it is."""
+        """Return the state as it is."""
         return state

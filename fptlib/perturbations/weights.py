@@ -1,21 +1,24 @@
-"""Perturbations of all weights: by what they are, by fresh ones, by noise, and by those of an earlier epoch."""
+"""Perturbations of weights: by what they are, by fresh ones, by noise, and by those of an earlier epoch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, final
+from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from fptlib.perturbations.base import Context, Perturbation, State
-from fptlib.perturbations.needs import Need, needed
+from fptlib.errors import InputError
+from fptlib.parameters import Fraction, NonNegative, Number
+from fptlib.perturbations.base import Context, Need, Perturbation, State, rule
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @final
+@rule("shrink_perturb")
 @dataclass(frozen=True, slots=True)
 class ShrinkPerturb(Perturbation):
     """Shrink the weights and add a little of a fresh initialisation.
@@ -37,8 +40,9 @@ class ShrinkPerturb(Perturbation):
     J. T. Ash, R. P. Adams, "On Warm-Starting Neural Network Training", NeurIPS 2020.
     """
 
-    shrink: float
-    perturb: float
+    # The pair of factors used in arXiv:2502.04121.
+    shrink: Number = 0.4
+    perturb: Number = 0.1
     scope: Literal["parameters", "state"] = "parameters"
 
     def _mix(self, old: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -49,13 +53,14 @@ class ShrinkPerturb(Perturbation):
         }
 
     def apply(self, state: State, context: Context) -> State:
-        """State with weights mixed with fresh ones."""
+        """Return the state with weights mixed with fresh ones."""
         parameters, buffers = context.fresh()
         mixed = replace(state, parameters=self._mix(state.parameters, parameters))
         return mixed if self.scope == "parameters" else replace(mixed, buffers=self._mix(state.buffers, buffers))
 
 
 @final
+@rule("full_reset")
 @dataclass(frozen=True, slots=True)
 class FullReset(Perturbation):
     """Start again from a fresh initialisation, running averages included.
@@ -71,12 +76,13 @@ class FullReset(Perturbation):
     """
 
     def apply(self, state: State, context: Context) -> State:
-        """State with everything that was learnt drawn afresh."""
+        """Return the state with everything that was learnt drawn afresh."""
         parameters, buffers = context.fresh()
         return replace(state, parameters=parameters, buffers=buffers)
 
 
 @final
+@rule("partial_reset")
 @dataclass(frozen=True, slots=True)
 class PartialReset(Perturbation):
     """Redraw the smallest weights of each run.
@@ -103,7 +109,7 @@ class PartialReset(Perturbation):
     """
 
     fresh_optimiser: ClassVar[bool] = False
-    quantile: float
+    quantile: Fraction
     fan_in: Literal["published", "true"] = "published"
 
     def _n_inputs(self, shape: tuple[int, ...]) -> int:
@@ -113,7 +119,9 @@ class PartialReset(Perturbation):
         return shape[1] if self.fan_in == "published" else math.prod(shape[1:])
 
     def apply(self, state: State, context: Context) -> State:
-        """State with the smallest weights redrawn."""
+        """Return the state with the smallest weights redrawn."""
+        import torch
+
         weights = {name: value for name, value in state.parameters.items() if name.rsplit(".", 1)[-1] == "weight"}
         magnitudes = torch.cat([value.abs().flatten(1) for value in weights.values()], dim=1)  # (runs, entries)
         if self.quantile == 1:
@@ -133,6 +141,39 @@ class PartialReset(Perturbation):
 
 
 @final
+@rule("last_layer_reset")
+@dataclass(frozen=True, slots=True)
+class LastLayerReset(Perturbation):
+    """Draw the output layer afresh; what is below it stays.
+
+    Notes
+    -----
+    ``theta_L <- theta_L,fresh`` for the weights and shifts of the last layer ``L`` (`fptlib.models.Network.output_layer`),
+    from the network's own initialisation. In RIFLE the layer is redrawn several times while a pre-trained network is
+    fine-tuned, with a learning rate that restarts each time; here only the layer is.
+
+    References
+    ----------
+    X. Li, H. Xiong, H. An, C. Xu, D. Dou, "RIFLE: Backpropagation in Depth for Deep Transfer Learning through
+    Re-Initializing the Fully-connected LayEr", ICML 2020.
+    """
+
+    needs: ClassVar[frozenset[Need]] = frozenset({"output_layer"})
+
+    def apply(self, state: State, context: Context) -> State:
+        """Return the state with a fresh output layer."""
+        layer, (fresh, _) = context.output_layer, context.fresh()
+        redrawn = {name: fresh[name] for name in state.parameters if name.rpartition(".")[0] == layer}
+        if not redrawn:
+            raise InputError(
+                f"perturbation: last_layer_reset finds no trained parameter of {layer!r}, which the network calls its "
+                f"output layer; parameters: {', '.join(state.parameters)}"
+            )
+        return replace(state, parameters={**state.parameters, **redrawn})
+
+
+@final
+@rule("weight_noise")
 @dataclass(frozen=True, slots=True)
 class WeightNoise(Perturbation):
     """Add Gaussian noise to everything that is trained; buffers stay.
@@ -159,11 +200,13 @@ class WeightNoise(Perturbation):
     """
 
     fresh_optimiser: ClassVar[bool] = False
-    sigma: float
+    sigma: NonNegative = 0.3
     scale: Literal["relative", "absolute"] = "relative"
 
     def apply(self, state: State, context: Context) -> State:
-        """State with noisy parameters."""
+        """Return the state with noisy parameters."""
+        import torch
+
         noisy = {}
         for name, value in state.parameters.items():
             drawn = np.stack([rng.standard_normal(tuple(value.shape[1:])) for rng in context.generators])
@@ -177,6 +220,7 @@ class WeightNoise(Perturbation):
 
 
 @final
+@rule("restart_from_best")
 @dataclass(frozen=True, slots=True)
 class RestartFromBest(Perturbation):
     """Go back to the parameters and buffers of the epoch that had the best validation metric so far.
@@ -197,8 +241,9 @@ class RestartFromBest(Perturbation):
     needs: ClassVar[frozenset[Need]] = frozenset({"best"})
 
     def apply(self, state: State, context: Context) -> State:
-        """State with the parameters and buffers of the best epoch."""
-        best = needed(context.best, "the best snapshot so far, by the validation metric", self)
+        """Return the state with the parameters and buffers of the best epoch."""
+        best = context.best
+        assert best is not None
 
         def copied(old: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: found[name].to(value.device, value.dtype, copy=True) for name, value in old.items()}

@@ -16,112 +16,39 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, SerializeAsAny, ValidationError, ValidationInfo, model_validator
 
 from fptlib.errors import InputError
-from fptlib.spec import uses as user_files
-from fptlib.spec.datasets import (
-    Cifar10Spec,
-    Cifar10SubsetSpec,
-    Cifar100Spec,
-    DataSpec,
-    DigitsSpec,
-    FashionMnistSpec,
-    Mnist5kSpec,
-    NuclearMassesSpec,
-)
-from fptlib.spec.faults import ParameterError, describe, nearest
-from fptlib.spec.kinds import (
-    ExecutionSpec,
-    TrainingSpec,
+from fptlib.parameters import (
+    Kind,
+    NonNegative,
+    Part,
+    Positive,
+    PositiveInteger,
+    Seed,
+    build,
+    chosen,
+    describe,
     kinds_of,
     known,
-    register,
 )
-from fptlib.spec.networks import (
-    CnnSpec,
-    MlpSpec,
-    ModelSpec,
-    ResNet18Spec,
-    ResNetSpec,
-)
-from fptlib.spec.optimisers import (
-    REFUSED,
-    AdadeltaSpec,
-    AdagradSpec,
-    AdamaxSpec,
-    AdamSpec,
-    AdamWSpec,
-    AsgdSpec,
-    NAdamSpec,
-    OptimiserSpec,
-    RAdamSpec,
-    RmspropSpec,
-    RpropSpec,
-    SgdSpec,
-)
-from fptlib.spec.perturbations import (
-    DashSpec,
-    DormantResetSpec,
-    FullResetSpec,
-    LastLayerResetSpec,
-    PartialResetSpec,
-    PerturbationSpec,
-    RateBumpSpec,
-    RestartFromBestSpec,
-    ShrinkPerturbSpec,
-    WarmRestartSpec,
-    WeightNoiseSpec,
-)
+from fptlib.perturbations import Schedule, schedule
+from fptlib.spec import uses as user_files
+from fptlib.spec.datasets import DataSpec
+from fptlib.spec.networks import ModelSpec
+from fptlib.spec.optimisers import REFUSED, OptimiserSpec
 from fptlib.spec.uses import UserFile
-from fptlib.spec.values import Part, PositiveInteger, Seed
 from fptlib.spec.written import merge, nested, parse
 
 __all__ = [
     "ENGINE_VERSION",
-    "AdadeltaSpec",
-    "AdagradSpec",
-    "AdamSpec",
-    "AdamWSpec",
-    "AdamaxSpec",
-    "AsgdSpec",
-    "Cifar10Spec",
-    "Cifar10SubsetSpec",
-    "Cifar100Spec",
-    "CnnSpec",
-    "DashSpec",
     "DataSpec",
-    "DigitsSpec",
-    "DormantResetSpec",
     "EnsembleSpec",
     "ExecutionSpec",
-    "FashionMnistSpec",
-    "FullResetSpec",
-    "LastLayerResetSpec",
-    "MlpSpec",
-    "Mnist5kSpec",
     "ModelSpec",
-    "NAdamSpec",
-    "NuclearMassesSpec",
     "OptimiserSpec",
-    "PartialResetSpec",
-    "PerturbationSpec",
-    "RAdamSpec",
-    "RateBumpSpec",
-    "ResNet18Spec",
-    "ResNetSpec",
-    "RestartFromBestSpec",
-    "RmspropSpec",
-    "RpropSpec",
-    "SgdSpec",
-    "ShrinkPerturbSpec",
     "TrainingSpec",
     "UserFile",
-    "WarmRestartSpec",
-    "WeightNoiseSpec",
-    "kinds_of",
     "known",
     "load",
     "override",
-    "perturbation_section",
-    "register",
 ]
 
 # Raised whenever the same parameters give other trajectories than before. Stores are keyed by it, so old ones are then
@@ -132,58 +59,76 @@ ENGINE_VERSION = 2
 _OUTSIDE_DIGEST = ("runs", "epochs", "device", "execution")
 
 
-def _kind(section: str, value: object, files: Iterable[UserFile] = ()) -> object:
-    """The section's kind, from its ``name``; those of one's own files are known beside the others."""
-    base, kinds = kinds_of(section)
-    if value is None or isinstance(value, base):
-        return value
-    kinds = kinds | {name: kind for file in files for (place, name), kind in file.kinds.items() if place == section}
-    names = sorted(kinds)
-    if not isinstance(value, Mapping):
-        raise ParameterError(f"{section}: {value!r} is not a mapping; allowed: name: {'|'.join(names)}, ...")
-    if "name" not in value:
-        raise ParameterError(f"{section}.name: missing; allowed: {', '.join(names)}")
-    name = value["name"]
-    if section == "optimiser" and isinstance(name, str) and name not in kinds:
-        if name in REFUSED:
-            raise ParameterError(f"optimiser.name: {name} cannot train stacked runs: {REFUSED[name]}")
-        # As PyTorch spells its classes.
-        name = next((kind for kind in names if kind == name.lower()), name)
-        value = {**value, "name": name}
-    if not isinstance(name, str) or name not in kinds:
-        raise ParameterError(f"{section}.name: unknown {section} {name!r}{nearest(name, names)}")
-    try:
-        return kinds[name].model_validate(value)
-    except ValidationError as error:
-        raise ParameterError(describe(error, kinds[name], section)) from None
+def _known_to(info: ValidationInfo, section: str) -> dict[str, type]:
+    """Return the kinds of a section that the files under ``uses`` define."""
+    files: tuple[UserFile, ...] = info.data.get("uses", ())
+    return {name: kind for file in files for (place, name), kind in file.kinds.items() if place == section}
 
 
-def _kind_of(section: str) -> BeforeValidator:
-    def validate(value: object, info: ValidationInfo) -> object:
-        return _kind(section, value, info.data.get("uses", ()))
+def _kind_of(base: type[Kind]) -> BeforeValidator:
+    """Read a section whose kind goes by its ``name``."""
 
-    return BeforeValidator(validate)
+    def read(value: object, info: ValidationInfo) -> object:
+        if isinstance(value, base):
+            return value
+        more = _known_to(info, base.SECTION)
+        if base is OptimiserSpec and isinstance(value, Mapping):
+            value = _as_pytorch_spells(value, [*kinds_of("optimiser"), *more])
+        kind = chosen(base.SECTION, value, more)
+        assert isinstance(value, Mapping)
+        return build(kind, value, base.SECTION)
+
+    return BeforeValidator(read)
 
 
-def perturbation_section(values: Mapping[str, Any]) -> PerturbationSpec:
-    """The section ``perturbation`` of a parameter file by itself.
+def _as_pytorch_spells(value: Mapping[str, Any], names: list[str]) -> Mapping[str, Any]:
+    name = value.get("name")
+    if isinstance(name, str) and name in REFUSED:
+        raise InputError(f"optimiser.name: {name} cannot train stacked runs: {REFUSED[name]}")
+    lower = isinstance(name, str) and name not in names and name.lower() in names
+    return {**value, "name": str(name).lower()} if lower else value
 
-    Raises
-    ------
-    InputError
-        One line naming key, value and what is allowed.
 
-    Examples
-    --------
-    >>> perturbation_section({"name": "full_reset", "period": 20}).repeat
-    'periodic'
+def _perturbation(value: object, info: ValidationInfo) -> Schedule | None:
+    return None if value is None else schedule(value, _known_to(info, "perturbation"))
+
+
+class TrainingSpec(Part):
+    """Images per step, and the floating-point types of training.
+
+    ``drop_last`` leaves out the last batch of an epoch where it is smaller than the others. ``dtype`` is the type of
+    everything that is trained; with ``autocast`` the layers compute in a shorter type (mixed precision).
     """
-    try:
-        built = _kind("perturbation", values)
-    except ParameterError as fault:
-        raise InputError(str(fault)) from None
-    assert isinstance(built, PerturbationSpec)
-    return built
+
+    batch_size: PositiveInteger = 25
+    drop_last: bool = False
+    dtype: Literal["float32", "float64"] = "float32"
+    autocast: Literal["none", "bfloat16", "float16"] = "none"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.autocast != "none" and self.dtype == "float64":
+            raise ValueError(
+                f"autocast: {self.autocast} does nothing to float64; allowed: autocast: none, or dtype: float32"
+            )
+        return self
+
+
+class ExecutionSpec(Part):
+    """How training is carried out; what it gives does not depend on it, beyond rounding.
+
+    ``channels_last``, ``compile`` and ``cuda_graphs`` switch on what their names say in PyTorch; what cannot be had is left
+    out with a message. Without a word, channels come last on a CPU. ``stack`` is the number of runs that train as one stack;
+    without it, as many as the cache likes and ``memory_gb``, the memory for the runs of one process in gigabytes, holds
+    (without that: 1 on a CPU, 16 on a GPU). ``snapshot_s`` is the number of seconds between snapshots to resume from.
+    """
+
+    channels_last: bool | None = None
+    compile: bool = False
+    cuda_graphs: bool = False
+    stack: PositiveInteger | None = None
+    memory_gb: Positive | None = None
+    snapshot_s: NonNegative = 10.0
 
 
 class EnsembleSpec(Part):
@@ -204,11 +149,11 @@ class EnsembleSpec(Part):
 
     # First: the sections after it may name kinds that these files define.
     uses: Annotated[tuple[UserFile, ...], BeforeValidator(user_files.read)] = ()
-    data: Annotated[SerializeAsAny[DataSpec], _kind_of("data")]
-    model: Annotated[SerializeAsAny[ModelSpec], _kind_of("model")]
-    optimiser: Annotated[SerializeAsAny[OptimiserSpec], _kind_of("optimiser")]
+    data: Annotated[SerializeAsAny[DataSpec], _kind_of(DataSpec)]
+    model: Annotated[SerializeAsAny[ModelSpec], _kind_of(ModelSpec)]
+    optimiser: Annotated[SerializeAsAny[OptimiserSpec], _kind_of(OptimiserSpec)]
     training: TrainingSpec = TrainingSpec()
-    perturbation: Annotated[SerializeAsAny[PerturbationSpec] | None, _kind_of("perturbation")] = None
+    perturbation: Annotated[Schedule | None, BeforeValidator(_perturbation)] = None
     runs: PositiveInteger = 200
     epochs: PositiveInteger = 100
     seed: Seed = 0
@@ -219,8 +164,6 @@ class EnsembleSpec(Part):
         # Inside pydantic an error would be wrapped once more; out here it is one line for the user.
         try:
             super().__init__(**values)
-        except ParameterError as fault:
-            raise InputError(str(fault)) from None
         except ValidationError as error:
             raise InputError(describe(error, type(self), "")) from None
 
@@ -229,12 +172,12 @@ class EnsembleSpec(Part):
         self._check_batches()
         kick = self.perturbation
         if kick is not None and kick.period > self.epochs:
-            raise ParameterError(
+            raise InputError(
                 f"perturbation.period: {kick.period} is beyond the horizon; allowed: 1 to epochs = {self.epochs}"
             )
-        if kick is not None and kick.VALIDATED and not self.data.validation_size:
-            raise ParameterError(
-                f"data.validation_size: 0 leaves {kick.name} nothing to choose the best epoch by; allowed: 1 or more"
+        if kick is not None and "best" in kick.rule.needs and not self.data.validation_size:
+            raise InputError(
+                f"data.validation_size: 0 leaves {kick.rule.name} nothing to choose the best epoch by; allowed: 1 or more"
             )
         return self
 
@@ -242,16 +185,16 @@ class EnsembleSpec(Part):
         batch, images = self.training.batch_size, self.data.n_train
         if images is not None and batch > images:
             whole = "data.train_size =" if self.data.train_size else "the number of training images,"
-            raise ParameterError(f"training.batch_size: {batch} exceeds {whole} {images}; allowed: 1 to {images}")
+            raise InputError(f"training.batch_size: {batch} exceeds {whole} {images}; allowed: 1 to {images}")
         if not self.model.has_batch_norm:
             return
         if batch == 1:
-            raise ParameterError(
+            raise InputError(
                 "training.batch_size: 1 leaves batches of one image, whose variance BatchNorm cannot take; "
                 "allowed: 2 or more"
             )
         if images is not None and images % batch == 1 and not self.training.drop_last:
-            raise ParameterError(
+            raise InputError(
                 f"training.batch_size: {batch} leaves a batch of one of the {images} training images, whose variance "
                 "BatchNorm cannot take; allowed: sizes that leave another remainder, or training.drop_last: true"
             )
@@ -259,7 +202,7 @@ class EnsembleSpec(Part):
     def identity(self) -> dict[str, Any]:
         """Everything that changes run ``k``, with defaults filled in, as JSON types."""
         content = self.model_dump(mode="json", exclude={*_OUTSIDE_DIGEST, "uses"})
-        parts = [getattr(self, section) for section in ("data", "model", "optimiser", "perturbation")]
+        parts = [self.data, self.model, self.optimiser, self.perturbation and self.perturbation.rule]
         used = sorted(file.source for file in self.uses if any(type(part) in file.kinds.values() for part in parts))
         # What a file is called, and files of which nothing is used, change no run.
         return content | ({"uses": [{"source": source} for source in used]} if used else {})
@@ -276,8 +219,12 @@ class EnsembleSpec(Part):
             return super().__reduce_ex__(protocol)
         own = {kind for file in self.uses for kind in file.kinds.values()}
         content = {name: getattr(self, name) for name in type(self).model_fields}
-        plain = {name: part.model_dump() if type(part) in own else part for name, part in content.items()}
+        plain = {name: part.model_dump() if _defined_by(part, own) else part for name, part in content.items()}
         return _again, (plain | {"uses": [file.model_dump() for file in self.uses]},)
+
+
+def _defined_by(part: Any, own: set[type]) -> bool:
+    return type(part.rule if isinstance(part, Schedule) else part) in own
 
 
 def _again(values: dict[str, Any]) -> EnsembleSpec:
@@ -287,7 +234,7 @@ def _again(values: dict[str, Any]) -> EnsembleSpec:
 def _build(values: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> EnsembleSpec:
     try:
         return EnsembleSpec(**merge(values, nested(changes)))
-    except (ParameterError, InputError) as fault:
+    except InputError as fault:
         raise InputError(f"{where}{fault}") from None
 
 
@@ -341,16 +288,16 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Ensembl
     try:
         values = parse(text)
         if not isinstance(values, Mapping):
-            raise ParameterError("not a mapping of parameters; keys such as data, model and optimiser are needed")
+            raise InputError("not a mapping of parameters; keys such as data, model and optimiser are needed")
         changes: dict[str, Any] = {}
         for item in overrides:
             key, equals, value = item.partition("=")
             if not equals:
-                raise ParameterError(f"{item!r}: not an override; allowed: key=value, as in optimiser.lr=0.3")
+                raise InputError(f"{item!r}: not an override; allowed: key=value, as in optimiser.lr=0.3")
             try:
                 changes = merge(changes, nested({key.strip(): parse(value)}))
-            except ParameterError as fault:
-                raise ParameterError(f"{item!r}: {fault}") from None
-    except ParameterError as fault:
+            except InputError as fault:
+                raise InputError(f"{item!r}: {fault}") from None
+    except InputError as fault:
         raise InputError(f"{path}: {fault}") from None
     return _build(user_files.beside(values, Path(path).parent), changes, f"{path}: ")

@@ -6,13 +6,13 @@ from typing import ClassVar, Literal, Self
 
 from pydantic import model_validator
 
-from fptlib.spec.values import Fraction, NaturalNumber, Part, PositiveInteger, Seed
+from fptlib.parameters import Fraction, Kind, NaturalNumber, PositiveInteger, Seed
 
 # Twice as many as the coefficients of the liquid drop.
 _FEWEST_NUCLEI = 10
 
 
-class DataSpec(Part):
+class DataSpec(Kind):
     """What every data set has: its name, how much of it is used, and the seed of its random choices.
 
     ``train_size`` and ``validation_size`` count images out of `POOL` (without ``train_size``: all that are left),
@@ -20,6 +20,7 @@ class DataSpec(Part):
     class (of classes only: regression has none); ``seed`` fixes the permutation of the images and the noise.
     """
 
+    SECTION: ClassVar[str] = "data"
     # Whether there are classes to be told apart or numbers to be found, and what there are many of.
     TASK: ClassVar[Literal["classification", "regression"]] = "classification"
     ITEMS: ClassVar[str] = "images"

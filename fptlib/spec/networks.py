@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fptlib.spec.values import Part, PositiveInteger
+from fptlib.parameters import Kind, PositiveInteger
 
 Normalisation = Literal["none", "batch", "layer"]
 
 
-class ModelSpec(Part):
+class ModelSpec(Kind):
     """What every model has: a name. The input and output sizes come from the data."""
+
+    SECTION: ClassVar[str] = "model"
 
     name: str
 

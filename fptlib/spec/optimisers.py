@@ -11,8 +11,8 @@ from typing import Annotated, ClassVar, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fptlib.parameters import Fraction, Kind, NonNegative, Number, Positive, unsaid
 from fptlib.spec.schedules import ConstantSpec, ScheduleSpec
-from fptlib.spec.values import Fraction, NonNegative, Number, Part, Positive, unsaid
 
 Below1 = Annotated[Number, Field(ge=0, lt=1)]
 Betas = tuple[Below1, Below1]
@@ -26,9 +26,10 @@ REFUSED: Final[dict[str, str]] = {
 }
 
 
-class OptimiserSpec(Part):
+class OptimiserSpec(Kind):
     """What every optimiser has: a name, a learning rate and a weight decay, with PyTorch's meaning."""
 
+    SECTION: ClassVar[str] = "optimiser"
     TORCH: ClassVar[str] = ""
 
     name: str

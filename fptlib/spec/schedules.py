@@ -1,4 +1,4 @@
-"""How the learning rate goes with the epoch: a factor on it, by name."""
+"""Schedules of the learning rate: a factor on it for each epoch, by name."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, ValidationError
+from pydantic import BeforeValidator
 
-from fptlib.spec.faults import ParameterError, describe, nearest
-from fptlib.spec.values import Fraction, Part, Positive, PositiveInteger
+from fptlib.errors import InputError
+from fptlib.parameters import Fraction, Part, Positive, PositiveInteger, build, nearest
 
 
 class ConstantSpec(Part):
@@ -24,7 +24,7 @@ class ConstantSpec(Part):
     name: Literal["constant"] = "constant"
 
     def at(self, epoch: int) -> float:
-        """Factor on the learning rate in an epoch; epochs count from 1."""
+        """Return the factor on the learning rate in an epoch; epochs count from 1."""
         return 1.0
 
 
@@ -42,7 +42,7 @@ class StepSpec(Part):
     factor: Positive = 0.1
 
     def at(self, epoch: int) -> float:
-        """Factor on the learning rate in an epoch; epochs count from 1."""
+        """Return the factor on the learning rate in an epoch; epochs count from 1."""
         return float(self.factor ** ((epoch - 1) // self.every))
 
 
@@ -65,7 +65,7 @@ class CosineSpec(Part):
     floor: Fraction = 0.0
 
     def at(self, epoch: int) -> float:
-        """Factor on the learning rate in an epoch; epochs count from 1."""
+        """Return the factor on the learning rate in an epoch; epochs count from 1."""
         done = min((epoch - 1) / self.epochs, 1.0)
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
 
@@ -74,19 +74,16 @@ _KINDS: dict[str, type[Part]] = {"constant": ConstantSpec, "step": StepSpec, "co
 
 
 def _kind(value: object) -> object:
-    """The schedule that a mapping describes."""
+    """Return the schedule that a mapping describes."""
     where = "optimiser.schedule"
     if isinstance(value, tuple(_KINDS.values())):
         return value
     if not isinstance(value, Mapping) or "name" not in value:
-        raise ParameterError(f"{where}: {value!r} has no name; allowed: name: {'|'.join(_KINDS)}, ...")
+        raise InputError(f"{where}: {value!r} has no name; allowed: name: {'|'.join(_KINDS)}, ...")
     kind = _KINDS.get(value["name"]) if isinstance(value["name"], str) else None
     if kind is None:
-        raise ParameterError(f"{where}.name: unknown schedule {value['name']!r}{nearest(value['name'], _KINDS)}")
-    try:
-        return kind.model_validate(value)
-    except ValidationError as error:
-        raise ParameterError(describe(error, kind, where)) from None
+        raise InputError(f"{where}.name: unknown schedule {value['name']!r}{nearest(value['name'], _KINDS)}")
+    return build(kind, value, where)
 
 
 ScheduleSpec = Annotated[ConstantSpec | StepSpec | CosineSpec, BeforeValidator(_kind)]

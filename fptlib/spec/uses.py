@@ -16,14 +16,13 @@ from typing import Any
 
 from pydantic import PrivateAttr
 
+from fptlib import parameters
 from fptlib.errors import InputError
-from fptlib.spec import kinds
-from fptlib.spec.faults import ParameterError
-from fptlib.spec.values import Part
+from fptlib.parameters import Part
 
 _NEEDED = "a Python file is needed that decorates kinds of its own"
 # By content: what each file makes known.
-_KNOWN: dict[str, Mapping[tuple[str, str], type[Part]]] = {}
+_KNOWN: dict[str, Mapping[tuple[str, str], type]] = {}
 
 
 class UserFile(Part):
@@ -46,27 +45,27 @@ class UserFile(Part):
         self._digest = hashlib.sha256(self.source.encode()).hexdigest()
 
     @property
-    def kinds(self) -> Mapping[tuple[str, str], type[Part]]:
+    def kinds(self) -> Mapping[tuple[str, str], type]:
         """The kinds it defines by section and name; the first call runs the file."""
         if self._digest not in _KNOWN:
             _KNOWN[self._digest] = self._run()
         return _KNOWN[self._digest]
 
-    def _run(self) -> Mapping[tuple[str, str], type[Part]]:
+    def _run(self) -> Mapping[tuple[str, str], type]:
         module = ModuleType(f"fptlib_user_{self._digest[:16]}")
         module.__file__ = self.name
         # Known by name while it runs, for dataclasses look their module up; its lines are kept for tracebacks.
         sys.modules[module.__name__] = module
         linecache.cache[self.name] = (len(self.source), None, self.source.splitlines(keepends=True), self.name)
         try:
-            with kinds.collected() as found:
+            with parameters.collected() as found:
                 exec(compile(self.source, self.name, "exec"), module.__dict__)
         except (Exception, SystemExit) as error:
             del sys.modules[module.__name__]
-            raise ParameterError(f"uses: {self.name}: {_reason(error, self.name)}") from None
+            raise InputError(f"uses: {self.name}: {_reason(error, self.name)}") from None
         if not found:
             del sys.modules[module.__name__]
-            raise ParameterError(f"uses: {self.name}: makes no kind known; {_NEEDED}")
+            raise InputError(f"uses: {self.name}: makes no kind known; {_NEEDED}")
         return found
 
 
@@ -90,18 +89,18 @@ def read(value: object) -> tuple[UserFile, ...]:
 
     Raises
     ------
-    ParameterError
+    InputError
         If one is missing or does not import, makes nothing known, or makes known what another one does.
     """
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-        raise ParameterError(f"uses: {value!r} is not a list; allowed: paths of Python files, as in [diffgrad.py]")
+        raise InputError(f"uses: {value!r} is not a list; allowed: paths of Python files, as in [diffgrad.py]")
     files = tuple(_file(item) for item in value)
     seen: dict[tuple[str, str], UserFile] = {}
     for file in files:
         for section, name in file.kinds:
             other = seen.setdefault((section, name), file)
             if other.source != file.source:
-                raise ParameterError(
+                raise InputError(
                     f"uses: {file.name}: {section} {name!r} is defined in {other.name} already; another name is needed"
                 )
     return tuple({file.source: file for file in files}.values())
@@ -113,13 +112,13 @@ def _file(item: object) -> UserFile:
     if isinstance(item, Mapping) and isinstance(item.get("source"), str):
         return UserFile.model_validate(dict(item))
     if not isinstance(item, str | Path):
-        raise ParameterError(f"uses: {item!r} is not a path; {_NEEDED}")
+        raise InputError(f"uses: {item!r} is not a path; {_NEEDED}")
     try:
         return UserFile(source=Path(item).read_text(encoding="utf-8"), name=str(item))
     except OSError as error:
-        raise ParameterError(f"uses: {item}: {error.strerror}; {_NEEDED}") from None
+        raise InputError(f"uses: {item}: {error.strerror}; {_NEEDED}") from None
     except UnicodeDecodeError:
-        raise ParameterError(f"uses: {item}: not a text file; {_NEEDED}") from None
+        raise InputError(f"uses: {item}: not a text file; {_NEEDED}") from None
 
 
 def beside(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from fptlib.spec.faults import ParameterError
+from fptlib.errors import InputError
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -18,17 +18,17 @@ class _UniqueKeys(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
-                raise ParameterError(f"{key}: given twice (line {key_node.start_mark.line + 1})")
+                raise InputError(f"{key}: given twice (line {key_node.start_mark.line + 1})")
             seen.add(key if isinstance(key, str) else repr(key))
         return super().construct_mapping(node, deep)
 
 
 def parse(text: str) -> Any:
-    """YAML value of a text.
+    """Return the value of a text in YAML.
 
     Raises
     ------
-    ParameterError
+    InputError
         If it is no YAML, with the line, or a key is given twice.
     """
     try:
@@ -36,19 +36,19 @@ def parse(text: str) -> Any:
         return yaml.load(text, Loader=_UniqueKeys)
     except (ValueError, AttributeError, RecursionError) as error:
         # What looks like a date or a number of a certain type and is none: 2024-13-45.
-        raise ParameterError(f"not valid YAML ({error})") from None
+        raise InputError(f"not valid YAML ({error})") from None
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f"line {mark.line + 1}: " if mark else ""
-        raise ParameterError(f"{line}not valid YAML ({getattr(error, 'problem', None) or error})") from None
+        raise InputError(f"{line}not valid YAML ({getattr(error, 'problem', None) or error})") from None
 
 
 def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys unfolded into nested mappings; the later of two that touch the same key wins."""
+    """Unfold dotted keys into nested mappings; the later of two that touch the same key wins."""
     result: dict[str, Any] = {}
     for key, value in changes.items():
         if not isinstance(key, str) or not all(key.split(".")):
-            raise ParameterError(f"{key!r}: not a key; allowed: names joined by dots, as in optimiser.lr")
+            raise InputError(f"{key!r}: not a key; allowed: names joined by dots, as in optimiser.lr")
         value = nested(value) if isinstance(value, Mapping) else value
         for step in reversed(key.split(".")):
             value = {step: value}
@@ -57,7 +57,7 @@ def nested(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def merge(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings merged. A section whose ``name`` changes is replaced: another kind has other keys."""
+    """Merge nested mappings. A section whose ``name`` changes is replaced: another kind has other keys."""
     result = dict(base)
     for key, value in changes.items():
         old = result.get(key)

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from fptlib.spec.faults import ParameterError
+from fptlib.errors import InputError
 from fptlib.spec.schedules import ScheduleSpec
 from fptlib.trajectories.record import Trajectories
 
@@ -122,7 +122,7 @@ def _factors(schedule: Mapping[str, Any], horizon: int) -> list[float] | None:
     """Factor on the learning rate at epochs ``1 .. horizon``; ``None`` for a schedule that is not known here."""
     try:
         known = _SCHEDULE.validate_python(dict(schedule))
-    except (ParameterError, ValidationError):
+    except (InputError, ValidationError):
         return None
     return [known.at(epoch) for epoch in range(1, horizon + 1)]
 
