@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -229,24 +230,12 @@ def test_faults_of_a_folder_name_file_and_line(tmp_path: Path, files: dict[str, 
         ("run,epoch,acc;", "no rows below the header line"),
         ("epoch,acc;1,2;", "no column 'run'; there is epoch, acc"),
         ("run,acc;1,2;", "no column 'epoch'; there is run, acc"),
-        (
-            "run,step,acc;1,2,3;",
-            "acc is logged once, which does not tell how many steps make an epoch; say so by every=",
-        ),
+        ("run,step,acc;1,2,3;", "acc is logged once, which does not tell how many steps make an epoch; say so by"),
         ("run,epoch,acc;0,1,0.5;0,x,0.5;", "line 3: epoch is 'x', a number is needed"),
         ("run,epoch,acc;0,1,0.5;,1,0.5;", "line 3: no run given"),
-        (
-            "run,epoch,acc;0,1,1;0,3,1;",
-            "line 3: acc goes from epoch 1 to 3, and is needed each epoch; where it is logged every 2",
-        ),
-        (
-            "run,epoch,acc;0,1,1;0,2,1;0,4,1;",
-            "line 4: acc goes from epoch 2 to 4, and is needed each epoch; fill in what is",
-        ),
-        (
-            "run,epoch,acc;0,1,1;0,1,2;",
-            "line 3: acc is logged more than once at epoch 1, 1 and 2; keep the value that counts",
-        ),
+        ("run,epoch,acc;0,1,1;0,3,1;", "line 3: acc goes from epoch 1 to 3, and is needed each epoch; where it is"),
+        ("run,epoch,acc;0,1,1;0,2,1;0,4,1;", "line 4: acc goes from epoch 2 to 4, and is needed each epoch; fill in"),
+        ("run,epoch,acc;0,1,1;0,1,2;", "line 3: acc is logged more than once at epoch 1, 1 and 2; keep the value"),
         ("run,epoch,acc;0,0,1;1,1,1;", "run 1: acc starts at epoch 1, but in"),
         ("run,epoch,acc;4,1,0.5;4,2;", "line 3: 2 values, but the header names 3 columns"),
         ("run,epoch,acc;4,1,0.5;4,2,;", "line 3: no metric in this line; leave it out if the run had ended before"),
@@ -328,15 +317,17 @@ def test_a_store_counts_epochs_itself(tmp_path: Path) -> None:
 def test_a_format_of_ones_own_is_tried_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readers, "_FORMATS", list(readers._FORMATS))
 
-    def runs_of(path: Path) -> list[Log]:
+    def runs_of(_: Path, files: Sequence[Path]) -> list[Log]:
         logs = []
-        for file in sorted(path.glob("*.csv")):
+        for file in files:
             values = np.array([float(word) for word in file.read_text().split()])
             metrics = {"acc": Series(values, epoch=np.arange(len(values)), line=np.arange(1, len(values) + 1))}
             logs.append(Log(file, name=file.stem, metrics=metrics))
         return logs
 
-    bare = Format("bare numbers", matches=lambda path: path.name == "bare", read=runs_of)
+    bare = Format(
+        "bare numbers", find=lambda path: sorted(path.glob("*.csv")) if path.name == "bare" else [], read=runs_of
+    )
     register(bare)
     assert readers._FORMATS[0] == bare
     runs = read(folder(tmp_path / "bare", run_3="0.1;0.2;0.3", run_7="0.4;0.5"))

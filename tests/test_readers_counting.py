@@ -255,69 +255,42 @@ def test_a_metric_to_minimise_passes_when_its_negative_does(values: list[float],
 # What is refused
 
 
+def one(value: list[float], **places: Places) -> list[Log]:
+    """Return a run that logged one metric."""
+    return [log(acc=of(value, **places))]
+
+
 @pytest.mark.parametrize(
     ("logs", "options", "said"),
     [
         ([], {}, "logs: no run"),
         ([log()], {}, "logs: no metric; at least one is needed"),
-        ([log(acc=of([], epoch=[]))], {}, "logs: no metric; at least one is needed"),
-        ([log(acc=of([1], epoch=[1]))], {"axis": "time"}, "axis 'time' is not known; choose auto, epoch or step"),
-        ([log(acc=of([1], epoch=[1]))], {"every": 0}, "every is 0; an evaluation every 1 or more"),
-        ([log(acc=of([1], epoch=[1]))], {"axis": "step"}, "run_1.csv: acc is logged without a step"),
-        ([log(acc=of([1, 2], step=[1, 2]))], {"axis": "epoch"}, "run_1.csv: acc is logged without an epoch"),
-        (
-            [log(acc=of([1, 2, 3], step=[10, 20, 35]))],
-            {},
-            "run_1.csv, line 4: acc goes from step 20 to 35, and is needed 10",
-        ),
-        (
-            [log(acc=of([1, 2, 3, 4], step=[10, 20, 40, 50]))],
-            {},
-            "line 4: acc goes from step 20 to 40, and is needed 10 steps",
-        ),
-        (
-            [log(acc=of([1, 2], step=[30, 40]))],
-            {},
-            "run_1.csv, line 2: acc starts at step 30, what came before is missing",
-        ),
-        ([log(acc=of([1, 2], epoch=[-1, 0]))], {}, "run_1.csv, line 2: acc starts at epoch -1"),
-        (
-            [log(acc=of([1], step=[0])), log("b", acc=of([1, 2], step=[0, 9]))],
-            {},
-            "line 2: acc is logged at step 0 and not",
-        ),
-        ([log(acc=of([1, 2], epoch=[1, np.nan]))], {}, "run_1.csv, line 3: acc is logged at no epoch"),
-        ([log(acc=of([1, 2], epoch=[1, 1.5]))], {}, "run_1.csv, line 3: acc is logged at epoch 1.5, no whole number"),
-        (
-            [log(acc=of([1, np.inf], epoch=[1, 2]))],
-            {},
-            "run_1.csv, line 3: acc is inf at epoch 2, a finite number is needed",
-        ),
-        (
-            [log(acc=of([1, 2, 7], epoch=[1, 2, 2]))],
-            {},
-            "line 4: acc is logged more than once at epoch 2, 2 and 7; keep the",
-        ),
-        (
-            [log(acc=of([1, 2, 7], epoch=[1, 2, 2], step=[1, 2, 2]))],
-            {"axis": "epoch"},
-            "line 4: acc is logged more than once at epoch 2, 2 and 7; axis='step' counts evaluations by steps",
-        ),
-        (
-            [log(acc=of([1, 2, 1, 2], epoch=[1, 2, 1, 2]))],
-            {},
-            "line 4: acc starts again at epoch 1; keep one run in a file",
-        ),
+        (one([], epoch=[]), {}, "logs: no metric; at least one is needed"),
+        (one([1], epoch=[1]), {"axis": "time"}, "axis 'time' is not known; choose auto, epoch or step"),
+        (one([1], epoch=[1]), {"every": 0}, "every is 0; an evaluation every 1 or more"),
+        (one([1], epoch=[1]), {"axis": "step"}, "run_1.csv: acc is logged without a step"),
+        (one([1, 2], step=[1, 2]), {"axis": "epoch"}, "run_1.csv: acc is logged without an epoch"),
+        (one([1, 2, 3], step=[10, 20, 35]), {}, "line 4: acc goes from step 20 to 35, and is needed 10 steps"),
+        (one([1, 2, 3, 4], step=[10, 20, 40, 50]), {}, "line 4: acc goes from step 20 to 40, and is needed 10"),
+        (one([1, 2], step=[30, 40]), {}, "line 2: acc starts at step 30, what came before is missing"),
+        (one([1, 2], epoch=[-1, 0]), {}, "run_1.csv, line 2: acc starts at epoch -1"),
+        ([*one([1], step=[0]), log("b", acc=of([1, 2], step=[0, 9]))], {}, "line 2: acc is logged at step 0 and not"),
+        (one([1, 2], epoch=[1, np.nan]), {}, "run_1.csv, line 3: acc is logged at no epoch"),
+        (one([1, 2], epoch=[1, 1.5]), {}, "line 3: acc is logged at epoch 1.5, no whole number"),
+        (one([1, np.inf], epoch=[1, 2]), {}, "line 3: acc is inf at epoch 2, a finite number is needed"),
+        (one([1, 2, 7], epoch=[1, 2, 2]), {}, "line 4: acc is logged more than once at epoch 2, 2 and 7; keep the"),
+        (one([1, 2, 7], epoch=[1, 2, 2], step=[1, 2, 2]), {"axis": "epoch"}, "2 and 7; axis='step' counts evaluations"),
+        (one([1, 2, 1, 2], epoch=[1, 2, 1, 2]), {}, "line 4: acc starts again at epoch 1; keep one run in a file"),
         ([log(faults={"acc": "f.csv, line 3: odd"})], {}, "f.csv, line 3: odd"),
         (
-            [log(acc=of([1], epoch=[1])), log("run_2", loss=of([1], epoch=[1]))],
+            [*one([1], epoch=[1]), log("run_2", loss=of([1], epoch=[1]))],
             {},
-            "run_2.csv: never logs acc, which run_1.csv does; leave this run out, or the metric",
+            "run_2.csv: never logs acc, which run_1.csv",
         ),
         (
-            [log(acc=of([1, 2], epoch=[0, 1])), log("run_2", acc=of([1], epoch=[1]))],
+            [*one([1, 2], epoch=[0, 1]), log("run_2", acc=of([1], epoch=[1]))],
             {},
-            "run_2.csv: acc starts at epoch 1, but in run_1.csv at 0; count alike in all runs",
+            "starts at epoch 1, but in run_1.csv at",
         ),
     ],
 )

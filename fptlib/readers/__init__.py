@@ -1,6 +1,6 @@
 """Read the training logs of any tool into `Trajectories`; the format is recognised by the content.
 
-Each format is one module with a `Format`: ``matches`` recognises it, ``read`` returns what each run logged, and `assemble` counts epochs,
+Each format is one module with a `Format`: ``find`` recognises it, ``read`` returns what each run logged, and `assemble` counts epochs,
 the same way for all. `Table` reads CSV and Parquet files for several of them. A new format is a new module and a line in ``_FORMATS``; one
 outside this library joins by `register`.
 """
@@ -18,7 +18,7 @@ from fptlib.trajectories import Trajectories
 
 __all__ = ["Format", "Log", "Series", "assemble", "read", "register"]
 
-# The first that matches reads. A folder may hold files of several kinds: a trainer writes event files beside its state, Lightning too.
+# The first that finds files reads them. A folder may hold files of several kinds: trainers write event files beside their state.
 _FORMATS = [
     stores.FORMAT,
     hugging_face.FORMAT,
@@ -43,11 +43,14 @@ def register(new: Format) -> None:
     A log with one line ``epoch accuracy`` for each epoch, in files ``*.acc``:
 
     >>> import numpy as np
-    >>> def read_runs(folder):
-    ...     for path in sorted(folder.glob("*.acc")):
-    ...         epoch, acc = np.loadtxt(path, unpack=True, ndmin=2)
-    ...         yield Log(path, name=path.stem, metrics={"acc": Series(acc, epoch=epoch)})
-    >>> mine = Format("my logs", matches=lambda path: any(path.glob("*.acc")), read=lambda path: list(read_runs(path)))
+    >>> def read_run(file):
+    ...     epoch, acc = np.loadtxt(file, unpack=True, ndmin=2)
+    ...     return Log(file, name=file.stem, metrics={"acc": Series(acc, epoch=epoch)})
+    >>> mine = Format(
+    ...     "my logs",
+    ...     find=lambda path: sorted(path.glob("*.acc")),
+    ...     read=lambda path, files: [read_run(file) for file in files],
+    ... )
     >>> register(mine)  # doctest: +SKIP
     """
     if any(known.name == new.name for known in _FORMATS):
@@ -76,13 +79,15 @@ def read(path: str | os.PathLike[str], *, axis: Axis = "auto", every: int | None
     path = Path(path)
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
-    form = next((form for form in _FORMATS if form.matches(path)), None)
-    if form is None:
-        names = ", ".join(known.name for known in _FORMATS)
-        raise InputError(f"{path}: nothing in this folder that can be read ({names})")
-    content = form.read(path)
-    if not isinstance(content, Trajectories):
-        return assemble(content, source=str(path), axis=axis, every=every, kind=form.name)
-    if axis != "auto" or every is not None:
-        raise InputError(f"{path}: a {form.name} counts epochs itself; leave out axis and every")
-    return content
+    for form in _FORMATS:
+        files = form.find(path)
+        if not files:
+            continue
+        content = form.read(path, files)
+        if not isinstance(content, Trajectories):
+            return assemble(content, source=str(path), axis=axis, every=every, kind=form.name)
+        if axis != "auto" or every is not None:
+            raise InputError(f"{path}: a {form.name} counts epochs itself; leave out axis and every")
+        return content
+    names = ", ".join(known.name for known in _FORMATS)
+    raise InputError(f"{path}: nothing in this folder that can be read ({names})")

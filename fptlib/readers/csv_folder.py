@@ -28,10 +28,8 @@ def _find(folder: Path) -> list[Path]:
     return inside if len({path.parent for path in inside}) == len(inside) else []
 
 
-def _read(folder: Path) -> Sequence[Log]:
-    paths = _find(folder)
-    named_by_folder = paths[0].parent != folder
-    return [read_run(path, name=path.parent.name if named_by_folder else path.stem) for path in paths]
+def _read(folder: Path, files: Sequence[Path]) -> list[Log]:
+    return [read_run(file, name=file.stem if file.parent == folder else file.parent.name) for file in files]
 
 
 def read_run(path: Path, *, name: str) -> Log:
@@ -56,4 +54,4 @@ def _place(table: Table, names: Sequence[str]) -> NDArray[np.float64] | None:
     return next((column[0] for column in columns if column is not None), None)
 
 
-FORMAT = Format("folder of CSV files", matches=lambda path: bool(_find(path)), read=_read)
+FORMAT = Format("folder of CSV files", find=_find, read=_read)

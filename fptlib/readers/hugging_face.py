@@ -44,12 +44,9 @@ def _last(folder: Path) -> Path | None:
     return max(checkpoints, key=lambda path: int(path.parent.name[11:]), default=None)
 
 
-def _read(path: Path) -> Sequence[Log]:
-    logs = []
-    for file in _find(path):
-        run = file.parent.parent if file.parent.name.startswith("checkpoint-") else file.parent
-        logs.append(_read_run(file, name=run.name))
-    return logs
+def _read(_: Path, files: Sequence[Path]) -> list[Log]:
+    runs = [file.parent.parent if file.parent.name.startswith("checkpoint-") else file.parent for file in files]
+    return [_read_run(file, name=run.name) for file, run in zip(files, runs, strict=True)]
 
 
 def _read_run(path: Path, *, name: str) -> Log:
@@ -84,4 +81,4 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
-FORMAT = Format("Hugging Face trainer states", matches=lambda path: bool(_find(path)), read=_read)
+FORMAT = Format("Hugging Face trainer states", find=_find, read=_read)

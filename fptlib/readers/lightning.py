@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from fptlib.readers.csv_folder import read_run
-from fptlib.readers.logs import Format, Log, decimals
+from fptlib.readers.logs import Format, Log, decimals, folder_name
 from fptlib.readers.tables import header_of
 
 FILE = "metrics.csv"
@@ -27,16 +27,14 @@ def _find(path: Path) -> list[Path]:
     return found if found and {"epoch", "step"} <= set(header_of(found[0])) else []
 
 
-def _read(path: Path) -> Sequence[Log]:
+def _read(path: Path, files: Sequence[Path]) -> list[Log]:
     logs = []
-    for file in _find(path):
-        single = path.is_file() or file.parent == path
-        name = file.parent.name if single else file.parent.relative_to(path).as_posix()
-        log = read_run(file, name=name)
+    for file in files:
+        log = read_run(file, name=folder_name(file, path))
         # what Lightning logs are tensors of 32 bits
         metrics = {metric: replace(series, value=decimals(series.value)) for metric, series in log.metrics.items()}
         logs.append(replace(log, metrics=metrics))
     return logs
 
 
-FORMAT = Format("Lightning's CSVLogger", matches=lambda path: bool(_find(path)), read=_read)
+FORMAT = Format("Lightning's CSVLogger", find=_find, read=_read)

@@ -109,16 +109,22 @@ class Format:
     ----------
     name
         Its name in messages and in ``meta["format"]``.
-    matches
-        Tests whether a file or folder is of this kind, by its content; quick, and never raises.
+    find
+        Returns the files of this kind at a path, recognised by their content; none if there are none. Quick, and never raises.
     read
-        Reads all runs of a file or folder that matches. Returns their logs, from which `fptlib.readers.assemble` counts epochs, or
+        Reads the runs at the path from these files. Returns their logs, from which `fptlib.readers.assemble` counts epochs, or
         trajectories if the format counts epochs from 1 itself.
     """
 
     name: str
-    matches: Callable[[Path], bool]
-    read: Callable[[Path], Sequence[Log] | Trajectories]
+    find: Callable[[Path], Sequence[Path]]
+    read: Callable[[Path, Sequence[Path]], Sequence[Log] | Trajectories]
+
+
+def folder_name(file: Path, path: Path) -> str:
+    """Name a run by the folder of its file, below the path that is read."""
+    folder = file.parent
+    return folder.name if path in (file, folder) else folder.relative_to(path).as_posix()
 
 
 def labels(names: Sequence[str]) -> NDArray[np.int64]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from fptlib.errors import InputError
@@ -15,11 +16,10 @@ def _find(path: Path) -> list[Path]:
     return sorted(inner.parent for inner in path.glob(f"*/{STORE_FILE}"))
 
 
-def _read(path: Path) -> Trajectories:
-    stores = _find(path)
+def _read(path: Path, stores: Sequence[Path]) -> Trajectories:
     if len(stores) > 1:
         raise InputError(f"{path}: holds {len(stores)} stores; name one of {', '.join(store.name for store in stores)}")
     return read_store(stores[0])
 
 
-FORMAT = Format("store", matches=lambda path: bool(_find(path)), read=_read)
+FORMAT = Format("store", find=_find, read=_read)

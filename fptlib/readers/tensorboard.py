@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fptlib.errors import InputError
-from fptlib.readers.logs import Format, Log, Series, decimals
+from fptlib.readers.logs import Format, Log, Series, decimals, folder_name
 
 _MARK = b"brain.Event:"  # in the first record of every event file
 _DEEPEST = 3
@@ -25,25 +25,20 @@ def _is_event_file(path: Path) -> bool:
         return False
 
 
-def _find(path: Path) -> list[list[Path]]:
-    """Event files of each run, in the order in which they were begun, at the depth at which the first are found."""
+def _find(path: Path) -> list[Path]:
+    """Find event files, in the order in which they were begun, at the depth at which the first are found."""
     if path.is_file():
-        return [[path]] if _is_event_file(path) else []
-    for depth in range(_DEEPEST + 1):
-        files = sorted(file for file in path.glob("*/" * depth + "*tfevents*") if _is_event_file(file))
-        if files:
-            folders = dict.fromkeys(file.parent for file in files)
-            return [[file for file in files if file.parent == folder] for folder in folders]
-    return []
+        return [path] if _is_event_file(path) else []
+    depths = (sorted(path.glob("*/" * depth + "*tfevents*")) for depth in range(_DEEPEST + 1))
+    found = ([file for file in files if _is_event_file(file)] for files in depths)
+    return next((files for files in found if files), [])
 
 
-def _read(path: Path) -> Sequence[Log]:
-    logs = []
-    for files in _find(path):
-        folder = files[0].parent
-        single = path.is_file() or folder == path
-        logs.append(_read_run(files, name=path.name if single else folder.relative_to(path).as_posix()))
-    return logs
+def _read(path: Path, files: Sequence[Path]) -> list[Log]:
+    runs: dict[Path, list[Path]] = {}
+    for file in files:
+        runs.setdefault(file.parent, []).append(file)
+    return [_read_run(own, name=path.name if path == own[0] else folder_name(own[0], path)) for own in runs.values()]
 
 
 def _read_run(files: list[Path], *, name: str) -> Log:
@@ -88,4 +83,4 @@ def _scalars(path: Path) -> Iterator[tuple[str, float, float]]:
                     yield value.tag, float(event.step), float(make_ndarray(value.tensor).item())
 
 
-FORMAT = Format("TensorBoard event files", matches=lambda path: bool(_find(path)), read=_read)
+FORMAT = Format("TensorBoard event files", find=_find, read=_read)

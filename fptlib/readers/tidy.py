@@ -21,7 +21,7 @@ from fptlib.readers.tables import EPOCH, STEP, Table, read_table
 _BLANK = frozenset({"", "nan", "NaN", "-nan", "NA", "N/A", "n/a", "#N/A", "<NA>", "NULL", "null", "None"})
 
 
-def _read(path: Path) -> Sequence[Log]:
+def _read(path: Path, _: Sequence[Path]) -> list[Log]:
     table = read_table(path, blank=_BLANK)
     roles = [next((name for name in names if name in table.columns), None) for names in (EPOCH, STEP)]
     for known, needed in (("run" in table.columns, "run"), (any(roles), "epoch")):
@@ -56,4 +56,4 @@ def _runs(table: Table) -> tuple[NDArray[np.int64], list[str]]:
     return codes, [str(name) for name in names]
 
 
-FORMAT = Format("tidy table", matches=lambda path: path.is_file(), read=_read)
+FORMAT = Format("tidy table", find=lambda path: [path] if path.is_file() else [], read=_read)

@@ -36,9 +36,9 @@ def _find(path: Path) -> list[Path]:
     return files if files and all(_is_export(file) for file in files) else []
 
 
-def _read(path: Path) -> Sequence[Log]:
+def _read(_: Path, files: Sequence[Path]) -> list[Log]:
     logs: dict[str, Log] = {}
-    for file in _find(path):
+    for file in files:
         table = read_table(file)
         axis = next((name for name in _AXES if name in table.columns), None)
         if axis is None:
@@ -83,4 +83,4 @@ def _refuse_means(table: Table, name: str) -> None:
             )
 
 
-FORMAT = Format("Weights & Biases chart export", matches=lambda path: bool(_find(path)), read=_read)
+FORMAT = Format("Weights & Biases chart export", find=_find, read=_read)
