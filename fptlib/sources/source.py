@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import pooch
 from platformdirs import user_cache_path
 
 from fptlib.errors import InputError
@@ -77,6 +76,8 @@ class Source:
         if found is not None:
             return found
         if self.url:
+            import pooch  # here, because in a notebook it warns that there is no widget for its progress
+
             with tempfile.TemporaryDirectory() as scratch:
                 archive = Path(scratch) / "archive.tar.gz"
                 download = pooch.HTTPDownloader(timeout=60, progressbar=bar(1, f"download {self.name} (bytes)"))
