@@ -16,7 +16,7 @@ import pandas as pd
 
 from fptlib.errors import InputError
 from fptlib.processes import Process
-from fptlib.response.common import samples
+from fptlib.response.common import draw_ensembles
 from fptlib.response.prediction import Form, predict_all
 from fptlib.response.verdicts import ERROR_TOLERANCE, Status
 
@@ -99,17 +99,16 @@ def audit(
         plain = process.sample(rng, n_runs=n_runs, horizon=horizon)
         kicked = process.sample(rng, n_runs=n_perturbed, horizon=horizon, period=period)
         pair = [replace(runs, meta=dict(record or {})) for runs in (plain, kicked)]
-        drawn = samples(
-            *(reversed(pair) if swapped else pair),
-            period=period if assumed is None else assumed,
+        unperturbed, perturbed = reversed(pair) if swapped else pair
+        drawn = draw_ensembles(
+            unperturbed,
+            [("the perturbed runs", period if assumed is None else assumed, perturbed)],
             threshold=threshold,
-            direction="above",
-            metric=None,
             level=level,
             n_boot=n_boot,
             seed=k,
         )
-        predicted = predict_all(drawn, periods, form=form, tolerance=tolerance)
+        predicted = predict_all(drawn.samples, periods, form=form, tolerance=tolerance)
         for p, true, (prediction, _) in zip(periods, exact, predicted, strict=True):
             status, off = prediction.verdict.status, abs(prediction.mean / true - 1.0) > tolerance
             row = {"period": p, "exact": true, "mean": prediction.mean}

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from companion import published
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage
-from fptlib.response import Distribution, distribution, predict, quantile_epochs
+from fptlib.response import Distribution, distribution, predict
+from fptlib.response.distribution import quantile_epochs
 from fptlib.response.verdicts import Status
 from known import DELAYED, KICK, RESET, sampled
 
@@ -27,16 +28,13 @@ def distributed(
     seed: int = 0,
     n_runs: int = 1000,
     horizon: int = 150,
+    quantiles: Any = (0.5, 0.9),
+    budgets: Any = (),
     **more: Any,
 ) -> tuple[Distribution, ...]:
-    return distribution(
-        sampled(process, seed, n_runs=n_runs, horizon=horizon),
-        sampled(process, seed, n_runs=n_runs, horizon=horizon, period=period),
-        period=period,
-        threshold=process.threshold,
-        periods=periods,
-        **{"n_boot": 200, **more},
-    )
+    plain, kicked = (sampled(process, seed, n_runs=n_runs, horizon=horizon, period=p) for p in (None, period))
+    options = {"period": period, "threshold": process.threshold, "periods": periods, "n_boot": 200} | more
+    return distribution(predict(plain, kicked, **options), quantiles=quantiles, budgets=budgets)
 
 
 def exact_quantile(process: Any, period: int, share: float) -> int:
@@ -92,16 +90,18 @@ def test_the_distribution_holds_the_truth(process: Any, period: int, form: int) 
 
 
 def test_it_is_one_with_the_prediction_of_the_mean() -> None:
-    (found,) = distributed(KICK, [10], form="2")
-    plain, perturbed = sampled(KICK, n_runs=1000), sampled(KICK, n_runs=1000, period=20)
-    told = predict(plain, perturbed, period=20, threshold=0.5, periods=[10], form="2", n_boot=200)
-    assert found.prediction == told.predictions[0]
-    assert found.survival[:-1].sum() == pytest.approx(found.prediction.mean)
-    assert found.survival[-1] == found.prediction.running
-    assert (found.n_runs, found.n_censored) == (told.residual.n_runs, told.residual.n_censored)
-    assert (np.diff(found.survival) <= 1e-12).all()
-    assert (found.low <= found.survival + 1e-12).all()
-    assert (found.survival <= found.high + 1e-12).all()
+    plain, at_20, at_60 = (sampled(KICK, 0, n_runs=1000, period=p) for p in (None, 20, 60))
+    told = predict(plain, at_20, period=20, threshold=0.5, periods=[10, 60], others={60: at_60}, n_boot=200)
+    found = distribution(told)
+    assert tuple(d.prediction for d in found) == told.predictions  # those of all measured periods
+    assert (found[0].n_runs, found[0].n_censored) == (told.residual.n_runs, told.residual.n_censored)
+    assert found[1].n_runs == int(first_passage(at_60, threshold=0.5).running(60).sum())  # who tell of their own period
+    for one in found:
+        assert one.survival[:-1].sum() == pytest.approx(one.prediction.mean)
+        assert one.survival[-1] == one.prediction.running
+        assert (np.diff(one.survival) <= 1e-12).all()
+        assert (one.low <= one.survival + 1e-12).all()
+        assert (one.survival <= one.high + 1e-12).all()
 
 
 def test_full_restart_needs_no_perturbed_run() -> None:
@@ -155,16 +155,9 @@ def test_intervals_cover() -> None:
 @pytest.mark.published
 @pytest.mark.parametrize(("name", "threshold", "form"), [("shrink_perturb", 72, 2), ("partial_reset", 74, 7)])
 def test_published_medians_and_budgets_at_another_period(name: Any, threshold: float, form: int) -> None:
-    (found,) = distribution(
-        published.unperturbed(),
-        published.perturbed(name, 50),
-        period=50,
-        threshold=threshold,
-        periods=[20],
-        quantiles=[0.25, 0.5, 0.75, 0.9],
-        budgets=[22, 30, 60],
-        n_boot=500,
-    )
+    runs = published.unperturbed(), published.perturbed(name, 50)
+    told = predict(*runs, period=50, threshold=threshold, periods=[20], n_boot=500)
+    (found,) = distribution(told, quantiles=[0.25, 0.5, 0.75, 0.9], budgets=[22, 30, 60])
     assert found.prediction.form == form
     times = first_passage(published.perturbed(name, 20), threshold=threshold)
     for quantile in found.quantiles:
@@ -182,9 +175,6 @@ def test_what_is_refused() -> None:
     for more, message in (
         ({"quantiles": [1.0]}, r"quantile 1\.0 is not between 0 and 1"),
         ({"budgets": [151]}, "budget 151 is not between 0 and the horizon 150"),
-        ({"periods": [0]}, "period 0 is not between 1 and the horizon 150"),
-        ({"form": "3"}, "form '3' is not known"),
     ):
-        options: dict[str, Any] = {"periods": [20], **more}
         with pytest.raises(InputError, match=message):
-            distributed(KICK, options.pop("periods"), n_runs=50, **options)
+            distributed(KICK, [20], n_runs=50, **more)

@@ -12,6 +12,7 @@ import pytest
 from companion import published
 from fptlib.errors import InputError
 from fptlib.processes import DelayedGeometric, FiniteChain, Process
+from fptlib.response import predict
 from fptlib.response.plan import Plan, plan
 from fptlib.response.prediction import predict_all
 from fptlib.response.sample import draw
@@ -155,6 +156,20 @@ def test_without_perturbed_runs_it_is_planned_as_if_nothing_changed() -> None:
 def first_times(x: Trajectories) -> np.ndarray:
     passed = x.metrics["test_metric"] >= 1.5
     return np.where(passed.any(axis=1), passed.argmax(axis=1) + 1, HORIZON)
+
+
+def test_it_plans_the_mean_that_a_prediction_reports_where_records_end_early() -> None:
+    both = []
+    for whole in pilot(SHRINK, 90, seed=0, period=10):
+        ends = np.where(np.arange(whole.n_runs) % 3, 40, 60)  # two thirds were followed to epoch 40 only
+        values = np.where(np.arange(60) < ends[:, None], whole.metric()[:, :60], np.nan)
+        both.append(dataclasses.replace(whole, metrics={"test_metric": values}, followed=ends))
+    options: dict[str, Any] = {"period": 10, "threshold": 1.5, "periods": [20]}
+    answer, told = plan(*both, **options), predict(*both, **options, n_boot=2)
+    assert answer.horizon == told.horizon == 40
+    assert answer.requirements[0].mean == pytest.approx(told.predictions[0].mean)
+    with pytest.raises(InputError, match="period 50 is beyond epoch 40, the last that enough runs were followed to"):
+        plan(*both, **options | {"periods": [50]})
 
 
 # Whether it is true

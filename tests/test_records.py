@@ -12,23 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fptlib.errors import InputError
+from fptlib.optimise.candidates import Candidate
 from fptlib.processes import Annealed, OrnsteinUhlenbeck, Process
 from fptlib.qss import judge
-from fptlib.response import (
-    distribution,
-    extrapolate,
-    linear_response,
-    plan,
-    predict,
-    predict_random,
-    recommend,
-    renewal,
-    unperturbed_mean,
-)
+from fptlib.response import linear_response, plan, predict, recommend
 from fptlib.response.records import Records
 from fptlib.response.verdicts import Status
 from fptlib.trajectories import Trajectories
-from fptlib.trajectories.origin import Origin
+from fptlib.trajectories.origin import Origin, is_full_reset
 from known import DELAYED, KICK, RESET
 
 ANNEALED = Annealed(hazard=0.005, hazard_after=0.15, epochs=100)
@@ -225,25 +216,30 @@ def test_a_full_reset_under_a_schedule_is_no_restart() -> None:
 
 def test_a_schedule_is_noticed_by_all_that_predicts() -> None:
     plain, kicked = both(KICK, COSINE)
-    asked: dict[str, Any] = {"period": 20, "threshold": 0.5, **FEW}
-    verdicts = [
+    for verdict in (
         recommend(plain, {("kick", 20): kicked}, threshold=0.5, periods=[10, 20], **FEW).ranking[1].prediction.verdict,
-        distribution(plain, kicked, periods=[10], **asked)[0].prediction.verdict,
-        predict_random(plain, kicked, probabilities=[0.05], **asked)[0].verdict,
-        linear_response(plain, kicked, **asked).verdict,
-        *(found.verdict for found in renewal(plain, kicked, periods=[10, 20], **asked)),
-    ]
-    for found in verdicts:
-        assert found.status is Status.UNVERIFIED
-        assert "'cosine'" in found.reason
-    refused = [
-        extrapolate(plain, kicked, periods=[20], **asked)[0],
-        unperturbed_mean(plain, threshold=0.5, **FEW),
-        unperturbed_mean(plain, threshold=0.5, after=10, **FEW),
-    ]
-    for mean in refused:
-        assert mean.estimate is None
-        assert "'cosine'" in mean.reason
+        linear_response(plain, kicked, period=20, threshold=0.5, **FEW).verdict,
+    ):
+        assert verdict.status is Status.UNVERIFIED
+        assert "'cosine'" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("rule", "restarts"),
+    [
+        ({"name": "full_reset"}, True),
+        ({"name": "full_reset", "fresh_optimiser": True}, True),
+        ({"name": "full_reset", "fresh_optimiser": False}, False),
+        ({"name": "partial_reset", "fresh_optimiser": True}, False),
+    ],
+)
+def test_a_full_restart_is_one_thing_for_records_candidates_and_rankings(rule: dict[str, Any], restarts: bool) -> None:
+    assert is_full_reset(rule) is Origin({"perturbation": rule}).full_reset is restarts
+    assert Candidate("reset", rule).restarts is restarts
+    plain, kicked = both(RESET, None, period=30, **rule)
+    ranking = recommend(plain, {("again", 30): kicked}, threshold=1.5, periods=[20, 40], **FEW).ranking
+    assert {o.perturbation for o in ranking} == ({"again"} if restarts else {"again", "full_reset"})
+    assert ({o.prediction.form for o in ranking if o.perturbation == "again"} == {4}) is restarts
 
 
 @pytest.mark.parametrize(("length", "status"), [(None, Status.UNVERIFIED), (10, Status.VALID)])
@@ -253,8 +249,7 @@ def test_a_warm_restart_over_its_period_is_another_one_at_another_period(length:
     assert [p.verdict.status for p in found] == [status, Status.VALID, status]
     if length is None:
         assert "warm_restart anneals the learning rate over its period" in found[0].reason
-        (random,) = predict_random(*runs, period=20, threshold=0.5, probabilities=[0.05], **FEW)
-        assert "warm_restart" in random.verdict.reason
+        assert "warm_restart" in linear_response(*runs, period=20, threshold=0.5, **FEW).verdict.reason
 
 
 def test_what_was_trained_otherwise_is_said() -> None:
@@ -273,18 +268,15 @@ def test_what_was_trained_otherwise_is_said() -> None:
 
 
 RULE = {"name": "shrink_perturb", "repeat": "periodic", "period": 20}
-AT_RANDOM = {"name": "shrink_perturb", "repeat": "random", "period": None, "probability": 0.05}
 
 
 @pytest.mark.parametrize(
     ("unperturbed", "perturbed", "said"),
     [
-        (None, AT_RANDOM, "with probability 0.05 after each epoch, says their record; they have no period"),
         (None, RULE | {"repeat": "once"}, "at epoch 20 only"),
         (None, RULE | {"period": 30}, "given as perturbed at epoch 20 have shrink_perturb every 30 epochs"),
         (None, None, "trained without perturbation"),
         (RULE, RULE, "swapped"),
-        (AT_RANDOM, RULE, "swapped"),
     ],
 )
 def test_runs_that_their_record_calls_something_else_are_refused(
@@ -298,17 +290,3 @@ def test_runs_that_their_record_calls_something_else_are_refused(
         recommend(plain, {("kick", 20): kicked}, threshold=0.5, **FEW)
     with pytest.raises(InputError, match=said):
         plan(plain, kicked, period=20, threshold=0.5, periods=[20])
-
-
-def test_runs_perturbed_once_or_at_random_have_predictions_of_their_own() -> None:
-    plain, once = both(DELAYED, None, repeat="once")
-    asked: dict[str, Any] = {"threshold": 0.5, "probabilities": [0.05], **FEW}
-    assert predict_random(plain, once, period=20, **asked)
-    with pytest.raises(InputError, match="their record; predict_random takes their period"):
-        predict_random(plain, both(DELAYED, None)[1], probability=0.05, **asked)
-    at_random = dataclasses.replace(once, meta=scheduled(None, **AT_RANDOM))
-    assert predict_random(plain, at_random, probability=0.05, **asked)[0].verdict.status is Status.VALID
-    with pytest.raises(InputError, match=r"with probability 0.1 have 0.05"):
-        predict_random(plain, at_random, probability=0.1, **asked)
-    with pytest.raises(InputError, match="they have no period"):
-        predict_random(plain, at_random, period=20, **asked)

@@ -146,16 +146,7 @@ def predict(
     named = {"without perturbation": plain} | {f"perturbed every {p}": runs for p, runs in kicked.items()}
     ends = outcomes(named, **options)
     fates = {
-        x: distribution(
-            plain,
-            kicked[source],
-            period=source,
-            threshold=x,
-            periods=[p.period for p in answer.predictions],
-            budgets=integers("--budgets", budgets),
-            form=form,
-            **options,
-        )
+        x: distribution(answer, budgets=integers("--budgets", budgets))
         for x, answer in responses.items()
         if budgets is not None and not isinstance(answer, str)
     }

@@ -15,7 +15,8 @@ from fptlib import tables
 from fptlib.cli.output import print_json, print_table
 from fptlib.errors import InputError
 from fptlib.qss import QuasiSteadyState
-from fptlib.response import Distribution, Outcome, Plan, Recommendation, Requirement, Response
+from fptlib.response import Distribution, Outcome, Plan, Recommendation, Response
+from fptlib.response.plan import Requirement
 from fptlib.tables import spelled
 
 if TYPE_CHECKING:

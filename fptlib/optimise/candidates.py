@@ -8,6 +8,7 @@ from typing import Any
 
 from fptlib.errors import InputError
 from fptlib.spec.written import parse as parse_value
+from fptlib.trajectories.origin import is_full_reset
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Candidate:
     @property
     def restarts(self) -> bool:
         """Whether a perturbed run starts again from scratch: then unperturbed runs alone tell all about it."""
-        return self.rule["name"] == "full_reset" and bool(self.rule.get("fresh_optimiser", True))
+        return is_full_reset(self.rule)
 
 
 def parse(texts: Iterable[str]) -> tuple[Candidate, ...]:

@@ -124,17 +124,6 @@ class Process(ABC):
             raise InputError(f"period is {period}; it must be one that some run survives")
         return _mean_total(law / law.sum(), moved @ within, moved @ passed, moved @ time)
 
-    def mfpt_random(self, probability: float) -> float:
-        r"""Return the mean first-passage time when each epoch that does not pass is perturbed with this probability.
-
-        Notes
-        -----
-        :math:`\pi (I - Q (q I + p R))^{-1} 1` with :math:`q = 1 - p`.
-        """
-        p, chain = checks.probability("probability", probability), self.chain()
-        moves = (1 - p) * chain.transition + p * chain.transition @ chain.perturbation
-        return _mean_total(chain.start, moves, chain.passing, np.ones(chain.n_states))
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FiniteChain(Process):

@@ -7,6 +7,7 @@ nodes per standard deviation.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,65 +24,75 @@ _NEGLIGIBLE = 1e-14  # probability ever to leave the interval of the quadrature 
 _MOST_NODES = 3000  # the matrices of a larger chain take minutes and gigabytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Walk:
-    """The walk behind the processes; a perturbation sets x, if it is below `limit`, to ``target + shrink x``."""
+class Walk(Process):
+    """A walk x -> carry x + drift + noise xi; a perturbation sets x to ``target + shrink x``."""
 
-    start: float
-    carry: float
-    drift: float
+    __slots__ = ()
+
     noise: float
-    threshold: float
-    target: float
-    shrink: float
-    limit: float = np.inf
 
-    def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None) -> Trajectories:
-        """Simulate runs; the metric is the state. See :meth:`Process.sample`."""
+    @property
+    @abstractmethod
+    def threshold(self) -> float:
+        """State to reach."""
+
+    @property
+    @abstractmethod
+    def step(self) -> tuple[float, float, float]:
+        """Start, carry and drift."""
+
+    @property
+    @abstractmethod
+    def kick(self) -> tuple[float, float]:
+        """Target and shrink of a perturbation."""
+
+    @property
+    @abstractmethod
+    def lowest(self) -> float:
+        """State below which the walk ever falls with negligible probability."""
+
+    def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
+        """Simulate runs; the metric is the state x. See :meth:`Process.sample`."""
         n_runs, horizon = checks.count("n_runs", n_runs), checks.count("horizon", horizon)
         every = horizon + 1 if period is None else checks.count("period", period)
-        x, passed = np.full(n_runs, self.start), np.zeros(n_runs, dtype=bool)
+        (start, carry, drift), (target, shrink) = self.step, self.kick
+        x, passed = np.full(n_runs, start), np.zeros(n_runs, dtype=bool)
         metric = np.empty((n_runs, horizon))
         for epoch in range(1, horizon + 1):
-            x = self.carry * x + self.drift + self.noise * rng.standard_normal(n_runs)
+            x = carry * x + drift + self.noise * rng.standard_normal(n_runs)
             metric[:, epoch - 1] = x
             passed |= x >= self.threshold
             if epoch % every == 0:
-                x = np.where(passed | (x >= self.limit), x, self.target + self.shrink * x)
+                x = np.where(passed, x, target + shrink * x)
         return as_trajectories(metric)
 
-    def chain(self, *, lowest: float) -> FiniteChain:
-        """Return the chain of the start, nodes from `lowest` to the threshold and where a perturbation takes them."""
-        # What a perturbation does may jump at the limit, so a panel ends there.
-        ends = np.unique([lowest, np.clip(self.limit, lowest, self.threshold), self.threshold])
-        panels = np.ceil(np.diff(ends) / (_PANEL * self.noise)).astype(int)
-        if panels.sum() * _NODES > _MOST_NODES:
+    def chain(self) -> FiniteChain:
+        """Return the chain of the start, the nodes of the quadrature and where a perturbation takes them."""
+        (start, carry, drift), (target, shrink) = self.step, self.kick
+        panels = int(np.ceil((self.threshold - self.lowest) / (_PANEL * self.noise)))
+        if panels * _NODES > _MOST_NODES:
             raise InputError(
-                f"exact answers over states from {lowest:g} to {self.threshold:g} with noise {self.noise:g} need "
-                f"{panels.sum() * _NODES} quadrature nodes; at most {_MOST_NODES} are allowed, so sample this process "
-                "instead"
+                f"exact answers over states from {self.lowest:g} to {self.threshold:g} with noise {self.noise:g} need "
+                f"{panels * _NODES} quadrature nodes; at most {_MOST_NODES} are allowed, so sample this process instead"
             )
-        pieces = [np.linspace(a, b, k + 1)[:-1] for a, b, k in zip(ends[:-1], ends[1:], panels, strict=True)]
-        edges = np.append(np.concatenate(pieces), self.threshold)
+        edges = np.linspace(self.lowest, self.threshold, panels + 1)
         node, weight = np.polynomial.legendre.leggauss(_NODES)
         half = np.diff(edges)[:, None] / 2
         nodes, weights = (edges[:-1, None] + half * (1 + node)).ravel(), (half * weight).ravel()
-
-        before = np.append(self.start, nodes)
-        moved = np.flatnonzero(before < self.limit)
-        after, where = np.unique(self.target + self.shrink * before[moved], return_inverse=True)
+        before = np.append(start, nodes)
+        after, where = np.unique(target + shrink * before, return_inverse=True)
         points, n, m = np.append(before, after), len(before), len(after)
         transition, perturbation = np.zeros((n + m, n + m)), np.eye(n + m)
-        expected = self.carry * points[:, None] + self.drift
+        expected = carry * points[:, None] + drift
         density = stats.norm.pdf(nodes, expected, self.noise)
         # A step that would end below the interval is drawn anew: what is left out must not count as passed.
-        transition[:, 1:n] = weights * density / stats.norm.sf(lowest, expected, self.noise)
-        perturbation[moved] = np.eye(n + m)[n + where]
+        transition[:, 1:n] = weights * density / stats.norm.sf(self.lowest, expected, self.noise)
+        perturbation[:n] = np.eye(n + m)[n + where]
         return FiniteChain(transition=transition, perturbation=perturbation, start=np.eye(n + m)[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class OrnsteinUhlenbeck(Process):
+class OrnsteinUhlenbeck(Walk):
     r"""Noise around a mean of zero that a run relaxes to: a process that reaches a quasi-steady state.
 
     Parameters
@@ -136,31 +147,25 @@ class OrnsteinUhlenbeck(Process):
             checks.real("shrink", self.shrink, low=0, high=1)
 
     @property
-    def _walk(self) -> Walk:
-        target, shrink = (self.start, 0.0) if self.shrink is None else (0.0, self.shrink)
-        return Walk(
-            start=self.start,
-            carry=self.decay,
-            drift=0.0,
-            noise=self.noise,
-            threshold=self.threshold,
-            target=target,
-            shrink=shrink,
-        )
+    def step(self) -> tuple[float, float, float]:
+        """Start, decay, and no drift."""
+        return self.start, self.decay, 0.0
 
-    def chain(self) -> FiniteChain:
-        """Return the chain on the nodes of a quadrature; see the module's description."""
+    @property
+    def kick(self) -> tuple[float, float]:
+        """Target and shrink of a perturbation."""
+        return (self.start, 0.0) if self.shrink is None else (0.0, self.shrink)
+
+    @property
+    def lowest(self) -> float:
+        """State below which the walk ever falls with negligible probability."""
         spread = self.noise / np.sqrt(1 - self.decay**2)
         # Survivors sit above the free process, whose mean never falls below the smallest of these.
-        return self._walk.chain(lowest=min(self.start, self.threshold, 0.0) + spread * stats.norm.ppf(_NEGLIGIBLE))
-
-    def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
-        """Simulate runs; the metric is the state x. See :meth:`Process.sample`."""
-        return self._walk.sample(rng, n_runs=n_runs, horizon=horizon, period=period)
+        return float(min(self.start, self.threshold, 0.0) + spread * stats.norm.ppf(_NEGLIGIBLE))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DriftDiffusion(Process):
+class DriftDiffusion(Walk):
     r"""Brownian motion with drift towards a threshold: in continuous time by its law, and watched once per epoch.
 
     Parameters
@@ -178,14 +183,9 @@ class DriftDiffusion(Process):
 
     .. math:: f(t) = \frac{d}{\sqrt{2 \pi s^2 t^3}} \exp \left( -\frac{(d - v t)^2}{2 s^2 t} \right),
 
-    with the Laplace transform
-
-    .. math:: L(r) = \langle e^{-rT} \rangle = e^{-\mu d}, \qquad \mu = \frac{\sqrt{v^2 + 2 r s^2} - v}{s^2};
-
-    `pdf`, `cdf`, `sf`, `laplace`, `mean`, `second_moment` and `sample_times` give them, and `fptlib.processes.PoissonReset`
-    and its neighbours what perturbations at random times do to them. All other verbs are those of the same motion watched at
-    epochs 1, 2, 3, ... only, which has passed when it is seen at or above the threshold, and whose perturbation is a
-    full reset to 0. It is late: by Wald's identity its mean is (d + overshoot)/v, and what it overshoots by is about
+    which `pdf`, `cdf`, `sf`, `mean` and `sample_times` give. All other verbs are those of the same motion watched
+    at epochs 1, 2, 3, ... only, which has passed when it is seen at or above the threshold, and whose perturbation is a full reset
+    to 0. It is late: by Wald's identity its mean is (d + overshoot)/v, and what it overshoots by is about
     :math:`0.5826 s + v/4` for small v [2]_.
 
     References
@@ -224,20 +224,6 @@ class DriftDiffusion(Process):
         """Shape parameter of the inverse Gaussian law, d^2/s^2; the variance of the time is mean^3/shape."""
         return (self.distance / self.noise) ** 2
 
-    @property
-    def second_moment(self) -> float:
-        """Mean square of the first-passage time in continuous time, mean^2 + mean^3/shape."""
-        return self.mean**2 + self.mean**3 / self.shape
-
-    def exponent(self, rate: float) -> float:
-        r"""Return the root :math:`\mu(r)` of :math:`s^2 \mu^2 / 2 + v \mu = r` that is not negative."""
-        rate = checks.real("rate", rate, low=0)
-        return 2 * rate / (self.drift + float(np.sqrt(self.drift**2 + 2 * rate * self.noise**2)))  # nothing cancels
-
-    def laplace(self, rate: float) -> float:
-        """Return L(r) = <exp(-r T)>: the probability to pass before the first event of a Poisson process of this rate."""
-        return float(np.exp(-self.exponent(rate) * self.distance))
-
     def pdf(self, t: ArrayLike) -> Array:
         """Return the density of the first-passage time in continuous time, at times `t` of any shape."""
         return np.asarray(stats.invgauss.pdf(t, self.mean / self.shape, scale=self.shape))
@@ -258,28 +244,17 @@ class DriftDiffusion(Process):
         """Return the mean first-passage time when watched once per epoch, the same as ``mfpt()``; it exceeds `mean`."""
         return self.mfpt()
 
-    def watched_walk(self, *, limit: float = np.inf) -> Walk:
-        """Return the walk seen once per epoch, reset to 0 where it is below the limit."""
-        return Walk(
-            start=0.0,
-            carry=1.0,
-            drift=self.drift,
-            noise=self.noise,
-            threshold=self.distance,
-            target=0.0,
-            shrink=0.0,
-            limit=limit,
-        )
+    @property
+    def step(self) -> tuple[float, float, float]:
+        """Start at 0, all of the state carried on, and the drift."""
+        return 0.0, 1.0, self.drift
+
+    @property
+    def kick(self) -> tuple[float, float]:
+        """Target and shrink of a full reset to 0."""
+        return 0.0, 0.0
 
     @property
     def lowest(self) -> float:
         """Position below which the motion ever falls with negligible probability: to -x with exp(-2 v x / s^2)."""
         return float(np.log(_NEGLIGIBLE)) * self.noise**2 / (2 * self.drift)
-
-    def chain(self) -> FiniteChain:
-        """Return the chain of the watched motion on the nodes of a quadrature; see the module's description."""
-        return self.watched_walk().chain(lowest=self.lowest)
-
-    def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
-        """Simulate the motion watched once per epoch; the metric is its position. See :meth:`Process.sample`."""
-        return self.watched_walk().sample(rng, n_runs=n_runs, horizon=horizon, period=period)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,10 +20,6 @@ class HazardProcess(Process):
     __slots__ = ()
 
     threshold: ClassVar[float] = 0.5
-
-    @abstractmethod
-    def chain(self) -> FiniteChain:
-        """Return the process as a finite chain."""
 
     def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
         """Simulate runs; the metric is 0 before the passage and 1 after it. See :meth:`Process.sample`."""

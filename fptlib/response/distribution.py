@@ -1,4 +1,4 @@
-r"""Form 3: not the mean only, but the whole distribution of the first-passage time under perturbation.
+r"""Form 3: the whole distribution of the first-passage time under perturbation, not its mean only.
 
 The survival under perturbation with period ``P`` is ``S(t)`` up to ``P`` and ``S(P) S_tau(t - P)`` after, with ``S_tau`` the survival of
 the residual time as form 2, 4 or 7 has it. From it: the epoch by which a share of the runs has passed, and the probability to pass within
@@ -14,13 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import N_BOOT, Direction, Estimate
-from fptlib.response.common import samples
-from fptlib.response.forms import Curves, cycle_residual, full_restart, splice
-from fptlib.response.prediction import Form, Prediction, check_options, predict_all
+from fptlib.firstpassage import Estimate
+from fptlib.response.forms import Curves
+from fptlib.response.prediction import Prediction, Response, predicted_survival
 from fptlib.response.sample import Sample
-from fptlib.response.verdicts import ERROR_TOLERANCE
-from fptlib.trajectories import Trajectories
 
 QUANTILES = (0.5, 0.9)
 
@@ -81,81 +78,41 @@ class Distribution:
 
 
 def distribution(
-    unperturbed: Trajectories,
-    perturbed: Trajectories,
-    *,
-    period: int,
-    threshold: float,
-    periods: Sequence[int],
-    quantiles: Sequence[float] = QUANTILES,
-    budgets: Sequence[int] = (),
-    direction: Direction = "above",
-    metric: str | None = None,
-    form: Form = "auto",
-    level: float = 0.95,
-    tolerance: float = ERROR_TOLERANCE,
-    n_boot: int = N_BOOT,
-    seed: int = 0,
+    response: Response, *, quantiles: Sequence[float] = QUANTILES, budgets: Sequence[int] = ()
 ) -> tuple[Distribution, ...]:
-    """Predict the distribution of the first-passage time at other periods from runs perturbed with one period.
+    """Return the distribution of the first-passage time behind each prediction, from the same replicates.
 
     Parameters
     ----------
-    unperturbed, perturbed, period, threshold, direction, metric, form, level, tolerance, n_boot, seed
-        As in `fptlib.response.predict`.
-    periods
-        Periods to predict for, in epochs, each from 1 to the horizon.
+    response
+        Predictions, see `fptlib.response.predict`.
     quantiles
         Shares of the runs, each above 0 and below 1.
     budgets
-        Epochs within which to pass, each from 0 to the horizon.
+        Epochs within which to reach the threshold, each from 0 to the horizon.
 
     Raises
     ------
     InputError
-        If a share or a budget is not possible, or as `fptlib.response.predict`.
+        If a share or a budget is not possible.
 
     Notes
     -----
     Where form 2 predicts for a period below ``P0``, the residual curve ends ``P0 - P`` epochs before the horizon and is held there.
     """
-    check_options(form, level)
     for share in quantiles:
         if not 0 < share < 1:
             raise InputError(f"quantile {share} is not between 0 and 1")
-    drawn = samples(
-        unperturbed,
-        perturbed,
-        period=period,
-        threshold=threshold,
-        direction=direction,
-        metric=metric,
-        level=level,
-        n_boot=n_boot,
-        seed=seed,
-    )
-    horizon = drawn[0].horizon
-    for name, values, least in (("period", periods, 1), ("budget", budgets, 0)):
-        for value in values:
-            if not least <= value <= horizon:
-                raise InputError(f"{name} {value} is not between {least} and the horizon {horizon}")
-    found = predict_all(drawn, periods, form=form, tolerance=tolerance)
-    return tuple(_distribution(drawn[0], prediction, quantiles, budgets) for prediction, _ in found)
-
-
-def predicted_survival(sample: Sample, *, period: int, form: int) -> Curves:
-    """Survival under perturbation with a period, of the data and all replicates, ``(replicates, horizon + 1)``."""
-    if form == 4:
-        return full_restart(sample.survival.curve, period=period)
-    residual = sample.residual.curve
-    if form == 7:
-        seen = [cycle.curve for cycle in sample.cycles]
-        residual = cycle_residual(seen, period=period, n_epochs=sample.horizon - period)
-    return splice(sample.survival.curve, residual, period=period)
+    for budget in budgets:
+        if not 0 <= budget <= response.horizon:
+            raise InputError(f"budget {budget} is not between 0 and the horizon {response.horizon}")
+    at = {sample.period: sample for sample in response.samples}
+    first = at[response.period]
+    return tuple(_distribution(at.get(p.period, first), p, quantiles, budgets) for p in response.predictions)
 
 
 def quantile_epochs(curves: Curves, share: float) -> NDArray[np.int64]:
-    """First epoch at which at most ``1 - share`` is left, ``(replicates,)``; one beyond the horizon where it is not reached.
+    """Return the first epoch at which at most ``1 - share`` is left, ``(replicates,)``; one beyond the horizon where it is not reached.
 
     Examples
     --------

@@ -7,7 +7,7 @@ the curve: `splice_mean`, `restart_restricted_mean`, `cycle_mean`. With ``RM(P) 
 1. exact for any process, from runs perturbed with period ``P`` itself: ``<T_P> = RM(P) + S(P) tau_P``: `splice` with their residual.
 2. quasi-steady state, from runs perturbed with another period ``P0``: ``<T_P> ~ RM(P) + S(P) tau_P0``: `splice` with that residual.
 3. its whole distribution, ``S_P(t) = S(t)`` up to ``P`` and ``S(P) S_tau(t - P)`` after: the curve that `splice` returns.
-4. sharp full restart, no perturbed run needed: ``<T_P> = RM(P) / (1 - S(P))``: `full_restart`, `restart_mean`.
+4. sharp full restart, no perturbed run needed: ``<T_P> = RM(P) / (1 - S(P))``: `full_restart`.
 7. cycles: ``tau_P = m_1(P) + G_1(P) (m_2(P) + G_2(P) (...))`` with ``G_j`` the survival after perturbation ``j`` and ``m_j(P)`` the sum
    of ``G_j(k), k < P``: `cycles`, `cycle_residual`.
 
@@ -80,17 +80,6 @@ def summed(curve: Curves) -> Summed:
     return Summed(by_epoch.T, sums.T)
 
 
-def restricted(curve: Curves) -> NDArray[np.float64]:
-    """Restricted mean at the horizon of each curve, shape ``(replicates,)``.
-
-    Examples
-    --------
-    >>> restricted(np.array([[1.0, 0.5, 0.25]]))
-    array([1.5])
-    """
-    return np.asarray(curve[:, :-1].sum(axis=1))
-
-
 def splice(survival: Curves, residual: Curves, *, period: int) -> Curves:
     """Forms 1 to 3: ``S(t)`` for ``t <= P``, then ``S(P) S_tau(t - P)``.
 
@@ -146,19 +135,6 @@ def restart_restricted_mean(survival: Summed, *, period: int) -> NDArray[np.floa
         total = total + scale * survival.mean(period)
         scale = scale * survival.value(period)
     return total + scale * survival.mean(rest)
-
-
-def restart_mean(survival: Curves, *, period: int) -> NDArray[np.float64]:
-    """Form 4 without horizon: ``RM(P) / (1 - S(P))``, infinite where no run passes within a period.
-
-    Examples
-    --------
-    >>> restart_mean(np.array([[1.0, 0.5, 0.4, 0.3]]), period=2)
-    array([2.5])
-    """
-    passed = 1.0 - survival[:, period]
-    with np.errstate(divide="ignore"):
-        return np.where(passed > 0, survival[:, :period].sum(axis=1) / passed, np.inf)
 
 
 def cycles(perturbed: Curves, *, period: int, n_runs: int) -> list[Curves]:
@@ -257,18 +233,6 @@ def cycle_mean(
 def sum_cycles(observed: list[Curves]) -> list[Summed]:
     """Cycles as `cycle_mean` needs them: each starts at 1, also where nobody enters it."""
     return [summed(np.concatenate([np.ones((len(curve), 1)), curve[:, 1:]], axis=1)) for curve in observed]
-
-
-def geometric_close(observed: list[Curves], *, period: int) -> NDArray[np.float64]:
-    """Form 7 without horizon: ``m_1 + G_1 (m_2 + G_2 ( ... + m_J / (1 - G_J)))``, infinite where the last cycle passes nobody."""
-    last = observed[-1]
-    with np.errstate(divide="ignore"):
-        tau = np.where(last[:, period] < 1, last[:, :period].sum(axis=1) / (1 - last[:, period]), np.inf)
-    for curve in observed[-2::-1]:
-        again = curve[:, period]
-        later = np.multiply(again, tau, out=np.zeros_like(tau), where=again > 0)  # nobody meets an infinite time
-        tau = curve[:, :period].sum(axis=1) + later
-    return tau
 
 
 def _conditional(alive: Curves, *, empty: float) -> Curves:

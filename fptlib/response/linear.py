@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fptlib.firstpassage import N_BOOT, Direction, Estimate, percentile_interval
-from fptlib.response.common import Repeat, samples
-from fptlib.response.forms import Beyond
-from fptlib.response.interpolation import Interpolated
+from fptlib.firstpassage import N_BOOT, Estimate
+from fptlib.firstpassage.resampling import percentile_interval
+from fptlib.response.common import draw_ensembles
+from fptlib.response.forms import Beyond, sum_cycles
 from fptlib.response.sample import Sample
-from fptlib.response.verdicts import FAR, OUT_OF_RANGE, Status, Verdict, doubted, flag_few, percent
-from fptlib.trajectories import Trajectories
+from fptlib.response.verdicts import FAR, OUT_OF_RANGE, Cause, Status, Verdict, doubted, flag_few, percent
+from fptlib.trajectories import Direction, Trajectories
+from fptlib.trajectories.origin import Origin
 
 _BOUNDS: tuple[Beyond, Beyond] = ("drop", "hold")
+_N_EPOCHS = 40  # epochs at which the drift is computed, evenly in log(epoch), and interpolated between
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class LinearResponse:
 
     @property
     def helps(self) -> bool | None:
-        """Whether a rare perturbation shortens the training; ``None`` where the interval of the slope holds 0."""
+        """True if a rare perturbation shortens the training; ``None`` where the interval of the slope holds 0."""
         if self.slope.high < 0:
             return True
         return False if self.slope.low > 0 else None
@@ -58,29 +59,22 @@ def linear_response(
     threshold: float,
     direction: Direction = "above",
     metric: str | None = None,
-    others: Mapping[int, Trajectories] | None = None,
-    repeat: Repeat | None = None,
     level: float = 0.95,
     n_boot: int = N_BOOT,
     seed: int = 0,
 ) -> LinearResponse:
-    """Slope of the restricted mean with the probability to perturb after an epoch, at zero.
+    """Return the slope of the restricted mean with the probability to perturb after an epoch, at zero.
+
+    The residual time is taken to be the same after a perturbation at any epoch, as in a quasi-steady state.
 
     Parameters
     ----------
-    unperturbed, perturbed, period, threshold, direction, metric
-        As in `fptlib.response.predict`; runs perturbed ``"once"`` suit best.
-    others
-        Period to runs perturbed with it: the residual time after a perturbation at epoch ``t`` is then interpolated between those that
-        were measured, and taken from the nearest beyond them. With one period it is the same at all epochs, as in a quasi-steady state.
-    repeat
-        As in `fptlib.response.predict_random`, of all perturbed ensembles.
-    level, n_boot, seed
-        As in `fptlib.response.predict`.
+    unperturbed, perturbed, period, threshold, direction, metric, level, n_boot, seed
+        As in `fptlib.response.predict`; runs perturbed only once, as their store says, suit best.
 
     Notes
     -----
-    ``sum over t = 1 .. H - 1 of S(t) E min(tau(t), H - t)``, less ``sum over k of k S(k)``. The verdict asks whether the sign survives
+    ``sum over t = 1 .. H - 1 of S(t) E min(tau, H - t)``, less ``sum over k of k S(k)``. The verdict asks whether the sign survives
     the drift of the metric between ``P0`` and ``t``, weighted with ``S(t)``, and what later perturbations of the measured runs hide:
     from the second on they might have run on, or passed at once.
 
@@ -88,53 +82,40 @@ def linear_response(
     ----------
     T. D. Keidar and S. Reuveni, arXiv:2410.16129.
     """
-    drawn = samples(
+    (sample,) = draw_ensembles(
         unperturbed,
-        perturbed,
-        period=period,
+        [("the perturbed runs", period, perturbed)],
         threshold=threshold,
         direction=direction,
         metric=metric,
-        others=others,
-        repeat=repeat,
+        once=True,
         level=level,
         n_boot=n_boot,
         seed=seed,
-    )
-    source = Interpolated.of(drawn)
-    survival, horizon = drawn[0].survival.curve, drawn[0].horizon
-    running, epoch = survival[:, 1:-1], np.arange(1, horizon)
+    ).samples
+    if Origin.of(perturbed).repeat == "once":  # one cycle, as long as the horizon allows
+        sample = replace(sample, cycles=sum_cycles([sample.residual.curve]))
+    running, epoch = sample.survival.curve[:, 1:-1], np.arange(1, sample.horizon)
     moment, mass = (np.maximum((running * factor).sum(axis=1), 1e-300) for factor in (epoch, np.ones_like(epoch)))
-    slope, least, most = (
-        source.total(running, left) - moment
-        for left in zip(*(_after(sample) for sample in source.samples), strict=True)
-    )
-    change, outside, shift = source.drift(running)
-    whole = least + change, most + change
-    span = percentile_interval(whole[0][1:], level)[0], percentile_interval(whole[1][1:], level)[1]
-    estimate, times = drawn[0].estimate, drawn[0].times
-    n = source.n_survivors, source.n_residual_censored
-    after, without = estimate((slope + moment) / mass, *n), estimate(moment / mass, times.n_runs, times.n_censored)
-    found = estimate(slope, *n)
-    status, reason = _judge(found, span, outside, shift)
-    said = f"a perturbation at a random epoch leaves {after.mean:.3g} epochs of {without.mean:.3g}: {reason}"
-    errors = [(end - slope) / moment for end in whole]
-    judged = Verdict(
-        status,
-        said,
-        float(errors[0][0] + errors[1][0]) / 2,
-        percentile_interval(errors[0][1:], level)[0],
-        percentile_interval(errors[1][1:], level)[1],
-    )
-    return LinearResponse(horizon, found, after, without, _flag(source.weakest(running), judged))
+    slope, least, most = ((running * left).sum(axis=1) - moment for left in _left(sample))
+    change, outside, shift = _drift(sample, running)
+    ends = least + change, most + change
+    span = percentile_interval(ends[0][1:], level)[0], percentile_interval(ends[1][1:], level)[1]
+    n, times = (sample.n_survivors, sample.n_residual_censored), sample.times
+    after = sample.estimate((slope + moment) / mass, *n)
+    without = sample.estimate(moment / mass, times.n_runs, times.n_censored)
+    estimate = sample.estimate(slope, *n)
+    status, reason = _judge(estimate, span, outside, shift)
+    low, high = ((end - slope) / moment for end in ends)
+    interval = percentile_interval(low[1:], level)[0], percentile_interval(high[1:], level)[1]
+    words = {"after": after.mean, "without": without.mean, "reason": reason}
+    verdict = Verdict.because(status, Cause.SLOPE, float(low[0] + high[0]) / 2, *interval, **words)
+    verdict = doubted(flag_few(sample, verdict), sample.records.doubt_at_random())
+    return LinearResponse(sample.horizon, estimate, after, without, verdict)
 
 
-def _flag(sample: Sample, judged: Verdict) -> Verdict:
-    return doubted(flag_few(sample, judged), sample.records.doubt_at_random())
-
-
-def _after(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Restricted mean time after a perturbation at epochs ``1 .. H - 1``, ``(replicates, H - 1)``: as measured, and its bracket."""
+def _left(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return the restricted mean time after a perturbation at epochs ``1 .. H - 1``, ``(replicates, H - 1)``, and its bracket."""
     left = range(sample.horizon - 1, 0, -1)
     single = sample.cycles[0]  # nothing is known of one perturbation alone after the next
     measured = np.stack([sample.residual.mean(n) for n in left], axis=1)
@@ -142,20 +123,32 @@ def _after(sample: Sample) -> tuple[NDArray[np.float64], NDArray[np.float64], ND
     return measured, least, most
 
 
-def _judge(slope: Estimate, whole: tuple[float, float], outside: float, shift: float) -> tuple[Status, str]:
-    """Whether the sign of the slope is the same in its interval and with all that it may be off by."""
-    said = f"the slope is {slope.mean:.3g} (interval {slope.low:.3g} to {slope.high:.3g})"
-    with_all = f"{whole[0]:.3g} to {whole[1]:.3g} with the drift of the metric and what later perturbations hide"
+def _drift(sample: Sample, weights: NDArray[np.float64]) -> tuple[NDArray[np.float64], float, float]:
+    """Sum the drift between ``P0`` and epochs ``1 .. H - 1`` with weights; average the metric's share outside and its shift."""
+    last = sample.horizon - 1
+    grid = np.unique(np.round(np.geomspace(1, last, min(_N_EPOCHS, last))).astype(np.int64))
+    share = np.stack([np.interp(np.arange(1, last + 1), grid, row) for row in np.eye(len(grid))])  # (grid, H - 1)
+    at = weights @ share.T  # (replicates, grid)
+    outside, shift = (np.array([of(int(t)) for t in grid]) for of in (sample.outside, sample.shift))
+    met, mass = at[0] > 0, max(float(weights[0].sum()), 1e-300)
+    change = (at * sample.drift(grid.tolist()).T).sum(axis=1)
+    return change, float(at[0] @ outside) / mass, float(at[0][met] @ shift[met]) / mass
+
+
+def _judge(slope: Estimate, span: tuple[float, float], outside: float, shift: float) -> tuple[Status, str]:
+    """Test whether the sign of the slope is the same in its interval and with all that it may be off by."""
+    known = f"the slope is {slope.mean:.3g} (interval {slope.low:.3g} to {slope.high:.3g})"
+    with_all = f"{span[0]:.3g} to {span[1]:.3g} with the drift of the metric and what later perturbations hide"
     if slope.low <= 0 <= slope.high:
-        return Status.UNVERIFIED, f"{said}, its sign is open"
+        return Status.UNVERIFIED, f"{known}, its sign is open"
     if outside > OUT_OF_RANGE:
         share = percent(outside, sign=False)
-        return Status.UNVERIFIED, f"{said}, but {share} of the runs have a metric not seen where they were perturbed"
-    if whole[0] <= 0 <= whole[1]:
-        return Status.UNVERIFIED, f"{said}, but {with_all}"
-    if (whole[0] > 0) == (slope.low > 0):
-        return Status.VALID, f"{said}, {with_all}"
+        return Status.UNVERIFIED, f"{known}, but {share} of the runs have a metric not seen where they were perturbed"
+    if span[0] <= 0 <= span[1]:
+        return Status.UNVERIFIED, f"{known}, but {with_all}"
+    if (span[0] > 0) == (slope.low > 0):
+        return Status.VALID, f"{known}, {with_all}"
     if abs(shift) > FAR:
         far = f"the metric is on average {shift:+.1f} standard deviations from that where runs were perturbed"
-        return Status.UNVERIFIED, f"{said}, but {with_all}, and {far}"
-    return Status.NOT_VALID, f"{said}, but {with_all}"
+        return Status.UNVERIFIED, f"{known}, but {with_all}, and {far}"
+    return Status.NOT_VALID, f"{known}, but {with_all}"

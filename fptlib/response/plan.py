@@ -26,13 +26,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import Direction, first_passage, require_passage
+from fptlib.firstpassage import first_passage, require_passage
+from fptlib.response.common import check_level, check_periods, common_horizon
 from fptlib.response.pilot import Pilot, common, variance
-from fptlib.response.prediction import check_options, check_periods
 from fptlib.response.records import check_labels
 from fptlib.response.seeds import Ensemble
 from fptlib.response.verdicts import MIN_SURVIVORS
-from fptlib.trajectories import Trajectories
+from fptlib.trajectories import Direction, Trajectories
 
 CAUTION = 0.9  # share of the replicates of a pilot for which the cautious numbers are enough
 _PLAN_BOOT = 1000
@@ -63,7 +63,7 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What the prediction at one period needs.
+    """Numbers of runs that the prediction at one period needs.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def plan(
     n_boot: int = _PLAN_BOOT,
     seed: int = 0,
 ) -> Plan:
-    """How many unperturbed runs and survivors at ``P0`` predictions need for intervals of a wanted width.
+    """Return how many unperturbed runs and survivors at ``P0`` predictions need for intervals of a wanted width.
 
     Parameters
     ----------
@@ -141,7 +141,8 @@ def plan(
     threshold, direction, metric
         As in `fptlib.firstpassage.first_passage`.
     periods
-        Periods to predict for, in epochs, each from 1 to the horizon.
+        Periods to predict for, in epochs, each from 1 to the horizon, which is that of `fptlib.response.predict`: the last epoch that
+        enough runs were followed to.
     relative_width
         Wanted width of the interval, upper less lower end, over the predicted mean: 0.2 is about plus or minus 10 %.
     fork
@@ -172,17 +173,20 @@ def plan(
     >>> answer.expected.unperturbed > 40, answer.expected.survivors
     (True, 44)
     """
-    check_options("auto", level)
+    check_level(level)
     if not 0 < relative_width < 2:
         raise InputError(
             f"relative_width is {relative_width}; it must be above 0 and below 2, the whole width over the mean"
         )
-    check_labels(unperturbed, [] if perturbed is None else [(period, perturbed)], repeat="periodic")
+    check_labels(unperturbed, [] if perturbed is None else [(period, perturbed)])
     stand_in = unperturbed if perturbed is None else perturbed
-    horizon = check_periods(unperturbed, [(period, stand_in)], periods)
+    check_periods(unperturbed, [(period, stand_in)], periods)
     if not periods:
         raise InputError("periods is empty; name at least one period to predict for")
     options: dict[str, Any] = {"threshold": threshold, "direction": direction, "metric": metric}
+    horizon = common_horizon(unperturbed, [(period, stand_in)], **options)
+    if beyond := [p for p in periods if p > horizon]:
+        raise InputError(f"period {beyond[0]} is beyond epoch {horizon}, the last that enough runs were followed to")
     times, times_p = (first_passage(runs.head(epochs=horizon), **options) for runs in (unperturbed, stand_in))
     named = {
         name: runs.head(epochs=horizon).metric(metric)

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import N_BOOT, Direction, Estimate, first_passage
+from fptlib.firstpassage import N_BOOT, Estimate
 from fptlib.qss import QuasiSteadyState, judge
-from fptlib.response.advice import suspicions
+from fptlib.response.common import draw_ensembles
 from fptlib.response.coverage import interval_flag
-from fptlib.response.forms import cycle_mean, cycle_residual, full_restart, restart_restricted_mean, splice, splice_mean
-from fptlib.response.records import check_labels, oddities
-from fptlib.response.sample import Sample, draw
+from fptlib.response.forms import (
+    Curves,
+    cycle_mean,
+    cycle_residual,
+    full_restart,
+    restart_restricted_mean,
+    splice,
+    splice_mean,
+)
+from fptlib.response.sample import Sample
 from fptlib.response.validity import checked, drift_error, verdict
-from fptlib.response.verdicts import ERROR_TOLERANCE, Status, Verdict
-from fptlib.trajectories import Trajectories
+from fptlib.response.verdicts import ERROR_TOLERANCE, Cause, Status, Verdict
+from fptlib.trajectories import Direction, Trajectories
 
 Form = Literal["auto", "2", "4", "7"]
 SECOND_PERTURBATION = 0.05  # form 7 is used where more of the perturbed runs than this meet a second perturbation
@@ -37,11 +44,12 @@ class Prediction:
     mean, low, high
         Prediction and its bootstrap interval.
     verdict
-        Whether the prediction can be relied on, why, and the expected relative error with its interval.
+        Status of the prediction, its cause and reason, and the expected relative error with its interval.
     running
         Predicted share of runs still below the threshold at the horizon.
     flag
-        One sentence if the interval cannot be trusted to cover, whatever the verdict on the mean; see `fptlib.response.interval_flag`.
+        One sentence if the interval cannot be trusted to cover, whatever the verdict on the mean; see
+        `fptlib.response.coverage.interval_flag`.
     """
 
     period: int
@@ -60,10 +68,10 @@ class Prediction:
 
     @property
     def reason(self) -> str:
-        """What decided the status, and what is wrong with the interval, if anything."""
-        said = self.verdict.reason
-        told = self.flag is None or said.startswith("only ")  # too few survivors, and the status says so already
-        return said if told else f"{said}; {self.flag}"
+        """Reason of the status, and what is wrong with the interval, if anything."""
+        if self.flag is None or self.verdict.cause is Cause.FEW_SURVIVORS:  # which the flag would say once more
+            return self.verdict.reason
+        return f"{self.verdict.reason}; {self.flag}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +89,9 @@ class Response:
     predictions
         One for each period, in the order asked for.
     notes
-        What is odd about the runs, in sentences: a period that they do not show, records cut short.
+        Sentences on oddities of the runs: a period that they do not show, records cut short.
+    samples
+        Curves behind the predictions, those of ``P0`` first: what `fptlib.response.distribution` is made from.
     """
 
     period: int
@@ -93,6 +103,7 @@ class Response:
     quasi_steady_state: QuasiSteadyState
     predictions: tuple[Prediction, ...]
     notes: tuple[str, ...] = ()
+    samples: tuple[Sample, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def best(self) -> Prediction | None:
@@ -154,119 +165,64 @@ def predict(
         If no run of either ensemble reaches the threshold, a period is not between 1 and the horizon, no perturbed run is left at ``P0``,
         an option is not known, or the record of an ensemble says that it is something else.
     """
-    others = {p: runs for p, runs in (others or {}).items() if p != period}
-    measured = [(period, perturbed), *others.items()]
-    check_labels(unperturbed, measured, repeat="periodic")
-    check_periods(unperturbed, measured, periods)
-    check_options(form, level)
-    shortest = min(runs.n_epochs for runs in (unperturbed, *(runs for _, runs in measured)))
-    horizon = common_horizon(unperturbed, measured, threshold=threshold, direction=direction, metric=metric)
-    chosen = [p for p in (DEFAULT_PERIODS if periods is None else periods) if p <= horizon]
-    unperturbed = unperturbed.head(epochs=horizon)
-    _, samples = draw(
+    if form not in get_args(Form):
+        raise InputError(f"form {form!r} is not known; choose auto, 2, 4 or 7")
+    measured = {period: perturbed} | {p: runs for p, runs in (others or {}).items() if p != period}
+    drawn = draw_ensembles(
         unperturbed,
-        [(p, runs.head(epochs=horizon)) for p, runs in measured],
+        [(f"the ensemble at {p}", p, runs) for p, runs in measured.items()],
         threshold=threshold,
+        periods=periods,
         direction=direction,
         metric=metric,
         level=level,
         n_boot=n_boot,
         seed=seed,
     )
-    state = judge(unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed)
+    samples = drawn.samples
+    chosen = [p for p in (DEFAULT_PERIODS if periods is None else periods) if p <= drawn.horizon]
+    state = judge(drawn.unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed)
     return Response(
         period=period,
-        horizon=horizon,
+        horizon=drawn.horizon,
         threshold=threshold,
         level=level,
         unperturbed=samples[0].unperturbed_mean,
         residual=samples[0].residual_mean,
         quasi_steady_state=weigh(state, samples[0], tolerance),
         predictions=tuple(p for p, _ in predict_all(samples, chosen, form=form, tolerance=tolerance)),
-        notes=tuple(
-            dict.fromkeys(
-                sentence
-                for s, (p, runs) in zip(samples, measured, strict=True)
-                for name in (f"the ensemble at {p}",)
-                for sentence in (*suspicions(name, s, shortest), *oddities(unperturbed, runs, name))
-            )
-        ),
+        notes=drawn.notes,
+        samples=tuple(samples),
     )
-
-
-def check_periods(
-    unperturbed: Trajectories, measured: Sequence[tuple[int, Trajectories]], periods: Sequence[int] | None
-) -> int:
-    """The common horizon, after a look at the measured periods and those to predict for.
-
-    Raises
-    ------
-    InputError
-        If one of them is not possible.
-    """
-    horizon = min(runs.n_epochs for runs in (unperturbed, *(runs for _, runs in measured)))
-    for period, _ in measured:
-        if not 1 <= period < horizon:
-            raise InputError(
-                f"period {period} of the perturbed runs is not between 1 and {horizon - 1} (their horizon is {horizon})"
-            )
-    for p in periods or ():
-        if not 1 <= p <= horizon:
-            raise InputError(f"period {p} is not between 1 and the horizon {horizon}")
-    return horizon
-
-
-def common_horizon(
-    unperturbed: Trajectories,
-    measured: Sequence[tuple[int, Trajectories]],
-    *,
-    threshold: float,
-    direction: Direction,
-    metric: str | None,
-) -> int:
-    """The last epoch that enough runs of every ensemble were followed to, see `fptlib.firstpassage.FirstPassageTimes.supported`.
-
-    Raises
-    ------
-    InputError
-        If a measured period is not before it.
-    """
-    horizon = min(runs.n_epochs for runs in (unperturbed, *(runs for _, runs in measured)))
-    for runs in (unperturbed, *(runs for _, runs in measured)):
-        times = first_passage(runs.head(epochs=horizon), threshold=threshold, direction=direction, metric=metric)
-        horizon = times.supported(horizon)
-    for period, _ in measured:
-        if period >= horizon:
-            raise InputError(
-                f"period {period} is not before epoch {horizon}, the last that enough runs were followed to"
-            )
-    return horizon
-
-
-def check_options(form: str, level: float) -> None:
-    """Raise an InputError for a form that is not known or a level that is none."""
-    if form not in ("auto", "2", "4", "7"):
-        raise InputError(f"form {form!r} is not known; choose auto, 2, 4 or 7")
-    if not 0 < level < 1:
-        raise InputError(f"level {level} is not between 0 and 1")
 
 
 def predict_all(
     samples: Sequence[Sample], periods: Sequence[int], *, form: Form = "auto", tolerance: float = ERROR_TOLERANCE
 ) -> list[tuple[Prediction, NDArray[np.float64]]]:
-    """Predictions from the first sample, each with its mean in the data and all replicates, ``(replicates,)``.
+    """Return predictions from the first sample, each with its mean in the data and all replicates, ``(replicates,)``.
 
     The other samples are the same perturbation at other periods: measurements there, and checks of what lies in between.
     """
     first, others = samples[0], samples[1:]
     at = {sample.period: sample for sample in others}
-    found = []
+    predictions = []
     for period, drift in zip(periods, first.drift(periods), strict=True):
         if period in at:
-            found.append(_predict_one(at[period], period, "2", np.zeros_like(drift), tolerance, ()))
+            predictions.append(_predict_one(at[period], period, "2", np.zeros_like(drift), tolerance, ()))
         else:
-            found.append(_predict_one(first, period, form, drift, tolerance, others))
-    return found
+            predictions.append(_predict_one(first, period, form, drift, tolerance, others))
+    return predictions
+
+
+def predicted_survival(sample: Sample, *, period: int, form: int) -> Curves:
+    """Return the survival under perturbation with a period, of the data and all replicates, ``(replicates, horizon + 1)``."""
+    if form == 4:
+        return full_restart(sample.survival.curve, period=period)
+    residual = sample.residual.curve
+    if form == 7:
+        seen = [cycle.curve for cycle in sample.cycles]
+        residual = cycle_residual(seen, period=period, n_epochs=sample.horizon - period)
+    return splice(sample.survival.curve, residual, period=period)
 
 
 def _predict_one(
@@ -279,21 +235,16 @@ def _predict_one(
 ) -> tuple[Prediction, NDArray[np.float64]]:
     used = _choose(sample, period) if form == "auto" else int(form)
     n_after, survival = sample.horizon - period, sample.survival
-    data = survival.curve[:1]
     if used == 4:
         mean = restart_restricted_mean(survival, period=period)
-        curve = full_restart(data, period=period)
-    elif used == 7:
-        residual_mean, _ = cycle_mean(sample.cycles, period=period, n_epochs=n_after)
-        mean = splice_mean(survival, residual_mean, period=period)
-        seen = [cycle.curve[:1] for cycle in sample.cycles]
-        curve = splice(data, cycle_residual(seen, period=period, n_epochs=n_after), period=period)
     else:
-        mean = splice_mean(survival, sample.residual.mean(n_after), period=period)
-        curve = splice(data, sample.residual.curve[:1], period=period)
-    judged = verdict(sample, period=period, form=used, mean=mean, drift=drift, tolerance=tolerance)
+        after = sample.residual.mean(n_after)
+        if used == 7:
+            after, _ = cycle_mean(sample.cycles, period=period, n_epochs=n_after)
+        mean = splice_mean(survival, after, period=period)
+    result = verdict(sample, period=period, form=used, mean=mean, drift=drift, tolerance=tolerance)
     for other in others:
-        judged = checked(judged, sample, other, period=period, form=used, mean=mean, tolerance=tolerance)
+        result = checked(result, sample, other, period=period, form=used, mean=mean, tolerance=tolerance)
     if used == 4:  # rests on the unperturbed runs alone
         estimate = sample.estimate(mean, sample.times.n_runs, sample.times.n_censored)
     else:
@@ -304,8 +255,8 @@ def _predict_one(
         mean=estimate.mean,
         low=estimate.low,
         high=estimate.high,
-        verdict=judged,
-        running=float(curve[0, -1]),
+        verdict=result,
+        running=float(predicted_survival(sample.data, period=period, form=used)[0, -1]),
         flag=None if used == 4 else interval_flag(sample.residual_at_p0(sample.horizon - sample.period)),
     )
     return prediction, mean
@@ -345,7 +296,7 @@ def weigh(state: QuasiSteadyState, sample: Sample, tolerance: float) -> QuasiSte
 
 
 def _form_2_errors(sample: Sample, epochs: list[int]) -> NDArray[np.float64]:
-    """Relative errors of form 2 that the drift of the metric between ``P0`` and each epoch causes, ``(epochs, replicates)``."""
+    """Return the relative errors of form 2 that the drift of the metric between ``P0`` and each epoch causes, ``(epochs, replicates)``."""
     errors = []
     for epoch, drift in zip(epochs, sample.drift(epochs), strict=True):
         mean = splice_mean(sample.survival, sample.residual.mean(sample.horizon - epoch), period=epoch)

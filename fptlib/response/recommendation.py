@@ -14,85 +14,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import N_BOOT, Direction, Estimate
+from fptlib.firstpassage import N_BOOT, Estimate
 from fptlib.qss import QuasiSteadyState, judge
-from fptlib.response.advice import advise, suspicions
+from fptlib.response.advice import Option, advise
+from fptlib.response.common import draw_ensembles
 from fptlib.response.forms import restart_restricted_mean
-from fptlib.response.prediction import (
-    DEFAULT_PERIODS,
-    Prediction,
-    check_options,
-    check_periods,
-    common_horizon,
-    predict_all,
-)
-from fptlib.response.records import check_labels, oddities
-from fptlib.response.sample import Plain, draw, estimate
-from fptlib.response.verdicts import ERROR_TOLERANCE, Status, Verdict, doubted
-from fptlib.trajectories import Trajectories
+from fptlib.response.prediction import DEFAULT_PERIODS, Prediction, predict_all
+from fptlib.response.sample import Plain, estimate
+from fptlib.response.verdicts import ERROR_TOLERANCE, Cause, Status, Verdict, doubted
+from fptlib.trajectories import Direction, Trajectories
+from fptlib.trajectories.origin import FULL_RESET, Origin, is_full_reset
 
 Answer = TypeVar("Answer")
-FULL_RESET = "full_reset"
 MIN_PASSED = 10  # runs that pass within a period, below which a full reset is not vouched for: 1 / (1 - S) is then known to a third
 _Found = tuple[
     str, int | None, Prediction, NDArray[np.float64]
 ]  # name, measured period, prediction, data and replicates
 _ORDER = {Status.VALID: 0, Status.UNVERIFIED: 1, Status.NOT_VALID: 2}
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One perturbation at one period, with the mean first-passage time predicted for it, restricted to the horizon.
-
-    Parameters
-    ----------
-    perturbation, period
-        Its name, and the period in epochs.
-    source
-        Period of the runs that the prediction rests on; ``None`` where unperturbed runs are enough.
-    prediction
-        Mean with interval, form and verdict.
-    speedup
-        Unperturbed restricted mean over this one, both up to the horizon, with its interval. Where unperturbed runs are censored the
-        ratio without a horizon is larger.
-    best_in
-        Share of the replicates in which this option has the smallest mean among the valid ones; 0 if it is not valid.
-    """
-
-    perturbation: str
-    period: int
-    source: int | None
-    prediction: Prediction
-    speedup: Estimate
-    best_in: float = 0.0
-
-    @property
-    def mean(self) -> float:
-        """Predicted restricted mean in epochs."""
-        return self.prediction.mean
-
-    @property
-    def low(self) -> float:
-        """Lower end of its interval."""
-        return self.prediction.low
-
-    @property
-    def high(self) -> float:
-        """Upper end of its interval."""
-        return self.prediction.high
-
-    @property
-    def valid(self) -> bool:
-        """Whether the prediction is valid."""
-        return self.prediction.valid
-
-    @property
-    def reason(self) -> str:
-        """Status of the prediction and what decided it."""
-        return f"{self.prediction.verdict.status.value}: {self.prediction.reason}"
-
-    def __str__(self) -> str:
-        return f"{self.perturbation} every {self.period} epoch{'s' if self.period > 1 else ''}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,25 +118,20 @@ def recommend(
     >>> str(found.best), found.best.source
     ('kick every 20 epochs', 20)
     """
-    measured = [(period, runs) for (_, period), runs in candidates.items()]
-    check_labels(unperturbed, measured, repeat="periodic")
-    check_periods(unperturbed, measured, periods)
-    check_options("auto", level)
-    shortest = min(runs.n_epochs for runs in (unperturbed, *candidates.values()))
-    horizon = common_horizon(unperturbed, measured, threshold=threshold, direction=direction, metric=metric)
-    chosen = sorted({*DEFAULT_PERIODS, *(p for p, _ in measured)} if periods is None else set(periods))
-    chosen = [p for p in chosen if p < horizon]  # at the horizon a perturbation changes nothing that is counted
-    unperturbed = unperturbed.head(epochs=horizon)
-    plain, samples = draw(
+    drawn = draw_ensembles(
         unperturbed,
-        [(p, runs.head(epochs=horizon)) for p, runs in measured],
+        [(f"{name} every {period}", period, runs) for (name, period), runs in candidates.items()],
         threshold=threshold,
+        periods=periods,
         direction=direction,
         metric=metric,
         level=level,
         n_boot=n_boot,
         seed=seed,
     )
+    plain, samples, horizon = drawn.plain, drawn.samples, drawn.horizon
+    chosen = sorted({*DEFAULT_PERIODS, *(p for _, p in candidates)} if periods is None else set(periods))
+    chosen = [p for p in chosen if p < horizon]  # at the horizon a perturbation changes nothing that is counted
     found: list[_Found] = []
     for name in dict.fromkeys(name for name, _ in candidates):
         own = [sample for (label, _), sample in zip(candidates, samples, strict=True) if label == name]
@@ -208,11 +141,13 @@ def recommend(
             prediction, means = row[i]
             at = prediction.period if prediction.period in {s.period for s in own} else own[i].period
             found.append((name, at, prediction, means))
-    if FULL_RESET not in {name for name, _ in candidates}:
+    if not any(
+        name == FULL_RESET or is_full_reset(Origin.of(runs).perturbation) for (name, _), runs in candidates.items()
+    ):
         # where no run passes within a period, starting over for ever passes none
         first = int(plain.times.time[plain.times.observed].min(initial=horizon))
         found += [_full_reset(plain, period) for period in chosen if period >= first]
-    state = judge(unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed)
+    state = judge(drawn.unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed)
     ranking = _ranked(found, plain)
     return Recommendation(
         threshold=threshold,
@@ -227,20 +162,13 @@ def recommend(
             horizon=horizon,
             state=state,
             survivors={(name, period): s.n_survivors for (name, period), s in zip(candidates, samples, strict=True)},
-            suspicious=tuple(
-                dict.fromkeys(
-                    sentence
-                    for ((name, period), runs), s in zip(candidates.items(), samples, strict=True)
-                    for label in (f"{name} every {period}",)
-                    for sentence in (*suspicions(label, s, shortest), *oddities(unperturbed, runs, label))
-                )
-            ),
+            suspicious=drawn.notes,
         ),
     )
 
 
 def at_each(thresholds: Sequence[float], ask: Callable[[float], Answer]) -> dict[float, Answer | str]:
-    """Answers at several thresholds: each the answer, or in one line why there is none.
+    """Answer at several thresholds: each the answer, or in one line why there is none.
 
     Parameters
     ----------
@@ -254,36 +182,34 @@ def at_each(thresholds: Sequence[float], ask: Callable[[float], Answer]) -> dict
     InputError
         If no threshold has an answer: the reason of the first.
     """
-    found: dict[float, Answer | str] = {}
+    answers: dict[float, Answer | str] = {}
     for threshold in thresholds:
         try:
-            found[threshold] = ask(threshold)
+            answers[threshold] = ask(threshold)
         except InputError as error:
-            found[threshold] = str(error)
-    if found and all(isinstance(answer, str) for answer in found.values()):
-        raise InputError(str(next(iter(found.values()))))
-    return found
+            answers[threshold] = str(error)
+    if answers and all(isinstance(answer, str) for answer in answers.values()):
+        raise InputError(str(next(iter(answers.values()))))
+    return answers
 
 
 def _preference(prediction: Prediction, source: int) -> tuple[int, bool, float]:
-    """Of several predictions of one period: the better status, then what was measured, then the narrower interval."""
+    """Return a key for predictions of one period: the better status, then what was measured, then the narrower interval."""
     return _ORDER[prediction.verdict.status], prediction.period != source, prediction.high - prediction.low
 
 
 def _full_reset(plain: Plain, period: int) -> _Found:
-    """A full reset every ``period`` epochs, from unperturbed runs alone."""
+    """Predict a full reset every ``period`` epochs from unperturbed runs alone."""
     mean = restart_restricted_mean(plain.survival, period=period)
     passed = int(np.sum(plain.times.observed & (plain.times.time <= period)))
     found = estimate(mean, plain.times.n_runs, plain.times.n_censored, plain.level)
-    status = Status.VALID if passed >= MIN_PASSED else Status.UNVERIFIED
-    reason = f"a restart is exact for any process, from unperturbed runs alone; {passed} of {plain.times.n_runs} pass within a period"
-    if status is Status.UNVERIFIED:
-        reason = f"only {passed} of {plain.times.n_runs} unperturbed runs pass within {period} epochs; {MIN_PASSED} are needed"
+    status, cause = (Status.VALID, Cause.EXACT) if passed >= MIN_PASSED else (Status.UNVERIFIED, Cause.FEW_PASSAGES)
+    words = {"n": passed, "of": plain.times.n_runs, "period": period, "least": MIN_PASSED}
     n_periods, rest = divmod(plain.survival.length, period)
     running = float(plain.survival.value(period)[0] ** n_periods * plain.survival.value(rest)[0])
     moving = plain.records.moving(0)
     doubt = moving and f"{moving}: a network drawn afresh at epoch {period} is not trained as the first was"
-    verdict = doubted(Verdict(status, reason, 0.0, 0.0, 0.0), doubt)
+    verdict = doubted(Verdict.because(status, cause, **words), doubt)
     prediction = Prediction(
         period=period, form=4, mean=found.mean, low=found.low, high=found.high, verdict=verdict, running=running
     )
@@ -291,7 +217,7 @@ def _full_reset(plain: Plain, period: int) -> _Found:
 
 
 def _ranked(found: list[_Found], plain: Plain) -> tuple[Option, ...]:
-    """Options in the order of their status and mean, each with the share of replicates in which it is the best valid one."""
+    """Return options in the order of their status and mean, each with the share of replicates in which it is the best valid one."""
     shares = dict.fromkeys(range(len(found)), 0.0)
     valid = [i for i, (_, _, prediction, _) in enumerate(found) if prediction.valid]
     if valid:

@@ -1,4 +1,4 @@
-r"""What the records of two ensembles say by themselves for or against a prediction.
+r"""What the records of two ensembles say for or against a prediction.
 
 The forms take runs perturbed at one epoch for runs perturbed at another. That needs a training that is the same at every epoch, which the
 metric cannot show: a learning rate that falls, or a perturbation that is another one at another period, may leave the survivors'
@@ -24,7 +24,7 @@ from fptlib.trajectories.origin import Origin
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """What the records of ensembles used together say, up to their common horizon.
+    """Records of ensembles used together, up to their common horizon.
 
     Parameters
     ----------
@@ -39,16 +39,16 @@ class Records:
 
     @classmethod
     def of(cls, *ensembles: Trajectories) -> Records:
-        """Read them."""
+        """Read the records of ensembles."""
         return cls(min(runs.n_epochs for runs in ensembles), tuple(Origin.of(runs) for runs in ensembles))
 
     @property
     def full_restart(self) -> bool:
-        """Whether the perturbation puts everything back to the start: a full reset, and no schedule that goes on."""
+        """True if the perturbation puts everything back to the start: a full reset, and no schedule that goes on."""
         return self.origins[-1].full_reset and self.moving(0) is None
 
     def moving(self, after: int) -> str | None:
-        """Why training is not the same at all epochs after ``after``, in words; ``None`` where nothing says so."""
+        """Return why training is not the same at all epochs after ``after``; ``None`` where no record says so."""
         for origin in self.origins:
             steady = origin.steady_from(self.horizon)
             if steady is None or steady > after + 1:
@@ -56,10 +56,10 @@ class Records:
         return None
 
     def doubt_at_random(self) -> str | None:
-        """Why runs perturbed at one epoch need say nothing of perturbations at any; ``None`` where no record speaks against it."""
-        said = self.moving(1)
-        if said is not None:
-            return f"{said}: training is not the same after a perturbation at one epoch as at another"
+        """Return why runs perturbed at one epoch may not be informative about others; ``None`` where no record speaks against it."""
+        schedule = self.moving(1)
+        if schedule is not None:
+            return f"{schedule}: training is not the same after a perturbation at one epoch as at another"
         return self._tied("at random times")
 
     def _tied(self, otherwise: str) -> str | None:
@@ -70,26 +70,28 @@ class Records:
         return f"{name} anneals the learning rate over its period of {rule.period} epochs: {otherwise} it is another perturbation"
 
     def doubt(self, period: int, measured: int) -> str | None:
-        """Why runs perturbed with one period need say nothing of another; ``None`` where no record speaks against it."""
+        """Return why runs perturbed with one period may not be informative about another; ``None`` where no record speaks against it."""
         if period == measured:
             return None
-        said = self.moving(min(period, measured))
-        if said is not None:
-            return f"{said}: training is not the same after epoch {period} as after epoch {measured}, where it was perturbed"
+        schedule = self.moving(min(period, measured))
+        if schedule is not None:
+            return f"{schedule}: training is not the same after epoch {period} as after epoch {measured}, where it was perturbed"
         return self._tied(f"every {period}")
 
 
-def check_labels(unperturbed: Trajectories, measured: Sequence[tuple[int, Trajectories]], *, repeat: str) -> None:
-    """Compare what ensembles are said to be with their records.
+def check_labels(
+    unperturbed: Trajectories, measured: Sequence[tuple[int, Trajectories]], *, once: bool = False
+) -> None:
+    """Compare what ensembles are taken for with their records.
 
     Parameters
     ----------
     unperturbed
-        Runs said to be without perturbation.
+        Runs taken to be without perturbation.
     measured
-        Period, or 1 where there is none, and runs said to be perturbed with it.
-    repeat
-        What is wanted of these: ``"periodic"``, ``"periodic or once"``, or ``"random"``.
+        Period, and runs taken to be perturbed with it.
+    once
+        Whether these may have been perturbed at their period only.
 
     Raises
     ------
@@ -109,25 +111,19 @@ def check_labels(unperturbed: Trajectories, measured: Sequence[tuple[int, Trajec
             )
         if not origin.perturbation:
             continue
-        if origin.repeat not in repeat:
-            raise InputError(f"the perturbed runs were perturbed {_rule(origin)}, says their record; {_remedy(origin)}")
-        if repeat != "random" and origin.period not in (None, period):
+        if origin.repeat != "periodic" and not (once and origin.repeat == "once"):
+            remedy = "means under a period need runs perturbed again and again"
+            raise InputError(f"the perturbed runs were perturbed {_rule(origin)}, says their record; {remedy}")
+        if origin.period not in (None, period):
             raise InputError(f"the runs given as perturbed at epoch {period} have {_rule(origin)} in their record")
 
 
-def check_probability(perturbed: Trajectories, probability: float) -> None:
-    """Raise an InputError where the record of runs perturbed at random names another probability."""
-    said = Origin.of(perturbed).probability
-    if said is not None and said != probability:
-        raise InputError(f"the runs given as perturbed with probability {probability:g} have {said:g} in their record")
-
-
 def oddities(unperturbed: Trajectories, perturbed: Trajectories, name: str) -> tuple[str, ...]:
-    """Sentences on what was trained otherwise in the two ensembles, beside the perturbation."""
-    found = [*Origin.of(unperturbed).differences(Origin.of(perturbed))]
-    if not found:
+    """Return sentences on differences in training between the two ensembles, beside the perturbation."""
+    differences = [*Origin.of(unperturbed).differences(Origin.of(perturbed))]
+    if not differences:
         return ()
-    listed = ", ".join(f"{key} ({_value(one)} and {_value(other)})" for key, one, other in found)
+    listed = ", ".join(f"{key} ({_value(one)} and {_value(other)})" for key, one, other in differences)
     return (f"The runs without perturbation and those of {name} were not trained alike: {listed}.",)
 
 
@@ -137,16 +133,8 @@ def _value(value: object) -> str:
 
 def _rule(origin: Origin) -> str:
     name = origin.perturbation.get("name", "a perturbation")
-    if origin.repeat == "random":
-        return f"by {name} with probability {origin.probability} after each epoch"
     return (
-        f"{name} at epoch {origin.period} only" if origin.repeat == "once" else f"{name} every {origin.period} epochs"
+        f"{name} every {origin.period} epochs"
+        if origin.repeat == "periodic"
+        else f"{name} at epoch {origin.period} only"
     )
-
-
-def _remedy(origin: Origin) -> str:
-    if origin.repeat == "random":
-        return "they have no period: predict_random takes their probability"
-    if origin.repeat == "once":
-        return "means under a period need runs perturbed again and again; predict_random and linear_response take these"
-    return "predict_random takes their period"

@@ -92,7 +92,7 @@ class Sample:
 
     @property
     def full_restart(self) -> bool:
-        """Whether the record of the perturbed runs says that they restart from scratch."""
+        """True if the record of the perturbed runs says that they restart from scratch."""
         return self.records.full_restart
 
     @property
@@ -106,15 +106,38 @@ class Sample:
         return self.estimate(self.residual.mean(self.horizon - self.period), self.n_survivors, self.n_residual_censored)
 
     def estimate(self, replicates: NDArray[np.float64], n_runs: int, n_censored: int) -> Estimate:
-        """Estimate from the data (first entry) and its replicates (the others)."""
+        """Return the estimate from the data (first entry) and its replicates (the others)."""
         return estimate(replicates, n_runs, n_censored, self.level)
 
+    def suspicions(self, name: str, n_epochs: int) -> tuple[str, ...]:
+        """Return sentences on a period that the runs do not show and on records cut short.
+
+        Parameters
+        ----------
+        name
+            Name of the ensemble in these sentences.
+        n_epochs
+            Epochs that its record has; means end earlier where too few runs were followed further.
+        """
+        sentences = []
+        if self.agree_until > self.period:
+            more = "to their end" if self.agree_until >= self.horizon else f"until epoch {self.agree_until}"
+            sentences.append(
+                f"The runs of {name} are those without perturbation {more}, although they are said to be perturbed at epoch "
+                f"{self.period}: is the period right?"
+            )
+        if self.horizon < n_epochs:
+            sentences.append(
+                f"Many runs end early: means are counted up to epoch {self.horizon} of {n_epochs}; beyond, too few were followed."
+            )
+        return tuple(sentences)
+
     def residual_at_p0(self, within: int) -> NDArray[np.float64]:
-        """What each survivor at ``P0`` contributes to the mean residual time within so many epochs, ``(survivors,)``."""
+        """Return the contribution of each survivor at ``P0`` to the mean residual time within so many epochs, ``(survivors,)``."""
         return contributions(self.left_at_p0, horizon=within)
 
     def drift(self, epochs: Sequence[int]) -> NDArray[np.float64]:
-        """Change of the mean residual time with the drift of the metric between ``P0`` and each epoch, to first order.
+        """Return the change of the mean residual time with the drift of the metric between ``P0`` and each epoch, to first order.
 
         Slope of the residual time, within the epochs that are left after the epoch, on the metric of the perturbed survivors at ``P0``,
         times the difference of the mean metric between the unperturbed survivors at the epoch and those; 0 without survivors. Shape
@@ -133,13 +156,13 @@ class Sample:
         return np.where(n > 0, slope * (total / np.maximum(n, 1.0) - mean_at_p0[:, None]), 0.0).T
 
     def outside(self, epoch: int) -> float:
-        """Share of the unperturbed survivors at ``epoch`` whose metric lies outside the range seen at ``P0``."""
+        """Return the share of the unperturbed survivors at ``epoch`` whose metric lies outside the range seen at ``P0``."""
         metric = self.values[self.times.running(epoch), epoch - 1]
         seen = self.metric_at_p0
         return float(np.mean((metric < seen.min()) | (metric > seen.max()))) if len(metric) else 0.0
 
     def shift(self, epoch: int) -> float:
-        """Mean metric of the unperturbed survivors at ``epoch`` less that at ``P0``, in standard deviations of the latter."""
+        """Return the mean metric of the unperturbed survivors at ``epoch`` less that at ``P0``, in standard deviations of the latter."""
         metric, seen = self.values[self.times.running(epoch), epoch - 1], self.metric_at_p0
         if not len(metric) or len(seen) < 2:
             return 0.0
@@ -150,7 +173,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Plain:
-    """What the unperturbed runs give alone: survival, metric ``(runs, epochs)``, first-passage times, bootstrap weights, record."""
+    """Unperturbed runs alone: survival, metric ``(runs, epochs)``, first-passage times, bootstrap weights, record."""
 
     survival: Summed
     values: NDArray[np.float64]
@@ -167,7 +190,7 @@ class Plain:
 
 
 def estimate(replicates: NDArray[np.float64], n_runs: int, n_censored: int, level: float) -> Estimate:
-    """Estimate from the data (first entry) and its replicates (the others)."""
+    """Return the estimate from the data (first entry) and its replicates (the others)."""
     low, high = corrected_interval(replicates, level, n_runs=n_runs)
     return Estimate(float(replicates[0]), low, high, n_runs, n_censored, level)
 
@@ -254,7 +277,7 @@ def _passages(
 
 
 def _require_one_unit(plain: Ensemble, perturbed: Ensemble) -> None:
-    """Up to the first perturbation both are trained alike: no unit would change by a factor."""
+    """Refuse two units: up to the first perturbation both ensembles are trained alike, and the metric changes by no such factor."""
     epoch = perturbed.period or 0
     before, there = (float(np.nanmean(np.abs(e.values[:, epoch - 1]))) for e in (plain, perturbed))
     if min(before, there) > 0 and max(before / there, there / before) > _OTHER_UNIT:

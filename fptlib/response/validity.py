@@ -31,17 +31,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fptlib.firstpassage import percentile_interval
+from fptlib.firstpassage.resampling import percentile_interval
 from fptlib.response.forms import Beyond, cycle_mean, restart_restricted_mean, splice_mean
 from fptlib.response.sample import Sample
 from fptlib.response.verdicts import (
     ERROR_TOLERANCE,
     MIN_SURVIVORS,
+    Cause,
     Status,
     Verdict,
     beyond,
     flag_few,
     percent,
+    spread,
     weigh_error,
     within,
 )
@@ -50,14 +52,14 @@ from fptlib.response.verdicts import (
 def drift_error(
     sample: Sample, *, epoch: int, drift: NDArray[np.float64], mean: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Relative error of ``mean`` that the drift between ``P0`` and ``epoch``, see `Sample.drift`, causes, ``(replicates,)``."""
+    """Return the relative error of ``mean`` that the drift between ``P0`` and ``epoch``, see `Sample.drift`, causes, ``(replicates,)``."""
     return sample.survival.value(epoch) * drift / mean
 
 
 def cycle_error(
     sample: Sample, *, period: int, form: int, mean: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Bracket of the relative error of ``mean`` that repeated perturbation causes, lower and upper, each ``(replicates,)``."""
+    """Return the bracket of the relative error of ``mean`` that repeated perturbation causes, lower and upper, each ``(replicates,)``."""
     n_after = sample.horizon - period
     alike = _cycles_alike(sample, period)
     entering = sample.survival.value(period)
@@ -93,27 +95,23 @@ def verdict(
     if prefix is not None:
         return prefix
     if form == 2 and period == sample.period:  # form 1
-        return flag_few(sample, Verdict(Status.VALID, "measured at this period", 0.0, 0.0, 0.0))
+        return flag_few(sample, Verdict.because(Status.VALID, Cause.MEASURED))
     drift = drift_error(sample, epoch=period, drift=drift, mean=mean)
     below, above = cycle_error(sample, period=period, form=form, mean=mean)
     return weigh_error(
         sample,
+        period=period,
         below=below,
         above=above,
         drift=drift,
         possible=_possible(sample, period, mean),
-        outside=sample.outside(period),
-        shift=sample.shift(period),
-        who=f"the survivors at epoch {period}",
-        seen=f"at epoch {sample.period}",
         tolerance=tolerance,
         open_because=_why(sample, period),
-        doubt=sample.records.doubt(period, sample.period),
     )
 
 
 def checked(
-    found: Verdict,
+    first: Verdict,
     sample: Sample,
     second: Sample,
     *,
@@ -122,13 +120,13 @@ def checked(
     mean: NDArray[np.float64],
     tolerance: float = ERROR_TOLERANCE,
 ) -> Verdict:
-    """The verdict on a prediction from ``sample`` in the light of runs measured at a second period, drawn with the same seeds."""
+    """Return the verdict on a prediction from ``sample`` in the light of runs measured at a second period, drawn with the same seeds."""
     at = second.period
     few = min(sample.n_survivors, second.n_survivors) < MIN_SURVIVORS
     few = few or any(s.n_residual_censored == s.n_survivors for s in (sample, second))
     towards = period > sample.period if at > sample.period else period < sample.period
     if few or not towards or form == 4:
-        return found
+        return first
     left = sample.horizon - max(sample.period, at)
     predicted = sample.residual.mean(left)
     if form == 7 and at < sample.period:
@@ -136,46 +134,40 @@ def checked(
     error = sample.survival.value(period) * (second.residual.mean(left) - predicted) / mean
     error = np.clip(error, *_possible(sample, period, mean))
     interval = percentile_interval(error[1:], sample.level)
-    said = (
-        f"measured at epoch {at}, the residual time puts the mean {percent(float(error[0]))} from the prediction "
-        f"(interval {percent(interval[0])} to {percent(interval[1])})"
-    )
-    limit = percent(tolerance, sign=False)
+    off = f"measured at epoch {at}, the residual time puts the mean {percent(float(error[0]))} from the prediction"
+    words = {"error": f"{off} (interval {spread(interval)})", "limit": percent(tolerance, sign=False)}
     if beyond(interval, tolerance):
-        return Verdict(Status.NOT_VALID, f"{said}, beyond {limit}", float(error[0]), *interval)
+        return Verdict.because(Status.NOT_VALID, Cause.BEYOND, float(error[0]), *interval, **words)
     between = min(sample.period, at) <= period <= max(sample.period, at)
-    if within(interval, tolerance) and between and found.status is Status.UNVERIFIED:
-        return Verdict(Status.VALID, f"{said}, within {limit}", float(error[0]), *interval)
-    return found
+    if within(interval, tolerance) and between and first.status is Status.UNVERIFIED:
+        return Verdict.because(Status.VALID, Cause.WITHIN, float(error[0]), *interval, **words)
+    return first
 
 
 def _prefix(sample: Sample, tolerance: float) -> Verdict | None:
-    """Unverified where the perturbed runs cannot be what they are said to be: unperturbed up to ``P0``.
+    """Return unverified where the perturbed runs cannot be what they are taken for: unperturbed up to ``P0``.
 
     If they are, their mean by themselves is that put together from the unperturbed runs up to ``P0`` and their residual time.
     """
-    whole = splice_mean(sample.survival, sample.residual.mean(sample.horizon - sample.period), period=sample.period)
-    error = sample.alone / whole - 1.0
+    spliced = splice_mean(sample.survival, sample.residual.mean(sample.horizon - sample.period), period=sample.period)
+    error = sample.alone / spliced - 1.0
     interval = percentile_interval(error[1:], sample.level)
     if not beyond(interval, tolerance):
         return None
-    said = (
-        f"the perturbed runs differ from the unperturbed ones before epoch {sample.period} already (their mean by themselves is "
-        f"{percent(float(error[0]))} from that after unperturbed epochs, interval {percent(interval[0])} to {percent(interval[1])}): "
-        f"is {sample.period} their period?"
-    )
-    return Verdict(Status.UNVERIFIED, said, float(error[0]), *interval)
+    off, low, high = (percent(x) for x in (float(error[0]), *interval))
+    words = {"epoch": sample.period, "off": off, "low": low, "high": high}
+    return Verdict.because(Status.UNVERIFIED, Cause.NOT_THE_PERIOD, float(error[0]), *interval, **words)
 
 
 def _possible(sample: Sample, period: int, mean: NDArray[np.float64]) -> tuple[float, float]:
-    """Relative errors between which the mean lies whatever the perturbation does."""
+    """Return the relative errors between which the mean lies whatever the perturbation does."""
     reached, entering = float(sample.survival.mean(period)[0]), float(sample.survival.value(period)[0])
     ends = reached + entering, reached + entering * (sample.horizon - period)
     return min(ends[0] / float(mean[0]) - 1.0, 0.0), max(ends[1] / float(mean[0]) - 1.0, 0.0)
 
 
 def _cycles_alike(sample: Sample, period: int) -> bool:
-    """Whether enough runs were seen in a second cycle and passed there as they did in the first."""
+    """Return whether enough runs were seen in a second cycle and passed there as they did in the first."""
     if len(sample.cycles) < 2:
         return False
     first, second = sample.cycles[0], sample.cycles[1]
@@ -185,16 +177,16 @@ def _cycles_alike(sample: Sample, period: int) -> bool:
 
 
 def _restart_verdict(sample: Sample, tolerance: float) -> Verdict:
-    """A full reset restarts by construction, so that form 4 is exact; the perturbed runs at ``P0`` must agree with it."""
+    """Test form 4 on the perturbed runs at ``P0``; a full reset restarts by construction, so that it is exact."""
     residual = sample.residual.mean(sample.horizon - sample.period)
     measured = splice_mean(sample.survival, residual, period=sample.period)
     error = measured / restart_restricted_mean(sample.survival, period=sample.period) - 1.0
     low, high = percentile_interval(error[1:], sample.level)
-    said = f"perturbed runs at epoch {sample.period} are {percent(float(error[0]))} from a restart"
-    said = f"{said} (interval {percent(low)} to {percent(high)})"
+    off = f"perturbed runs at epoch {sample.period} are {percent(float(error[0]))} from a restart"
+    words = {"error": f"{off} (interval {spread((low, high))})", "limit": percent(tolerance, sign=False)}
     if beyond((low, high), tolerance):
-        return Verdict(Status.NOT_VALID, f"{said}, beyond {percent(tolerance, sign=False)}", float(error[0]), low, high)
-    return flag_few(sample, Verdict(Status.VALID, f"the store says full reset; {said}", float(error[0]), low, high))
+        return Verdict.because(Status.NOT_VALID, Cause.BEYOND, float(error[0]), low, high, **words)
+    return flag_few(sample, Verdict.because(Status.VALID, Cause.RESTART, float(error[0]), low, high, **words))
 
 
 def _why(sample: Sample, period: int) -> str:

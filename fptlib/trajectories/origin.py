@@ -1,6 +1,6 @@
-"""What the record of an ensemble says of how it was trained: the schedule of its learning rate, its perturbation.
+"""The record of how an ensemble was trained: the schedule of its learning rate, its perturbation.
 
-Only a store of this library says it (``meta["spec"]``). Of foreign logs nothing is known, and nothing is claimed.
+Only a store of this library has one (``meta["spec"]``). Of foreign logs nothing is known, and nothing is claimed.
 """
 
 from __future__ import annotations
@@ -18,6 +18,23 @@ from fptlib.trajectories.record import Trajectories
 _SCHEDULE: TypeAdapter[ScheduleSpec] = TypeAdapter(ScheduleSpec)
 _TRAINED_BY = ("data", "model", "optimiser", "training")  # sections that change how a run is trained
 _CONSTANT: Mapping[str, Any] = {"name": "constant"}
+FULL_RESET = "full_reset"
+
+
+def is_full_reset(rule: Mapping[str, Any]) -> bool:
+    """Return whether a rule draws everything afresh, the memory of the optimiser included, as it does by default.
+
+    Parameters
+    ----------
+    rule
+        Section ``perturbation`` of a specification, or part of it.
+
+    Examples
+    --------
+    >>> is_full_reset({"name": "full_reset"}), is_full_reset({"name": "full_reset", "fresh_optimiser": False}), is_full_reset({})
+    (True, False, False)
+    """
+    return rule.get("name") == FULL_RESET and bool(rule.get("fresh_optimiser", True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +57,7 @@ class Origin:
 
     @classmethod
     def of(cls, trajectories: Trajectories) -> Origin:
-        """Read what trajectories carry."""
+        """Read the record that trajectories carry."""
         spec = trajectories.meta.get("spec")
         return cls(spec if isinstance(spec, Mapping) else {})
 
@@ -50,48 +67,43 @@ class Origin:
 
     @property
     def perturbation(self) -> Mapping[str, Any]:
-        """Its section; empty where there is none, or where nothing is known."""
+        """Section ``perturbation``; empty where there is none, or where nothing is known."""
         return self._section("perturbation")
 
     @property
     def unperturbed(self) -> bool:
-        """Whether the record says that there was no perturbation."""
+        """True if the record says that there was no perturbation."""
         return "perturbation" in self.spec and not self.perturbation
 
     @property
     def repeat(self) -> str:
-        """How often the perturbation acts: ``periodic``, ``once``, or ``random`` with a probability after each epoch."""
+        """Return how often the perturbation acts: ``periodic`` or ``once``."""
         return str(self.perturbation.get("repeat", "periodic"))
 
     @property
     def period(self) -> int | None:
-        """Of the perturbation, in epochs, where the record names one."""
+        """Period of the perturbation in epochs, where the record names one."""
         return self.perturbation.get("period")
 
     @property
-    def probability(self) -> float | None:
-        """Of a perturbation after an epoch, where the record names one."""
-        return self.perturbation.get("probability")
-
-    @property
     def full_reset(self) -> bool:
-        """Whether the perturbation draws everything afresh, the optimiser's memory included."""
-        return self.perturbation.get("name") == "full_reset" and bool(self.perturbation.get("fresh_optimiser"))
+        """True if the perturbation is a full reset, see `is_full_reset`."""
+        return is_full_reset(self.perturbation)
 
     @property
     def tied_to_period(self) -> bool:
-        """Whether the learning rate falls for as many epochs as the period of the perturbation has, so that the period is part of it."""
+        """True if the learning rate falls for as many epochs as the period of the perturbation has, so that the period is part of it."""
         rule = self.perturbation
         return rule.get("name") == "warm_restart" and rule.get("length") is None
 
     @property
     def schedule(self) -> Mapping[str, Any]:
-        """Section ``optimiser.schedule``: how the learning rate depends on the epoch."""
+        """Section ``optimiser.schedule``: the dependence of the learning rate on the epoch."""
         schedule = self._section("optimiser").get("schedule")
         return schedule if isinstance(schedule, Mapping) else _CONSTANT
 
     def steady_from(self, horizon: int) -> int | None:
-        """First epoch from which on the learning rate is one number up to the horizon; ``None`` if it changes at its last epoch.
+        """Return the first epoch from which on the learning rate is one number up to the horizon; ``None`` if it changes at the last.
 
         A schedule that this library does not know counts as changing at every epoch.
         """
@@ -101,15 +113,15 @@ class Origin:
         return 1 + max((i for i in range(1, horizon) if factors[i] != factors[i - 1]), default=0)
 
     def schedule_in_words(self, horizon: int) -> str:
-        """What the learning rate does up to the horizon."""
+        """Describe the learning rate up to the horizon in words."""
         factors = _factors(self.schedule, horizon)
-        said = f"the learning rate follows the schedule {self.schedule.get('name')!r}"
+        name = f"the learning rate follows the schedule {self.schedule.get('name')!r}"
         if factors is None:
-            return said
-        return f"{said} (at epoch {horizon} it is {factors[-1] / factors[0]:.2g} times that of epoch 1)"
+            return name
+        return f"{name} (at epoch {horizon} it is {factors[-1] / factors[0]:.2g} times that of epoch 1)"
 
     def differences(self, other: Origin) -> Iterator[tuple[str, Any, Any]]:
-        """Dotted names of the parameters that train runs otherwise, and both values (``None``: the default).
+        """Yield the dotted names of the parameters that train runs otherwise, and both values (``None``: the default).
 
         Sections that only one of the records has are left out.
         """
@@ -119,7 +131,7 @@ class Origin:
 
 
 def _factors(schedule: Mapping[str, Any], horizon: int) -> list[float] | None:
-    """Factor on the learning rate at epochs ``1 .. horizon``; ``None`` for a schedule that is not known here."""
+    """Return the factor on the learning rate at epochs ``1 .. horizon``; ``None`` for a schedule that is not known here."""
     try:
         known = _SCHEDULE.validate_python(dict(schedule))
     except (InputError, ValidationError):
