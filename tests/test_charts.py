@@ -111,6 +111,16 @@ def test_the_response_chart_says_which_period_is_best() -> None:
     assert "6 predictions, 1 measurements" in spec["description"]
 
 
+def test_the_chart_names_axes_lines_and_the_marked_epoch() -> None:
+    table = tables.mean_table(Trajectories({"m": np.random.default_rng(0).normal(size=(6, 8))}, np.arange(6)))
+    spec = charts.lines({"none": table, "kick": table}, at=3).to_dict()
+    assert [layer["mark"]["type"] for layer in spec["layer"]] == ["area", "line", "rule"]
+    assert spec["layer"][1]["encoding"]["y"]["title"] == "mean test accuracy (fraction)"
+    assert spec["description"] == "mean test accuracy (fraction) against epoch: none, kick; epoch 3 is marked."
+    bare = charts.lines({"one": pd.DataFrame({"epoch": [1, 2], "factor": [1.0, 0.5]})}, y="factor", title="factor")
+    assert [layer["mark"]["type"] for layer in bare.to_dict()["layer"]] == ["line"]
+
+
 # Laws
 
 
@@ -143,9 +153,9 @@ def test_a_given_description_is_kept() -> None:
 
 
 def test_colours_and_shapes_tell_statuses_apart() -> None:
-    assert set(charts.STATUS_COLOURS) == set(charts.STATUS_SHAPES)
-    assert len(set(charts.STATUS_COLOURS.values())) == len(set(charts.STATUS_SHAPES.values())) == 4
-    assert set(charts.STATUS_COLOURS.values()) <= {*charts.PALETTE, charts.INK}
+    assert set(common.STATUS_COLOURS) == set(common.STATUS_SHAPES)
+    assert len(set(common.STATUS_COLOURS.values())) == len(set(common.STATUS_SHAPES.values())) == 4
+    assert set(common.STATUS_COLOURS.values()) <= {*charts.PALETTE, common.INK}
 
 
 def test_no_two_names_look_the_same_even_where_colours_are_used_again() -> None:
@@ -155,7 +165,7 @@ def test_no_two_names_look_the_same_even_where_colours_are_used_again() -> None:
     assert len({(c, *d) for c, d in zip(colours, dashes, strict=True)}) == len(names)
     assert len(set(zip(colours, shapes, strict=True))) == len(names)
     assert dashes[0] == [1, 0]
-    few = charts.PALETTE, charts.SHAPES, {tuple(d) for d in charts.DASHES}
+    few = charts.PALETTE, common.SHAPES, {tuple(d) for d in common.DASHES}
     assert [len(set(channel)) for channel in few] == [7, 7, 7]
 
 
@@ -186,7 +196,7 @@ def test_axes_name_what_they_show_and_marks_are_opaque(make: Callable[[], alt.La
 def test_thinning_keeps_both_ends_and_the_shape() -> None:
     spec = charts.survival({"long": CURVE}).to_dict()
     drawn = next(iter(rows(spec).values()))
-    assert len(drawn) <= charts.MAX_POINTS
+    assert len(drawn) <= common.MAX_POINTS
     assert (drawn[0]["epoch"], drawn[-1]["epoch"]) == (0, CURVE["epoch"].iloc[-1])
     kept = CURVE.set_index("epoch")["survival"]
     assert all(r["survival"] == pytest.approx(kept[r["epoch"]]) for r in drawn)

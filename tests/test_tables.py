@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy import stats
 
+from fptlib import tables
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, hazard, residual_times, restricted_mean, survival
 from fptlib.processes import GeometricWithKick, OrnsteinUhlenbeck
@@ -18,6 +23,10 @@ PROCESS = OrnsteinUhlenbeck(shrink=0.4)
 RUNS = PROCESS.sample(np.random.default_rng(0), n_runs=150, horizon=60)
 KICKED = PROCESS.sample(np.random.default_rng(1), n_runs=150, horizon=60, period=10)
 TIMES = first_passage(RUNS, threshold=PROCESS.threshold)
+
+
+def some(values: NDArray[np.float64]) -> Trajectories:
+    return Trajectories(metrics={"test_metric": values}, run=np.arange(len(values)))
 
 
 # Closed forms
@@ -50,6 +59,32 @@ def test_a_measured_row_by_hand() -> None:
 
 
 # Laws
+
+
+def test_the_interval_is_student_s() -> None:
+    values = np.random.default_rng(0).normal(size=(7, 4))
+    table = tables.mean_table(some(values), level=0.9)
+    for column, row in zip(values.T, table.itertuples(), strict=True):
+        low, high = stats.ttest_1samp(column, 0).confidence_interval(0.9)
+        assert (row.mean, row.low, row.high) == pytest.approx((column.mean(), low, high))
+    assert table["epoch"].tolist() == [1, 2, 3, 4]
+
+
+@settings(max_examples=20)
+@given(shift=st.floats(-2, 2), seed=st.integers(0, 99))
+def test_a_difference_leaves_out_what_runs_share(shift: float, seed: int) -> None:
+    values = np.random.default_rng(seed).normal(size=(5, 3))
+    table = tables.mean_table(some(values + shift), minus=some(values))
+    for column in ("mean", "low", "high"):
+        assert table[column].to_numpy() == pytest.approx(shift, abs=1e-9)
+
+
+def test_other_runs_and_single_runs_are_refused() -> None:
+    values = np.zeros((3, 2))
+    with pytest.raises(InputError, match="minus: not the same runs"):
+        tables.mean_table(some(values), minus=some(values[:2]))
+    with pytest.raises(InputError, match="1 run has no spread; 2 or more"):
+        tables.mean_table(some(values[:1]))
 
 
 def test_tables_keep_every_number_of_the_estimates() -> None:

@@ -4,23 +4,13 @@ Seven colours that colour-blind readers can tell apart and that stand out from a
 say the same again. Every axis has its unit, and every estimate its interval where its table holds one.
 """
 
-from fptlib.charts.common import DASHES, GREY, HEIGHT, INK, MAX_POINTS, PALETTE, SHAPES, STATUS_COLOURS, STATUS_SHAPES
-from fptlib.charts.curves import distance, fan, hazard, survival, trajectories
-from fptlib.charts.lines import lines
-from fptlib.charts.ranking import ranking, speedup
+from fptlib.charts.common import PALETTE
+from fptlib.charts.curves import distance, fan, hazard, lines, survival, trajectories
 from fptlib.charts.regret import regret
-from fptlib.charts.response import response
+from fptlib.charts.response import ranking, response, speedup
 
 __all__ = [
-    "DASHES",
-    "GREY",
-    "HEIGHT",
-    "INK",
-    "MAX_POINTS",
     "PALETTE",
-    "SHAPES",
-    "STATUS_COLOURS",
-    "STATUS_SHAPES",
     "distance",
     "fan",
     "hazard",

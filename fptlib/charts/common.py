@@ -1,8 +1,8 @@
-"""What all charts share: colours, dashes and shapes, axes, and the last touch."""
+"""Colours, dashes and shapes, axes, and the layers that all charts share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -27,12 +27,12 @@ MAX_POINTS = 500  # points on one curve: more cannot be told apart on a page
 
 
 def named(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """One table of several, thinned, with a column ``curve`` that names them."""
+    """Return one table of several, thinned, with a column ``curve`` that names them."""
     return pd.concat([thin(table).assign(curve=name) for name, table in tables.items()])
 
 
 def thin(table: pd.DataFrame) -> pd.DataFrame:
-    """At most `MAX_POINTS` rows, evenly spread, both ends among them."""
+    """Return at most `MAX_POINTS` rows, evenly spread, both ends among them."""
     if len(table) <= MAX_POINTS:
         return table
     keep = np.unique(np.linspace(0, len(table) - 1, MAX_POINTS).round().astype(int))
@@ -40,7 +40,7 @@ def thin(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def colour(names: list[str], field: str, *, lines: bool = False) -> alt.Color:
-    """Colours of the palette for names, in their order, with a legend where there are several, unless they are single runs.
+    """Return colours of the palette for names, in their order, with a legend where there are several, unless they are single runs.
 
     The legend shows points, or ``lines``, which then need `dash` with the same argument.
     """
@@ -50,21 +50,21 @@ def colour(names: list[str], field: str, *, lines: bool = False) -> alt.Color:
 
 
 def dash(names: list[str], field: str, *, lines: bool = False) -> alt.StrokeDash:
-    """Dashes for the same names; the first is a full line."""
+    """Return dashes for the same names; the first is a full line."""
     dashes = [DASHES[_second(i)] for i in range(len(names))]
     legend = _legend(names, field, lines=lines)
     return alt.StrokeDash(f"{field}:N", scale=alt.Scale(domain=names, range=dashes), legend=legend)
 
 
 def shape(names: list[str], field: str) -> alt.Shape:
-    """Shapes of points for the same names, in the same legend."""
+    """Return shapes of points for the same names, in the same legend."""
     shapes = [SHAPES[_second(i)] for i in range(len(names))]
     legend = _legend(names, field, lines=False)
     return alt.Shape(f"{field}:N", scale=alt.Scale(domain=names, range=shapes), legend=legend)
 
 
 def _legend(names: list[str], field: str, *, lines: bool) -> alt.Legend | None:
-    """A legend in as many columns as fit on a phone."""
+    """Return a legend in as many columns as fit on a phone."""
     if field == "run" or len(names) < 2:
         return None
     columns = max(1, _PHONE // (_SYMBOL + _LETTER * max(len(name) for name in names)))
@@ -73,12 +73,12 @@ def _legend(names: list[str], field: str, *, lines: bool) -> alt.Legend | None:
 
 
 def _second(number: int) -> int:
-    """Place in the second channel: where colours are used again, another one, so that no two names look the same."""
+    """Return the place in the second channel: where colours are used again, another one, so that no two names look the same."""
     return (number + number // len(PALETTE)) % len(PALETTE)
 
 
 def log_axis(low: float, high: float) -> dict[str, Any]:
-    """Scale and axis, logarithmic from ``low`` to ``high`` with readable ticks; values outside are drawn at the ends."""
+    """Return scale and axis, logarithmic from ``low`` to ``high`` with readable ticks; values outside are drawn at the ends."""
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     for steps in ((1, 2, 3, 5, 7), (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), tuple(np.arange(1, 10, 0.2))):
         ticks = [round(m * 10.0**d, 9) for d in decades for m in steps if low <= m * 10.0**d <= high]
@@ -91,7 +91,7 @@ def log_axis(low: float, high: float) -> dict[str, Any]:
 
 
 def settled(low: NDArray[np.float64], high: NDArray[np.float64], threshold: float | None) -> alt.Scale:
-    """Axis for what goes on after the first tenth of the epochs, which would squeeze everything else against an edge."""
+    """Return an axis for what goes on after the first tenth of the epochs, which would squeeze everything else against an edge."""
     start = len(low) // 10
     late_low, late_high = float(low[start:].min()), float(high[start:].max())
     room = late_high - late_low
@@ -102,11 +102,63 @@ def settled(low: NDArray[np.float64], high: NDArray[np.float64], threshold: floa
 
 
 def rule(at: float) -> alt.Chart:
-    """Dashed horizontal line."""
+    """Return a dashed horizontal line."""
     rule: alt.Chart = alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color=GREY)
     return rule.encode(y="at:Q")
 
 
+def level(at: float, text: str) -> list[alt.Chart]:
+    """Return a dashed horizontal line with its name at the right end."""
+    named = alt.Chart(pd.DataFrame({"at": [at], "text": [text]})).mark_text(align="right", dx=-6, dy=-7, color=GREY)
+    return [named.encode(y="at:Q", x=alt.value("width"), text="text"), rule(at)]
+
+
+def periods(table: pd.DataFrame) -> alt.X:
+    """Return the axis of perturbation periods."""
+    ends = float(table["period"].min()) * 0.85, float(table["period"].max()) * 1.15
+    return alt.X("period:Q", title="perturbation period P (epochs)", **log_axis(*ends))
+
+
+def statuses(table: pd.DataFrame, channel: type[Any], values: Mapping[str, str], legend: alt.Legend) -> Any:
+    """Return a channel with one of the values for each status that the table holds."""
+    present = [name for name in values if name in set(table["status"])]
+    scale = alt.Scale(domain=present, range=[values[name] for name in present])
+    return channel("status:N", title=None, scale=scale, legend=legend)
+
+
+def numbers(names: Sequence[str], number: str = ".2f") -> list[alt.Tooltip]:
+    """Return what a tooltip says of numbers."""
+    return [alt.Tooltip(name, format=number) for name in names]
+
+
+def intervals(
+    base: alt.Chart,
+    axis: Mapping[str, Any],
+    *,
+    names: tuple[str, str, str] = ("mean", "low", "high"),
+    shape: alt.Shape,
+    tips: Sequence[Any],
+    size: int = 60,
+    width: float = 1,
+    filled: bool = True,
+) -> list[alt.Chart]:
+    """Return estimates as points with their intervals as bars.
+
+    Parameters
+    ----------
+    base
+        Rows with their place on the other axis and their colour.
+    axis
+        Title, scale and ticks of the vertical axis.
+    names
+        Columns of the estimate and of its ends.
+    """
+    mean, low, high = names
+    bars = base.mark_rule(strokeWidth=width).encode(y=alt.Y(f"{low}:Q", **axis), y2=f"{high}:Q")
+    points = base.mark_point(filled=filled, size=size, strokeWidth=1.5, opacity=1)
+    return [bars, points.encode(y=alt.Y(f"{mean}:Q", **axis), shape=shape, tooltip=list(tips))]
+
+
 def finish(layers: list[alt.Chart], description: str) -> alt.LayerChart:
-    """Layers as one chart of the width of the page, with what it shows in words."""
+    """Join layers to one chart of the width of the page, with what it shows in words."""
     return alt.LayerChart(layer=layers).properties(width="container", height=HEIGHT, description=description)

@@ -1,20 +1,35 @@
-"""Curves against epoch: survival, hazard, spread of a metric, single runs, distance to later epochs."""
+"""Curves against epoch: survival, means, hazard, spread of a metric, single runs, distance to later epochs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from fptlib.charts.common import PALETTE, colour, dash, finish, log_axis, named, rule, settled, shape, thin
+from fptlib.charts.common import (
+    GREY,
+    PALETTE,
+    colour,
+    dash,
+    finish,
+    intervals,
+    log_axis,
+    named,
+    numbers,
+    rule,
+    settled,
+    shape,
+    thin,
+)
 from fptlib.firstpassage import Direction, first_passage
 from fptlib.trajectories import Trajectories
 
 
 def survival(curves: Mapping[str, pd.DataFrame], *, description: str = "", log: bool = False) -> alt.LayerChart:
-    """Survival functions with their intervals: share of runs that have not passed against epoch.
+    """Draw survival functions with their intervals: share of runs that have not passed against epoch.
 
     Parameters
     ----------
@@ -28,32 +43,64 @@ def survival(curves: Mapping[str, pd.DataFrame], *, description: str = "", log: 
     frame = named(curves)
     if log:
         frame = frame[frame["survival"] > 0]
+        if "low" in frame:
+            frame = frame.assign(low=frame["low"].clip(lower=float(frame["survival"].min()) / 2))
     scale = alt.Scale(type="log", nice=False) if log else alt.Scale(domain=[0, 1])
-    title = "share of runs not yet passed, S"
-    base = alt.Chart(frame).encode(x=alt.X("epoch:Q", title="epoch"), color=colour(list(curves), "curve", lines=True))
-    line = base.mark_line(interpolate="step-after").encode(
-        y=alt.Y("survival:Q", title=title, scale=scale),
-        strokeDash=dash(list(curves), "curve", lines=True),
-        tooltip=["curve", "epoch", *(alt.Tooltip(n, format=".3f") for n in ("survival", "low", "high") if n in frame)],
-    )
-    layers = [line]
-    if {"low", "high"} <= set(frame.columns):
-        smallest = float(frame["survival"].min())
-        band = frame.assign(low=frame["low"].clip(lower=smallest / 2)) if log else frame
-        band = band.dropna(subset=["low", "high"])
-        layers.insert(
-            0,
-            alt.Chart(band)
-            .mark_area(opacity=0.2, interpolate="step-after")
-            .encode(
-                x="epoch:Q",
-                y=alt.Y("low:Q", title=title, scale=scale),
-                y2="high:Q",
-                color=colour(list(curves), "curve", lines=True),
-            ),
-        )
+    axis: dict[str, Any] = {"title": "share of runs not yet passed, S", "scale": scale}
+    layers = _banded(frame, list(curves), "survival", axis, number=".3f", opacity=0.2, interpolate="step-after")
     last = "; ".join(f"{name} ends at {table['survival'].iloc[-1]:.2f}" for name, table in curves.items())
     return finish(layers, description or f"Survival against epoch: {last}.")
+
+
+def lines(
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    y: str = "mean",
+    title: str = "mean test accuracy (fraction)",
+    at: int | None = None,
+    description: str = "",
+) -> alt.LayerChart:
+    """Draw lines of one quantity against the epoch, each with its interval as a band.
+
+    Parameters
+    ----------
+    tables
+        Name of a line to its table: columns ``epoch``, the quantity and, where there is an interval, ``low, high``, as in
+        `fptlib.tables.mean_table`.
+    y
+        Column of the quantity.
+    title
+        Title of its axis, with its unit.
+    at
+        Epoch that is marked, such as that of a perturbation.
+    description
+        What the chart shows, for readers who cannot see it; a general sentence by default.
+    """
+    frame = named(tables)
+    low, high = ("low", "high") if {"low", "high"} <= set(frame.columns) else (y, y)
+    by_epoch = frame.groupby("epoch")
+    scale = settled(by_epoch[low].min().to_numpy(np.float64), by_epoch[high].max().to_numpy(np.float64), None)
+    axis: dict[str, Any] = {"title": title, "scale": scale}
+    layers = _banded(frame, list(tables), y, axis, number=".4f", opacity=0.15, clip=True)
+    if at is not None:
+        mark = alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color=GREY)
+        layers.append(mark.encode(x="at:Q"))
+    text = f"{title} against epoch: {', '.join(tables)}" + (f"; epoch {at} is marked." if at is not None else ".")
+    return finish(layers, description or text)
+
+
+def _banded(
+    frame: pd.DataFrame, names: list[str], y: str, axis: Mapping[str, Any], *, number: str, opacity: float, **mark: Any
+) -> list[alt.Chart]:
+    """Return lines against the epoch, over their intervals where there are some."""
+    x, hue = alt.X("epoch:Q", title="epoch"), colour(names, "curve", lines=True)
+    tips: list[Any] = ["curve", "epoch", *numbers([name for name in (y, "low", "high") if name in frame], number)]
+    line = alt.Chart(frame).mark_line(**mark).encode(x=x, y=alt.Y(f"{y}:Q", **axis), color=hue, tooltip=tips)
+    layers = [line.encode(strokeDash=dash(names, "curve", lines=True))]
+    if {"low", "high"} <= set(frame.columns):
+        band = alt.Chart(frame.dropna(subset=["low", "high"])).mark_area(opacity=opacity, **mark)
+        layers.insert(0, band.encode(x=x, y=alt.Y("low:Q", **axis), y2="high:Q", color=hue))
+    return layers
 
 
 def fan(
@@ -63,7 +110,7 @@ def fan(
     metric: str = "test accuracy (fraction)",
     description: str = "",
 ) -> alt.LayerChart:
-    """Spread of a metric over runs against epoch: median, middle half and middle nine tenths.
+    """Draw the spread of a metric over runs against epoch: median, middle half and middle nine tenths.
 
     Parameters
     ----------
@@ -75,25 +122,24 @@ def fan(
         Title of the axis, with its unit.
     """
     table = thin(table)
-    scale = settled(table["q05"].to_numpy(), table["q95"].to_numpy(), threshold)
+    axis: dict[str, Any] = {
+        "title": metric,
+        "scale": settled(table["q05"].to_numpy(), table["q95"].to_numpy(), threshold),
+    }
     base = alt.Chart(table).encode(x=alt.X("epoch:Q", title="epoch"))
-    y = alt.Y("q50:Q", title=metric, scale=scale)
     layers = [
-        base.mark_area(opacity=0.18, color=PALETTE[0], clip=True).encode(
-            y=alt.Y("q05:Q", title=metric, scale=scale), y2="q95:Q"
-        ),
-        base.mark_area(opacity=0.30, color=PALETTE[0], clip=True).encode(
-            y=alt.Y("q25:Q", title=metric, scale=scale), y2="q75:Q"
-        ),
-        base.mark_line(color=PALETTE[0], clip=True).encode(y=y, tooltip=["epoch", alt.Tooltip("q50", format=".4g")]),
+        base.mark_area(opacity=opacity, color=PALETTE[0], clip=True).encode(y=alt.Y(f"{low}:Q", **axis), y2=f"{high}:Q")
+        for low, high, opacity in (("q05", "q95", 0.18), ("q25", "q75", 0.30))
     ]
+    line = base.mark_line(color=PALETTE[0], clip=True)
+    layers.append(line.encode(y=alt.Y("q50:Q", **axis), tooltip=["epoch", *numbers(["q50"], ".4g")]))
     if threshold is not None:
         layers.append(rule(threshold))
-    said = f"Median {metric} over runs goes from {table['q50'].iloc[0]:.3g} to {table['q50'].iloc[-1]:.3g}"
-    return finish(
-        layers,
-        description or f"{said} in {table['epoch'].iloc[-1]} epochs; bands hold half and nine tenths of the runs.",
+    text = (
+        f"Median {metric} over runs goes from {table['q50'].iloc[0]:.3g} to {table['q50'].iloc[-1]:.3g} in "
+        f"{table['epoch'].iloc[-1]} epochs; bands hold half and nine tenths of the runs."
     )
+    return finish(layers, description or text)
 
 
 def trajectories(
@@ -106,7 +152,7 @@ def trajectories(
     title: str = "test accuracy (fraction)",
     description: str = "",
 ) -> alt.LayerChart:
-    """The first few runs one by one, with the threshold and a mark where each first reaches it."""
+    """Draw the first few runs one by one, with the threshold and a mark where each first reaches it."""
     shown = runs.head(runs=n_shown)
     values = shown.metric(metric)
     times = first_passage(shown, threshold=threshold, direction=direction, metric=metric)
@@ -124,28 +170,17 @@ def trajectories(
     ]
     recorded = values[:, np.isfinite(values).any(axis=0)]
     scale = settled(np.nanmin(recorded, axis=0), np.nanmax(recorded, axis=0), threshold)
-    lines = (
-        alt.Chart(pd.DataFrame(rows, columns=["run", "epoch", "metric"]))
-        .mark_line(strokeWidth=1, clip=True)
-        .encode(
-            x=alt.X("epoch:Q", title="epoch"),
-            y=alt.Y("metric:Q", title=title, scale=scale),
-            color=colour([str(label) for label in shown.run], "run"),
-            tooltip=["run", "epoch", alt.Tooltip("metric", format=".4g")],
-        )
-    )
-    points = (
-        alt.Chart(pd.DataFrame(reached, columns=["run", "epoch", "metric"]))
-        .mark_point(size=80, filled=True, opacity=1)
-        .encode(
-            x="epoch:Q",
-            y="metric:Q",
-            color=colour([str(label) for label in shown.run], "run"),
-            tooltip=["run", "epoch"],
-        )
-    )
-    said = f"{len(values)} runs; {len(reached)} of them reach {threshold:g} within {values.shape[1]} epochs."
-    return finish([lines, rule(threshold), *([points] if reached else [])], description or said)
+    hue, columns = colour([str(label) for label in shown.run], "run"), ["run", "epoch", "metric"]
+    x, y = alt.X("epoch:Q", title="epoch"), alt.Y("metric:Q", title=title, scale=scale)
+    single = alt.Chart(pd.DataFrame(rows, columns=columns)).mark_line(strokeWidth=1, clip=True)
+    points = alt.Chart(pd.DataFrame(reached, columns=columns)).mark_point(size=80, filled=True, opacity=1)
+    layers = [
+        single.encode(x=x, y=y, color=hue, tooltip=["run", "epoch", *numbers(["metric"], ".4g")]),
+        rule(threshold),
+        *([points.encode(x="epoch:Q", y="metric:Q", color=hue, tooltip=["run", "epoch"])] if reached else []),
+    ]
+    text = f"{len(values)} runs; {len(reached)} of them reach {threshold:g} within {values.shape[1]} epochs."
+    return finish(layers, description or text)
 
 
 def distance(
@@ -155,7 +190,7 @@ def distance(
     relaxation: Mapping[str, int | None] | None = None,
     description: str = "",
 ) -> alt.LayerChart:
-    """Kolmogorov-Smirnov distance of the survivors' metric to later epochs against epoch, with the tolerance.
+    """Draw the Kolmogorov-Smirnov distance of the survivors' metric to later epochs against epoch, with the tolerance.
 
     Parameters
     ----------
@@ -174,13 +209,7 @@ def distance(
         y=alt.Y("distance:Q", title="KS distance to survivors up to 2t", scale=alt.Scale(domain=[0, 1])),
         color=colour(names, "curve"),
     )
-    tips = [
-        "curve",
-        "epoch",
-        "n_survivors",
-        alt.Tooltip("distance", format=".2f"),
-        alt.Tooltip("p_value", format=".3f"),
-    ]
+    tips: list[Any] = ["curve", "epoch", "n_survivors", *numbers(["distance"]), *numbers(["p_value"], ".3f")]
     layers = [
         base.mark_line().encode(strokeDash=dash(names, "curve")),
         base.mark_point(filled=True, size=40, opacity=1).encode(shape=shape(names, "curve"), tooltip=tips),
@@ -189,15 +218,15 @@ def distance(
     starts = pd.DataFrame([(n, e) for n, e in (relaxation or {}).items() if e is not None], columns=["curve", "epoch"])
     if len(starts):
         layers.append(alt.Chart(starts).mark_rule(strokeDash=[2, 3]).encode(x="epoch:Q", color=colour(names, "curve")))
-    said = "; ".join(
+    text = "; ".join(
         f"{name}: {table['distance'].iloc[-1]:.2f} at epoch {table['epoch'].iloc[-1]}"
         for name, table in profiles.items()
     )
-    return finish(layers, description or f"Distance of the survivors' distribution while the epoch doubles. {said}.")
+    return finish(layers, description or f"Distance of the survivors' distribution while the epoch doubles. {text}.")
 
 
 def hazard(curves: Mapping[str, pd.DataFrame], *, description: str = "") -> alt.LayerChart:
-    """Hazard in bins of epochs with exact intervals, on a logarithmic axis.
+    """Draw the hazard in bins of epochs with exact intervals, on a logarithmic axis.
 
     Bins without a passage show their interval only.
 
@@ -212,30 +241,13 @@ def hazard(curves: Mapping[str, pd.DataFrame], *, description: str = "") -> alt.
     floor = (
         min(float(values[values > 0].min()) for values in (frame["hazard"], frame["high"]) if (values > 0).any()) / 3
     )
-    frame = frame.assign(low=frame["low"].clip(lower=floor))
+    frame = frame.assign(low=frame["low"].clip(lower=floor), hazard=frame["hazard"].where(frame["hazard"] > 0))
     names = list(curves)
-    title, x = "hazard (per epoch)", alt.X("middle:Q", title="epoch")
-    ends = floor, float(frame["high"].max()) * 1.2
-    bars = (
-        alt.Chart(frame)
-        .mark_rule()
-        .encode(x=x, y=alt.Y("low:Q", title=title, **log_axis(*ends)), y2="high:Q", color=colour(names, "curve"))
-    )
-    tips = ["curve", "first", "last", "n_passed", *(alt.Tooltip(n, format=".4f") for n in ("hazard", "low", "high"))]
-    points = (
-        alt.Chart(frame[frame["hazard"] > 0])
-        .mark_point(filled=True, size=55, opacity=1)
-        .encode(
-            x=x,
-            y=alt.Y("hazard:Q", title=title, **log_axis(*ends)),
-            color=colour(names, "curve"),
-            shape=shape(names, "curve"),
-            tooltip=tips,
-        )
-    )
-    said = "; ".join(
+    base = alt.Chart(frame).encode(x=alt.X("middle:Q", title="epoch"), color=colour(names, "curve"))
+    axis: dict[str, Any] = {"title": "hazard (per epoch)", **log_axis(floor, float(frame["high"].max()) * 1.2)}
+    tips: list[Any] = ["curve", "first", "last", "n_passed", *numbers(("hazard", "low", "high"), ".4f")]
+    layers = intervals(base, axis, names=("hazard", "low", "high"), shape=shape(names, "curve"), tips=tips, size=55)
+    text = "; ".join(
         f"{name} from {table['hazard'].iloc[0]:.2g} to {table['hazard'].iloc[-1]:.2g}" for name, table in curves.items()
     )
-    return finish(
-        [bars, *([points] if (frame["hazard"] > 0).any() else [])], description or f"Hazard per epoch: {said}."
-    )
+    return finish(layers, description or f"Hazard per epoch: {text}.")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import altair as alt
 import numpy as np
 import pandas as pd
 
-from fptlib.charts.common import GREY, colour, dash, finish, log_axis, shape
+from fptlib.charts.common import GREY, colour, dash, finish, log_axis, numbers, shape
 
 _NEAR_ZERO = 0.1  # epochs: below this the regret axis is linear, so that zero has a place on it
 
@@ -16,7 +16,7 @@ _NEAR_ZERO = 0.1  # epochs: below this the regret axis is linear, so that zero h
 def regret(
     curves: pd.DataFrame, *, steps: bool = False, first: str = "closed loop", description: str = ""
 ) -> alt.LayerChart:
-    """Mean regret of each method against the run-epochs it was given.
+    """Draw the mean regret of each method against the run-epochs it was given.
 
     Parameters
     ----------
@@ -27,38 +27,32 @@ def regret(
     first
         Method that is drawn first in the palette, and with a thicker line.
     """
-    names = (
-        [first, *sorted(set(curves["method"]) - {first})]
-        if first in set(curves["method"])
-        else sorted(set(curves["method"]))
-    )
-    x = alt.X(
-        "budget:Q",
-        title="run-epochs trained",
-        **log_axis(float(curves["budget"].min()) * 0.9, float(curves["budget"].max()) * 1.1),
-    )
+    methods = set(curves["method"])
+    names = [*([first] if first in methods else []), *sorted(methods - {first})]
+    ends = float(curves["budget"].min()) * 0.9, float(curves["budget"].max()) * 1.1
     top = float(curves["regret"].max()) * 1.05 + _NEAR_ZERO
-    ticks = [t for t in (0, 0.1, 0.3, 1, 3, 10, 30, 100) if t <= top]
-    y: dict[str, Any] = {
+    axis: dict[str, Any] = {
         "title": "regret (epochs)",
         "scale": alt.Scale(type="symlog", constant=_NEAR_ZERO, domain=[0, top], nice=False, clamp=True),
-        "axis": alt.Axis(values=ticks, format="~g", gridOpacity=0.5),
+        "axis": alt.Axis(
+            values=[t for t in (0, 0.1, 0.3, 1, 3, 10, 30, 100) if t <= top], format="~g", gridOpacity=0.5
+        ),
     }
-    tips = ["method", "budget", *(alt.Tooltip(n, format=".2f") for n in ("regret", "low", "high") if n in curves)]
+    base = alt.Chart(curves).encode(
+        x=alt.X("budget:Q", title="run-epochs trained", **log_axis(*ends)), color=colour(names, "method", lines=steps)
+    )
+    y = alt.Y("regret:Q", **axis)
     width = alt.condition(alt.datum.method == first, alt.value(3), alt.value(1.5))
-    base = alt.Chart(curves).encode(x=x, color=colour(names, "method", lines=steps))
-    drawn: Literal["step-after", "linear"] = "step-after" if steps else "linear"
-    dashes = dash(names, "method", lines=steps)
-    line = base.mark_line(interpolate=drawn).encode(y=alt.Y("regret:Q", **y), strokeDash=dashes)
-    layers = [line.encode(strokeWidth=width)]
-    if not steps:
-        points = base.mark_point(size=55, filled=True, opacity=1).encode(y=alt.Y("regret:Q", **y), tooltip=tips)
-        layers.append(points.encode(shape=shape(names, "method")))
-    if {"low", "high"} <= set(curves.columns):
-        layers.insert(0, base.mark_rule(strokeWidth=1).encode(y=alt.Y("low:Q", **y), y2="high:Q"))
+    line = base.mark_line(interpolate="step-after" if steps else "linear").encode(y=y, strokeWidth=width)
     zero = alt.Chart(pd.DataFrame({"at": [0.0]})).mark_rule(color=GREY)
-    layers.insert(0, zero.encode(y=alt.Y("at:Q", **y)))
-    ends = curves.sort_values("budget").groupby("method")["regret"].last()
-    said = "; ".join(f"{name} ends at {ends[name]:.2f}" for name in names)
+    layers = [zero.encode(y=alt.Y("at:Q", **axis)), line.encode(strokeDash=dash(names, "method", lines=steps))]
+    if {"low", "high"} <= set(curves.columns):
+        layers.insert(1, base.mark_rule(strokeWidth=1).encode(y=alt.Y("low:Q", **axis), y2="high:Q"))
+    if not steps:
+        tips = ["method", "budget", *numbers([name for name in ("regret", "low", "high") if name in curves])]
+        points = base.mark_point(size=55, filled=True, opacity=1)
+        layers.append(points.encode(y=y, tooltip=tips, shape=shape(names, "method")))
+    last = curves.sort_values("budget").groupby("method")["regret"].last()
+    text = "; ".join(f"{name} ends at {last[name]:.2f}" for name in names)
     unit = f"from {int(curves['budget'].min())} to {int(np.ceil(curves['budget'].max()))} run-epochs"
-    return finish(layers, description or f"Regret in epochs against run-epochs trained, {unit}: {said}.")
+    return finish(layers, description or f"Regret in epochs against run-epochs trained, {unit}: {text}.")
