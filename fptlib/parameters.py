@@ -136,8 +136,8 @@ def known(section: str) -> tuple[str, ...]:
     return tuple(sorted(_KINDS[section]))
 
 
-def chosen(section: str, value: object, more: Mapping[str, type] | None = None) -> type:
-    """Return the kind that a section names, of those known everywhere and ``more``.
+def chosen(section: str, value: object, more: Mapping[str, type] | None = None, hint: str = "") -> type:
+    """Return the kind that a section names, of those known everywhere and ``more``; ``hint`` ends the message if it is none.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def chosen(section: str, value: object, more: Mapping[str, type] | None = None) 
         raise InputError(f"{section}.name: missing; allowed: {', '.join(names)}")
     name = value["name"]
     if not isinstance(name, str) or name not in kinds:
-        raise InputError(f"{section}.name: unknown {section} {name!r}{nearest(name, names)}")
+        raise InputError(f"{section}.name: unknown {section} {name!r}{nearest(name, names)}{hint}")
     return kinds[name]
 
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from fptlib import data, models, progress, trajectories
 from fptlib.data import Dataset
+from fptlib.ensemble import optimisers
 from fptlib.ensemble.resources import UNIT, device_of, runs_within
 from fptlib.ensemble.store import cut, held, note_request, store_path
 from fptlib.ensemble.training import Task, recorded
@@ -201,6 +202,7 @@ def _checked(
     known = recorded(regression=spec.data.TASK == "regression", validated=spec.data.validation_size > 0)
     if retirement is not None and retirement.metric not in known:
         raise InputError(f"retirement: no metric {retirement.metric!r} is recorded; there is {', '.join(known)}")
+    optimisers.shared(spec.optimiser)  # refuses a class that cannot train stacked runs
     epochs = tuple(sorted(set(keep)))
     if epochs and spec.perturbation is not None:
         raise InputError("snapshots to fork from are kept of training without perturbation only (perturbation: null)")

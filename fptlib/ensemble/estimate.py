@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fptlib import data, models
 from fptlib.data import Dataset
-from fptlib.ensemble import compute, largest_task, worth
+from fptlib.ensemble import compute, largest_task, optimisers, worth
 from fptlib.ensemble.resources import UNIT, bytes_per_run, device_of, numerics, stack_size
 from fptlib.ensemble.store import held, store_path
 from fptlib.ensemble.streams import streams
@@ -87,6 +87,7 @@ def estimate(
         If the device is not there, or the data are not and their size is not known without them.
     """
     device = device_of(spec)
+    optimisers.shared(spec.optimiser)  # refuses a class that cannot train stacked runs
     source, at_hand = _images(spec)
     network = models.build(spec.model, shape=source.shape, n_classes=source.n_classes)
     runs = math.ceil(spec.runs / UNIT) * UNIT

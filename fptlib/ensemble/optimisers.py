@@ -9,64 +9,85 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
 import torch
-from pydantic import Field, create_model
+from pydantic import create_model
 from torch import Tensor
 
 from fptlib.errors import InputError
-from fptlib.parameters import Integer, NonNegative, Number, Positive
-from fptlib.spec import OptimiserSpec
+from fptlib.parameters import Positive, known, nearest
+from fptlib.spec.optimisers import OptimiserSpec, TorchSpec, check_options
 
 __all__ = ["rule"]
 
 # Python's numbers in an optimiser's state, and what they are as tensors.
 NUMBERS: Final[dict[type, torch.dtype]] = {bool: torch.bool, int: torch.int64, float: torch.float64}
-_OWN: Final = dict[type[OptimiserSpec], type[torch.optim.Optimizer]]()
+# Keywords that say how PyTorch computes, not what.
+_HOW: Final = ("params", "lr", "foreach", "maximize", "capturable", "differentiable", "fused")
+# What the built-in kinds keep once for a tensor.
+_SHARED: Final[dict[str, Mapping[str, type]]] = {"sgd": {}, "adam": {"step": Tensor}, "adamw": {"step": Tensor}}
 _Class = TypeVar("_Class", bound=type[torch.optim.Optimizer])
 
 
 def _class(spec: OptimiserSpec) -> type[torch.optim.Optimizer]:
-    if type(spec) in _OWN:
-        return _OWN[type(spec)]
-    found = getattr(torch.optim, spec.TORCH, None) if spec.TORCH else None
-    if not isinstance(found, type):
-        raise InputError(
-            f"optimiser.name: no builder for {spec.name!r}; mark its class with fptlib.ensemble.optimisers.rule"
-        )
-    return found
+    if isinstance(spec, TorchSpec) and spec.OWN is not None:
+        return spec.OWN  # type: ignore[no-any-return]
+    name = spec.TORCH or spec.name
+    made = getattr(torch.optim, name, None)
+    if not (isinstance(made, type) and issubclass(made, torch.optim.Optimizer)):
+        names = [*known("optimiser"), *(n for n, kind in vars(torch.optim).items() if isinstance(kind, type))]
+        raise InputError(f"optimiser.name: unknown optimiser {name!r}{nearest(name, names)}")
+    return made
+
+
+def _keywords(made: type[torch.optim.Optimizer]) -> list[str]:
+    return [name for name in inspect.signature(made).parameters if name not in _HOW]
 
 
 def build(spec: OptimiserSpec, parameters: Sequence[Tensor], rate: float) -> torch.optim.Optimizer:
-    """A fresh optimiser.
+    """Return a fresh optimiser.
 
     Raises
     ------
     InputError
-        If nobody has said which class the name stands for.
+        If the name is no class of `torch.optim`, or the class does not take the options.
     """
-    made = _class(spec)
-    takes = inspect.signature(made).parameters
-    options: dict[str, Any] = {name: getattr(spec, name) for name in type(spec).model_fields if name in takes}
-    options |= {"foreach": True} if "foreach" in takes else {}
-    return made(list(parameters), **options | {"lr": rate})
+    made: Any = _class(spec)
+    keywords = _keywords(made)
+    check_options(spec, keywords)
+    fields = {name: getattr(spec, name) for name in type(spec).model_fields if name in keywords}
+    more = {"foreach": True} if "foreach" in inspect.signature(made).parameters else {}
+    try:
+        return made(list(parameters), lr=rate, **fields, **more, **(spec.model_extra or {}))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"optimiser: {spec.name}: {_line(error)}; its options: {', '.join(keywords)}") from None
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 @functools.lru_cache(maxsize=64)
 def shared(spec: OptimiserSpec) -> Mapping[str, type]:
-    """Names of what is kept once for a tensor, with Python's type of it; found out by stepping.
+    """Return the names of what is kept once for a tensor, with Python's type of it; found by stepping a class that is not built in.
 
     Raises
     ------
     InputError
-        If the rule does not treat every entry by itself, or keeps what cannot be stored.
+        If the class does not treat every entry by itself, or keeps what cannot be stored.
     """
+    if spec.name in _SHARED:
+        return _SHARED[spec.name]
     kept: dict[str, Any] = {}
-    for shape in ((4, 3), (5,)):
-        kept = _tried(spec, shape)
+    try:
+        for shape in ((4, 3), (5,)):
+            kept = _tried(spec, shape)
+    except InputError:
+        raise
+    except Exception as error:  # whatever somebody's class raises
+        raise InputError(f"optimiser.name: {spec.name} cannot train stacked runs: {_line(error)}") from None
     return {
         name: Tensor if isinstance(value, Tensor) else type(value)
         for name, value in kept.items()
@@ -75,7 +96,7 @@ def shared(spec: OptimiserSpec) -> Mapping[str, type]:
 
 
 def _tried(spec: OptimiserSpec, shape: tuple[int, ...]) -> dict[str, Any]:
-    """State of a stack of three tensors after some steps, which are compared with steps of each of them alone."""
+    """Return the state of a stack of three tensors after some steps, compared with steps of each of them alone."""
     random = torch.Generator().manual_seed(0)
     stack = torch.randn(3, *shape, dtype=torch.float64, generator=random)
     single = [run.clone() for run in stack]
@@ -114,15 +135,11 @@ def _check_kept(spec: OptimiserSpec, kept: Mapping[str, Any], parameter: Tensor)
             )
 
 
-# -- optimisers of one's own
-
-
 def rule(name: str) -> Callable[[_Class], _Class]:
     """Make a subclass of `torch.optim.Optimizer` a kind of optimiser, in a file that the parameters name under ``uses``.
 
-    The keywords of its constructor become the fields of the section ``optimiser``, with their defaults; a keyword without a
-    default is a field that has to be given. ``lr`` must be among them, and ``weight_decay`` may be. The rule must treat every
-    entry of a parameter by itself, which is tried out before training.
+    The keywords of its constructor are the options of the section ``optimiser``; ``lr`` must be among them, and
+    ``weight_decay`` may be. The class must treat every entry of a parameter by itself, which is tried out before training.
 
     Parameters
     ----------
@@ -132,7 +149,7 @@ def rule(name: str) -> Callable[[_Class], _Class]:
     Raises
     ------
     InputError
-        If the class is no optimiser, its keywords cannot become fields, or the name is a built-in kind's.
+        If the class is no optimiser, its constructor takes no ``lr``, or the name is a built-in kind's.
 
     Examples
     --------
@@ -156,61 +173,19 @@ def rule(name: str) -> Callable[[_Class], _Class]:
     def decorate(own: _Class) -> _Class:
         if not (isinstance(own, type) and issubclass(own, torch.optim.Optimizer)):
             raise InputError(f"optimiser {name!r}: {own!r} is not a subclass of torch.optim.Optimizer")
-        kind = _kind(name, own)
-        _OWN[kind] = own
+        rate = inspect.signature(own).parameters.get("lr")
+        if rate is None:
+            raise InputError(f"optimiser {name!r}: its constructor takes no lr; a learning rate is needed")
+        fields: dict[str, Any] = {
+            "name": (Literal[name], name),
+            "lr": (Positive, ... if rate.default is inspect.Parameter.empty else rate.default),
+        }
+        kind = create_model(
+            f"{own.__name__}Spec", __base__=TorchSpec, __doc__=own.__doc__, __module__=own.__module__, **fields
+        )
+        kind.OWN, kind.KEYWORDS = own, tuple(_keywords(own))
         # Where the class can be imported the kind can: objects go to other processes by the names of their classes.
         setattr(sys.modules[own.__module__], kind.__name__, kind)
         return own
 
     return decorate
-
-
-# Keywords that say how PyTorch computes, not what.
-HOW: Final = frozenset({"foreach", "maximize", "capturable", "differentiable", "fused"})
-
-
-def _kind(name: str, own: type[torch.optim.Optimizer]) -> type[OptimiserSpec]:
-    """The section of the parameters that an optimiser's constructor asks for."""
-    where = f"optimiser {name!r}"
-    hints = typing.get_type_hints(own.__init__)
-    fields: dict[str, Any] = {"name": (Literal[name], name)}
-    for key, keyword in list(inspect.signature(own).parameters.items())[1:]:
-        if key in HOW:
-            continue
-        if keyword.kind not in (keyword.KEYWORD_ONLY, keyword.POSITIONAL_OR_KEYWORD):
-            raise InputError(f"{where}: its constructor takes {keyword}; allowed: keywords by name")
-        if key.startswith("_") or key in {"name", "schedule"}:
-            raise InputError(f"{where}: no field can be called {key!r}; another name for that keyword is needed")
-        fields[key] = (_type(where, key, hints.get(key), keyword.default), _default(keyword.default))
-    if "lr" not in fields:
-        raise InputError(f"{where}: its constructor takes no lr; a learning rate is needed")
-    if "weight_decay" not in fields:
-        fields["weight_decay"] = (typing.Annotated[NonNegative, Field(le=0)], 0.0)
-    made: type[OptimiserSpec] = create_model(
-        f"{own.__name__}Spec", __base__=OptimiserSpec, __doc__=own.__doc__, __module__=own.__module__, **fields
-    )
-    return made
-
-
-def _default(value: Any) -> Any:
-    return ... if value is inspect.Parameter.empty else tuple(value) if isinstance(value, list) else value
-
-
-def _type(where: str, key: str, hint: Any, default: Any) -> Any:
-    """Type of a field: of what is said of a keyword, else of its default."""
-    if key in {"lr", "weight_decay"}:
-        return Positive if key == "lr" else NonNegative
-    plain = {bool: bool, int: Integer, float: Number, str: str}
-    if hint in plain:
-        return plain[hint]
-    if typing.get_origin(hint) is Literal:
-        return hint
-    if isinstance(default, tuple | list) and default and all(type(item) in (int, float) for item in default):
-        return tuple[(Number,) * len(default)]  # type: ignore[misc]
-    if type(default) in plain:
-        # Without a word a whole number may stand for any: weight_decay=0.
-        return Number if type(default) is int else plain[type(default)]
-    raise InputError(
-        f"{where}: {key} = {default!r} says no type that the parameters have; allowed: bool, int, float, str, a Literal, or a "
-        "tuple of numbers as default"
-    )

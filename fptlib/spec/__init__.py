@@ -33,7 +33,7 @@ from fptlib.perturbations import Schedule, schedule
 from fptlib.spec import uses as user_files
 from fptlib.spec.datasets import DataSpec
 from fptlib.spec.networks import ModelSpec
-from fptlib.spec.optimisers import REFUSED, OptimiserSpec
+from fptlib.spec.optimisers import OptimiserSpec, TorchSpec
 from fptlib.spec.uses import UserFile
 from fptlib.spec.written import merge, nested, parse
 
@@ -71,22 +71,19 @@ def _kind_of(base: type[Kind]) -> BeforeValidator:
     def read(value: object, info: ValidationInfo) -> object:
         if isinstance(value, base):
             return value
-        more = _known_to(info, base.SECTION)
-        if base is OptimiserSpec and isinstance(value, Mapping):
-            value = _as_pytorch_spells(value, [*kinds_of("optimiser"), *more])
-        kind = chosen(base.SECTION, value, more)
+        more, hint = _known_to(info, base.SECTION), ""
+        if base is OptimiserSpec and isinstance(value, Mapping) and isinstance(name := value.get("name"), str):
+            known_ = {*kinds_of("optimiser"), *more}
+            if name not in known_ and name.lower() in known_:  # as PyTorch spells its classes
+                value = {**value, "name": name.lower()}
+            elif name not in known_ and name[:1].isupper():
+                return build(TorchSpec, value, base.SECTION)
+            hint = ", and classes of torch.optim by their names, such as RMSprop"
+        kind = chosen(base.SECTION, value, more, hint)
         assert isinstance(value, Mapping)
         return build(kind, value, base.SECTION)
 
     return BeforeValidator(read)
-
-
-def _as_pytorch_spells(value: Mapping[str, Any], names: list[str]) -> Mapping[str, Any]:
-    name = value.get("name")
-    if isinstance(name, str) and name in REFUSED:
-        raise InputError(f"optimiser.name: {name} cannot train stacked runs: {REFUSED[name]}")
-    lower = isinstance(name, str) and name not in names and name.lower() in names
-    return {**value, "name": str(name).lower()} if lower else value
 
 
 def _perturbation(value: object, info: ValidationInfo) -> Schedule | None:

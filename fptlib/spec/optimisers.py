@@ -1,29 +1,24 @@
-"""Kinds of optimisers: those of `torch.optim` that treat every entry of a parameter by itself.
+"""Kinds of optimisers: SGD, Adam, AdamW, and any class of `torch.optim` that treats every entry of a parameter by itself.
 
-Fields have PyTorch's names, meaning and defaults; a kind is called as its class is, in small letters (PyTorch's spelling
-is understood). Fields that came to a kind after its first stores were made are left out of the written parameters where
-they have their default, so that these stores stay what they were.
+Fields have PyTorch's names, meaning and defaults. Fields that came to a kind after its first stores were made are left out
+of the written parameters where they have their default, so that these stores stay what they were.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final, Literal, Self
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
-from fptlib.parameters import Fraction, Kind, NonNegative, Number, Positive, unsaid
+from fptlib.errors import InputError
+from fptlib.parameters import Fraction, Kind, NonNegative, Number, Positive, nearest, unsaid
 from fptlib.spec.schedules import ConstantSpec, ScheduleSpec
 
 Below1 = Annotated[Number, Field(ge=0, lt=1)]
 Betas = tuple[Below1, Below1]
-
-# Refused by name, and why: a stack of runs must train as each run would alone.
-REFUSED: Final[dict[str, str]] = {
-    "LBFGS": "it searches along a line common to all parameters, and evaluates the loss several times a step",
-    "Adafactor": "its second moments are means over the rows and columns of a matrix, and it scales by the norms of tensors",
-    "Muon": "it orthogonalises whole matrices",
-    "SparseAdam": "it takes sparse gradients only, and no layer here has them",
-}
+_NUMBER: TypeAdapter[float] = TypeAdapter(Number)
 
 
 class OptimiserSpec(Kind):
@@ -84,112 +79,51 @@ class AdamWSpec(OptimiserSpec):
     amsgrad: bool = unsaid(False)
 
 
-class RmspropSpec(OptimiserSpec):
-    """RMSprop (Tieleman & Hinton 2012): the gradient over the root of its mean square; ``centered`` takes its variance."""
-
-    TORCH: ClassVar[str] = "RMSprop"
-
-    name: Literal["rmsprop"] = "rmsprop"
-    lr: Positive = 1e-2
-    alpha: Fraction = 0.99
-    eps: NonNegative = 1e-8
-    momentum: Below1 = 0.0
-    centered: bool = False
-
-
-class AdadeltaSpec(OptimiserSpec):
-    """Adadelta (Zeiler 2012)."""
-
-    TORCH: ClassVar[str] = "Adadelta"
-
-    name: Literal["adadelta"] = "adadelta"
-    lr: Positive = 1.0
-    rho: Fraction = 0.9
-    eps: NonNegative = 1e-6
+def _option(value: object) -> object:
+    """An option of a class that is not looked at before training: a number, a text, a truth value, or a list of them."""
+    if isinstance(value, bool | None):
+        return value
+    if isinstance(value, list | tuple):
+        return tuple(_option(item) for item in value)
+    try:
+        number = _NUMBER.validate_python(value)
+        return value if isinstance(value, int) else number
+    except ValidationError:
+        if isinstance(value, str):
+            return value
+        raise PydanticCustomError("allowed", "a finite number, a text, true, false, or a list of them") from None
 
 
-class AdagradSpec(OptimiserSpec):
-    """Adagrad (Duchi, Hazan & Singer 2011)."""
+class TorchSpec(OptimiserSpec):
+    """Any class of `torch.optim` that treats every entry of a parameter by itself, by its name: RMSprop, NAdam, Rprop.
 
-    TORCH: ClassVar[str] = "Adagrad"
+    Its options are the keywords of the class. Whether they are, and whether the class does, is seen before training.
+    """
 
-    name: Literal["adagrad"] = "adagrad"
-    lr: Positive = 1e-2
-    lr_decay: NonNegative = 0.0
-    initial_accumulator_value: NonNegative = 0.0
-    eps: NonNegative = 1e-10
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[Any, BeforeValidator(_option)]]
+    # Of a class of a user's own: the class, and the keywords that it takes.
+    OWN: ClassVar[Any] = None
+    KEYWORDS: ClassVar[tuple[str, ...]] = ()
 
+    name: str
 
-class AdamaxSpec(OptimiserSpec):
-    """Adamax (Kingma & Ba 2015): Adam with the maximum norm."""
-
-    TORCH: ClassVar[str] = "Adamax"
-
-    name: Literal["adamax"] = "adamax"
-    lr: Positive = 2e-3
-    betas: Betas = (0.9, 0.999)
-    eps: NonNegative = 1e-8
+    @model_validator(mode="after")
+    def _known_options(self) -> Self:
+        if self.OWN is not None:
+            check_options(self, self.KEYWORDS)
+        return self
 
 
-class NAdamSpec(OptimiserSpec):
-    """NAdam (Dozat 2016): Adam with Nesterov's momentum."""
+def check_options(spec: OptimiserSpec, keywords: Iterable[str]) -> None:
+    """Refuse options that a class does not take.
 
-    TORCH: ClassVar[str] = "NAdam"
-
-    name: Literal["nadam"] = "nadam"
-    lr: Positive = 2e-3
-    betas: Betas = (0.9, 0.999)
-    eps: NonNegative = 1e-8
-    momentum_decay: NonNegative = 4e-3
-    decoupled_weight_decay: bool = False
-
-
-class RAdamSpec(OptimiserSpec):
-    """RAdam (Liu et al. 2020): Adam with its variance rectified in the first steps."""
-
-    TORCH: ClassVar[str] = "RAdam"
-
-    name: Literal["radam"] = "radam"
-    lr: Positive = 1e-3
-    betas: Betas = (0.9, 0.999)
-    eps: NonNegative = 1e-8
-    decoupled_weight_decay: bool = False
-
-
-class AsgdSpec(OptimiserSpec):
-    """ASGD (Polyak & Juditsky 1992) as PyTorch has it: SGD whose rate falls; its running average is kept, not evaluated."""
-
-    TORCH: ClassVar[str] = "ASGD"
-
-    name: Literal["asgd"] = "asgd"
-    lr: Positive = 1e-2
-    lambd: NonNegative = 1e-4
-    alpha: NonNegative = 0.75
-    t0: NonNegative = 1e6
-
-
-class RpropSpec(OptimiserSpec):
-    """Rprop (Riedmiller & Braun 1993): steps of their own for every entry, of which only the gradient's sign counts."""
-
-    TORCH: ClassVar[str] = "Rprop"
-
-    name: Literal["rprop"] = "rprop"
-    lr: Positive = 1e-2
-    weight_decay: Annotated[NonNegative, Field(le=0)] = 0.0  # it has none
-    etas: tuple[Annotated[Number, Field(gt=0, lt=1)], Annotated[Number, Field(gt=1)]] = (0.5, 1.2)
-    step_sizes: tuple[NonNegative, Positive] = (1e-6, 50.0)
-
-
-OPTIMISERS: Final[tuple[type[OptimiserSpec], ...]] = (
-    SgdSpec,
-    AdamSpec,
-    AdamWSpec,
-    RmspropSpec,
-    AdadeltaSpec,
-    AdagradSpec,
-    AdamaxSpec,
-    NAdamSpec,
-    RAdamSpec,
-    AsgdSpec,
-    RpropSpec,
-)
+    Raises
+    ------
+    InputError
+        One line naming the option and those that there are.
+    """
+    own = ["weight_decay"] if spec.weight_decay else []
+    for option in [*own, *(spec.model_extra or {})]:
+        if option not in keywords:
+            raise InputError(f"optimiser.{option}: unknown key of {spec.name}{nearest(option, keywords)}")
