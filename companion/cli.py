@@ -81,33 +81,26 @@ def verify(
     from companion import experiments as lib
 
     chosen = lib.load_rows(rows or ())
-    found = lib.verify(chosen, runs=runs, seed=seed, folder=keep)
-
-    def until(c: Any) -> str:
-        return f"epoch {c.first - 1}" if c.first else "the end"
-
+    compared = lib.verify(chosen, runs=runs, seed=seed, folder=keep)
     output.print_table(
         [
             {
-                "row": c.row,
-                "ensemble": c.ensemble,
-                "run": c.run,
-                "epochs": c.epochs,
-                "same until": until(c),
+                **{name: getattr(c, name) for name in ("row", "ensemble", "run", "epochs")},
+                "same until": f"epoch {c.first - 1}" if c.first else "the end",
                 "largest difference": f"{c.largest:.3g}",
-                "mean difference": f"{c.mean:+.3g}",
             }
-            for c in found.compared
+            for c in compared
         ]
     )
-    exact = set(found.same_machine)
+    exact = {c.row for c in compared if c.exact}
     how = [f"bit by bit: {', '.join(sorted(exact))}"] if exact else []
-    if others := sorted({c.row for c in found.compared} - exact):
-        how.append(f"within tolerance, as trained on another machine or with other versions: {', '.join(others)}")
-    print(f"{len(found.compared)} runs compared ({'; '.join(how)})")
-    for fault in found.faults:
+    if others := sorted({c.row for c in compared if not c.exact}):
+        how.append(f"first epochs only, as trained on another machine or with other versions: {', '.join(others)}")
+    print(f"{len(compared)} runs compared ({'; '.join(how)})")
+    faults = [c.fault for c in compared if c.fault]
+    for fault in faults:
         print(f"fpt: {fault}", file=sys.stderr)
-    if found.faults:
+    if faults:
         raise Exit(1)
 
 

@@ -4,10 +4,20 @@
 ``book/results/ensembles/DIGEST.parquet`` -> `measure` each row -> `transfer` between rows -> tables and figures.
 """
 
-from companion.experiments.gather import Ensembles, keep_row, missing_of, read_row, read_rows, run_epochs, train_row
-from companion.experiments.kept import keep, kept_folder, kept_path, machine, read_kept, refuse_orphans
-from companion.experiments.measure import Measured, measure, measure_runs, spelled
-from companion.experiments.rows import STEPS, Row, chain, load_row, load_rows, words
+from companion.experiments.gather import (
+    Ensembles,
+    Threshold,
+    keep_row,
+    missing_of,
+    read_row,
+    read_rows,
+    run_epochs,
+    threshold_of,
+    train_row,
+)
+from companion.experiments.kept import kept_folder, refuse_orphans
+from companion.experiments.measure import Measured, measure, measure_runs
+from companion.experiments.rows import STEPS, Row, chain, load_row, load_rows
 from companion.experiments.tables import (
     cells_of,
     compare,
@@ -17,43 +27,34 @@ from companion.experiments.tables import (
     size_table,
     status_table,
 )
-from companion.experiments.threshold import Threshold, threshold_of
 from companion.experiments.transfer import ranks, step_table, summary, transfer
-from companion.experiments.verification import Compared, Verification, retrain, verify
+from companion.experiments.verification import verify
 
 __all__ = [
     "STEPS",
-    "Compared",
     "Ensembles",
     "Measured",
     "Row",
     "Threshold",
-    "Verification",
     "cells_of",
     "chain",
     "compare",
-    "keep",
     "keep_row",
     "kept_folder",
-    "kept_path",
     "load_row",
     "load_rows",
-    "machine",
     "measure",
     "measure_runs",
     "missing_of",
     "on_validation",
     "published_means",
     "ranks",
-    "read_kept",
     "read_row",
     "read_rows",
     "refuse_orphans",
-    "retrain",
     "row_table",
     "run_epochs",
     "size_table",
-    "spelled",
     "status_table",
     "step_table",
     "summary",
@@ -61,5 +62,4 @@ __all__ = [
     "train_row",
     "transfer",
     "verify",
-    "words",
 ]

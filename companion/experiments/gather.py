@@ -9,12 +9,21 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
+
 from companion.experiments.kept import keep, kept_path, read_kept, refuse_orphans
 from companion.experiments.rows import Key, Row, load_rows, words
-from companion.experiments.threshold import Threshold, threshold_of
 from fptlib.errors import InputError
 from fptlib.sources import cache_dir
 from fptlib.trajectories import Retirement, Trajectories
+
+
+@dataclass(frozen=True, slots=True)
+class Threshold:
+    """A threshold in the unit of the metric, and the share of the unperturbed runs that do not reach it within the horizon."""
+
+    value: float
+    censored: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +50,58 @@ class Ensembles:
     perturbed: Mapping[tuple[str, int], Trajectories]
     missing: tuple[str, ...] = field(default=())
 
+    def of(self, key: Key) -> Trajectories:
+        """Return the runs of one ensemble."""
+        return self.unperturbed if key is None else self.perturbed[key]
+
+
+def threshold_of(row: Row, unperturbed: Trajectories) -> Threshold:
+    """Return the threshold of a row: the number it states, or the one its rule takes from the unperturbed runs alone.
+
+    Notes
+    -----
+    Each run has a best value of the metric within the horizon. A threshold between two neighbouring values of these leaves a certain share
+    of the runs censored; of all such midpoints the one is taken whose share is closest to ``row.censored``, the easier one of two. A
+    midpoint is no value that an accuracy can have, so that no run hits it by rounding.
+
+    Raises
+    ------
+    InputError
+        If all runs have the same best value: nothing lies between.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> rule = SimpleNamespace(name="x", threshold=None, metric="test_metric", direction="above", censored=0.5, epochs=2)
+    >>> runs = Trajectories(metrics={"test_metric": np.array([[0.1, 0.9], [0.7, 0.2], [0.3, 0.5], [0.8, 0.8]])}, run=np.arange(4))
+    >>> threshold_of(rule, runs)
+    Threshold(value=0.75, censored=0.5)
+    """
+    values = unperturbed.head(epochs=row.epochs).metric(row.metric)
+    sign = 1.0 if row.direction == "above" else -1.0
+    best = np.sort((sign * values).max(axis=1))
+    if row.threshold is not None:
+        return Threshold(row.threshold, float(np.mean(best < sign * row.threshold)))
+    distinct = np.unique(best)
+    if len(distinct) < 2:
+        raise InputError(
+            f"row {row.name}: all runs have the same best {row.metric}; the rule finds no threshold between"
+        )
+    middle = (distinct[1:] + distinct[:-1]) / 2
+    shares = np.searchsorted(best, middle) / len(best)
+    chosen = int(np.argmin(np.abs(shares - row.censored)))
+    return Threshold(float(sign * middle[chosen]), float(shares[chosen]))
+
 
 def retirement_of(row: Row, threshold: Threshold) -> Retirement | None:
-    """Where perturbed runs of the row leave their training."""
+    """Return where perturbed runs of the row leave their training."""
     if not row.retire:
         return None
     return Retirement(threshold=threshold.value, direction=row.direction, metric=row.metric)
 
 
 def read_row(row: Row, folder: str | os.PathLike[str] | None = None) -> Ensembles | None:
-    """The kept ensembles of a row; ``None`` where its unperturbed runs, or all perturbations, are missing.
+    """Read the kept ensembles of a row; return ``None`` where its unperturbed runs, or all perturbations, are missing.
 
     Raises
     ------
@@ -62,22 +113,19 @@ def read_row(row: Row, folder: str | os.PathLike[str] | None = None) -> Ensemble
         return None
     threshold = threshold_of(row, plain)
     at = retirement_of(row, threshold)
-    found: dict[tuple[str, int], Trajectories | None] = {}
-    for key in row.members():
-        if key is not None:
-            found[key] = read_kept(row.ensemble(key), retirement=at, folder=folder)
-    missing = tuple(words(key) for key, runs in found.items() if runs is None)
-    incomplete = {key[0] for key, runs in found.items() if runs is None}
-    whole = {key: runs for key, runs in found.items() if runs is not None and key[0] not in incomplete}
-    if not set(row.perturbations) & {name for name, _ in whole}:
+    kept = {k: read_kept(row.ensemble(k), retirement=at, folder=folder) for k in row.members() if k is not None}
+    missing = [key for key, runs in kept.items() if runs is None]
+    incomplete = {name for name, _ in missing}
+    perturbed = {key: runs for key, runs in kept.items() if runs is not None and key[0] not in incomplete}
+    if not set(row.perturbations) & {name for name, _ in perturbed}:
         return None
-    return Ensembles(row, threshold, plain, whole, missing)
+    return Ensembles(row, threshold, plain, perturbed, tuple(map(words, missing)))
 
 
 def read_rows(
     rows: Mapping[str, Row], folder: str | os.PathLike[str] | None = None
 ) -> tuple[dict[str, Ensembles], list[str]]:
-    """Kept ensembles of several rows, and in sentences what is not there.
+    """Read the kept ensembles of several rows, and say in sentences what is not there.
 
     Raises
     ------
@@ -85,29 +133,24 @@ def read_rows(
         If a kept ensemble is stale, or belongs to no row of the project.
     """
     refuse_orphans(load_rows().values() if folder is None else rows.values(), folder)
-    found, said = {}, []
+    found, notes = {}, []
     for name, row in rows.items():
         ensembles = read_row(row, folder)
         if ensembles is None:
-            said.append(f"Nothing is kept of row {name}.")
+            notes.append(f"Nothing is kept of row {name}.")
             continue
         found[name] = ensembles
         if ensembles.missing:
-            said.append(f"Of row {name} these are not kept: {', '.join(ensembles.missing)}.")
-    return found, said
+            notes.append(f"Of row {name} these are not kept: {', '.join(ensembles.missing)}.")
+    return found, notes
 
 
 def missing_of(row: Row, folder: str | os.PathLike[str] | None = None) -> list[Key]:
-    """Ensembles of a row that are not kept, in the order in which they are trained."""
+    """Return the ensembles of a row that are not kept, in the order in which they are trained."""
     return [key for key in row.members() if not kept_path(row.ensemble(key), folder).exists()]
 
 
-def train_row(
-    row: Row,
-    *,
-    out: str | os.PathLike[str] | None = None,
-    workers: int | None = None,
-) -> Ensembles:
+def train_row(row: Row, *, out: str | os.PathLike[str] | None = None, workers: int | None = None) -> Ensembles:
     """Train all ensembles of a row, or read them from stores, and keep nothing beside these stores.
 
     Parameters
@@ -122,11 +165,13 @@ def train_row(
     InputError
         As `fptlib.ensemble.train`.
     """
-    plain, _ = _unperturbed(row, row.members(), out=out, workers=workers)
+    from fptlib import ensemble
+
+    _train_snapshots(row, row.members(), out=out, workers=workers)
+    plain = ensemble.train(row.unperturbed, out=out, workers=workers)
     threshold = threshold_of(row, plain)
-    perturbed = {
-        key: _perturbed(row, key, threshold, out=out, workers=workers) for key in row.members() if key is not None
-    }
+    kicked = [key for key in row.members() if key is not None]
+    perturbed = {key: _train_perturbed(row, key, threshold, out=out, workers=workers) for key in kicked}
     return Ensembles(row, threshold, plain, perturbed)
 
 
@@ -138,7 +183,7 @@ def keep_row(
     workers: int | None = None,
     say: Callable[[str], object] = lambda _text: None,
 ) -> int:
-    """Train what is missing of a row and keep each ensemble as soon as it is finished.
+    """Train what is missing of a row, keep each ensemble as soon as it is finished, and return the run-epochs trained.
 
     Perturbed ensembles branch off snapshots of the unperturbed one. Interrupted, the same call goes on where it was.
 
@@ -153,54 +198,52 @@ def keep_row(
     workers
         As in `fptlib.ensemble.train`.
     say
-        Told in a line of each ensemble that is finished.
-
-    Returns
-    -------
-    int
-        Run-epochs trained.
+        Called with a line on each ensemble that is finished.
 
     Raises
     ------
     InputError
         As `fptlib.ensemble.train`, or if an ensemble that is kept already is stale.
     """
-    todo = missing_of(row, folder)
+    from fptlib import ensemble
+
+    todo, total = missing_of(row, folder), len(row.members())
     if not todo:
         read_row(row, folder)  # what is kept must be sound
-        say(f"{row.name}: all of {len(row.members())} ensembles are kept")
+        say(f"{row.name}: all of {total} ensembles are kept")
         return 0
-    stores = Path(out) if out is not None else cache_dir() / "experiments"
-    stores = stores / row.name
-    total, n = len(row.members()), len(row.members()) - len(todo)
-    plain = read_kept(row.unperturbed, folder=folder)
-    if plain is None:
-        started = time.perf_counter()
-        plain, trained = _unperturbed(row, todo, out=stores, workers=workers)
-        keep(plain, row.unperturbed, folder=folder)
-        n += 1
-        say(_line(row, None, plain, trained, time.perf_counter() - started, n, total))
-    else:
-        # What is kept decides, also where this machine would train it otherwise: a row has one threshold.
-        trained = _snapshots(row, todo, out=stores, workers=workers)
-    threshold = threshold_of(row, plain)
-    say(f"{row.name}: threshold {threshold.value:.6g}, {100 * threshold.censored:.0f} % of {threshold.n_runs} censored")
-    for key in todo:
-        if key is None:
-            continue
-        started = time.perf_counter()
-        runs = _perturbed(row, key, threshold, out=stores, workers=workers)
-        trained += int(runs.meta["trained"])
+    stores = (Path(out) if out is not None else cache_dir() / "experiments") / row.name
+    started = time.perf_counter()
+
+    def finish(key: Key, runs: Trajectories, trained: int) -> None:
+        nonlocal started
         keep(runs, row.ensemble(key), folder=folder)
-        shutil.rmtree(stores / row.ensemble(key).digest(), ignore_errors=True)
-        n += 1
-        say(_line(row, key, runs, int(runs.meta["trained"]), time.perf_counter() - started, n, total))
+        seconds, left = time.perf_counter() - started, len(missing_of(row, folder))
+        started = time.perf_counter()
+        counts = f"{runs.n_runs} runs, {trained} run-epochs trained in {seconds:.1f} s"
+        say(f"{row.name}: {words(key)}: {counts}; {total - left} of {total} ensembles are kept")
+
+    # What is kept decides, also where this machine would train it otherwise: a row has one threshold.
+    plain = read_kept(row.unperturbed, folder=folder)
+    sum_trained = _train_snapshots(row, todo, out=stores, workers=workers)
+    if plain is None:
+        plain = ensemble.train(row.unperturbed, out=stores, workers=workers)
+        sum_trained += int(plain.meta["trained"])
+        finish(None, plain, sum_trained)
+    threshold = threshold_of(row, plain)
+    say(f"{row.name}: threshold {threshold.value:.6g}, {100 * threshold.censored:.0f} % of {plain.n_runs} censored")
+    for key in todo:
+        if key is not None:
+            runs = _train_perturbed(row, key, threshold, out=stores, workers=workers)
+            sum_trained += int(runs.meta["trained"])
+            finish(key, runs, int(runs.meta["trained"]))
+            shutil.rmtree(stores / row.ensemble(key).digest(), ignore_errors=True)
     shutil.rmtree(stores, ignore_errors=True)
-    return trained
+    return sum_trained
 
 
 def run_epochs(row: Row, todo: Iterable[Key]) -> int:
-    """Run-epochs that these ensembles of a row take at most: perturbed runs from their first perturbation on, none retired.
+    """Count the run-epochs that these ensembles of a row take at most: perturbed runs from their first perturbation on, none retired.
 
     Where the unperturbed ensemble is not among them, as many of its runs come first, to the last epoch at which one branches off.
     """
@@ -211,15 +254,8 @@ def run_epochs(row: Row, todo: Iterable[Key]) -> int:
     return total
 
 
-def _line(row: Row, key: Key, runs: Trajectories, trained: int, seconds: float, n: int, total: int) -> str:
-    return (
-        f"{row.name}: {words(key)}: {runs.n_runs} runs, {trained} run-epochs trained in {seconds:.1f} s; "
-        f"{n} of {total} ensembles are kept"
-    )
-
-
-def _snapshots(row: Row, todo: Iterable[Key], *, out: str | os.PathLike[str] | None, workers: int | None) -> int:
-    """Snapshots of unperturbed runs at the periods of the ensembles that are to branch off; returns the run-epochs trained."""
+def _train_snapshots(row: Row, todo: Iterable[Key], *, out: str | os.PathLike[str] | None, workers: int | None) -> int:
+    """Take snapshots of unperturbed runs at the periods of the ensembles that are to branch off; return the run-epochs trained."""
     from fptlib import ensemble
     from fptlib.spec import override
 
@@ -230,18 +266,7 @@ def _snapshots(row: Row, todo: Iterable[Key], *, out: str | os.PathLike[str] | N
     return int(ensemble.train(first, out=out, keep=at, workers=workers).meta["trained"])
 
 
-def _unperturbed(
-    row: Row, todo: Iterable[Key], *, out: str | os.PathLike[str] | None, workers: int | None
-) -> tuple[Trajectories, int]:
-    """Unperturbed runs, with the snapshots that these ensembles branch off from, and the run-epochs trained."""
-    from fptlib import ensemble
-
-    before = _snapshots(row, todo, out=out, workers=workers)
-    plain = ensemble.train(row.unperturbed, out=out, workers=workers)
-    return plain, before + int(plain.meta["trained"])
-
-
-def _perturbed(
+def _train_perturbed(
     row: Row, key: Key, threshold: Threshold, *, out: str | os.PathLike[str] | None, workers: int | None
 ) -> Trajectories:
     from fptlib import ensemble

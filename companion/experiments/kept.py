@@ -1,7 +1,8 @@
-"""Finished ensembles kept with the book: one Parquet file each, named by digest, and refused where it is not what it says.
+"""Finished ensembles kept with the book: one Parquet file each, named by digest, and refused where it is not what is asked for.
 
 A file holds the held-out metrics of all runs and, in its metadata, the specification, the digest, the engine's version, the versions of
-the packages and the machine. It is read only if all of that fits what is asked for.
+the packages and the machine. The digest covers specification and engine, so that a file is found only where these are as asked.
+Specifications are compared by digest and never made again from a file: nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -14,38 +15,38 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from companion.experiments.rows import Metric, Row, root, words
+from companion import ROOT
+from companion.experiments.rows import Metric, Row, words
 from fptlib.errors import InputError
 from fptlib.spec import ENGINE_VERSION, EnsembleSpec
 from fptlib.trajectories import Retirement, Trajectories, read_shard, write_shard
 
-FOLDER = "book/results/ensembles"
+FOLDER = ROOT / "book" / "results" / "ensembles"
 _PACKAGES = ("numpy", "torch", "numba", "scipy")
 # What /proc/cpuinfo says of it, on x86 and on ARM.
 _GENERATION = ("cpu family", "model", "stepping", "CPU part", "CPU revision")
+_REMEDY = "delete it and train it again: fpt experiments"
 
 
 def kept_folder(folder: str | os.PathLike[str] | None = None) -> Path:
-    """Where finished ensembles are kept; ``book/results/ensembles`` of the project by default."""
-    return root() / FOLDER if folder is None else Path(folder)
+    """Return the folder of finished ensembles; ``book/results/ensembles`` of the project by default."""
+    return FOLDER if folder is None else Path(folder)
 
 
 def kept_path(spec: EnsembleSpec, folder: str | os.PathLike[str] | None = None) -> Path:
-    """The file of an ensemble: ``DIGEST.parquet``."""
+    """Return the file of an ensemble: ``DIGEST.parquet``."""
     return kept_folder(folder) / f"{spec.digest()}.parquet"
 
 
 def machine() -> dict[str, str]:
-    """Processor and versions that numbers depend on, here: where all agree, the same seed gives the same bits."""
-    found = {"cpu": _cpu(), "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version()}
+    """Return processor and versions that numbers depend on: where all agree, the same seed gives the same bits."""
+    result = {"cpu": _cpu(), "system": f"{platform.system()} {platform.machine()}", "python": platform.python_version()}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            result[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "none"
-    return found
+            result[name] = "none"
+    return result
 
 
 def keep(
@@ -91,7 +92,7 @@ def keep(
 def read_kept(
     spec: EnsembleSpec, *, retirement: Retirement | None = None, folder: str | os.PathLike[str] | None = None
 ) -> Trajectories | None:
-    """The kept ensemble of a specification, or ``None`` where none is kept.
+    """Read the kept ensemble of a specification; return ``None`` where none is kept.
 
     Parameters
     ----------
@@ -105,41 +106,26 @@ def read_kept(
     Raises
     ------
     InputError
-        If the file is stale or damaged: its specification no longer gives its digest, another version of the engine trained it, it holds
-        fewer runs or epochs than are needed, its runs were retired elsewhere, or its numbers are not those that were written.
+        If the file is stale or damaged: it is of another ensemble, its numbers are not those that were written, it holds fewer runs or
+        epochs than are needed, or its runs were retired elsewhere.
     """
     path = kept_path(spec, folder)
     if not path.exists():
         return None
     try:
-        found = read_shard(path)
+        record = read_shard(path, digest=path.stem, first=0)
     except InputError as error:
         raise InputError(f"{error}; {_REMEDY}") from None
-    meta = found.meta
-    if meta.get("engine") != ENGINE_VERSION:
-        raise InputError(f"{path}: stale (trained by engine {meta.get('engine')}, this is {ENGINE_VERSION}); {_REMEDY}")
-    try:
-        stored = EnsembleSpec(**meta.get("spec", {})).digest()
-    except (InputError, TypeError) as error:
-        raise InputError(f"{path}: stale (its parameters are not possible any more: {error}); {_REMEDY}") from None
-    if stored != path.stem or meta.get("digest") != path.stem:
-        raise InputError(f"{path}: stale (its parameters have digest {stored}); {_REMEDY}")
-    if (meta.get("runs"), meta.get("epochs")) != (found.n_runs, found.n_epochs):
+    if record.n_runs < spec.runs or record.n_epochs < spec.epochs:
         raise InputError(
-            f"{path}: holds {found.n_runs} runs of {found.n_epochs} epochs, and says {meta.get('runs')} of {meta.get('epochs')}; {_REMEDY}"
+            f"{path}: stale ({record.n_runs} runs of {record.n_epochs} epochs, {spec.runs} of {spec.epochs} are asked for); {_REMEDY}"
         )
-    if not np.array_equal(found.run, np.arange(found.n_runs)):
-        raise InputError(f"{path}: its runs are not 0 to {found.n_runs - 1}; {_REMEDY}")
-    if found.n_runs < spec.runs or found.n_epochs < spec.epochs:
-        raise InputError(
-            f"{path}: stale ({found.n_runs} runs of {found.n_epochs} epochs, {spec.runs} of {spec.epochs} are asked for); {_REMEDY}"
-        )
-    if found.retirement != retirement:
-        said = [str(at) if at else "nowhere" for at in (found.retirement, retirement)]
-        raise InputError(f"{path}: stale (runs retired at {said[0]}, asked for is {said[1]}); {_REMEDY}")
-    source = {**meta, "source": str(path)}
-    whole = Trajectories(metrics=found.metrics, run=found.run, meta=source, followed=found.followed)
-    return whole.head(runs=spec.runs, epochs=spec.epochs)
+    if record.retirement != retirement:
+        here, asked = (str(at) if at else "nowhere" for at in (record.retirement, retirement))
+        raise InputError(f"{path}: stale (runs retired at {here}, asked for is {asked}); {_REMEDY}")
+    meta = {**record.meta, "source": str(path)}
+    known = Trajectories(metrics=record.metrics, run=record.run, meta=meta, followed=record.followed)
+    return known.head(runs=spec.runs, epochs=spec.epochs)
 
 
 def refuse_orphans(rows: Iterable[Row], folder: str | os.PathLike[str] | None = None) -> None:
@@ -160,32 +146,29 @@ def refuse_orphans(rows: Iterable[Row], folder: str | os.PathLike[str] | None = 
     asked = {f"{row.ensemble(key).digest()}.parquet" for row in rows for key in row.members()}
     for path in sorted(kept_folder(folder).glob("*")):
         if path.name not in asked and not path.name.startswith("."):
-            what = _described(path)
             raise InputError(
-                f"{path}: no row asks for it{what}; delete it, or undo the change of the row it belonged to"
+                f"{path}: no row asks for it{_described(path)}; delete it, or undo the change of the row it belonged to"
             )
 
 
 def _described(path: Path) -> str:
+    """Describe a kept ensemble, as far as its file can be read."""
     try:
-        stored = read_shard(path).meta.get("spec", {})
-        kick = stored.get("perturbation") or {}
+        stored = read_shard(path).meta["spec"]
+        kick = stored["perturbation"]
         key = (str(kick["name"]), int(kick["period"])) if kick else None
         return f" ({stored['data']['name']}, {stored['model']['name']}, {stored['optimiser']['name']}, {words(key)})"
     except (InputError, KeyError, TypeError, ValueError):
         return ""
 
 
-_REMEDY = "delete it and train it again: fpt experiments"
-
-
 def _cpu() -> str:
-    """Name and generation of the processor: in virtual machines several generations have one name."""
+    """Return name and generation of the processor: in virtual machines several generations have one name."""
     try:
         first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
     except OSError:
         first = ""
-    said = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
-    name = said.get("model name") or platform.processor() or "unknown"
-    generation = ", ".join(f"{key} {said[key]}" for key in _GENERATION if key in said)
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    name = fields.get("model name") or platform.processor() or "unknown"
+    generation = ", ".join(f"{key} {fields[key]}" for key in _GENERATION if key in fields)
     return f"{name} ({generation})" if generation else name

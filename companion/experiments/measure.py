@@ -1,4 +1,4 @@
-"""What one row says: the prediction from one period beside what is measured at the others, and the best choice by each."""
+"""The result of one row: the prediction from one period beside what is measured at the others, and the best choice by each."""
 
 from __future__ import annotations
 
@@ -236,6 +236,6 @@ def _censored(runs: Trajectories, threshold: float, metric: str | None, directio
     return int((~reached(runs.metric(metric), threshold=threshold, direction=direction).any(axis=1)).sum())
 
 
-def spelled(key: Key) -> str:
-    """A candidate in words."""
+def words_of(key: Key) -> str:
+    """Name a candidate in words."""
     return NOTHING if key is None else f"{key[0]} every {key[1]}"

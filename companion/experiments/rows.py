@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
+from companion import ROOT
 from fptlib import spec as specs
 from fptlib.errors import InputError
 from fptlib.parameters import Number, Part, PositiveInteger, describe, nearest
@@ -20,7 +21,7 @@ from fptlib.spec import EnsembleSpec
 from fptlib.spec.written import parse
 from fptlib.trajectories import Direction
 
-FOLDER = "params/experiments"
+FOLDER = ROOT / "params" / "experiments"
 # What is kept of an ensemble.
 Metric = Literal["test_metric", "valid_metric", "test_rmse"]
 Step = Literal["data", "architecture", "optimiser", "task"]
@@ -120,13 +121,13 @@ class Row(Part):
         return tuple(sorted((self.period, *self.periods)))
 
     def members(self) -> tuple[Key, ...]:
-        """All ensembles of the row: ``None``, then perturbation and period."""
+        """List all ensembles of the row: ``None``, then perturbation and period."""
         checked = sorted(set(self.control_periods) or {self.period})
         pairs = [(name, period) for name in self.perturbations for period in self.measured_periods]
         return (None, *pairs, *((name, period) for name in self.controls for period in checked))
 
     def ensemble(self, key: Key) -> EnsembleSpec:
-        """Specification of one ensemble."""
+        """Return the specification of one ensemble."""
         if key is None:
             return self.unperturbed
         name, period = key
@@ -136,7 +137,7 @@ class Row(Part):
         )
 
     def sized(self, **changes: Any) -> Row:
-        """The row with other sizes: ``runs``, ``perturbed_runs``, ``epochs``, ``period``, ``periods``, ``perturbations``, ...
+        """Return the row with other sizes: ``runs``, ``perturbed_runs``, ``epochs``, ``period``, ``periods``, ``perturbations``, ...
 
         Raises
         ------
@@ -152,7 +153,7 @@ class Row(Part):
 
 
 def words(key: Key) -> str:
-    """An ensemble of a row in words."""
+    """Name an ensemble of a row in words."""
     return "without perturbation" if key is None else f"{key[0]} every {key[1]}"
 
 
@@ -195,21 +196,21 @@ def load_row(path: str | os.PathLike[str]) -> Row:
 
 
 def load_rows(names: Iterable[str] = (), folder: str | os.PathLike[str] | None = None) -> dict[str, Row]:
-    """Rows by name, in the order of ``names``, or of their steps.
+    """Read rows by name, in the order of ``names``, or of their steps.
 
     Parameters
     ----------
     names
         Stems of files; all by default.
     folder
-        Where they are; ``params/experiments`` in the working folder, or above it, by default.
+        Where they are; ``params/experiments`` of the project by default.
 
     Raises
     ------
     InputError
         If a name is not known, a file is wrong, or two rows hold the same ensemble: it belongs to one.
     """
-    place = root() / FOLDER if folder is None else Path(folder)
+    place = FOLDER if folder is None else Path(folder)
     known = {path.stem: path for path in sorted(place.glob("*.yml"))}
     if not known:
         raise InputError(f"{place}: no rows of experiments (files NAME.yml) there")
@@ -228,22 +229,8 @@ def load_rows(names: Iterable[str] = (), folder: str | os.PathLike[str] | None =
 
 
 def chain(rows: Mapping[str, Row], step: Step) -> list[str]:
-    """Names of the rows of one step, in its order."""
+    """Return the names of the rows of one step, in its order."""
     return sorted((name for name, row in rows.items() if step in row.steps), key=lambda name: rows[name].steps[step])
-
-
-def root() -> Path:
-    """The project's folder: the working folder, or the nearest above it that has rows.
-
-    Raises
-    ------
-    InputError
-        If there is none.
-    """
-    for place in (Path.cwd(), *Path.cwd().parents):
-        if (place / FOLDER).is_dir():
-            return place
-    raise InputError(f"no folder {FOLDER} here or above {Path.cwd()}; work inside the project")
 
 
 def _bound(row: Row, name: str, plain: EnsembleSpec) -> Row:

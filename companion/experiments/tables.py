@@ -9,16 +9,15 @@ import numpy as np
 import pandas as pd
 
 from companion import published
-from companion.experiments.gather import Ensembles
-from companion.experiments.measure import Means, Measured, spelled
+from companion.experiments.gather import Ensembles, threshold_of
+from companion.experiments.measure import Means, Measured, words_of
 from companion.experiments.rows import Row
-from companion.experiments.threshold import threshold_of
 from fptlib.errors import InputError
 from fptlib.firstpassage import percentile_interval
 
 
 def size_table(rows: Mapping[str, Row]) -> pd.DataFrame:
-    """What each row trains: columns ``row, network, images, runs, perturbed runs, horizon, P0, other periods, ensembles``."""
+    """Tabulate what each row trains: columns ``row, network, images, runs, perturbed runs, horizon, P0, other periods, ensembles``."""
     lines = []
     for name, row in rows.items():
         spec = row.unperturbed
@@ -44,7 +43,7 @@ def _network(model: Mapping[str, Any]) -> str:
 
 
 def row_table(results: Mapping[str, Measured]) -> pd.DataFrame:
-    """One line for each row.
+    """Tabulate the results of each row in one line.
 
     Columns ``row, threshold, censored, mean, low, high, relaxation_epoch, best, best_mean, best_low, best_high, predicted_best,
     predicted_best_mean``: without perturbation, the best candidate by measurement with its mean, the best by prediction with the mean
@@ -63,11 +62,11 @@ def row_table(results: Mapping[str, Measured]) -> pd.DataFrame:
                 "low": result.unperturbed.low,
                 "high": result.unperturbed.high,
                 "relaxation_epoch": result.state.relaxation_epoch,
-                "best": spelled(best),
+                "best": words_of(best),
                 "best_mean": float(result.measured[best][0]),
                 "best_low": low,
                 "best_high": high,
-                "predicted_best": spelled(foretold),
+                "predicted_best": words_of(foretold),
                 "predicted_best_mean": float(result.measured[foretold][0]),
             }
         )
@@ -75,7 +74,7 @@ def row_table(results: Mapping[str, Measured]) -> pd.DataFrame:
 
 
 def cells_of(results: Mapping[str, Measured], names: Iterable[str] | None = None) -> pd.DataFrame:
-    """Predictions beside measurements of several rows, without ``P0`` and the controls, with a column ``row``; may be empty."""
+    """Collect predictions beside measurements of several rows, without ``P0`` and the controls, with a column ``row``; may be empty."""
     chosen = [name for name in (results if names is None else names) if name in results]
     parts = [results[name].cells.assign(row=name) for name in chosen]
     if not parts:
@@ -85,7 +84,7 @@ def cells_of(results: Mapping[str, Measured], names: Iterable[str] | None = None
 
 
 def status_table(cells: pd.DataFrame, *, near: float = 0.1) -> pd.DataFrame:
-    """How predictions with each verdict fared: columns ``row, status, predictions, within, agree, worst``.
+    """Count how predictions with each verdict fared: columns ``row, status, predictions, within, agree, worst``.
 
     Parameters
     ----------
@@ -106,7 +105,7 @@ def status_table(cells: pd.DataFrame, *, near: float = 0.1) -> pd.DataFrame:
 
 
 def compare(result: Measured, first: str, second: str) -> pd.DataFrame:
-    """Measured means of two perturbations of a row against each other, at the periods that both were measured at.
+    """Divide measured means of two perturbations of a row, at the periods that both were measured at.
 
     Returns
     -------
@@ -124,7 +123,7 @@ def compare(result: Measured, first: str, second: str) -> pd.DataFrame:
 
 
 def on_validation(ensembles: Ensembles) -> Ensembles:
-    """The same runs judged by validation data: its own threshold by the same rule, its own passages.
+    """Judge the same runs by validation data: its own threshold by the same rule, its own passages.
 
     Raises
     ------

@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from companion.experiments.measure import By, Means, Measured, spelled
+from companion.experiments.measure import By, Means, Measured, words_of
 from companion.experiments.rows import STEPS, Key, Row, chain
 from fptlib.errors import InputError
 from fptlib.firstpassage import percentile_interval
@@ -77,7 +77,7 @@ def transfer(
         if source == CHANCE:
             choice, rank = "any", (len(keys) + 1) // 2
         else:
-            choice, rank = spelled(keys[chosen]), 1 + int(np.sum(measured < measured[chosen]))
+            choice, rank = words_of(keys[chosen]), 1 + int(np.sum(measured < measured[chosen]))
         lines.append((source, target, choice, float(regret[0]), low, high, rank, len(keys)))
     names = ["source", "target", "choice", "regret", "low", "high", "rank", "n_candidates"]
     return pd.DataFrame(lines, columns=names)
