@@ -30,6 +30,7 @@ from fptlib.trajectories import (
     write_shard,
     write_store_file,
 )
+from fptlib.trajectories.record import passages
 
 SMALL = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
 
@@ -299,6 +300,18 @@ def test_a_shard_keeps_the_end_of_every_run(
         np.testing.assert_array_equal(after.lengths, runs.lengths)
         np.testing.assert_array_equal(after.ended_early, runs.ended_early)
         np.testing.assert_array_equal(after.metric(), runs.metric())
+
+
+@laws
+@given(values=grids, data=st.data(), threshold=st.integers(0, 5))
+def test_passages_are_censored_at_the_last_epoch(values: Any, data: st.DataObject, threshold: int) -> None:
+    n_epochs = values.shape[1]
+    ends = np.array(data.draw(st.lists(st.integers(1, n_epochs), min_size=len(values), max_size=len(values))))
+    cut = record(np.where(np.arange(n_epochs) < ends[:, None], values, np.nan), followed=ends)
+    time, observed = passages(cut, **at(threshold).to_dict())
+    for row, end, t, reached in zip(values, ends, time, observed, strict=True):
+        first = [epoch for epoch in range(1, end + 1) if row[epoch - 1] >= threshold]
+        assert (t, reached) == ((first[0], True) if first else (end, False))
 
 
 # Limits

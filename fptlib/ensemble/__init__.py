@@ -170,8 +170,8 @@ def fork(
     forked = train(child, **options)
     going = plain.n_runs
     if retirement is not None:
-        first = passages(plain, retirement)
-        going = int(((first == 0) | (first > at)).sum())
+        time, observed = passages(plain, **retirement.to_dict())
+        going = int(((time > at) | ~observed).sum())
     return Fork(child, forked, plain.n_runs, going)
 
 

@@ -160,11 +160,11 @@ def _from_parent(
 
 def _passed(shard: Trajectories, retirement: Retirement, period: int) -> dict[int, _Record]:
     """Runs that had passed when they would have been perturbed for the first time."""
-    first = passages(shard, retirement)
+    passage, observed = passages(shard, **retirement.to_dict())
     return {
-        int(run): _Record({name: values[row] for name, values in shard.metrics.items()}, int(first[row]))
+        int(run): _Record({name: values[row] for name, values in shard.metrics.items()}, int(passage[row]))
         for row, run in enumerate(shard.run)
-        if 0 < first[row] <= period
+        if observed[row] and passage[row] <= period
     }
 
 
@@ -178,8 +178,11 @@ def _retrace(folder: Path, task: Task, epoch: int, report: Callable[[int], objec
         assert shard is not None
         kept = store.snapshot_at(folder, unit, digest, epoch)
         have = set(kept.run.tolist()) if kept is not None else set()
-        first = passages(shard, task.retirement) if task.retirement is not None else np.zeros(len(shard.run))
-        missing = [int(run) for run, t in zip(shard.run, first, strict=True) if run not in have and not 0 < t <= epoch]
+        going = np.ones(len(shard.run), dtype=bool)
+        if task.retirement is not None:
+            passage, observed = passages(shard, **task.retirement.to_dict())
+            going = (passage > epoch) | ~observed
+        missing = [int(run) for run in shard.run[going] if run not in have]
         needed += missing
         if missing:
             earlier = [store.snapshot_at(folder, unit, digest, e) for e in _kept_epochs(folder, unit) if e < epoch]

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.trajectories import Direction, Trajectories, reached
+from fptlib.trajectories import Direction, Trajectories
+from fptlib.trajectories.record import passages
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +118,10 @@ def first_passage(
     if direction not in ("above", "below"):
         raise InputError(f"direction {direction!r} is not known; choose above or below")
     name = trajectories.metric_name(metric)
-    passed = reached(trajectories.metric(name), threshold=threshold, direction=direction)  # (runs, epochs)
+    trajectories.metric(name)  # finite everywhere
     trajectories.require_followed(threshold=threshold, direction=direction, metric=name)
-    observed = np.asarray(passed.any(axis=1))
-    time = np.where(observed, passed.argmax(axis=1) + 1, trajectories.lengths)
-    return FirstPassageTimes(time=time.astype(np.int64), observed=observed, run=trajectories.run)
+    time, observed = passages(trajectories, threshold=threshold, direction=direction, metric=name)
+    return FirstPassageTimes(time=time, observed=observed, run=trajectories.run)
 
 
 def require_passage(threshold: float, *, direction: Direction = "above", **values: NDArray[np.float64]) -> None:

@@ -159,7 +159,7 @@ class Source(ABC):
         return found
 
     def _passed(self, found: Trajectories) -> NDArray[np.bool_]:
-        return passages(found, self.retirement) > 0
+        return passages(found, **self.retirement.to_dict())[1]
 
 
 @final

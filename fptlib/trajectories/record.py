@@ -197,7 +197,7 @@ class Trajectories:
         retirement = self.retirement
         if self.complete or retirement is None:
             return np.zeros(self.n_runs, dtype=bool)
-        return (self.lengths < self.n_epochs) & (passages(self, retirement) > 0)
+        return (self.lengths < self.n_epochs) & passages(self, **retirement.to_dict())[1]
 
     @property
     def ended_early(self) -> NDArray[np.bool_]:
@@ -318,22 +318,28 @@ def concatenate(parts: Iterable[Trajectories]) -> Trajectories:
     )
 
 
-def passages(trajectories: Trajectories, at: Retirement) -> NDArray[np.int64]:
-    """First epoch at which each run reaches a retirement, 0 where it does not, shape ``(runs,)``."""
-    passed = reached(trajectories.metrics[at.metric], threshold=at.threshold, direction=at.direction)
-    return np.where(passed.any(axis=1), passed.argmax(axis=1) + 1, 0)
+def passages(
+    trajectories: Trajectories, *, threshold: float, direction: Direction, metric: str
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the first epoch at which each run reaches a threshold, censored: time and ``observed``, shape ``(runs,)`` each.
+
+    The time of a run that does not reach it is its last epoch. Values that are not finite reach nothing, or are infinite.
+    """
+    passed = reached(trajectories.metrics[metric], threshold=threshold, direction=direction)  # (runs, epochs)
+    observed = np.asarray(passed.any(axis=1))
+    return np.where(observed, passed.argmax(axis=1) + 1, trajectories.lengths).astype(np.int64), observed
 
 
 def holds(trajectories: Trajectories, *, epochs: int, retirement: Retirement | None) -> bool:
-    """Whether a record has all that is asked for: ``epochs`` epochs of each run, or those to its passage of ``retirement``.
+    """Test whether a record has ``epochs`` epochs of each run, or those up to where it reaches ``retirement``.
 
-    A record of fewer epochs than asked for does not, even where all its runs have passed.
+    A record with fewer epochs than that does not, even where all its runs have reached the threshold.
     """
     if trajectories.n_epochs < epochs:
         return False
     enough = trajectories.lengths >= epochs
     if retirement is not None and retirement.metric in trajectories.metrics:
-        enough |= passages(trajectories, retirement) > 0
+        enough |= passages(trajectories, **retirement.to_dict())[1]
     return bool(enough.all())
 
 
@@ -353,11 +359,10 @@ def retire(trajectories: Trajectories, retirement: Retirement) -> Trajectories:
     (array([2, 3]), array([[0.2, 0.5, nan], [0.1, 0.2, 0.3]]))
     """
     trajectories.metric_name(retirement.metric)
-    passage = passages(trajectories, retirement)
-    if (trajectories.retired & (passage == 0)).any():
+    followed, observed = passages(trajectories, **retirement.to_dict())
+    if (trajectories.retired & ~observed).any():
         where = trajectories.meta.get("source", "trajectories")
         raise InputError(f"{where}: retired at {trajectories.retirement}, and not all runs followed to {retirement}")
-    followed = np.where(passage > 0, passage, trajectories.lengths)
     later = np.arange(trajectories.n_epochs) >= followed[:, None]
     return Trajectories(
         metrics={name: np.where(later, np.nan, values) for name, values in trajectories.metrics.items()},
