@@ -112,9 +112,9 @@ def _say(text: str) -> None:
 
 
 def _print_costs(lib: Any, rows: dict[str, Any], keep: Path | None, workers: int | None) -> None:
-    from fptlib.ensemble import worth
     from fptlib.ensemble.estimate import estimate
     from fptlib.ensemble.resources import device_of
+    from fptlib.ensemble.verbs import worth
 
     table: list[dict[str, object]] = []
     total = 0.0

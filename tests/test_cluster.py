@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from fptlib import ensemble, spec, trajectories
-from fptlib.ensemble import cluster, store
+from fptlib.ensemble import cluster, verbs
 from fptlib.ensemble.resources import UNIT
+from fptlib.ensemble.store import Store
 from fptlib.errors import InputError
 from fptlib.trajectories import Trajectories
 from known import same, small, wait_for
@@ -163,9 +164,10 @@ def test_the_job_script_for_slurm_asks_for_what_training_needs(root: Path) -> No
 def test_two_processes_on_one_store_share_the_work(
     asked: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ensemble, "_LARGEST_TASK", 16)
+    monkeypatch.setattr(verbs, "LARGEST_TASK", 16)
     text = _TRAIN.format(workers=1).replace(
-        "from fptlib import ensemble, spec\n", "from fptlib import ensemble, spec\nensemble._LARGEST_TASK = 16\n"
+        "from fptlib import ensemble, spec\n",
+        "from fptlib import ensemble, spec\nfrom fptlib.ensemble import verbs\nverbs.LARGEST_TASK = 16\n",
     )
     (tmp_path / "asked.yml").write_text(asked.model_dump_json())
     processes = [script(text, tmp_path, root) for _ in range(2)]
@@ -204,16 +206,17 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(
 
 def test_a_lock_is_given_back_by_a_process_that_is_gone(asked: spec.EnsembleSpec, tmp_path: Path, root: Path) -> None:
     holder = script(
-        "from pathlib import Path; from fptlib.ensemble import store; import time\n"
-        "with store.locked(Path('.'), [0], wait=True):\n    print('held', flush=True); time.sleep(600)",
+        "from pathlib import Path; from fptlib.ensemble.store import Store; import time\n"
+        "with Store(Path('.'), 'd').locked([0], wait=True):\n    print('held', flush=True); time.sleep(600)",
         tmp_path,
         root,
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
-    with store.locked(tmp_path, [0, UNIT], wait=False) as free:
+    store = Store(tmp_path, "d")
+    with store.locked([0, UNIT], wait=False) as free:
         assert not free
     holder.kill()
     holder.communicate()
-    with store.locked(tmp_path, [0], wait=False) as free:
+    with store.locked([0], wait=False) as free:
         assert free

@@ -12,8 +12,9 @@ import torch
 
 import known
 from fptlib import checkpoints, data, ensemble, spec
-from fptlib.ensemble import store, training
+from fptlib.ensemble import training
 from fptlib.ensemble.contexts import Best
+from fptlib.ensemble.store import Store
 from fptlib.errors import InputError
 from fptlib.perturbations import Context, Perturbation, State, rule
 from fptlib.trajectories import Retirement, retire
@@ -99,7 +100,7 @@ def test_what_is_restored_is_the_best_state(tmp_path: Path) -> None:
     back = small(perturbation={"name": "back", "period": 4}, epochs=5, **{"optimiser.schedule": stopped})
     trained = ensemble.train(back, out=tmp_path)
     best = trained.metrics["valid_metric"][:, :4].argmax(axis=1)
-    after = store.snapshot_at(ensemble.store_path(back, tmp_path), 0, back.digest())
+    after = Store(ensemble.store_path(back, tmp_path), back.digest()).snapshot(0)
     assert after is not None
     assert after.best is not None
     assert same(after.parameters, after.best["parameters"])
@@ -124,16 +125,16 @@ def test_going_back_is_the_same_however_a_run_is_trained(
     at = Retirement(float(np.median(whole.metric()[:, :4].max(axis=1))), "above", "test_metric")
     assert same(ensemble.train(asked, out=tmp_path / "retired", retirement=at, workers=1), retire(whole, at))
     assert same(ensemble.train(asked, out=tmp_path / "retired", workers=1), whole)
-    save, written = store.save_snapshots, 0
+    save, written = Store.save, 0
 
-    def stop(folder: Path, snapshots: Any) -> None:
+    def stop(self: Store, snapshots: Any) -> None:
         nonlocal written
-        save(folder, snapshots)
+        save(self, snapshots)
         written += 1
         if written == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "save_snapshots", stop)
+    monkeypatch.setattr(Store, "save", stop)
     with pytest.raises(KeyboardInterrupt):
         ensemble.train(asked, out=tmp_path / "again", workers=1)
     assert same(ensemble.train(asked, out=tmp_path / "again", workers=1), whole)

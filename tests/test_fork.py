@@ -10,7 +10,7 @@ import pytest
 
 import known
 from fptlib import ensemble, firstpassage, spec, trajectories
-from fptlib.ensemble import store
+from fptlib.ensemble.store import Store
 from fptlib.errors import InputError
 from fptlib.response import predict
 from fptlib.trajectories import Retirement, Trajectories, retire
@@ -122,8 +122,8 @@ def test_a_fork_makes_the_snapshots_that_are_missing(asked: spec.EnsembleSpec, t
         spec.override(asked, {"perturbation": KICK | {"period": 5}}), out=tmp_path / "start", retirement=at
     )
     assert same(forked.trajectories, from_start)
-    path = store.snapshot_path(ensemble.store_path(asked, tmp_path), 0, 5)
-    kept = store.snapshot_at(path.parent, 0, asked.digest(), 5)
+    store = Store(ensemble.store_path(asked, tmp_path), asked.digest())
+    path, kept = store.path(0, ".epoch-00005.ckpt"), store.snapshot(0, 5)
     assert kept is not None
     assert 0 < len(kept.run) < 16
     path.write_bytes(path.read_bytes()[:-9])

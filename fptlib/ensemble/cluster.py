@@ -6,9 +6,9 @@ import queue
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from fptlib.ensemble.store import Store
 from fptlib.ensemble.training import Task
 from fptlib.ensemble.work import Outcome, perform
 from fptlib.errors import InputError
@@ -25,14 +25,14 @@ _local: dict[int, Client] = {}
 
 
 def perform_all(
-    folder: Path, tasks: Sequence[Task], report: Callable[[int], object], *, workers: int, scheduler: str | None
+    store: Store, tasks: Sequence[Task], report: Callable[[int], object], *, workers: int, scheduler: str | None
 ) -> int:
     """Perform tasks on a cluster; returns the run-epochs trained.
 
     Parameters
     ----------
-    folder
-        The store; all workers must see it under this name.
+    store
+        The store; all workers must see its folder under this name.
     tasks
         What to do.
     report
@@ -54,7 +54,7 @@ def perform_all(
     with _client(workers, scheduler) as client:
         client.subscribe_topic(_TOPIC, lambda event: report(int(event[1])))
         try:
-            return _results(client, folder, tasks)
+            return _results(client, store, tasks)
         except KilledWorker as error:
             raise RuntimeError(
                 "training processes ended unexpectedly, again and again (killed, or out of memory); the same call resumes"
@@ -63,13 +63,13 @@ def perform_all(
             client.unsubscribe_topic(_TOPIC)
 
 
-def _results(client: Client, folder: Path, tasks: Sequence[Task]) -> int:
+def _results(client: Client, store: Store, tasks: Sequence[Task]) -> int:
     """Results of all tasks. What another process is training is waited for at the end."""
     trained = 0
     waiting = list(tasks)
     for wait in (False, True):
         futures = [
-            client.submit(_remote, folder, task, wait=wait, pure=False, retries=_RETRIES, priority=-i)
+            client.submit(_remote, store, task, wait=wait, pure=False, retries=_RETRIES, priority=-i)
             for i, task in enumerate(waiting)
         ]
         # Waited for here and not in Dask's event loop, so that Ctrl-C interrupts nothing but the waiting.
@@ -86,12 +86,12 @@ def _results(client: Client, folder: Path, tasks: Sequence[Task]) -> int:
     return trained
 
 
-def _remote(folder: Path, task: Task, *, wait: bool) -> Outcome:
+def _remote(store: Store, task: Task, *, wait: bool) -> Outcome:
     """One task in a worker process."""
     from distributed import get_worker
 
     worker = get_worker()
-    return perform(folder, task, _Reports(lambda n: worker.log_event(_TOPIC, n)), wait=wait)
+    return perform(store, task, _Reports(lambda n: worker.log_event(_TOPIC, n)), wait=wait)
 
 
 class _Reports:

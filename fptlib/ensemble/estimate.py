@@ -17,11 +17,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fptlib import data, models
 from fptlib.data import Dataset
-from fptlib.ensemble import compute, largest_task, optimisers, worth
-from fptlib.ensemble.resources import UNIT, bytes_per_run, device_of, numerics, stack_size
-from fptlib.ensemble.store import held, store_path
+from fptlib.ensemble import compute, optimisers
+from fptlib.ensemble.resources import UNIT, bytes_per_run, device_of, largest_task, numerics, stack_size
+from fptlib.ensemble.store import Store, store_path
 from fptlib.ensemble.streams import streams
 from fptlib.ensemble.training import Task, recorded
+from fptlib.ensemble.verbs import worth
 from fptlib.errors import InputError
 from fptlib.models import Network
 from fptlib.perturbations import State
@@ -92,8 +93,8 @@ def estimate(
     network = models.build(spec.model, shape=source.shape, n_classes=source.n_classes)
     runs = math.ceil(spec.runs / UNIT) * UNIT
     whole = Task(spec, tuple(range(runs)), spec.epochs, device, retirement)
-    folder = store_path(spec, out)
-    missing = sum(UNIT for unit in whole.units if not folder.exists() or held(folder, whole, unit) is None)
+    store = Store(store_path(spec, out), spec.digest())
+    missing = sum(UNIT for unit in whole.units if store.held(whole, unit) is None)
     movable = compute.movable(spec, network, source, device)
     alone = compute.kind(spec, network, device) == "one by one"
     stack = 1 if alone else min(stack_size(spec, network, source, device, movable=movable), max(missing, UNIT))

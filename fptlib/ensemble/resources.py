@@ -19,6 +19,8 @@ from fptlib.spec import EnsembleSpec
 
 # Runs in one shard of the store, and in one stack where runs must keep their place.
 UNIT: Final = 16
+# Runs in one task at most: what is lost with a worker, and what a cluster moves about.
+LARGEST_TASK: Final = 128
 # Runs in one stack at most: with more, weights leave a core's own cache; a GPU is filled by so many.
 _CPU_STACK: Final = 24
 _GPU_STACK: Final = 128
@@ -50,6 +52,12 @@ def stack_size(spec: EnsembleSpec, network: Network, data: Dataset, device: str,
     if compute.kind(spec, network, device) == "compiled":
         return within  # runs are trained one after another anyway
     return min(within, _CPU_STACK) if device == "cpu" else 2 ** int(math.log2(min(within, _GPU_STACK)))
+
+
+def largest_task(spec: EnsembleSpec, network: Network, data: Dataset, device: str) -> int:
+    """Return how many runs one task holds at most, a power of two."""
+    within = runs_within(spec, network, data, device)
+    return max(UNIT, min(LARGEST_TASK, 1 << int(math.log2(max(1, within)))))
 
 
 def runs_within(spec: EnsembleSpec, network: Network, data: Dataset, device: str) -> int:

@@ -10,19 +10,20 @@ from __future__ import annotations
 import errno
 import os
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, final
 
 import filelock
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fptlib import checkpoints, trajectories
+from fptlib import checkpoints
 from fptlib.checkpoints import Snapshot
 from fptlib.data import Dataset
 from fptlib.ensemble.resources import UNIT
@@ -30,11 +31,15 @@ from fptlib.ensemble.training import Task
 from fptlib.errors import InputError
 from fptlib.sources import cache_dir
 from fptlib.spec import ENGINE_VERSION, EnsembleSpec
-from fptlib.trajectories import Retirement, Trajectories
+from fptlib.trajectories import Retirement, Trajectories, read_shard, retire, write_shard
+from fptlib.trajectories.record import holds
+from fptlib.trajectories.store import read_store_file, write_store_file
+
+_Read = TypeVar("_Read")
 
 
 def store_path(spec: EnsembleSpec, out: str | os.PathLike[str] | None = None) -> Path:
-    """Folder of the store of a specification: ``out/<digest>``.
+    """Return the folder of the store of a specification: ``out/<digest>``.
 
     Parameters
     ----------
@@ -46,58 +51,180 @@ def store_path(spec: EnsembleSpec, out: str | os.PathLike[str] | None = None) ->
     return (Path(out) if out is not None else cache_dir() / "ensembles") / spec.digest()
 
 
-def shard_path(folder: Path, unit: int) -> Path:
-    """Parquet file of the runs from ``unit`` on."""
-    return folder / f"runs-{unit:05d}-{unit + UNIT - 1:05d}.parquet"
+@final
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The files of one ensemble: those of ``UNIT`` runs are named by the first of them, the *unit*.
 
-
-def snapshot_path(folder: Path, unit: int, epoch: int | None = None) -> Path:
-    """Snapshot of the runs from ``unit`` on: how far they came, or after one epoch."""
-    return shard_path(folder, unit).with_suffix(".ckpt" if epoch is None else f".epoch-{epoch:05d}.ckpt")
-
-
-# -- what was asked for
-
-
-def note_request(folder: Path, spec: EnsembleSpec, retirement: Retirement | None) -> None:
-    """Put what was asked for in ``store.json``, unless more than that was asked for before.
-
-    Files of the user's are kept there by their text, so that the request can be read without them; also those of which
-    nothing is used yet, for a fork may.
+    Parameters
+    ----------
+    folder
+        Where they are.
+    digest
+        Digest of the specification.
     """
-    digest, files = spec.digest(), [file.model_dump() for file in spec.uses]
-    try:
-        old = trajectories.read_store_file(folder)
-        covered = (
-            old.get("digest") == digest
-            and old["runs"] >= spec.runs
-            and old["epochs"] >= spec.epochs
-            and _follows_further(old.get("retirement"), retirement)
-        )
-    except (InputError, KeyError, TypeError):
-        covered = False
-    written = spec.identity() | ({"uses": files} if files else {})
-    if not covered:
-        content = {"spec": written, "digest": digest, "runs": spec.runs, "epochs": spec.epochs}
+
+    folder: Path
+    digest: str
+
+    def path(self, unit: int, suffix: str = ".parquet") -> Path:
+        """Return the path of a file of the runs from ``unit`` on."""
+        return self.folder / f"runs-{unit:05d}-{unit + UNIT - 1:05d}{suffix}"
+
+    def note_request(self, spec: EnsembleSpec, retirement: Retirement | None) -> None:
+        """Put what was asked for in ``store.json``, unless more than that was asked for before.
+
+        Files of the user's are kept there by their text, so that the request can be read without them; also those of which
+        nothing is used yet, for a fork may.
+        """
+        files = [file.model_dump() for file in spec.uses]
+        written = spec.identity() | ({"uses": files} if files else {})
+        content = {"spec": written, "digest": self.digest, "runs": spec.runs, "epochs": spec.epochs}
         if retirement is not None:
             content["retirement"] = retirement.to_dict()
-        trajectories.write_store_file(folder, content)
-    elif not all(file in old["spec"].get("uses", []) for file in files):
-        trajectories.write_store_file(folder, {**old, "spec": written})
+        try:
+            old = read_store_file(self.folder)
+            if _covers(old, content):
+                if all(file in old["spec"].get("uses", []) for file in files):
+                    return
+                content = {**old, "spec": written}
+        except (InputError, KeyError, TypeError):
+            pass  # none, or a damaged one
+        write_store_file(self.folder, content)
+
+    # -- shards
+
+    def shard(self, unit: int) -> Trajectories | None:
+        """Return a sound shard, or ``None`` where there is none or it is damaged."""
+        return _sound(self.path(unit), lambda path: read_shard(path, digest=self.digest, first=unit))
+
+    def held(self, task: Task, unit: int) -> Trajectories | None:
+        """Return what a task asks for of a unit, or ``None`` where the shard has less than that."""
+        record = self.shard(unit)
+        if record is None or not holds(record, epochs=task.epochs, retirement=task.retirement):
+            return None
+        return _cut(record.head(epochs=task.epochs), task)
+
+    def save_shard(
+        self,
+        task: Task,
+        data: Dataset,
+        unit: int,
+        metrics: Mapping[str, NDArray[np.float64]],
+        followed: NDArray[np.int64],
+    ) -> None:
+        """Write the record of a unit as a task asks for it: ``metrics`` ``(UNIT, epochs)``, and the epochs of each run."""
+        run = np.arange(unit, unit + UNIT)
+        record = Trajectories(metrics=metrics, run=run, meta=_origin(task, data), followed=followed)
+        with self._space():
+            write_shard(self.path(unit), _cut(record, task))
+
+    # -- snapshots
+
+    def snapshot(self, unit: int, epoch: int | None = None) -> Snapshot | None:
+        """Return a sound snapshot, of how far runs came or after one epoch, or ``None``.
+
+        What is damaged or of another format is removed, the latter without a word: only time is lost.
+        """
+
+        def read(path: Path) -> Snapshot:
+            snapshot = checkpoints.read(path)
+            if snapshot.digest != self.digest or _unit(snapshot) != unit:
+                raise InputError(f"{path}: belongs to other runs (digest {snapshot.digest})")
+            return snapshot
+
+        return _sound(self.path(unit, _suffix(epoch)), read)
+
+    def kept_epochs(self, unit: int) -> list[int]:
+        """Return the epochs after which there are snapshots to fork from."""
+        names = (path.name for path in self.folder.glob(f"{self.path(unit).stem}.epoch-*.ckpt"))
+        return sorted(int(name.split(".epoch-")[1].removesuffix(".ckpt")) for name in names)
+
+    def save(self, snapshots: Sequence[Snapshot]) -> None:
+        """Write where runs stand, one file for each shard."""
+        for snapshot in snapshots:
+            with self._space():
+                checkpoints.write(self.path(_unit(snapshot), _suffix(None)), snapshot)
+
+    def keep(self, snapshots: Sequence[Snapshot]) -> None:
+        """Write snapshots to fork from; runs that such a file has already stay in it."""
+        for snapshot in snapshots:
+            unit, epoch = _unit(snapshot), int(snapshot.epoch[0])
+            old = self.snapshot(unit, epoch)
+            with self._space():
+                path = self.path(unit, _suffix(epoch))
+                checkpoints.write(path, snapshot if old is None else checkpoints.merge(snapshot, old))
+
+    # -- several processes, full disks
+
+    @contextmanager
+    def locked(self, units: Sequence[int], *, wait: bool) -> Iterator[bool]:
+        """Keep other processes from training these units; false where one does and we do not wait for it.
+
+        The system gives a lock back when its process ends, however it ends.
+        """
+        with ExitStack() as locks:
+            try:
+                for unit in units:
+                    locks.enter_context(filelock.FileLock(self.path(unit, ".lock")).acquire(blocking=wait))
+            except filelock.Timeout:
+                locks.close()
+                yield False
+                return
+            yield True
+
+    @contextmanager
+    def _space(self) -> Iterator[None]:
+        """Say in one line that nothing could be written, and that nothing is lost."""
+        try:
+            yield
+        except OSError as error:
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+            what = "no space is left" if full else (error.strerror or str(error))
+            raise InputError(
+                f"{self.folder}: {what}; everything written so far is kept: make room and repeat the same call to go on"
+            ) from None
 
 
-def _follows_further(old: Mapping[str, Any] | None, new: Retirement | None) -> bool:
-    """Whether runs retired as before are followed at least as far as is asked now."""
-    if old is None or new is None:
-        return old is None
-    return Retirement.from_dict(old).covers(new)
+def _suffix(epoch: int | None) -> str:
+    return ".ckpt" if epoch is None else f".epoch-{epoch:05d}.ckpt"
 
 
-# -- shards
+def _unit(snapshot: Snapshot) -> int:
+    run = int(snapshot.run[0])
+    return run - run % UNIT
 
 
-def _meta(task: Task, data: Dataset) -> dict[str, Any]:
-    """What is written beside the numbers: where they come from."""
+def _sound(path: Path, read: Callable[[Path], _Read]) -> _Read | None:
+    """Read a file; one that is missing, damaged or of another format is none, and is made again."""
+    if not path.exists():
+        return None
+    try:
+        return read(path)
+    except InputError as error:
+        if not isinstance(error, checkpoints.OtherFormatError):
+            warnings.warn(f"{error}; these runs are trained again", stacklevel=3)
+        path.unlink(missing_ok=True)
+        return None
+
+
+def _cut(record: Trajectories, task: Task) -> Trajectories:
+    return record if task.retirement is None else retire(record, task.retirement)
+
+
+def _covers(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Test whether an earlier request asks for at least as much, and follows runs at least as far."""
+    at, then = new.get("retirement"), old.get("retirement")
+    return bool(
+        old["digest"] == new["digest"]
+        and old["runs"] >= new["runs"]
+        and old["epochs"] >= new["epochs"]
+        and (then is None or (at is not None and Retirement.from_dict(then).covers(Retirement.from_dict(at))))
+    )
+
+
+def _origin(task: Task, data: Dataset) -> dict[str, Any]:
+    """Return what is written beside the numbers: where they come from."""
     meta: dict[str, Any] = {
         "spec": task.spec.identity(),
         "digest": task.spec.digest(),
@@ -111,144 +238,3 @@ def _meta(task: Task, data: Dataset) -> dict[str, Any]:
     if data.y_valid is not None:
         meta["n_validated"] = len(data.y_valid)
     return meta
-
-
-def _discard(path: Path, reason: str) -> None:
-    warnings.warn(f"{path}: {reason}; these runs are trained again", stacklevel=2)
-    path.unlink(missing_ok=True)
-
-
-def shard(folder: Path, unit: int, digest: str) -> Trajectories | None:
-    """A sound shard, or ``None`` where there is none or it is damaged."""
-    path = shard_path(folder, unit)
-    if not path.exists():
-        return None
-    try:
-        return trajectories.read_shard(path, digest=digest, first=unit)
-    except InputError as error:
-        _discard(path, str(error).removeprefix(f"{path}: "))
-        return None
-
-
-def held(folder: Path, task: Task, unit: int) -> Trajectories | None:
-    """A shard that has what a task asks for."""
-    found = shard(folder, unit, task.spec.digest())
-    if found is None or not trajectories.holds(found, epochs=task.epochs, retirement=task.retirement):
-        return None
-    return found
-
-
-def cut(record: Trajectories, epochs: int, retirement: Retirement | None) -> Trajectories:
-    """The part of a record that is asked for."""
-    record = record.head(epochs=epochs)
-    return record if retirement is None else trajectories.retire(record, retirement)
-
-
-def save_shard(
-    folder: Path,
-    task: Task,
-    data: Dataset,
-    unit: int,
-    metrics: Mapping[str, NDArray[np.float64]],
-    followed: NDArray[Any],
-) -> None:
-    """Write the record of a unit as it was asked for; rows of ``metrics`` are its runs."""
-    meta = _meta(task, data)
-    if task.retirement is not None:
-        meta["retirement"] = task.retirement.to_dict()
-    followed = np.minimum(followed, task.epochs)
-    record = Trajectories(
-        metrics={name: _cleared(values[:, : task.epochs], followed) for name, values in metrics.items()},
-        run=np.arange(unit, unit + UNIT),
-        meta=meta,
-        followed=followed,
-    )
-    with _space(folder):
-        trajectories.write_shard(shard_path(folder, unit), cut(record, task.epochs, task.retirement))
-
-
-def _cleared(values: NDArray[np.float64], followed: NDArray[Any]) -> NDArray[np.float64]:
-    """Values with NaN where a run was not followed."""
-    return np.where(np.arange(values.shape[1]) < followed[:, None], values, np.nan)
-
-
-# -- snapshots
-
-
-def save_snapshots(folder: Path, snapshots: Sequence[Snapshot]) -> None:
-    """Write where runs stand, one file for each shard."""
-    for snapshot in snapshots:
-        _write(folder, snapshot_path(folder, _unit(snapshot)), snapshot)
-
-
-def save_kept(folder: Path, snapshots: Sequence[Snapshot]) -> None:
-    """Write snapshots to fork from; runs that such a file has already stay in it."""
-    for snapshot in snapshots:
-        epoch = int(snapshot.epoch[0])
-        path = snapshot_path(folder, _unit(snapshot), epoch)
-        old = snapshot_at(folder, _unit(snapshot), snapshot.digest, epoch)
-        _write(folder, path, snapshot if old is None else checkpoints.merge(snapshot, old))
-
-
-def _write(folder: Path, path: Path, snapshot: Snapshot) -> None:
-    with _space(folder):
-        checkpoints.write(path, snapshot)
-
-
-def _unit(snapshot: Snapshot) -> int:
-    run = int(snapshot.run[0])
-    return run - run % UNIT
-
-
-def snapshot_at(folder: Path, unit: int, digest: str, epoch: int | None = None) -> Snapshot | None:
-    """A sound snapshot, or ``None``; what is damaged or of another format is removed, the latter without a word."""
-    path = snapshot_path(folder, unit, epoch)
-    if not path.exists():
-        return None
-    try:
-        found = checkpoints.read(path)
-    except checkpoints.OtherFormatError:
-        # Expected after an update, and only time is lost.
-        path.unlink(missing_ok=True)
-        return None
-    except InputError as error:
-        _discard(path, str(error).removeprefix(f"{path}: "))
-        return None
-    if found.digest != digest or _unit(found) != unit:
-        _discard(path, f"belongs to other runs (digest {found.digest})")
-        return None
-    return found
-
-
-# -- several processes, full disks
-
-
-@contextmanager
-def locked(folder: Path, units: Sequence[int], *, wait: bool) -> Iterator[bool]:
-    """Keep other processes from training these units; false where one does and we do not wait for it.
-
-    The system gives a lock back when its process ends, however it ends.
-    """
-    with ExitStack() as held_locks:
-        try:
-            for unit in units:
-                lock = filelock.FileLock(shard_path(folder, unit).with_suffix(".lock"))
-                held_locks.enter_context(lock.acquire(blocking=wait))
-        except filelock.Timeout:
-            held_locks.close()
-            yield False
-            return
-        yield True
-
-
-@contextmanager
-def _space(folder: Path) -> Iterator[None]:
-    """Say in one line that nothing could be written, and that nothing is lost."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        what = "no space is left" if full else (error.strerror or str(error))
-        raise InputError(
-            f"{folder}: {what}; everything written so far is kept: make room and repeat the same call to go on"
-        ) from None

@@ -101,6 +101,11 @@ class Training:
         self._stacks: list[Stack] = []
         self._enter(start, branches)
 
+    def record(self, run: int) -> tuple[dict[str, NDArray[np.float64]], int]:
+        """Return the metrics of a run by name, and the epochs that it was trained for."""
+        row = int(np.flatnonzero(self.runs == run)[0])
+        return {name: values[row] for name, values in self.metrics.items()}, int(self.epoch[row])
+
     def take_kept(self) -> list[Snapshot]:
         """Snapshots at epochs to be kept, once."""
         kept, self._kept = self._kept, []
