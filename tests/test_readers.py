@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from fptlib import readers
 from fptlib.errors import InputError
 from fptlib.readers import Format, Log, Series, read, register
-from fptlib.trajectories import Retirement, Trajectories, retire, write_shard, write_store_file
+from fptlib.trajectories import Retirement, Trajectories, retire, write_shard
+from fptlib.trajectories.store import write_store_file
 
 
 def folder(path: Path, **files: str) -> Path:

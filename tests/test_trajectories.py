@@ -21,16 +21,13 @@ from fptlib.trajectories import (
     Retirement,
     Trajectories,
     concatenate,
-    holds,
     read_shard,
     read_store,
-    read_store_file,
     retire,
-    to_table,
     write_shard,
-    write_store_file,
 )
-from fptlib.trajectories.record import passages
+from fptlib.trajectories.record import holds, passages
+from fptlib.trajectories.store import read_store_file, to_table, write_store_file
 
 SMALL = np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]])
 

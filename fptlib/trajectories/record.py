@@ -1,6 +1,6 @@
 """The labelled array runs x epochs, all runs of one length or not.
 
-A run may be *retired*: it left its training once a metric reached a threshold. Or it *ended early*, for a reason that is not recorded:
+A run may be *retired*: its training stopped once a metric reached a threshold. Or it *ended early*, for a reason that is not recorded:
 it is followed to its own last epoch, and censored there. What ended it must have nothing to do with what the metric would have done
 next, as a time limit has nothing; a run stopped because it got no better is no such run.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,13 +22,13 @@ DEFAULT_METRIC = "test_metric"
 
 
 def reached(values: NDArray[np.float64], *, threshold: float, direction: Direction) -> NDArray[np.bool_]:
-    """Where a metric is at the threshold or beyond it; never where it is NaN."""
+    """Test where a metric is at the threshold or beyond it; never where it is NaN."""
     return np.asarray(values >= threshold if direction == "above" else values <= threshold)
 
 
 @dataclass(frozen=True, slots=True)
 class Retirement:
-    """Where runs leave their training: after the first epoch at which ``metric`` reaches ``threshold``.
+    """The end of a run's training: the first epoch at which ``metric`` reaches ``threshold``.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ class Retirement:
     Raises
     ------
     InputError
-        If the threshold is no finite number, or the direction or the metric is not a name that is possible.
+        If the threshold is no finite number, the direction is unknown or the metric is no name.
 
     Examples
     --------
@@ -71,12 +71,12 @@ class Retirement:
         return f"{self.metric} {self.direction} {self.threshold:.10g}"
 
     def covers(self, other: Retirement) -> bool:
-        """Whether a run that retired here had passed ``other`` by then: the same metric and direction, and not harder."""
+        """Test whether a run that retired here had reached ``other`` by then: the same metric and direction, and not harder."""
         easier = self.threshold >= other.threshold if self.direction == "above" else self.threshold <= other.threshold
         return (self.metric, self.direction) == (other.metric, other.direction) and easier
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON keeps it."""
+        """Return it as JSON keeps it."""
         return {"threshold": float(self.threshold), "direction": self.direction, "metric": self.metric}
 
     @classmethod
@@ -95,7 +95,7 @@ class Retirement:
 
 @dataclass(frozen=True, slots=True)
 class Trajectories:
-    """Metrics of many trainings, epoch by epoch.
+    """Metrics of many training runs, epoch by epoch.
 
     Parameters
     ----------
@@ -106,8 +106,7 @@ class Trajectories:
         Label of each run (its seed or number), int64, shape ``(runs,)``, all different.
     meta
         What is known of the origin: ``spec``, ``digest``, ``n_evaluated`` (images behind an accuracy), ``source``; ``retirement`` (as
-        `Retirement.to_dict` makes it) if runs left their training once they had reached a threshold; of foreign logs what
-        `fptlib.readers.assemble` says.
+        `Retirement.to_dict` makes it) if training stopped at a threshold; of foreign logs what `fptlib.readers.assemble` says.
     followed
         Epochs recorded of each run, int64, shape ``(runs,)``; ``None`` means all of them. A run with fewer was retired, if it had
         reached the retirement by then, or else ended early.
@@ -115,8 +114,7 @@ class Trajectories:
     Raises
     ------
     InputError
-        If there is no run, no epoch or no metric, if shapes disagree or a label is repeated, or runs are not all followed to the end and
-        said to be retired by a metric that is not here.
+        If there is no run, no epoch or no metric, shapes disagree, a label is repeated, or runs were retired by a metric that is missing.
 
     Examples
     --------
@@ -134,7 +132,7 @@ class Trajectories:
     followed: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
-        where = self.meta.get("source", "trajectories")
+        where = self._where
         if not self.metrics:
             raise InputError(f"{where}: no metric; at least one is needed")
         for name, values in self.metrics.items():
@@ -155,7 +153,7 @@ class Trajectories:
             self._check_followed(self.followed)
 
     def _check_followed(self, followed: NDArray[np.int64]) -> None:
-        where, n_epochs = self.meta.get("source", "trajectories"), self.n_epochs
+        where, n_epochs = self._where, self.n_epochs
         counts = followed.shape == self.run.shape and np.issubdtype(followed.dtype, np.integer)
         if not counts or not ((followed >= 1) & (followed <= n_epochs)).all():
             raise InputError(f"{where}: followed must hold, for each of {self.n_runs} runs, 1 to {n_epochs} epochs")
@@ -172,13 +170,17 @@ class Trajectories:
             )
 
     @property
+    def _where(self) -> str:
+        return str(self.meta.get("source", "trajectories"))
+
+    @property
     def n_runs(self) -> int:
         """Number of runs."""
         return len(self.run)
 
     @property
     def n_epochs(self) -> int:
-        """The horizon: epochs recorded for every run that was not retired before and did not end early."""
+        """Return the horizon: epochs recorded for every run that was not retired before and did not end early."""
         return int(next(iter(self.metrics.values())).shape[1])
 
     @property
@@ -188,12 +190,12 @@ class Trajectories:
 
     @property
     def complete(self) -> bool:
-        """Whether every run was followed to the horizon."""
+        """Test whether every run was followed to the horizon."""
         return bool((self.lengths == self.n_epochs).all())
 
     @property
     def retired(self) -> NDArray[np.bool_]:
-        """Which runs left their training at the retirement before the horizon, shape ``(runs,)``."""
+        """Test which runs were retired before the horizon, shape ``(runs,)``."""
         retirement = self.retirement
         if self.complete or retirement is None:
             return np.zeros(self.n_runs, dtype=bool)
@@ -201,7 +203,7 @@ class Trajectories:
 
     @property
     def ended_early(self) -> NDArray[np.bool_]:
-        """Which runs ended before the horizon without being retired, shape ``(runs,)``."""
+        """Test which runs ended before the horizon without being retired, shape ``(runs,)``."""
         return (self.lengths < self.n_epochs) & ~self.retired
 
     @property
@@ -211,7 +213,7 @@ class Trajectories:
 
     @property
     def retirement(self) -> Retirement | None:
-        """Where runs left their training, as ``meta`` says."""
+        """Return where training stopped, as ``meta`` says."""
         content = self.meta.get("retirement")
         return None if content is None else Retirement.from_dict(content)
 
@@ -230,19 +232,19 @@ class Trajectories:
         if not retirement.covers(asked):
             bound = "at most" if retirement.direction == "above" else "at least"
             raise InputError(
-                f"{self.meta.get('source', 'trajectories')}: runs were retired at {retirement}, which says nothing of {asked}; ask for "
+                f"{self._where}: runs were retired at {retirement}, which says nothing of {asked}; ask for "
                 f"{retirement.metric} {retirement.direction} {bound} {retirement.threshold:.10g}, or follow the runs further"
             )
 
     def metric_name(self, name: str | None = None) -> str:
-        """Name of the metric that is meant; by default ``test_metric``, or the only metric there is.
+        """Return the name of the metric that is meant; by default ``test_metric``, or the only metric there is.
 
         Raises
         ------
         InputError
             If there is no such metric, or several to choose from.
         """
-        where = self.meta.get("source", "trajectories")
+        where = self._where
         known = ", ".join(sorted(self.metrics))
         left_out = self.meta.get("left_out", {})  # metrics that the reader of the log could not use
         if name is None:
@@ -258,7 +260,7 @@ class Trajectories:
         return name
 
     def metric(self, name: str | None = None) -> NDArray[np.float64]:
-        """Values of one metric, shape ``(runs, epochs)``, NaN after the last epoch that a run was followed to; see `metric_name`.
+        """Return one metric, shape ``(runs, epochs)``, NaN after the last epoch that a run was followed to; see `metric_name`.
 
         Raises
         ------
@@ -272,25 +274,24 @@ class Trajectories:
             expected |= np.arange(self.n_epochs) >= self.followed[:, None]
         bad = np.argwhere(~expected)
         if len(bad):
-            where = self.meta.get("source", "trajectories")
             row, column = bad[0]
             raise InputError(
-                f"{where}: metric {name!r} of run {self.run[row]} at epoch {column + 1} is {values[row, column]}; "
+                f"{self._where}: metric {name!r} of run {self.run[row]} at epoch {column + 1} is {values[row, column]}; "
                 "finite numbers are needed"
             )
         return values
 
     def head(self, *, runs: int | None = None, epochs: int | None = None) -> Trajectories:
-        """The first runs and epochs (all where ``None``)."""
+        """Return the first runs and epochs (all where ``None``)."""
         metrics = {name: values[:runs, :epochs] for name, values in self.metrics.items()}
         followed = self.followed
         if followed is not None:
             followed = np.minimum(followed[:runs], self.n_epochs if epochs is None else epochs)
-        return Trajectories(metrics=metrics, run=self.run[:runs], meta=self.meta, followed=followed)
+        return replace(self, metrics=metrics, run=self.run[:runs], followed=followed)
 
 
 def concatenate(parts: Iterable[Trajectories]) -> Trajectories:
-    """Runs of several records with the same metrics and the same number of epochs, in the order given.
+    """Combine the runs of several records with the same metrics and the same number of epochs, in the order given.
 
     Raises
     ------
@@ -305,8 +306,8 @@ def concatenate(parts: Iterable[Trajectories]) -> Trajectories:
     meta = first.meta
     if any(part.retirement != first.retirement for part in parts):
         if any(part.retired.any() for part in parts):
-            said = " and ".join(sorted({str(part.retirement or "not at all") for part in parts}))
-            raise InputError(f"records retired differently ({said}) cannot be put together; cut them alike first")
+            places = " and ".join(sorted({str(part.retirement or "not at all") for part in parts}))
+            raise InputError(f"records retired differently ({places}) cannot be put together; cut them alike first")
         meta = {key: value for key, value in meta.items() if key != "retirement"}
     metrics = {name: np.concatenate([part.metrics[name] for part in parts]) for name in first.metrics}
     cut = any(part.followed is not None for part in parts)
@@ -344,7 +345,7 @@ def holds(trajectories: Trajectories, *, epochs: int, retirement: Retirement | N
 
 
 def retire(trajectories: Trajectories, retirement: Retirement) -> Trajectories:
-    """The record that training with this retirement gives: each run cut after its first passage; one that ended before stays as it is.
+    """Cut each run after its first passage, as training with this retirement would; one that ended before stays as it is.
 
     Raises
     ------
@@ -361,12 +362,10 @@ def retire(trajectories: Trajectories, retirement: Retirement) -> Trajectories:
     trajectories.metric_name(retirement.metric)
     followed, observed = passages(trajectories, **retirement.to_dict())
     if (trajectories.retired & ~observed).any():
-        where = trajectories.meta.get("source", "trajectories")
-        raise InputError(f"{where}: retired at {trajectories.retirement}, and not all runs followed to {retirement}")
+        raise InputError(
+            f"{trajectories._where}: retired at {trajectories.retirement}, and not all runs followed to {retirement}"
+        )
     later = np.arange(trajectories.n_epochs) >= followed[:, None]
-    return Trajectories(
-        metrics={name: np.where(later, np.nan, values) for name, values in trajectories.metrics.items()},
-        run=trajectories.run,
-        meta={**trajectories.meta, "retirement": retirement.to_dict()},
-        followed=followed,
-    )
+    metrics = {name: np.where(later, np.nan, values) for name, values in trajectories.metrics.items()}
+    meta = {**trajectories.meta, "retirement": retirement.to_dict()}
+    return replace(trajectories, metrics=metrics, meta=meta, followed=followed)

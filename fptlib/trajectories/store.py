@@ -127,7 +127,7 @@ def write_store_file(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_store_file(folder: Path) -> dict[str, Any]:
-    """Content of ``store.json``.
+    """Read ``store.json``.
 
     Raises
     ------
