@@ -1,4 +1,4 @@
-"""Snapshots of a training in the middle: written in one step, checked when read, read without executing anything."""
+"""Snapshots of training in the middle: written in one step, checked when read, read without executing anything."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Snapshot:
     best: Mapping[str, Mapping[Any, Any]] | None = None
 
     def state(self, learning_rate: float) -> State:
-        """All runs as one state; ``learning_rate`` is that of the runs of interest."""
+        """Return all runs as one state; ``learning_rate`` is that of the runs of interest."""
         return State(self.parameters, self.buffers, self.optimiser, learning_rate)
 
 
@@ -105,24 +105,13 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
 
 
 def merge(first: Snapshot, second: Snapshot) -> Snapshot:
-    """Runs of two snapshots of one ensemble at one epoch, in order; where both have a run it is the first's."""
+    """Return the runs of two snapshots of one ensemble at one epoch, in order; where both have a run it is the first's."""
     keep = [i for i, run in enumerate(second.run.tolist()) if run not in set(first.run.tolist())]
     order = torch.argsort(torch.cat([first.run, second.run[keep]]))
 
-    def joined(a: Tensor, b: Tensor) -> Tensor:
-        return torch.cat([a, b[keep]])[order]
+    def joined(a: Any, b: Any) -> Any:
+        if isinstance(a, Mapping):
+            return None if b is None else {key: joined(value, b[key]) for key, value in a.items()}
+        return a if a is None or isinstance(a, str) else torch.cat([a, b[keep]])[order]
 
-    def each(a: Mapping[Any, Any], b: Mapping[Any, Any]) -> dict[Any, Any]:
-        return {key: each(v, b[key]) if isinstance(v, Mapping) else joined(v, b[key]) for key, v in a.items()}
-
-    return Snapshot(
-        digest=first.digest,
-        run=joined(first.run, second.run),
-        epoch=joined(first.epoch, second.epoch),
-        parameters=each(first.parameters, second.parameters),
-        buffers=each(first.buffers, second.buffers),
-        optimiser=each(first.optimiser, second.optimiser),
-        learning_rate=joined(first.learning_rate, second.learning_rate),
-        metrics=each(first.metrics, second.metrics),
-        best=None if first.best is None or second.best is None else each(first.best, second.best),
-    )
+    return Snapshot(**{name: joined(getattr(first, name), getattr(second, name)) for name in Snapshot.__slots__})

@@ -101,7 +101,7 @@ def same(a: Trajectories | Mapping[str, Any], b: Trajectories | Mapping[str, Any
 
 def wait_for(condition: Callable[[], object], process: subprocess.Popen[Any] | None = None) -> None:
     """Wait until a condition holds; fail where the process ends before, or after longer than it can take."""
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600
     while not condition():
         assert process is None or process.poll() is None, "ended too early"
         assert time.monotonic() < deadline, "waited too long"

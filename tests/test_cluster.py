@@ -140,24 +140,6 @@ def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_named(
         ensemble.train(asked, out=tmp_path, scheduler="tcp://127.0.0.1:9", workers=2)
 
 
-def test_the_job_script_for_slurm_asks_for_what_training_needs(root: Path) -> None:
-    from dask_jobqueue import SLURMCluster
-
-    page = (root / "book" / "04_scaling_up.md").read_text()
-    written = re.search(r"SLURMCluster\((.*?)\n\)", page, re.DOTALL)
-    assert written is not None
-    options: dict[str, Any] = eval(f"dict({written[1]})", {})
-    with SLURMCluster(**options, scheduler_options={"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0"}) as jobs:
-        lines = jobs.job_script().splitlines()
-    assert lines[0] == "#!/usr/bin/env bash"
-    assert "#SBATCH -n 1" in lines
-    assert f"#SBATCH --cpus-per-task={options['cores']}" in lines
-    assert f"#SBATCH -t {options['walltime']}" in lines
-    worker = next(line for line in lines if "distributed.cli.dask_worker" in line or "dask worker" in line)
-    assert f"--nworkers {options['processes']}" in worker
-    assert "--nthreads 1" in worker
-
-
 # -- several processes, a full disk
 
 

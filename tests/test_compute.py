@@ -31,6 +31,12 @@ def start(asked: spec.EnsembleSpec, runs: int = 3) -> tuple[models.Network, data
     return network, source, State(*drawn, {}, asked.optimiser.lr)
 
 
+def fused(asked: spec.EnsembleSpec, network: models.Network, state: State) -> FusedMLP:
+    assert isinstance(network, models.MLP)
+    assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
+    return FusedMLP(network, asked.optimiser, state)
+
+
 def trained(work: compute.Compute, asked: spec.EnsembleSpec, source: data.Dataset, runs: int = 3) -> dict[str, Tensor]:
     """Everything that two epochs and an evaluation leave behind."""
     x, y = compute.tensors(source.x_train, source.y_train, asked, "cpu")
@@ -57,10 +63,8 @@ def test_the_written_out_gradient_is_the_one_that_autograd_finds(
     network, source, state = start(asked)
     assert compute.kind(asked, network, "cpu") == "compiled"
     compiled = trained(compute.build(asked, network, "cpu", state), asked, source)
-    assert isinstance(network, models.MLP)
-    assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
-    fused = FusedMLP(network, asked.optimiser, state)
-    for other in (fused, compute.Stacked(asked, network, "cpu", state), compute.OneByOne(asked, network, "cpu", state)):
+    general = (kind(asked, network, "cpu", state) for kind in (compute.Stacked, compute.OneByOne))
+    for other in (fused(asked, network, state), *general):
         same = trained(other, asked, source)
         assert compiled.keys() == same.keys()
         for name, value in compiled.items():
@@ -71,17 +75,9 @@ def test_the_written_out_gradient_is_the_one_that_autograd_finds(
 def test_training_goes_on_from_a_state_as_if_it_had_not_stopped(work: str) -> None:
     asked = small(**{"optimiser.momentum": 0.9, "model.normalisation": "batch"})
     network, source, state = start(asked)
-    assert isinstance(network, models.MLP)
-    assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
 
     def build(state: State) -> compute.Compute:
-        assert isinstance(network, models.MLP)
-        assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
-        return (
-            compute.build(asked, network, "cpu", state)
-            if work == "compiled"
-            else FusedMLP(network, asked.optimiser, state)
-        )
+        return compute.build(asked, network, "cpu", state) if work == "compiled" else fused(asked, network, state)
 
     whole = build(state)
     trained(whole, asked, source)
@@ -104,13 +100,6 @@ def test_single_precision_is_near_double_precision() -> None:
     single = trained(compute.build(rough, network, "cpu", half), rough, source)
     for name in ("train_loss 1", "train_loss 2", "loss"):
         np.testing.assert_allclose(single[name], double[name], rtol=1e-4, err_msg=name)
-
-
-def test_without_numba_the_stack_is_trained_by_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compute, "_HAS_NUMBA", False)
-    asked = small()
-    network, _, state = start(asked)
-    assert isinstance(compute.build(asked, network, "cpu", state), FusedMLP)
 
 
 @pytest.mark.parametrize("optimiser", [{"name": "adam", "lr": 0.01}, {"name": "adamw", "lr": 0.01}])
@@ -148,11 +137,9 @@ def test_ties_and_overflow_are_judged_as_pytorch_does() -> None:
     network, source, state = start(asked)
     zero = State({name: value * 0 for name, value in state.parameters.items()}, {}, {}, 0.1)
     x, y = compute.tensors(source.x_test, source.y_test, asked, "cpu")
-    assert isinstance(network, models.MLP)
-    assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
     large = State({name: value * 1e4 for name, value in state.parameters.items()}, {}, {}, 0.1)
     expected, share = compute.Stacked(asked, network, "cpu", large).evaluate(x, y)
-    for build in (lambda s: compute.build(asked, network, "cpu", s), lambda s: FusedMLP(network, asked.optimiser, s)):
+    for build in (lambda s: compute.build(asked, network, "cpu", s), lambda s: fused(asked, network, s)):
         loss, accuracy = build(zero).evaluate(x, y)
         assert torch.allclose(accuracy, (y == 0).double().mean())
         assert torch.allclose(loss, torch.tensor(np.log(10)))
@@ -178,9 +165,7 @@ def test_a_training_that_diverges_says_so() -> None:
 def test_a_run_that_may_move_is_the_same_wherever_it_sits(widths: list[int], normalisation: str) -> None:
     asked = small(**{"training.dtype": "float32", "model.widths": widths, "model.normalisation": normalisation})
     network, source, state = start(asked, runs=11)
-    if not compute.movable(asked, network, source, "cpu"):
-        assert widths == [9, 8], "widths that fill vector registers let runs move"
-        return
+    assert compute.movable(asked, network, "cpu")
     x, y = compute.tensors(source.x_train, source.y_train, asked, "cpu")
     order = torch.stack([torch.from_numpy(g.permutation(45)) for g in streams(0, range(11), "order", [1] * 11)])
 
@@ -203,8 +188,8 @@ def test_the_stack_is_chosen_from_a_stated_budget() -> None:
     assert per_run > 4 * 4 * (64 * 512 + 512 * 512)
     for gigabytes, runs in ((per_run * 3.5 / 2**30, 3), (per_run * 0.1 / 2**30, 1)):
         tight = spec.override(asked, {"execution.memory_gb": gigabytes})
-        assert resources.stack_size(tight, network, source, "cpu", movable=True) == runs
-    assert resources.stack_size(spec.override(asked, {"execution.stack": 5}), network, source, "cpu", movable=True) == 5
+        assert resources.stack_size(tight, network, source, "cpu") == runs
+    assert resources.stack_size(spec.override(asked, {"execution.stack": 5}), network, source, "cpu") == 5
 
 
 # -- options of the general path

@@ -1,4 +1,4 @@
-"""What training would cost: counted by hand, timed for real, and within a stated budget."""
+"""What training would cost: counted by hand, and within a stated budget."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ def test_operations_are_counted(drop_last: bool) -> None:
 def test_an_estimate_trains_nothing_and_scales_what_it_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     timed = []
 
-    def clock(work: Any, device: str) -> float:
-        work()
-        timed.append(work.__defaults__[0])
-        return 1e-3 * timed[-1]
+    def clock(work: Any, images: int, device: str) -> float:
+        work(images)
+        timed.append(images)
+        return 1e-3 * images
 
     monkeypatch.setattr(estimating, "_timed", clock)
     asked = small(runs=32)

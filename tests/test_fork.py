@@ -18,10 +18,9 @@ from known import same
 
 SMALL = known.SMALL | {"optimiser": {"name": "sgd", "lr": 0.2, "momentum": 0.5}, "runs": 32, "epochs": 12}
 KICK = {"name": "shrink_perturb", "shrink": 0.5, "perturb": 0.2}
-# Widths that let runs move in their stack, widths that do not, and an optimiser that counts steps for a whole stack.
+# Runs that may move in their stack, with and without state beside the weights, and runs that may not.
 KINDS: dict[str, dict[str, Any]] = {
     "movable": {},
-    "fixed": {"model.widths": [9, 7]},
     "batch norm": {"model.normalisation": "batch"},
     "adam": {"optimiser": {"name": "adam", "lr": 0.01}},
 }

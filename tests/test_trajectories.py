@@ -299,7 +299,6 @@ def test_a_shard_keeps_the_end_of_every_run(
         np.testing.assert_array_equal(after.metric(), runs.metric())
 
 
-@laws
 @given(values=grids, data=st.data(), threshold=st.integers(0, 5))
 def test_passages_are_censored_at_the_last_epoch(values: Any, data: st.DataObject, threshold: int) -> None:
     n_epochs = values.shape[1]

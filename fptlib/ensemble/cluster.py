@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -20,21 +21,21 @@ if TYPE_CHECKING:
 _RETRIES: Final = 5
 _TOPIC: Final = "fptlib-progress"
 _CONNECT_S: Final = 20
+_REPORT_S: Final = 0.5
 # Of this process: started when first needed and kept, since starting takes seconds.
 _local: dict[int, Client] = {}
 
 
-def perform_all(
-    store: Store, tasks: Sequence[Task], report: Callable[[int], object], *, workers: int, scheduler: str | None
-) -> int:
-    """Perform tasks on a cluster; returns the run-epochs trained.
+@contextmanager
+def performer(
+    store: Store, report: Callable[[int], object], *, workers: int, scheduler: str | None
+) -> Iterator[Callable[[Sequence[Task], bool], list[Outcome]]]:
+    """Give a function that performs tasks on a cluster, and waits for other processes at them or not.
 
     Parameters
     ----------
     store
         The store; all workers must see its folder under this name.
-    tasks
-        What to do.
     report
         Told of run-epochs done.
     workers
@@ -52,9 +53,21 @@ def perform_all(
     from distributed import KilledWorker
 
     with _client(workers, scheduler) as client:
+
+        def results(tasks: Sequence[Task], wait: bool) -> list[Outcome]:
+            options: dict[str, Any] = {"wait": wait, "pure": False, "retries": _RETRIES}
+            futures = [client.submit(_remote, store, task, priority=-i, **options) for i, task in enumerate(tasks)]
+            # Waited for here and not in Dask's event loop, so that Ctrl-C interrupts nothing but the waiting.
+            finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
+            for future in futures:
+                future.add_done_callback(finished.put)
+            for _ in futures:
+                finished.get().result()
+            return [future.result() for future in futures]
+
         client.subscribe_topic(_TOPIC, lambda event: report(int(event[1])))
         try:
-            return _results(client, store, tasks)
+            yield results
         except KilledWorker as error:
             raise RuntimeError(
                 "training processes ended unexpectedly, again and again (killed, or out of memory); the same call resumes"
@@ -63,50 +76,20 @@ def perform_all(
             client.unsubscribe_topic(_TOPIC)
 
 
-def _results(client: Client, store: Store, tasks: Sequence[Task]) -> int:
-    """Results of all tasks. What another process is training is waited for at the end."""
-    trained = 0
-    waiting = list(tasks)
-    for wait in (False, True):
-        futures = [
-            client.submit(_remote, store, task, wait=wait, pure=False, retries=_RETRIES, priority=-i)
-            for i, task in enumerate(waiting)
-        ]
-        # Waited for here and not in Dask's event loop, so that Ctrl-C interrupts nothing but the waiting.
-        finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for future in futures:
-            future.add_done_callback(finished.put)
-        for _ in futures:
-            finished.get().result()
-        outcomes: list[Outcome] = [future.result() for future in futures]
-        trained += sum(outcome.trained for outcome in outcomes)
-        waiting = [task for task, outcome in zip(waiting, outcomes, strict=True) if not outcome.done]
-        if not waiting:
-            break
-    return trained
-
-
 def _remote(store: Store, task: Task, *, wait: bool) -> Outcome:
-    """One task in a worker process."""
+    """Perform one task in a worker process; reports are summed up, so that not every epoch sends a message."""
     from distributed import get_worker
 
-    worker = get_worker()
-    return perform(store, task, _Reports(lambda n: worker.log_event(_TOPIC, n)), wait=wait)
+    worker, waiting, sent = get_worker(), 0, time.monotonic()
 
+    def report(n: int) -> None:
+        nonlocal waiting, sent
+        waiting += n
+        if time.monotonic() - sent > _REPORT_S:
+            worker.log_event(_TOPIC, waiting)
+            waiting, sent = 0, time.monotonic()
 
-class _Reports:
-    """Sums reports up, so that not every epoch sends a message."""
-
-    def __init__(self, send: Callable[[int], object]) -> None:
-        import time
-
-        self._send, self._clock, self._sum, self._sent = send, time.monotonic, 0, time.monotonic()
-
-    def __call__(self, n: int) -> None:
-        self._sum += n
-        if self._clock() - self._sent > 0.5:
-            self._send(self._sum)
-            self._sum, self._sent = 0, self._clock()
+    return perform(store, task, report, wait=wait)
 
 
 @contextmanager

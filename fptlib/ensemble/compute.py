@@ -2,28 +2,24 @@
 
 - `CompiledMLP`: fully connected networks under SGD with plain momentum or none on a CPU, gradient written out and compiled,
   one run after another.
-- `FusedMLP`: the same in PyTorch, stacked, for a GPU, and where Numba is not installed.
+- `FusedMLP`: the same in PyTorch, stacked, for a GPU.
 - `Stacked`: any module through `torch.func`, any elementwise optimiser of `torch.optim`, on stacked tensors.
 - `OneByOne`: the same, one run after another: a CPU gains nothing from stacked convolutions, nor from stacks of wide layers.
 """
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from importlib.util import find_spec
 from typing import Any, Final, Protocol, final
 
 import torch
 from torch import Tensor, nn
 
 from fptlib import models
-from fptlib.data import Dataset
 from fptlib.ensemble import losses, updates
 from fptlib.ensemble.fused import FusedMLP
-from fptlib.ensemble.streams import streams
 from fptlib.models import Network, Tensors, stacking
 from fptlib.perturbations import State
 from fptlib.spec import EnsembleSpec
@@ -31,7 +27,6 @@ from fptlib.spec.optimisers import SgdSpec
 
 # Weights of one layer from which PyTorch's products for a single run fill a core.
 _WIDE: Final = 1 << 19
-_HAS_NUMBA: Final = find_spec("numba") is not None
 # Images in one evaluation, so that activations stay in the cache.
 _EVALUATED_TOGETHER: Final = {"cpu": 250, "cuda": 2500}
 # float16 rounds small gradients to zero; losses are scaled by a power of two, which changes nothing else. A constant,
@@ -61,7 +56,7 @@ def dtype_of(spec: EnsembleSpec) -> torch.dtype:
 
 
 def kind(spec: EnsembleSpec, network: Network, device: str) -> str:
-    """Which implementation trains these runs: ``compiled``, ``fused``, ``one by one`` or ``stacked``."""
+    """Return which implementation trains these runs: ``compiled``, ``fused``, ``one by one`` or ``stacked``."""
     if (
         isinstance(network, models.MLP)
         and network.normalisation != "layer"
@@ -70,10 +65,20 @@ def kind(spec: EnsembleSpec, network: Network, device: str) -> str:
         and spec.optimiser.dampening == 0
         and spec.training.autocast == "none"
     ):
-        if device != "cpu" or max(inputs * outputs for _, inputs, outputs, _ in network.layers()) <= _WIDE:
-            return "compiled" if device == "cpu" and _HAS_NUMBA else "fused"
-        return "one by one"
+        if device != "cpu":
+            return "fused"
+        widest = max(inputs * outputs for _, inputs, outputs, _ in network.layers())
+        return "compiled" if widest <= _WIDE else "one by one"
     return "one by one" if device == "cpu" and network.has_convolutions else "stacked"
+
+
+def movable(spec: EnsembleSpec, network: Network, device: str) -> bool:
+    """Test whether a run is the same, bit for bit, wherever it sits in a stack of whatever size.
+
+    Matrix kernels choose their path by the shapes and the alignment of matrices, and with it their rounding: what is multiplied in
+    stacks keeps one shape and every run its place.
+    """
+    return kind(spec, network, device) in ("compiled", "one by one")
 
 
 def build(spec: EnsembleSpec, network: Network, device: str, state: State) -> Compute:
@@ -102,8 +107,8 @@ def _precision(spec: EnsembleSpec, device: str) -> tuple[AbstractContextManager[
     return torch.autocast(device, dtype=dtype), _LOSS_SCALE if name == "float16" else 1.0
 
 
-def _compiled(spec: EnsembleSpec, device: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """The function through ``torch.compile`` where that is asked for; as it is, with a message, where that fails."""
+def _through_torch_compile(spec: EnsembleSpec, device: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return the function through ``torch.compile`` where that is asked for; as it is, with a message, where that fails."""
     options = spec.execution
     if not (options.compile or options.cuda_graphs):
         return function
@@ -145,7 +150,7 @@ class Stacked:
         def forward(parameters: Tensors, buffers: Tensors, x: Tensor, *, training: bool) -> Tensor:
             return stacking.forward(module, parameters, buffers, x, training=training)
 
-        self._forward = _compiled(spec, device, forward)
+        self._forward = _through_torch_compile(spec, device, forward)
 
     def state(self) -> State:
         """All that the training carries on."""
@@ -265,58 +270,7 @@ def _stack(parts: list[Any]) -> Tensors:
     return {name: torch.stack([part[name].detach() for part in parts]).contiguous() for name in parts[0]}
 
 
-# -- may runs move?
-
-
-def movable(spec: EnsembleSpec, network: Network, data: Dataset, device: str) -> bool:
-    """Whether a run is the same, bit for bit, wherever it sits in a stack of whatever size.
-
-    Matrix kernels choose their path by the shapes and the alignment of matrices, and with it their rounding. Found out by
-    moving runs: two steps and an evaluation. Where it is not so, stacks keep one shape and every run its place.
-    """
-    which = kind(spec, network, device)
-    if which in ("compiled", "one by one"):
-        return True
-    if which == "stacked" or device != "cpu":
-        return False
-    asked = json.dumps([spec.identity(), spec.execution.model_dump()], sort_keys=True)
-    if asked not in _MOVABLE:
-        _MOVABLE[asked] = _found_movable(spec, network, data, device)
-    return _MOVABLE[asked]
-
-
-_MOVABLE: dict[str, bool] = {}
-
-
-def _found_movable(spec: EnsembleSpec, network: Network, data: Dataset, device: str) -> bool:
-    runs, size = 5, spec.training.batch_size
-    start = network.initialise(
-        streams(0, range(runs), "initial", [0] * runs), dtype=dtype_of(spec), device=torch.device(device)
-    )
-    x, y = tensors(data.x_train, data.y_train, spec, device)
-    x_test, y_test = tensors(data.x_test, data.y_test, spec, device)
-    # As many images as make a whole batch and one of the size that is left at the end.
-    images = size + len(y) % size if len(y) % size and not spec.training.drop_last else size
-    order = torch.stack(
-        [torch.from_numpy(g.permutation(len(y))[:images]) for g in streams(0, range(runs), "order", [1] * runs)]
-    )
-
-    def after(rows: list[int]) -> list[Tensor]:
-        state = State(
-            {k: v[rows] for k, v in start[0].items()}, {k: v[rows] for k, v in start[1].items()}, {}, spec.optimiser.lr
-        )
-        compute = build(spec, network, device, state)
-        results = [compute.train(x, y, order[rows], size), *compute.evaluate(x_test, y_test)]
-        done = compute.state()
-        return [*results, *done.parameters.values(), *done.buffers.values()]
-
-    whole = after(list(range(runs)))
-    return all(
-        torch.equal(part, all_[rows])
-        for rows in ([4, 3, 2, 1, 0], [3], [1, 4])
-        for part, all_ in zip(after(rows), whole, strict=True)
-    )
-
+# -- where everything lies
 
 _SAFE_CHANNELS: Final = 8
 

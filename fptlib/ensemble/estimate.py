@@ -6,19 +6,19 @@ import math
 import os
 import resource
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
-from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
 from fptlib import data, models
 from fptlib.data import Dataset
 from fptlib.ensemble import compute, optimisers
-from fptlib.ensemble.resources import UNIT, bytes_per_run, device_of, largest_task, numerics, stack_size
+from fptlib.ensemble.resources import UNIT, bytes_per_run, device_of, largest_task, numbers_of, numerics, stack_size
 from fptlib.ensemble.store import Store, store_path
 from fptlib.ensemble.streams import streams
 from fptlib.ensemble.training import Task, recorded
@@ -29,8 +29,8 @@ from fptlib.perturbations import State
 from fptlib.spec import EnsembleSpec
 from fptlib.trajectories import Retirement
 
-# Share of the steps of an epoch, and seconds, that are timed at least.
-_TIMED_S: Final = 2.0
+# Seconds that are enough to be timed.
+_TIMED_S: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,23 +89,28 @@ def estimate(
     """
     device = device_of(spec)
     optimisers.shared(spec.optimiser)  # refuses a class that cannot train stacked runs
-    source, at_hand = _images(spec)
+    try:
+        source, at_hand = data.load(spec.data), True
+    except InputError:
+        stand_in = data.placeholder(spec.data)
+        if stand_in is None:
+            raise
+        source, at_hand = stand_in, False
     network = models.build(spec.model, shape=source.shape, n_classes=source.n_classes)
     runs = math.ceil(spec.runs / UNIT) * UNIT
-    whole = Task(spec, tuple(range(runs)), spec.epochs, device, retirement)
+    task = Task(spec, tuple(range(runs)), spec.epochs, device, retirement)
     store = Store(store_path(spec, out), spec.digest())
-    missing = sum(UNIT for unit in whole.units if store.held(whole, unit) is None)
-    movable = compute.movable(spec, network, source, device)
+    missing = sum(UNIT for unit in task.units if store.held(task, unit) is None)
     alone = compute.kind(spec, network, device) == "one by one"
-    stack = 1 if alone else min(stack_size(spec, network, source, device, movable=movable), max(missing, UNIT))
+    stack = 1 if alone else min(stack_size(spec, network, source, device), max(missing, UNIT))
     seconds = _seconds_per_run_epoch(spec, network, source, device, stack)
     used = min(workers or worth(spec, missing * spec.epochs, device), max(1, missing // UNIT))
-    module = network.single()
-    numbers = sum(value.numel() for value in (*module.parameters(), *module.buffers()))
-    kept = numbers * (1 + _optimiser_slots(spec)) * compute.dtype_of(spec).itemsize
+    slots = 2 if spec.optimiser.name != "sgd" else int(getattr(spec.optimiser, "momentum", 0) > 0)
+    kept = numbers_of(network) * (1 + slots) * compute.dtype_of(spec).itemsize
     names = len(recorded(regression=source.task == "regression", validated=source.x_valid is not None))
-    # States of the runs of one task.
+    # States of the runs of one task, beside what this process has held at most, which has loaded what a worker loads.
     together = min(math.ceil(missing / used), largest_task(spec, network, source, device))
+    resident = 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return Cost(
         runs=spec.runs,
         epochs=spec.epochs,
@@ -115,84 +120,65 @@ def estimate(
         seconds_per_run_epoch=seconds,
         workers=used,
         seconds=missing * spec.epochs * seconds / used,
-        memory=_resident() + together * kept + stack * bytes_per_run(spec, network, source),
+        memory=resident + together * kept + stack * bytes_per_run(spec, network, source),
         disk=runs * (kept + 2 * 8 * names * spec.epochs),
         data_at_hand=at_hand,
     )
 
 
-def _images(spec: EnsembleSpec) -> tuple[Dataset, bool]:
-    try:
-        return data.load(spec.data), True
-    except InputError:
-        source = data.placeholder(spec.data)
-        if source is None:
-            raise
-        return source, False
-
-
 def flop_per_run_epoch(spec: EnsembleSpec, network: Network, source: Dataset) -> float:
-    """Floating-point operations of the matrix products and convolutions of one epoch of one run, two for a multiply-add."""
-    module = network.single()
-    images = len(source.y_train)
-    if spec.training.drop_last:
-        images -= images % spec.training.batch_size
-    evaluated = len(source.y_test) + (len(source.y_valid) if source.y_valid is not None else 0)
-    two = torch.zeros(2, *source.shape)
-    return images / 2 * _flop(module, two, backward=True) + evaluated / 2 * _flop(module, two, backward=False)
+    """Count the operations of matrix products and convolutions in one epoch of one run, two for a multiply-add."""
+    module, two = network.single(), torch.zeros(2, *source.shape)
+
+    def each(*, backward: bool) -> float:
+        module.train(backward)
+        with FlopCounterMode(display=False) as counter:
+            logits = module(two)
+            if backward:
+                functional.cross_entropy(logits, torch.zeros(2, dtype=torch.int64)).backward()  # type: ignore[no-untyped-call]
+        return float(counter.get_total_flops()) / 2
+
+    n = len(source.y_train)
+    n -= n % spec.training.batch_size if spec.training.drop_last else 0
+    return n * each(backward=True) + _n_evaluated(source) * each(backward=False)
 
 
-def _flop(module: nn.Module, x: torch.Tensor, *, backward: bool) -> int:
-    module.train(backward)
-    with FlopCounterMode(display=False) as counter:
-        logits = module(x)
-        if backward:
-            functional.cross_entropy(logits, torch.zeros(len(x), dtype=torch.int64)).backward()  # type: ignore[no-untyped-call]
-    return int(counter.get_total_flops())
-
-
-def _optimiser_slots(spec: EnsembleSpec) -> int:
-    return 2 if spec.optimiser.name != "sgd" else int(getattr(spec.optimiser, "momentum", 0) > 0)
+def _n_evaluated(source: Dataset) -> int:
+    return len(source.y_test) + (0 if source.y_valid is None else len(source.y_valid))
 
 
 def _seconds_per_run_epoch(spec: EnsembleSpec, network: Network, source: Dataset, device: str, runs: int) -> float:
-    """Time of training on some batches and evaluating some images, scaled to all of them."""
+    """Time training and evaluation on some images, scaled to all of them."""
     x, y = compute.tensors(source.x_train, source.y_train, spec, device)
     x_test, y_test = compute.tensors(source.x_test, source.y_test, spec, device)
+    none = [0] * runs
     drawn = network.initialise(
-        streams(0, range(runs), "initial", [0] * runs), dtype=compute.dtype_of(spec), device=torch.device(device)
+        streams(0, range(runs), "initial", none), dtype=compute.dtype_of(spec), device=torch.device(device)
     )
     work = compute.build(spec, network, device, State(*drawn, {}, spec.optimiser.lr))
-    size = spec.training.batch_size
-    orders = [rng.permutation(len(y)) for rng in streams(0, range(runs), "order", [1] * runs)]
-    order = torch.from_numpy(np.stack(orders)).to(device)
-    # A few images first: with large networks that is enough to be timed. Then more, until the time can be trusted.
-    trained, evaluated = min(8, len(y)), min(8, len(y_test))
-    with numerics():
-        work.train(x, y, order[:, :trained], size)
-        work.evaluate(x_test[:evaluated], y_test[:evaluated])
-        while True:
-            training = _timed(lambda n=trained: work.train(x, y, order[:, :n], size), device)
-            evaluation = _timed(lambda n=evaluated: work.evaluate(x_test[:n], y_test[:n]), device)
-            whole = trained >= len(y) - len(y) % size and evaluated == len(y_test)
-            if whole or training + evaluation > _TIMED_S / 3:
+    size, n = spec.training.batch_size, len(y)
+    order = np.stack([rng.permutation(n) for rng in streams(0, range(runs), "order", none)])
+    here = torch.from_numpy(order).to(device)
+
+    def seconds_each(call: Callable[[int], object], most: int) -> float:
+        """Return the seconds for each image, timed with ever more of them until that takes long enough."""
+        first = min(8, size)
+        call(first)  # compiles
+        for images in (first, *(k for k in (size, 8 * size) if k < most), most):
+            seconds = _timed(call, images, device)
+            if seconds > _TIMED_S:
                 break
-            trained, evaluated = min(4 * trained, len(y)), min(4 * evaluated, len(y_test))
-            trained -= trained % size if trained > size else 0
-    n_held_out = len(y_test) + (len(source.y_valid) if source.y_valid is not None else 0)
-    return (training / trained * len(y) + evaluation / evaluated * n_held_out) / runs
+        return seconds / images
+
+    with numerics():
+        training = seconds_each(lambda k: work.train(x, y, here[:, :k], size), max(size, n - n % size))
+        evaluation = seconds_each(lambda k: work.evaluate(x_test[:k], y_test[:k]), len(y_test))
+    return (training * n + evaluation * _n_evaluated(source)) / runs
 
 
-def _timed(work: Any, device: str) -> float:
-    if device == "cuda":
-        torch.cuda.synchronize()
+def _timed(call: Callable[[int], object], images: int, device: str) -> float:
     started = time.perf_counter()
-    work()
+    call(images)
     if device == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter() - started
-
-
-def _resident() -> float:
-    """Most memory that this process has held, which has loaded what a worker loads."""
-    return 1024.0 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -7,7 +7,6 @@ run along memory in vector registers, where a softmax over ten neighbouring numb
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Final, final
 
@@ -245,38 +244,20 @@ class FusedMLP:
         for i in range(1, len(layers)):
             weight, bias = layers[i]
             layers[i] = (weight, bias + torch.bmm(weight, layers[i - 1][1].unsqueeze(2)).squeeze(2))
-        loss = torch.zeros(self._runs, dtype=torch.float64, device=x.device)
+        a = x.flatten(1).expand(self._runs, -1, -1)
+        for weight, bias in layers[:-1]:
+            out = torch.bmm(a, weight.transpose(1, 2))
+            a = torch.maximum(out, -bias.unsqueeze(1), out=out)
+        weight, bias = layers[-1]
+        logits = torch.baddbmm(bias.unsqueeze(2), weight, a.transpose(1, 2))  # (runs, classes, images)
         right = torch.zeros(self._runs, dtype=torch.int64, device=x.device)
-        x = x.flatten(1)
-        together = self._together(x)
-        kept: list[list[Tensor]] = []  # of the first part, written to by further ones of the same size
-        for start in range(0, len(y), together):
-            labels = y[start : start + together]
-            if start == 0 or len(labels) < together:
-                kept = [[x.new_empty(self._runs, len(labels), units) for units in self._units[:-1]]]
-                kept.append([x.new_empty(self._runs, self._units[-1], len(labels))])
-            a = x[start : start + together].expand(self._runs, -1, -1)
-            for (weight, bias), out in zip(layers[:-1], kept[0], strict=True):
-                torch.bmm(a, weight.transpose(1, 2), out=out)
-                a = torch.maximum(out, -bias.unsqueeze(1), out=out)
-            weight, bias = layers[-1]
-            logits = torch.baddbmm(
-                bias.unsqueeze(2), weight, a.transpose(1, 2), out=kept[1][0]
-            )  # (runs, classes, images)
-            if y.is_floating_point():
-                loss += logits.squeeze(1).sub_(labels).square_().sum(1, dtype=torch.float64)
-                continue
-            right += (logits.max(1).indices == labels).sum(1)
+        if y.is_floating_point():
+            loss = logits.squeeze(1).sub_(y).square_().sum(1, dtype=torch.float64)
+        else:
+            right = (logits.max(1).indices == y).sum(1)
             torch._log_softmax(logits, 1, False, out=logits)
-            loss -= logits.gather(1, labels.expand(self._runs, 1, -1)).sum((1, 2), dtype=torch.float64)
+            loss = -logits.gather(1, y.expand(self._runs, 1, -1)).sum((1, 2), dtype=torch.float64)
         return loss / len(y), losses.metric(loss / len(y), right, y)
-
-    def _together(self, x: Tensor) -> int:
-        """Images in one evaluation: their activations then stay in the cache."""
-        if x.device.type != "cpu":
-            return len(x)
-        widest = max(self._units)
-        return max(32, 1 << round(math.log2(_EVALUATED_BYTES / (self._runs * widest * x.element_size()))))
 
     def _folded(self, layer: _Layer) -> tuple[Tensor, Tensor]:
         """Weights and biases of a linear layer that include the BatchNorm after it, as it is in evaluation."""
@@ -286,9 +267,6 @@ class FusedMLP:
             return weight, bias
         scale = p[f"{norm}.weight"] * torch.rsqrt(b[f"{norm}.running_var"] + _EPS)
         return weight * scale.unsqueeze(2), (bias - b[f"{norm}.running_mean"]) * scale + p[f"{norm}.bias"]
-
-
-_EVALUATED_BYTES: Final = 1 << 20
 
 
 def _own(value: Tensor) -> Tensor:

@@ -29,7 +29,7 @@ _MEMORY_GB: Final = {"cpu": 1.0, "cuda": 16.0}
 
 
 def device_of(spec: EnsembleSpec) -> str:
-    """Device on which this process trains, ``cpu`` or ``cuda``.
+    """Return the device on which this process trains, ``cpu`` or ``cuda``.
 
     Raises
     ------
@@ -42,9 +42,9 @@ def device_of(spec: EnsembleSpec) -> str:
     return "cuda" if available and spec.device != "cpu" else "cpu"
 
 
-def stack_size(spec: EnsembleSpec, network: Network, data: Dataset, device: str, *, movable: bool) -> int:
-    """Runs in one stack: as many as the memory budget holds and, on a CPU, no more than its cache likes."""
-    if not movable and device == "cpu":
+def stack_size(spec: EnsembleSpec, network: Network, data: Dataset, device: str) -> int:
+    """Return the number of runs in one stack: as many as the memory budget holds and, on a CPU, no more than its cache likes."""
+    if device == "cpu" and not compute.movable(spec, network, device):
         return UNIT
     if spec.execution.stack is not None:
         return spec.execution.stack
@@ -61,20 +61,24 @@ def largest_task(spec: EnsembleSpec, network: Network, data: Dataset, device: st
 
 
 def runs_within(spec: EnsembleSpec, network: Network, data: Dataset, device: str) -> int:
-    """Runs that the memory budget of one process holds."""
+    """Return the number of runs that the memory budget of one process holds."""
     return int((spec.execution.memory_gb or _MEMORY_GB[device]) * 2**30 / bytes_per_run(spec, network, data))
 
 
 def bytes_per_run(spec: EnsembleSpec, network: Network, data: Dataset) -> int:
-    """Memory of one run in a stack, roughly: weights, optimiser, and what a step writes to."""
+    """Return the memory of one run in a stack, roughly: weights, optimiser, and what a step writes to."""
+    return 16 * (numbers_of(network) + spec.training.batch_size * _activations(network, data.shape))
+
+
+def numbers_of(network: Network) -> int:
+    """Return how many numbers the parameters and buffers of a network are."""
     module = network.single()
-    numbers = sum(value.numel() for value in (*module.parameters(), *module.buffers()))
-    activations = 4 * spec.training.batch_size * widest(module, data.shape)
-    return 4 * (4 * numbers + activations)
+    return sum(value.numel() for value in (*module.parameters(), *module.buffers()))
 
 
-def widest(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
-    """Numbers in the activations of one image, over all layers."""
+def _activations(network: Network, shape: tuple[int, ...]) -> int:
+    """Return how many numbers the activations of one image are, over all layers."""
+    module = network.single()
     count = [math.prod(shape)]
     hooks = [
         layer.register_forward_hook(lambda _layer, _inputs, output: count.append(output[0].numel()))
@@ -90,7 +94,7 @@ def widest(module: torch.nn.Module, shape: tuple[int, ...]) -> int:
 
 @contextmanager
 def numerics() -> Iterator[None]:
-    """One thread, so that sums are taken in one order, and no denormal numbers, which cost a hundred times more."""
+    """Use one thread, so that sums are taken in one order, and no denormal numbers, which cost a hundred times more."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)

@@ -63,8 +63,8 @@ class Stacker:
         self, spec: EnsembleSpec, network: Network, data: Dataset, device: str, runs: NDArray[np.int64]
     ) -> None:
         self._spec, self._network, self._device, self._runs = spec, network, device, runs
-        self._movable = compute.movable(spec, network, data, device)
-        self._size = stack_size(spec, network, data, device, movable=self._movable)
+        self._movable = compute.movable(spec, network, device)
+        self._size = stack_size(spec, network, data, device)
 
     def _place(self, row: int) -> int:
         return 0 if self._movable else int(self._runs[row]) // self._size

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,23 +14,38 @@ from fptlib.perturbations import State
 
 
 def n_runs(state: State) -> int:
-    """Runs in a state."""
+    """Return the number of runs in a state."""
     return int(next(iter(state.parameters.values())).shape[0])
 
 
+def changed(state: State, change: Callable[[Tensor], Tensor]) -> State:
+    """Return a state whose every tensor is changed."""
+
+    def each(values: Mapping[Any, Tensor]) -> Tensors:
+        return {name: change(value.detach()) for name, value in values.items()}
+
+    optimiser = {key: each(entries) for key, entries in state.optimiser.items()}
+    return State(each(state.parameters), each(state.buffers), optimiser, state.learning_rate)
+
+
 def select(state: State, rows: Sequence[int]) -> State:
-    """Copies of some runs."""
+    """Return copies of some runs."""
     index = torch.as_tensor(list(rows))
+    return changed(state, lambda value: value[index.to(value.device)])
 
-    def some(values: Mapping[str, Tensor]) -> Tensors:
-        return {name: value.detach()[index.to(value.device)] for name, value in values.items()}
 
-    optimiser = {key: some(entries) for key, entries in state.optimiser.items()}
-    return State(some(state.parameters), some(state.buffers), optimiser, state.learning_rate)
+def on_cpu(state: State) -> State:
+    """Return the state in main memory, in pieces of its own."""
+    return changed(state, lambda value: value.cpu().clone())
+
+
+def to_device(state: State, device: torch.device) -> State:
+    """Return the state on a device."""
+    return changed(state, lambda value: value.to(device))
 
 
 def join(states: Sequence[State]) -> State:
-    """Runs of several states, in their order; they have one learning rate."""
+    """Return the runs of several states, in their order; they have one learning rate."""
     if len(states) == 1:
         return states[0]
 
@@ -43,23 +58,3 @@ def join(states: Sequence[State]) -> State:
         optimiser=updates.joined([state.optimiser for state in states], [n_runs(state) for state in states]),
         learning_rate=states[0].learning_rate,
     )
-
-
-def on_cpu(state: State) -> State:
-    """The state in main memory, in pieces of its own."""
-
-    def brought(values: Mapping[Any, Tensor]) -> Tensors:
-        return {name: value.detach().cpu().clone() for name, value in values.items()}
-
-    optimiser = {key: brought(entries) for key, entries in state.optimiser.items()}
-    return State(brought(state.parameters), brought(state.buffers), optimiser, state.learning_rate)
-
-
-def to_device(state: State, device: torch.device) -> State:
-    """The state on a device."""
-
-    def brought(values: Mapping[Any, Tensor]) -> Tensors:
-        return {name: value.to(device) for name, value in values.items()}
-
-    optimiser = {key: brought(entries) for key, entries in state.optimiser.items()}
-    return State(brought(state.parameters), brought(state.buffers), optimiser, state.learning_rate)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar, final
 
@@ -230,7 +229,7 @@ def _origin(task: Task, data: Dataset) -> dict[str, Any]:
         "digest": task.spec.digest(),
         "engine": ENGINE_VERSION,
         "torch": str(torch.__version__),
-        "numba": version("numba") if find_spec("numba") else None,
+        "numba": version("numba"),
         "device": task.device,
         "data": data.digest(),
         "n_evaluated": len(data.y_test),

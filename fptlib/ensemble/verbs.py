@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +17,7 @@ from fptlib.ensemble import optimisers
 from fptlib.ensemble.resources import LARGEST_TASK, UNIT, device_of, largest_task
 from fptlib.ensemble.store import Store, store_path
 from fptlib.ensemble.training import Task, recorded
-from fptlib.ensemble.work import perform
+from fptlib.ensemble.work import Outcome, perform
 from fptlib.errors import InputError
 from fptlib.spec import EnsembleSpec, override
 from fptlib.trajectories import Retirement, Trajectories, concatenate
@@ -219,11 +218,22 @@ def _perform(store: Store, whole: Task, units: list[int], workers: int | None, s
         parts = [part.tolist() for part in np.array_split(units, min(count, len(units)))]
     tasks = [replace(whole, runs=tuple(run for unit in part for run in range(unit, unit + UNIT))) for part in parts]
     with progress.bar(total=work, desc="training, run-epochs") as bar:
-        if scheduler is not None or workers > 1:
-            from fptlib.ensemble import cluster
+        if scheduler is None and workers == 1:
+            return _in_all(lambda some, wait: [perform(store, task, bar.update, wait=wait) for task in some], tasks)
+        from fptlib.ensemble import cluster
 
-            return cluster.perform_all(store, tasks, bar.update, workers=workers, scheduler=scheduler)
-        return _in_turn(store, tasks, bar)
+        with cluster.performer(store, bar.update, workers=workers, scheduler=scheduler) as performer:
+            return _in_all(performer, tasks)
+
+
+def _in_all(performer: Callable[[Sequence[Task], bool], Sequence[Outcome]], tasks: Sequence[Task]) -> int:
+    """Return the run-epochs that tasks took; what another process is training is waited for at the end."""
+    trained = 0
+    for wait in (False, True):
+        outcomes = performer(tasks, wait) if tasks else []
+        trained += sum(outcome.trained for outcome in outcomes)
+        tasks = [task for task, outcome in zip(tasks, outcomes, strict=True) if not outcome.done]
+    return trained
 
 
 def worth(spec: EnsembleSpec, run_epochs: int, device: str) -> int:
@@ -233,17 +243,3 @@ def worth(spec: EnsembleSpec, run_epochs: int, device: str) -> int:
     if device != "cpu" or any(type(part).__module__ == "__main__" for part in kinds):
         return 1
     return max(1, min(len(os.sched_getaffinity(0)), run_epochs // _WORTH_A_PROCESS))
-
-
-def _in_turn(store: Store, tasks: list[Task], bar: Any) -> int:
-    """Perform tasks in this process; those at which another process is come last."""
-    trained, skipped = 0, 0
-    waiting = deque(tasks)
-    while waiting:
-        task = waiting.popleft()
-        outcome = perform(store, task, bar.update, wait=skipped > len(waiting))
-        trained += outcome.trained
-        skipped = 0 if outcome.done else skipped + 1
-        if not outcome.done:
-            waiting.append(task)
-    return trained
