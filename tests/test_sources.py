@@ -54,7 +54,7 @@ def server(tmp_path: Path) -> Iterator[str]:
     """Serve the folder ``server`` and give its address."""
     (tmp_path / "server").mkdir()
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=tmp_path / "server")) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
+        threading.Thread(target=http.serve_forever, args=[0.01], daemon=True).start()
         yield f"http://127.0.0.1:{http.server_address[1]}"
         http.shutdown()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import warnings
 from collections.abc import Mapping, Sequence
@@ -15,11 +14,22 @@ from torch import nn
 from fptlib.ensemble.streams import stream
 from fptlib.errors import InputError
 from fptlib.hooks.fresh import Factory, Tensors, draw, unwrapped
-from fptlib.hooks.given import BestSoFar, RateFactor
-from fptlib.hooks.rules import Rule, schedule_of
-from fptlib.hooks.single import Optimisers, check_trained_by, like, rates, read, several, write
-from fptlib.perturbations import Context, State
+from fptlib.hooks.single import (
+    BestSoFar,
+    Optimisers,
+    RateFactor,
+    check_trained_by,
+    like,
+    rates,
+    read,
+    several,
+    write,
+)
+from fptlib.parameters import NaturalNumber, Number, Part, Seed, build
+from fptlib.perturbations import Context, Perturbation, Schedule, State, schedule
 from fptlib.trajectories import reached
+
+Rule = Perturbation | Schedule | Mapping[str, Any] | str
 
 
 @final
@@ -120,26 +130,19 @@ class Perturber:
         direction: Literal["above", "below"] = "above",
         fresh: Factory | None = None,
     ) -> None:
-        given = {"period": period, "repeat": repeat, "fresh_optimiser": fresh_optimiser}
-        self.schedule = schedule_of(rule, {key: value for key, value in given.items() if value is not None})
-        self.seed = torch.initial_seed() if seed is None else _natural("seed", seed)
-        self.run = _natural("run", run)
-        try:
-            finite = threshold is None or math.isfinite(threshold)
-        except TypeError:
-            finite = False
-        if not finite:
-            raise InputError(f"threshold: {threshold!r} is not possible; allowed: a finite number")
-        if direction not in ("above", "below"):
-            raise InputError(f"direction: {direction!r} is not possible; allowed: 'above' or 'below'")
-        self.threshold, self.direction = threshold, direction
+        timing = {"period": period, "repeat": repeat, "fresh_optimiser": fresh_optimiser}
+        self.schedule = _scheduled(rule, {key: value for key, value in timing.items() if value is not None})
+        own = {} if seed is None else {"seed": seed}
+        given = build(_Given, {**own, "run": run, "threshold": threshold, "direction": direction}, "")
+        self.seed = torch.initial_seed() if seed is None else given.seed
+        self.run, self.threshold, self.direction = given.run, given.threshold, given.direction
+        self.passed: int | None = None
+        self.epoch: int | None = None
+        self._own_seed = seed is not None
+        self._fresh = fresh
         self._best = BestSoFar(direction) if "best" in self.schedule.rule.needs else None
         self._factor = RateFactor() if self.schedule.changes_rate else None
         self._last = 0
-        self.passed: int | None = None
-        self._own_seed = seed is not None
-        self._fresh = fresh
-        self.epoch: int | None = None
         self._rates: tuple[float, ...] | None = None
         self._warned = self._tried = False
 
@@ -335,11 +338,23 @@ class Perturber:
             )
 
 
-def _natural(name: str, value: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = -1
-    if number < 0 or isinstance(value, bool):
-        raise InputError(f"{name}: {value!r} is not possible; allowed: whole numbers from 0")
-    return number
+class _Given(Part):
+    """Arguments of a `Perturber` that are checked as parameters are."""
+
+    seed: Seed = 0
+    run: NaturalNumber
+    threshold: Number | None
+    direction: Literal["above", "below"]
+
+
+def _scheduled(rule: Rule, timing: Mapping[str, Any]) -> Schedule:
+    """Return the rule with its schedule, checked as a section of a parameter file is; ``timing`` replaces its own keys."""
+    if isinstance(rule, Perturbation):
+        return build(Schedule, {"rule": rule, **timing}, "perturbation")
+    section = {"name": rule} if isinstance(rule, str) else rule.model_dump() if isinstance(rule, Schedule) else rule
+    if not isinstance(section, Mapping):
+        raise InputError(
+            f"rule: {rule!r} is not possible; allowed: a Perturbation such as FullReset(), or a section such as "
+            "{'name': 'full_reset', 'period': 20}"
+        )
+    return schedule({**section, **timing})

@@ -1,9 +1,10 @@
-"""One network and what trains it, as a stack of one run."""
+"""One network and its optimisers as a stack of one run, the best state of it so far, and a factor on its learning rates."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -16,13 +17,7 @@ Optimisers = torch.optim.Optimizer | Sequence[torch.optim.Optimizer]
 
 
 def several(optimizer: Optimisers) -> Sequence[torch.optim.Optimizer]:
-    """Optimisers, also where there is one.
-
-    Raises
-    ------
-    InputError
-        If it is neither.
-    """
+    """Return optimisers as a sequence, also where there is one; refuse anything else."""
     all_of_them = optimizer if isinstance(optimizer, Sequence) else (optimizer,)
     if not all_of_them:
         raise InputError("optimizer: none is given; pass what trains the model")
@@ -34,18 +29,12 @@ def several(optimizer: Optimisers) -> Sequence[torch.optim.Optimizer]:
 
 
 def rates(optimisers: Sequence[torch.optim.Optimizer]) -> tuple[float, ...]:
-    """Learning rates of all groups of parameters."""
+    """Return the learning rates of all groups of parameters."""
     return tuple(float(group["lr"]) for one in optimisers for group in one.param_groups)
 
 
 def check_trained_by(network: nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> None:
-    """Refuse optimisers of something else.
-
-    Raises
-    ------
-    InputError
-        If the network has no trained parameter, or the optimisers hold none of them.
-    """
+    """Refuse a network without trained parameters, and optimisers that hold none of them."""
     parameters = trained(network)[0]
     if not parameters:
         raise InputError("model: has no parameter that requires a gradient; there is nothing to perturb")
@@ -55,7 +44,7 @@ def check_trained_by(network: nn.Module, optimisers: Sequence[torch.optim.Optimi
 
 
 def read(network: nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> State:
-    """The state of a network; nothing is copied but what is in half precision."""
+    """Return the state of a network; nothing is copied but what is in half precision."""
     parameters, buffers = trained(network)
     return State(
         parameters={name: _row(value) for name, value in parameters.items()},
@@ -71,7 +60,7 @@ def read(network: nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> Sta
 
 
 def like(drawn: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> Tensors:
-    """Tensors of one network as those of a stack are: with an axis of runs, of its type and on its device."""
+    """Return tensors of one network as those of a stack are: with an axis of runs, of its type and on its device."""
     return {name: value[None].to(rows[name]) for name, value in drawn.items()}
 
 
@@ -94,12 +83,12 @@ def write(network: nn.Module, optimisers: Sequence[torch.optim.Optimizer], old: 
 
 
 def _places(network: nn.Module) -> dict[nn.Parameter, int]:
-    """Keys of `State.optimiser`: those of an optimiser that was given all parameters in their order."""
+    """Return the keys of `State.optimiser`: those of an optimiser that was given all parameters in their order."""
     return {value: key for key, value in enumerate(network.parameters()) if value.requires_grad}
 
 
 def _row(value: Any) -> Any:
-    """A tensor with a leading axis of one run, in single precision or better; anything else as it is."""
+    """Return a tensor with a leading axis of one run, in single precision or better; anything else as it is."""
     if not isinstance(value, Tensor):
         return value
     value = value.detach()
@@ -114,3 +103,70 @@ def _copy(mine: Any, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
             mine[name].copy_(value[0])
         else:
             mine[name] = value
+
+
+@final
+@dataclass(slots=True)
+class BestSoFar:
+    """The state after the epoch with the best metric so far, the highest or the lowest by ``direction``; the first of equal ones."""
+
+    direction: Literal["above", "below"]
+    metric: float | None = None
+    state: State | None = None
+
+    def note(self, metric: float, state: State) -> None:
+        """Keep a copy of the state if its metric is better than all before; NaN is worse than any."""
+        sign = 1 if self.direction == "above" else -1
+        first = self.metric is None or (self.metric != self.metric and metric == metric)
+        if first or sign * metric > sign * (self.metric or 0.0):
+            self.metric, self.state = metric, _copied(state)
+
+    def content(self) -> dict[str, Any] | None:
+        """Return what a checkpoint keeps."""
+        if self.state is None:
+            return None
+        state = _copied(self.state)
+        parts = {"parameters": state.parameters, "buffers": state.buffers, "optimiser": state.optimiser}
+        return {"metric": self.metric, **parts}
+
+    def take(self, content: Mapping[str, Any] | None) -> None:
+        """Go on from what a checkpoint kept."""
+        self.metric = self.state = None
+        if content is not None:
+            self.metric = content["metric"]
+            self.state = _copied(State(content["parameters"], content["buffers"], content["optimiser"], 0.0))
+
+
+def _copied(state: State) -> State:
+    optimiser = {key: _each(entries) for key, entries in state.optimiser.items()}
+    return State(_each(state.parameters), _each(state.buffers), optimiser, state.learning_rate)
+
+
+def _each(values: Mapping[Any, Any]) -> dict[Any, Any]:
+    return {name: v.detach().clone() if isinstance(v, Tensor) else v for name, v in values.items()}
+
+
+@final
+@dataclass(slots=True)
+class RateFactor:
+    """A rule's factor on the learning rates of optimisers, on top of what others make of them.
+
+    Rates that another changes in between count as changed by so much: their ratio to what was left stays.
+    """
+
+    factor: float = 1.0
+    base: tuple[float, ...] | None = None
+
+    def set(self, optimisers: Sequence[torch.optim.Optimizer], factor: float) -> None:
+        """Multiply the rates, as they are without a factor, by this one."""
+        now = rates(optimisers)
+        left = None if self.base is None else tuple(rate * self.factor for rate in self.base)
+        if self.base is None or now != left:
+            self.base = tuple(rate / self.factor for rate in now) if self.factor else now
+        self.factor = factor
+        groups = [group for one in optimisers for group in one.param_groups]
+        for group, rate in zip(groups, self.base, strict=True):
+            if isinstance(group["lr"], Tensor):  # as compiled optimisers have it
+                group["lr"].fill_(rate * factor)
+            else:
+                group["lr"] = rate * factor
