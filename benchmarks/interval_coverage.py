@@ -23,7 +23,7 @@ import numpy as np
 from scipy import stats
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import percentile_interval
+from fptlib.firstpassage.resampling import percentile_interval
 from fptlib.processes import (
     DelayedGeometric,
     FiniteChain,

@@ -1,4 +1,4 @@
-"""Tell whether unperturbed training has reached a quasi-steady state, and from which epoch on.
+"""Test whether unperturbed training reaches a quasi-steady state, and from which epoch on.
 
 The metric of the runs still below the threshold is compared with the metric of the survivors of later epochs by the
 Kolmogorov-Smirnov distance. An epoch ``t`` counts as relaxed when, while the age of the training doubles, two things stay within a
@@ -25,18 +25,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import (
-    Direction,
-    FirstPassageTimes,
-    bootstrap_weights,
-    contributions,
-    first_passage,
-    generator,
-    percentile_interval,
-    survival_curves,
-    weighted_slope,
-)
-from fptlib.trajectories import Trajectories
+from fptlib.firstpassage import FirstPassageTimes, first_passage
+from fptlib.firstpassage.estimates import contributions, survival_curves
+from fptlib.firstpassage.resampling import bootstrap_weights, generator, percentile_interval, weighted_slope
+from fptlib.trajectories import Direction, Trajectories
 from fptlib.trajectories.origin import Origin
 
 TOLERANCE = 0.2  # on published trajectories predictions hold within 7 % across distances of 0.12 to 0.17
@@ -56,7 +48,7 @@ class QuasiSteadyState:
     reached, relaxation_epoch
         Whether a quasi-steady state was reached, and its first epoch ``t*`` (``None`` if it was not).
     reasons
-        Sentences that say why.
+        Reasons in sentences.
     epoch, n_survivors
         Tested epochs (those whose doubling was observed) and the number of runs still below the threshold there.
     distance, at
@@ -78,7 +70,7 @@ class QuasiSteadyState:
         ended early. NaN if there is no ``t*``, or if runs were retired; all else here looks at survivors only, and is the same whether
         runs were retired at the threshold or not.
     n_runs
-        Runs judged.
+        Runs tested.
     """
 
     reached: bool
@@ -108,7 +100,7 @@ def judge(
     n_boot: int = N_BOOT,
     seed: int = 0,
 ) -> QuasiSteadyState:
-    """Judge an unperturbed ensemble.
+    """Test an unperturbed ensemble for a quasi-steady state.
 
     Parameters
     ----------
@@ -138,7 +130,7 @@ def judge(
             f"{n_survivors[0]} of {times.n_runs} runs are below the threshold after epoch 1 and fewer than "
             f"{MIN_SURVIVORS} from epoch {last + 1} on: too few to compare distributions"
         )
-        return _verdict(False, None, (reason,), tolerance=tolerance, n_runs=times.n_runs)
+        return _untested(reason, tolerance=tolerance, n_runs=times.n_runs)
     tested = np.unique(np.round(np.geomspace(1, last, N_EPOCHS)).astype(np.int64))
     alive = np.stack([times.running(int(t)) for t in tested], axis=1)  # (runs, tested)
     at_tested = values[:, tested - 1]  # (runs, tested)
@@ -183,14 +175,14 @@ def judge(
 
 
 def _scheduled(words: str, steady: int | None, settled: int | None) -> str:
-    """What a schedule of the learning rate does to the verdict, in words."""
+    """Say in words what a schedule of the learning rate does to the verdict."""
     until = "to the end" if steady is None else f"until epoch {steady}"
-    said = f"{words} and changes {until}: before that training is not the same at every epoch"
-    return said if settled is None else f"{said}, although the metric looks settled from epoch {settled} on"
+    reason = f"{words} and changes {until}: before that training is not the same at every epoch"
+    return reason if settled is None else f"{reason}, although the metric looks settled from epoch {settled} on"
 
 
 def _profile(tested: NDArray[np.int64], cdf: NDArray[np.floating], n_epochs: int) -> dict[str, NDArray[Any]]:
-    """Distances of the data (replicate 0) for the first ``n_epochs`` tested epochs, and p-values from the other replicates."""
+    """Return the distances of the data (replicate 0) for the first ``n_epochs`` tested epochs, and p-values from the other replicates."""
     distance, at = np.zeros(n_epochs), np.zeros(n_epochs, dtype=np.int64)
     centred_max = np.zeros(len(cdf) - 1)
     for i, t in enumerate(tested[:n_epochs]):
@@ -212,14 +204,14 @@ def _effects(
     weights: NDArray[np.float32],
     horizon: int,
 ) -> dict[str, NDArray[np.float64]]:
-    """What the shift of the survivors' mean metric means for the time remaining to the horizon, see `QuasiSteadyState`."""
+    """Return the effect of the shift of the survivors' mean metric on the time remaining to the horizon, see `QuasiSteadyState`."""
     mean = {}
     for t in tested:
         alive = times.running(int(t))
         mean[int(t)] = weights[:, alive] @ values[alive, t - 1] / np.maximum(weights[:, alive].sum(axis=1), 1)
     curves = survival_curves(times, weights, horizon=horizon)
     restricted = curves[:, :horizon].sum(axis=1)
-    found = np.zeros((len(epoch), 3))
+    effects = np.zeros((len(epoch), 3))
     for i, t in enumerate(epoch):
         alive = times.running(int(t))
         left = FirstPassageTimes(time=times.time[alive], observed=times.observed[alive], run=times.run[alive])
@@ -228,12 +220,12 @@ def _effects(
         shifts = [mean[int(later)] - mean[int(t)] for later in tested[(tested > t) & (tested <= 2 * t)]]
         shift = max(shifts, key=lambda s: abs(s[0]))
         effect = curves[:, t] * slope * shift / restricted
-        found[i] = effect[0], *percentile_interval(effect[1:], 0.95)
-    return {"effect": found[:, 0], "effect_low": found[:, 1], "effect_high": found[:, 2]}
+        effects[i] = effect[0], *percentile_interval(effect[1:], 0.95)
+    return dict(zip(("effect", "effect_low", "effect_high"), effects.T, strict=True))
 
 
 def _first_of_last_true_block(flags: NDArray[np.bool_]) -> int | None:
-    """Index from which all flags are true, ``None`` if the last one is false."""
+    """Return the index from which all flags are true, ``None`` if the last one is false."""
     if len(flags) == 0 or not flags[-1]:
         return None
     false = np.flatnonzero(~flags)
@@ -301,7 +293,7 @@ def _reasons(
 
 
 def _ergodicity(trajectories: Trajectories, relaxation: int | None, variance: float, *, n_followed: int) -> str:
-    """Whether each run visits the state, in words."""
+    """Say in words whether each run visits the state."""
     if trajectories.retired.any():
         return (
             f"how much of the variance after epoch {relaxation} lies between runs is known of runs followed to the end only, and these "
@@ -321,30 +313,21 @@ def _ergodicity(trajectories: Trajectories, relaxation: int | None, variance: fl
 
 
 def _interval(profile: dict[str, NDArray[Any]], i: int) -> str:
-    """Effect at the ``i``-th epoch in words."""
+    """Write the effect at the ``i``-th epoch in words."""
     effect, low, high = (100 * profile[name][i] for name in ("effect", "effect_low", "effect_high"))
     return f"{effect:+.1f} % (interval {low:+.1f} to {high:+.1f} %)"
 
 
-def _verdict(
-    reached: bool, relaxation: int | None, reasons: tuple[str, ...], *, tolerance: float, n_runs: int
-) -> QuasiSteadyState:
-    """A verdict without a profile: there was nothing to compare."""
-    whole, real = np.empty(0, dtype=np.int64), np.empty(0)
+def _untested(reason: str, *, tolerance: float, n_runs: int) -> QuasiSteadyState:
+    """Return a verdict without a profile: there was nothing to compare."""
+    reals = ("distance", "p_value", "distance_to_end", "effect", "effect_low", "effect_high")
+    profile: dict[str, NDArray[Any]] = dict.fromkeys(("epoch", "n_survivors", "at"), np.empty(0, dtype=np.int64))
     return QuasiSteadyState(
-        reached=reached,
-        relaxation_epoch=relaxation,
-        reasons=reasons,
-        epoch=whole,
-        n_survivors=whole,
-        distance=real,
-        at=whole,
-        p_value=real,
-        distance_to_end=real,
-        effect=real,
-        effect_low=real,
-        effect_high=real,
+        reached=False,
+        relaxation_epoch=None,
+        reasons=(reason,),
         tolerance=tolerance,
         variance_between=float("nan"),
         n_runs=n_runs,
+        **profile | dict.fromkeys(reals, np.empty(0)),
     )

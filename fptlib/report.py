@@ -15,9 +15,9 @@ from fptlib import charts, tables
 from fptlib.charts import render
 from fptlib.errors import InputError
 from fptlib.files import write_atomically
-from fptlib.firstpassage import Direction, first_passage, survival
+from fptlib.firstpassage import first_passage, survival
 from fptlib.response import Outcome, Recommendation
-from fptlib.trajectories import Trajectories
+from fptlib.trajectories import Direction, Trajectories
 
 _STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #222; background: #fff; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }

@@ -10,10 +10,10 @@ import pandas as pd
 from scipy import stats
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import Direction, Hazard, Survival, first_passage, residual_times, restricted_mean
+from fptlib.firstpassage import Hazard, Survival, first_passage, residual_times, restricted_mean
 from fptlib.qss import QuasiSteadyState
 from fptlib.response import Outcome, Recommendation, Response
-from fptlib.trajectories import Trajectories
+from fptlib.trajectories import Direction, Trajectories
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import bootstrap_weights, corrected_interval, percentile_interval
+from fptlib.firstpassage.resampling import bootstrap_weights, corrected_interval, percentile_interval
 from fptlib.response.coverage import interval_flag, mean_skewness
 
 values = st.lists(st.integers(1, 400).map(float), min_size=2, max_size=60)

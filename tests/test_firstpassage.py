@@ -16,18 +16,15 @@ from scipy import stats
 from fptlib.errors import InputError
 from fptlib.firstpassage import (
     FirstPassageTimes,
-    bootstrap_weights,
-    contributions,
     first_passage,
     hazard,
-    percentile_interval,
     require_passage,
     residual_times,
     restricted_mean,
     survival,
-    survival_curves,
-    weighted_slope,
 )
+from fptlib.firstpassage.estimates import contributions, survival_curves
+from fptlib.firstpassage.resampling import bootstrap_weights, percentile_interval, weighted_slope
 from fptlib.processes import GeometricWithKick
 from fptlib.trajectories import Retirement, Trajectories, retire
 

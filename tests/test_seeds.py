@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fptlib.firstpassage import bootstrap_weights, first_passage, generator
+from fptlib.firstpassage import first_passage
+from fptlib.firstpassage.resampling import bootstrap_weights, generator
 from fptlib.processes import OrnsteinUhlenbeck
 from fptlib.response.seeds import Ensemble, joint_weights, seeds_of
 from fptlib.trajectories import Trajectories

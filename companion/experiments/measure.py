@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from companion.experiments.gather import Ensembles
 from companion.experiments.rows import Key
 from fptlib.errors import InputError
-from fptlib.firstpassage import Estimate, corrected_interval, percentile_interval
+from fptlib.firstpassage import Estimate
+from fptlib.firstpassage.resampling import corrected_interval, percentile_interval
 from fptlib.qss import QuasiSteadyState, judge
 from fptlib.response.prediction import predict_all
 from fptlib.response.sample import draw

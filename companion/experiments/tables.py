@@ -13,7 +13,7 @@ from companion.experiments.gather import Ensembles, threshold_of
 from companion.experiments.measure import Means, Measured, words_of
 from companion.experiments.rows import Row
 from fptlib.errors import InputError
-from fptlib.firstpassage import percentile_interval
+from fptlib.firstpassage.resampling import percentile_interval
 
 
 def size_table(rows: Mapping[str, Row]) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from scipy import stats
 from companion.experiments.measure import By, Means, Measured, words_of
 from companion.experiments.rows import STEPS, Key, Row, chain
 from fptlib.errors import InputError
-from fptlib.firstpassage import percentile_interval
+from fptlib.firstpassage.resampling import percentile_interval
 
 # What a choice is compared with: the mean regret of a choice at random, and that of training without perturbation.
 CHANCE, NOTHING = "a random choice", "no perturbation"

@@ -19,7 +19,7 @@ from companion.experiments.gather import read_row, retirement_of
 from companion.experiments.kept import machine
 from companion.experiments.rows import Key, Row, words
 from fptlib.errors import InputError
-from fptlib.firstpassage import generator
+from fptlib.firstpassage.resampling import generator
 from fptlib.spec import EnsembleSpec
 from fptlib.trajectories import Retirement
 

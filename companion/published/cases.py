@@ -14,10 +14,10 @@ from companion.published.agreement import beside, deciding
 from companion.published.datasets import MAIN, dataset
 from companion.published.summary import available
 from fptlib.errors import InputError
-from fptlib.firstpassage import Direction, first_passage, survival
+from fptlib.firstpassage import first_passage, survival
 from fptlib.response import predict
 from fptlib.tables import measured_table, response_table, state_table, survival_table
-from fptlib.trajectories import Trajectories
+from fptlib.trajectories import Direction, Trajectories
 
 _MEAN = ("mean", "low", "high", "n_runs", "n_censored")
 

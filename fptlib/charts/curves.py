@@ -24,8 +24,8 @@ from fptlib.charts.common import (
     shape,
     thin,
 )
-from fptlib.firstpassage import Direction, first_passage
-from fptlib.trajectories import Trajectories
+from fptlib.firstpassage import first_passage
+from fptlib.trajectories import Direction, Trajectories
 
 
 def survival(curves: Mapping[str, pd.DataFrame], *, description: str = "", log: bool = False) -> alt.LayerChart:

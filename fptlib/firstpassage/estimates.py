@@ -53,7 +53,7 @@ class Survival:
 
 
 def survival(times: FirstPassageTimes, *, level: float = 0.95) -> Survival:
-    """Kaplan-Meier survival function with a pointwise log-log interval.
+    """Estimate the survival function (Kaplan-Meier) with a pointwise log-log interval.
 
     Where the log-log interval is undefined (nobody or everybody has passed) the exact binomial interval of the runs whose state is
     known stands in.
@@ -84,15 +84,7 @@ def survival(times: FirstPassageTimes, *, level: float = 0.95) -> Survival:
         exact = stats.binomtest(round(estimate[k] * known), known).proportion_ci(level, "exact")
         low[k], high[k] = exact.low, exact.high
     low[0] = high[0] = 1.0  # no run can have passed before its first epoch
-    return Survival(
-        epoch=epoch,
-        survival=estimate,
-        low=low,
-        high=high,
-        n_runs=times.n_runs,
-        n_censored=times.n_censored,
-        level=level,
-    )
+    return Survival(epoch, estimate, low, high, times.n_runs, times.n_censored, level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +102,7 @@ class Hazard:
 
 
 def hazard(times: FirstPassageTimes, *, width: int = 10, level: float = 0.95) -> Hazard:
-    """Hazard: passages over run-epochs at risk, in bins of ``width`` epochs, with the exact binomial interval.
-
-    Raises
-    ------
-    InputError
-        If ``width`` is below 1.
-    """
+    """Estimate the hazard: passages over run-epochs at risk, in bins of ``width`` epochs, with the exact binomial interval."""
     if width < 1:
         raise InputError(f"width of a hazard bin is {width}; at least 1 epoch is needed")
     passed = np.bincount(times.time[times.observed], minlength=times.horizon + 1)[1:]  # at epochs 1, 2, ...
@@ -143,7 +129,7 @@ def hazard(times: FirstPassageTimes, *, width: int = 10, level: float = 0.95) ->
 def restricted_mean(
     times: FirstPassageTimes, *, horizon: int | None = None, level: float = 0.95, n_boot: int = N_BOOT, seed: int = 0
 ) -> Estimate:
-    """Restricted mean ``<min(T, horizon)> = sum of S(k), k < horizon``, with a bootstrap interval over runs.
+    """Estimate the restricted mean ``<min(T, horizon)> = sum of S(k), k < horizon``, with a bootstrap interval over runs.
 
     Parameters
     ----------
@@ -170,13 +156,13 @@ def restricted_mean(
     means = curves[:, :limit].sum(axis=1)
     low, high = corrected_interval(means, level, n_runs=times.n_runs)
     n_censored = int(np.sum((times.time > limit) | ~times.observed))
-    return Estimate(mean=float(means[0]), low=low, high=high, n_runs=times.n_runs, n_censored=n_censored, level=level)
+    return Estimate(float(means[0]), low, high, times.n_runs, n_censored, level)
 
 
 def survival_curves(
     times: FirstPassageTimes, weights: NDArray[np.float32], *, horizon: int | None = None
 ) -> NDArray[np.float64]:
-    """Product-limit estimate of ``S(0), S(1), ...`` under weights ``(replicates, runs)``, shape ``(replicates, horizon + 1)``.
+    """Return the product-limit estimate of ``S(0), S(1), ...`` under weights ``(replicates, runs)``, shape ``(replicates, horizon + 1)``.
 
     Where runs that had not passed were lost and none is left, nothing is known: NaN. The values of one epoch lie side by side in memory.
     """
@@ -197,7 +183,7 @@ def survival_curves(
 
 
 def contributions(times: FirstPassageTimes, *, horizon: int) -> NDArray[np.float64]:
-    """What each run contributes to the restricted mean at ``horizon``: ``min(T, horizon)`` where that is known of all, shape ``(runs,)``.
+    """Return the contribution of each run to the restricted mean at ``horizon``, ``min(T, horizon)`` where all is known, shape ``(runs,)``.
 
     Where runs were lost before the horizon and before they passed, the jackknife's pseudo-observations stand in, whose mean given
     anything known of a run is that of ``min(T, horizon)`` if losses are independent of it: regress on them, and average them.

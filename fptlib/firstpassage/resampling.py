@@ -13,20 +13,14 @@ _ROWS_OF_SUMS = 2048  # replicates summed at a time: enough for a matrix product
 
 
 def generator(seed: int) -> np.random.Generator:
-    """Random numbers of a bootstrap.
-
-    Raises
-    ------
-    InputError
-        If ``seed`` is negative.
-    """
+    """Return the random numbers of a bootstrap; an InputError if ``seed`` is negative."""
     if seed < 0:
         raise InputError(f"seed {seed} is not possible; 0 or a positive whole number is needed")
     return np.random.default_rng(seed)
 
 
 def bootstrap_weights(strata: list[NDArray[np.int64]], *, n_boot: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """How often each run (or seed) occurs in the data (row 0: once) and in each replicate (the others), ``(1 + n_boot, runs)``.
+    """Count how often each run (or seed) occurs in the data (row 0: once) and in each replicate (the others), ``(1 + n_boot, runs)``.
 
     Indices of one stratum are drawn among themselves, so that every replicate has as many of each kind as the data.
     """
@@ -43,7 +37,7 @@ def bootstrap_weights(strata: list[NDArray[np.int64]], *, n_boot: int, rng: np.r
 
 
 def weighted_sums(weights: NDArray[np.float32], columns: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums over runs of columns ``(runs, columns)`` for each row of weights ``(replicates, runs)``, shape ``(replicates, columns)``."""
+    """Return sums of columns ``(runs, columns)`` for each row of weights ``(replicates, runs)``, shape ``(replicates, columns)``."""
     sums = np.empty((len(weights), columns.shape[1]))
     for first in range(0, len(weights), _ROWS_OF_SUMS):
         rows = slice(first, first + _ROWS_OF_SUMS)
@@ -52,7 +46,7 @@ def weighted_sums(weights: NDArray[np.float32], columns: NDArray[np.float64]) ->
 
 
 def percentile_interval(samples: NDArray[np.float64], level: float) -> tuple[float, float]:
-    """Percentile interval of bootstrap replicates; replicates that are not finite are left out, NaN if none is left."""
+    """Return the percentile interval of bootstrap replicates; replicates that are not finite are left out, NaN if none is left."""
     finite = samples[np.isfinite(samples)]
     if len(finite) == 0:
         return float("nan"), float("nan")
@@ -61,7 +55,7 @@ def percentile_interval(samples: NDArray[np.float64], level: float) -> tuple[flo
 
 
 def corrected_interval(replicates: NDArray[np.float64], level: float, *, n_runs: int) -> tuple[float, float]:
-    r"""Interval of an estimate from its bootstrap replicates, corrected for bias, skewness and few runs.
+    r"""Return the interval of an estimate from its bootstrap replicates, corrected for bias, skewness and few runs.
 
     Parameters
     ----------
@@ -122,7 +116,7 @@ def corrected_interval(replicates: NDArray[np.float64], level: float, *, n_runs:
 def weighted_slope(
     x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float32]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Least-squares slope of ``y`` on ``x`` and mean of ``x`` for each row of weights ``(replicates, runs)``; 0 where ``x`` is constant.
+    """Return the slope of ``y`` on ``x`` (0 where ``x`` is constant) and the mean of ``x`` for each row of weights ``(replicates, runs)``.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""When each run first reaches the threshold, or how long it is known not to have."""
+"""First-passage times of runs, censored where a run ends before it reaches the threshold."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class FirstPassageTimes:
         return int(self.time.max())
 
     def supported(self, limit: int) -> int:
-        """The last epoch, ``limit`` or before, up to which at least half of all runs would have been followed had none passed.
+        """Return the last epoch, ``limit`` or before, up to which at least half of all runs would have been followed had none passed.
 
         Notes
         -----
@@ -76,20 +76,19 @@ class FirstPassageTimes:
             return limit
         ends, n_lost = np.unique(self.time[~self.observed], return_counts=True)
         n_there = ((self.time[:, None] > ends) | ((self.time[:, None] == ends) & ~self.observed[:, None])).sum(axis=0)
-        beyond = np.flatnonzero(
-            np.cumprod(1.0 - n_lost / n_there) < 0.5 - 1e-9
-        )  # P(C > end); a half may have been rounded
+        followed = np.cumprod(1.0 - n_lost / n_there)  # P(C > end)
+        beyond = np.flatnonzero(followed < 0.5 - 1e-9)  # a half may have been rounded
         return min(limit, int(ends[beyond[0]])) if len(beyond) else limit
 
     def running(self, epoch: int) -> NDArray[np.bool_]:
-        """Which runs are known to be still below the threshold after ``epoch`` epochs, shape ``(runs,)``."""
+        """Return which runs are known to be still below the threshold after ``epoch`` epochs, shape ``(runs,)``."""
         return np.asarray((self.time > epoch) | ((self.time == epoch) & ~self.observed))
 
 
 def first_passage(
     trajectories: Trajectories, *, threshold: float, direction: Direction = "above", metric: str | None = None
 ) -> FirstPassageTimes:
-    """First epoch at which each run reaches the threshold; runs that do not are censored at their last epoch.
+    """Return the first epoch at which each run reaches the threshold; runs that do not are censored at their last epoch.
 
     Parameters
     ----------
@@ -125,13 +124,9 @@ def first_passage(
 
 
 def require_passage(threshold: float, *, direction: Direction = "above", **values: NDArray[np.float64]) -> None:
-    """Make sure that some run of some ensemble reaches the threshold; ``values`` are metrics ``(runs, epochs)`` by ensemble,
-    NaN after the last epoch that a run was followed to.
+    """Raise an InputError if no run of any ensemble reaches the threshold.
 
-    Raises
-    ------
-    InputError
-        If none does, saying what was reached.
+    ``values`` are metrics ``(runs, epochs)`` by ensemble, NaN after the last epoch that a run was followed to.
     """
     best = {name: float(np.nanmax(v) if direction == "above" else np.nanmin(v)) for name, v in values.items()}
     if not any(value >= threshold if direction == "above" else value <= threshold for value in best.values()):
@@ -140,7 +135,7 @@ def require_passage(threshold: float, *, direction: Direction = "above", **value
 
 
 def residual_times(times: FirstPassageTimes, *, period: int) -> FirstPassageTimes:
-    """Residual times ``T - period`` of the runs that had not passed by epoch ``period``, censored as before.
+    """Return the residual times ``T - period`` of the runs that had not passed by epoch ``period``, censored as before.
 
     Raises
     ------

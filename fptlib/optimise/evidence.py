@@ -18,7 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from fptlib.firstpassage import FirstPassageTimes, first_passage, percentile_interval, survival_curves
+from fptlib.firstpassage import FirstPassageTimes, first_passage
+from fptlib.firstpassage.estimates import survival_curves
+from fptlib.firstpassage.resampling import percentile_interval
 from fptlib.optimise.candidates import Candidate
 from fptlib.response.forms import (
     Summed,

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import N_BOOT, Direction, Estimate, bootstrap_weights, generator, percentile_interval
-from fptlib.trajectories import Trajectories
+from fptlib.firstpassage import N_BOOT, Estimate
+from fptlib.firstpassage.resampling import bootstrap_weights, generator, percentile_interval
+from fptlib.trajectories import Direction, Trajectories
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import FirstPassageTimes, bootstrap_weights, generator, survival_curves
+from fptlib.firstpassage import FirstPassageTimes
+from fptlib.firstpassage.estimates import survival_curves
+from fptlib.firstpassage.resampling import bootstrap_weights, generator
 from fptlib.response.forms import Summed, cycle_mean, cycles, splice_mean, sum_cycles, summed
 from fptlib.response.prediction import SECOND_PERTURBATION
 from fptlib.response.seeds import Ensemble, seeds_of

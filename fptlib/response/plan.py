@@ -296,7 +296,7 @@ def _allocate(
 
 
 def _widening(n: NDArray[np.float64] | NDArray[np.int64], level: float) -> NDArray[np.float64]:
-    """How much wider than normal the interval from n survivors is, see `fptlib.firstpassage.corrected_interval`."""
+    """How much wider than normal the interval from n survivors is, see `fptlib.firstpassage.resampling.corrected_interval`."""
     t = stats.t.ppf(0.5 + level / 2, np.maximum(n, 2) - 1) * np.sqrt(n / (np.maximum(n, 2) - 1))
     return np.asarray(t / stats.norm.ppf(0.5 + level / 2))
 

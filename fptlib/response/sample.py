@@ -9,23 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import (
-    Direction,
-    Estimate,
-    FirstPassageTimes,
-    contributions,
-    corrected_interval,
-    first_passage,
-    require_passage,
-    residual_times,
-    survival_curves,
-    weighted_slope,
-    weighted_sums,
-)
+from fptlib.firstpassage import Estimate, FirstPassageTimes, first_passage, require_passage, residual_times
+from fptlib.firstpassage.estimates import contributions, survival_curves
+from fptlib.firstpassage.resampling import corrected_interval, weighted_slope, weighted_sums
 from fptlib.response.forms import Summed, cycles, sum_cycles, summed
 from fptlib.response.records import Records
 from fptlib.response.seeds import Ensemble, agreement, joint_weights
-from fptlib.trajectories import Trajectories
+from fptlib.trajectories import Direction, Trajectories
 
 _OTHER_UNIT = 10.0  # factor between metrics that no chance makes: a percentage is a hundred times a fraction
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fptlib.firstpassage import FirstPassageTimes, bootstrap_weights, generator
+from fptlib.firstpassage import FirstPassageTimes
+from fptlib.firstpassage.resampling import bootstrap_weights, generator
 
 
 @dataclass(frozen=True, slots=True)
