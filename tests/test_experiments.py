@@ -519,7 +519,7 @@ def test_figures_hold_every_number(project: Path) -> None:
     chart = charts.agreement_by_row(cells, unperturbed={name: r.unperturbed.mean for name, r in results.items()})
     assert "4 perturbed ensembles in 2 rows (helps, harms)" in chart.description
     assert chart.to_dict()
-    empty = charts.agreement_by_row(ex.cells_of(results, []))
+    empty = charts.agreement_by_row(ex.cells_of(results, []), unperturbed={})
     assert "empty" in empty.description.lower()
     table = ex.transfer(results)
     drawn = charts.matrix(table)

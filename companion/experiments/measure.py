@@ -18,13 +18,12 @@ from fptlib.firstpassage.resampling import corrected_interval, percentile_interv
 from fptlib.qss import QuasiSteadyState, judge
 from fptlib.response.prediction import predict_all
 from fptlib.response.sample import draw
-from fptlib.response.verdicts import ERROR_TOLERANCE
 from fptlib.trajectories import Direction, Trajectories, reached
 
 By = Literal["measured", "predicted"]
 Means = Mapping[Key, NDArray[np.float64]]  # the mean in the data (first entry), and in every replicate over seeds
+LEVEL = 0.95
 N_BOOT = 1000
-NOTHING = "nothing"  # the option not to perturb
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,29 +32,20 @@ class Measured:
 
     Parameters
     ----------
-    name, title
-        The row.
-    threshold, horizon, period
-        Metric value to reach, last epoch, and ``P0``.
-    unperturbed
-        Restricted mean without perturbation.
-    state
-        Verdict on the unperturbed runs.
+    threshold
+        Metric value to reach.
+    unperturbed, state
+        Restricted mean without perturbation, and the verdict on these runs.
     cells
-        One row for each perturbation and period, columns ``perturbation, period, control, form, predicted, predicted_low, predicted_high,
+        One line for each perturbation and period, columns ``perturbation, period, control, form, predicted, predicted_low, predicted_high,
         status, reason, measured, measured_low, measured_high, n_runs, n_censored, off, off_low, off_high, agrees``; ``off`` is the
         prediction over the measurement less 1, ``agrees`` whether its interval contains 0, means are in epochs. At ``P0`` the prediction
         is no prediction: ``status`` is ``measured``.
     predicted, measured
-        Perturbation and period to the mean in the data (first entry) and in every replicate over seeds, ``(1 + n_boot,)``; ``None`` to the
-        mean without perturbation. Entry ``i`` of all of them is the same replicate.
+        Means of all cells and, under ``None``, without perturbation. Entry ``i`` of all of them is the same replicate.
     """
 
-    name: str
-    title: str
     threshold: float
-    horizon: int
-    period: int
     unperturbed: Estimate
     state: QuasiSteadyState
     cells: pd.DataFrame
@@ -74,13 +64,10 @@ class Measured:
         keys: list[Key] = [None, *zip(own["perturbation"], own["period"], strict=True)]
         if by == "measured":
             return {key: self.measured[key] for key in keys}
-        good = [True, *(own["status"] != "not valid")]
-        return {
-            key: np.nan_to_num(
-                self.predicted[key] if fine else np.full_like(self.predicted[key], np.inf), nan=np.inf, posinf=np.inf
-            )
-            for key, fine in zip(keys, good, strict=True)
-        }
+        good = {key: np.nan_to_num(self.predicted[key], nan=np.inf, posinf=np.inf) for key in keys}
+        bad = np.full_like(self.measured[None], np.inf)
+        valid = [True, *(own["status"] != "not valid")]
+        return {key: good[key] if ok else bad for key, ok in zip(keys, valid, strict=True)}
 
     def best(self, by: By) -> Key:
         """Return the candidate with the smallest mean."""
@@ -88,41 +75,17 @@ class Measured:
         return min(means, key=lambda key: float(means[key][0]))
 
 
-def measure(
-    ensembles: Ensembles,
-    *,
-    level: float = 0.95,
-    tolerance: float = ERROR_TOLERANCE,
-    n_boot: int = N_BOOT,
-    seed: int = 0,
-) -> Measured:
-    """Analyse a row, see `measure_runs`.
-
-    Parameters
-    ----------
-    ensembles
-        Its runs.
-    level, tolerance, n_boot, seed
-        As in `fptlib.response.predict`.
-
-    Raises
-    ------
-    InputError
-        As `fptlib.response.predict`.
-    """
+def measure(ensembles: Ensembles, *, n_boot: int = N_BOOT, seed: int = 0) -> Measured:
+    """Analyse a row, see `measure_runs`."""
     row = ensembles.row
     return measure_runs(
         ensembles.unperturbed,
         ensembles.perturbed,
-        name=row.name,
-        title=row.title,
         threshold=ensembles.threshold.value,
         period=row.period,
         direction=row.direction,
         metric=row.metric,
         controls=tuple(row.controls),
-        level=level,
-        tolerance=tolerance,
         n_boot=n_boot,
         seed=seed,
     )
@@ -132,15 +95,11 @@ def measure_runs(
     unperturbed: Trajectories,
     perturbed: Mapping[tuple[str, int], Trajectories],
     *,
-    name: str,
     threshold: float,
     period: int,
-    title: str = "",
     direction: Direction = "above",
     metric: str | None = None,
     controls: tuple[str, ...] = (),
-    level: float = 0.95,
-    tolerance: float = ERROR_TOLERANCE,
     n_boot: int = N_BOOT,
     seed: int = 0,
 ) -> Measured:
@@ -150,15 +109,13 @@ def measure_runs(
     ----------
     unperturbed, perturbed
         Runs without perturbation, and perturbation and period to runs; each perturbation was measured at ``period``.
-    name, title
-        What they are.
     threshold, direction, metric
         As in `fptlib.firstpassage.first_passage`.
     period
         ``P0``.
     controls
         Perturbations that are no candidates for a choice.
-    level, tolerance, n_boot, seed
+    n_boot, seed
         As in `fptlib.response.predict`.
 
     Notes
@@ -169,7 +126,7 @@ def measure_runs(
     Raises
     ------
     InputError
-        As `fptlib.response.predict`.
+        As `fptlib.response.predict`, or if a perturbation was not measured at ``period``.
     """
     plain, drawn = draw(
         unperturbed,
@@ -177,7 +134,7 @@ def measure_runs(
         threshold=threshold,
         direction=direction,
         metric=metric,
-        level=level,
+        level=LEVEL,
         n_boot=n_boot,
         seed=seed,
     )
@@ -189,14 +146,15 @@ def measure_runs(
     for kick in dict.fromkeys(kick for kick, _ in perturbed):
         own = {p: samples[kick, p] for other, p in perturbed if other == kick}
         if period not in own:
-            raise InputError(f"row {name}: {kick} is not measured at P0 = {period}")
-        for prediction, means in predict_all([own[period]], sorted(own), tolerance=tolerance):
+            raise InputError(f"{kick} is not measured at P0 = {period}")
+        for prediction, means in predict_all([own[period]], sorted(own)):
             key = (kick, prediction.period)
             alone, runs = samples[key].alone, perturbed[key]
             predicted[key], measured[key] = means, alone
-            low, high = corrected_interval(alone, level, n_runs=runs.n_runs)
+            low, high = corrected_interval(alone, LEVEL, n_runs=runs.n_runs)
             off = means / alone - 1
-            off_low, off_high = percentile_interval(off[1:], level)
+            off_low, off_high = percentile_interval(off[1:], LEVEL)
+            passed = reached(runs.metric(metric), threshold=threshold, direction=direction).any(axis=1)
             lines.append(
                 {
                     "perturbation": kick,
@@ -212,31 +170,17 @@ def measure_runs(
                     "measured_low": low,
                     "measured_high": high,
                     "n_runs": runs.n_runs,
-                    "n_censored": _censored(runs, threshold, metric, direction),
+                    "n_censored": int((~passed).sum()),
                     "off": float(off[0]),
                     "off_low": off_low,
                     "off_high": off_high,
                     "agrees": bool(off_low <= 0 <= off_high),
                 }
             )
-    return Measured(
-        name=name,
-        title=title or name,
-        threshold=threshold,
-        horizon=plain.survival.length,
-        period=period,
-        unperturbed=plain.mean,
-        state=judge(unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed),
-        cells=pd.DataFrame(lines),
-        predicted=predicted,
-        measured=measured,
-    )
-
-
-def _censored(runs: Trajectories, threshold: float, metric: str | None, direction: Direction) -> int:
-    return int((~reached(runs.metric(metric), threshold=threshold, direction=direction).any(axis=1)).sum())
+    state = judge(unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed)
+    return Measured(threshold, plain.mean, state, pd.DataFrame(lines), predicted, measured)
 
 
 def words_of(key: Key) -> str:
     """Name a candidate in words."""
-    return NOTHING if key is None else f"{key[0]} every {key[1]}"
+    return "nothing" if key is None else f"{key[0]} every {key[1]}"

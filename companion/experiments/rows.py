@@ -168,52 +168,40 @@ def load_row(path: str | os.PathLike[str]) -> Row:
     path = Path(path)
     try:
         content = parse(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; the file of a row is needed") from None
-    except UnicodeDecodeError:
-        raise InputError(f"{path}: not a text file; the file of a row is YAML") from None
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-    if not isinstance(content, Mapping):
-        raise InputError(f"{path}: not a mapping; keys such as title, base and perturbations are needed")
-    try:
+        if not isinstance(content, Mapping):
+            raise InputError("not a mapping; keys such as title, base and perturbations are needed")
         row = Row.model_validate(dict(content))
-    except ValidationError as error:
-        raise InputError(f"{path}: {describe(error, Row, '')}") from None
-    changes = {**row.changes, "runs": row.runs, "epochs": row.epochs, "perturbation": None}
-    try:
+        changes = {**row.changes, "runs": row.runs, "epochs": row.epochs, "perturbation": None}
         plain = specs.override(specs.load(path.parent / row.base), changes)
         row = _bound(row, path.stem, plain)
         for key in row.members():
             row.ensemble(key)
+        if row.metric.startswith("valid_") and not plain.data.validation_size:
+            raise InputError(f"metric: {row.metric} needs data.validation_size above 0")
+        if row.metric == "test_rmse" and plain.data.TASK != "regression":
+            raise InputError(f"metric: test_rmse is of regression, and {plain.data.name} has classes")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror}; the file of a row is needed") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: not a text file; the file of a row is YAML") from None
+    except ValidationError as error:
+        raise InputError(f"{path}: {describe(error, Row, '')}") from None
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
-    if row.metric.startswith("valid_") and not plain.data.validation_size:
-        raise InputError(f"{path}: metric: {row.metric} needs data.validation_size above 0")
-    if row.metric == "test_rmse" and plain.data.TASK != "regression":
-        raise InputError(f"{path}: metric: test_rmse is of regression, and {plain.data.name} has classes")
     return row
 
 
-def load_rows(names: Iterable[str] = (), folder: str | os.PathLike[str] | None = None) -> dict[str, Row]:
-    """Read rows by name, in the order of ``names``, or of their steps.
-
-    Parameters
-    ----------
-    names
-        Stems of files; all by default.
-    folder
-        Where they are; ``params/experiments`` of the project by default.
+def load_rows(names: Iterable[str] = ()) -> dict[str, Row]:
+    """Read rows by the stems of their files, in this order; by default all, in the order of their steps.
 
     Raises
     ------
     InputError
         If a name is not known, a file is wrong, or two rows hold the same ensemble: it belongs to one.
     """
-    place = FOLDER if folder is None else Path(folder)
-    known = {path.stem: path for path in sorted(place.glob("*.yml"))}
+    known = {path.stem: path for path in sorted(FOLDER.glob("*.yml"))}
     if not known:
-        raise InputError(f"{place}: no rows of experiments (files NAME.yml) there")
+        raise InputError(f"{FOLDER}: no rows of experiments (files NAME.yml) there")
     for name in (names := tuple(names)):
         if name not in known:
             raise InputError(f"no row {name!r}{nearest(name, known)}")
