@@ -69,21 +69,6 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         checkpoints.read(tmp_path / "none.ckpt")
 
 
-def test_a_failure_while_writing_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "a.ckpt"
-    checkpoints.write(path, snapshot())
-    before = path.read_bytes()
-
-    def full(_handle: int) -> None:
-        raise OSError("no space left")
-
-    monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(OSError, match="no space left"):
-        checkpoints.write(path, snapshot())
-    assert path.read_bytes() == before
-    assert [found.name for found in tmp_path.iterdir()] == ["a.ckpt"]
-
-
 def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> tuple[object, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from fptlib import data, models, spec
 from fptlib.ensemble import compute, resources
 from fptlib.ensemble.fused import FusedMLP
 from fptlib.ensemble.streams import streams
-from fptlib.errors import InputError
 from fptlib.perturbations import State
 
 
@@ -268,11 +266,3 @@ def test_residual_networks_train_on_vectors_that_hold_images(width: int) -> None
         stacked = trained(compute.Stacked(asked, network, "cpu", state), asked, source)
     for name, value in single.items():
         np.testing.assert_allclose(value, stacked[name], rtol=1e-7, atol=1e-10, err_msg=name)
-
-
-def test_an_unknown_optimiser_is_named() -> None:
-    asked = small(optimiser={"name": "adam"})
-    network, _, state = start(asked)
-    odd = spec.OptimiserSpec.model_construct(name="lion", lr=0.1)
-    with warnings.catch_warnings(), pytest.raises(InputError, match=r"optimiser\.name: no builder for 'lion'"):
-        compute.Stacked(asked.model_copy(update={"optimiser": odd}), network, "cpu", state)

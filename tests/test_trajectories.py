@@ -264,21 +264,6 @@ def test_retiring_twice_or_of_a_shorter_record_is_retiring_once(
     np.testing.assert_array_equal(concatenate(parts).lengths, once.lengths)
 
 
-@given(values=grids, threshold=st.integers(0, 5))
-def test_a_shard_keeps_the_horizon_of_runs_that_all_left_early(
-    tmp_path_factory: pytest.TempPathFactory, values: Any, threshold: int
-) -> None:
-    before = retire(record(values, test_loss=-values), at(threshold))
-    path = tmp_path_factory.mktemp("shard") / "runs.parquet"
-    write_shard(path, before)
-    after = read_shard(path)
-    assert (after.n_epochs, after.meta) == (before.n_epochs, before.meta)
-    np.testing.assert_array_equal(after.lengths, before.lengths)
-    for name, column in before.metrics.items():
-        np.testing.assert_array_equal(after.metrics[name], column)
-    assert pq.read_metadata(path).num_rows == before.n_trained
-
-
 @given(values=grids, data=st.data(), threshold=st.integers(0, 5))
 def test_a_shard_keeps_the_end_of_every_run(
     tmp_path_factory: pytest.TempPathFactory, values: Any, data: st.DataObject, threshold: int
@@ -297,6 +282,7 @@ def test_a_shard_keeps_the_end_of_every_run(
         np.testing.assert_array_equal(after.lengths, runs.lengths)
         np.testing.assert_array_equal(after.ended_early, runs.ended_early)
         np.testing.assert_array_equal(after.metric(), runs.metric())
+        assert pq.read_metadata(path).num_rows == runs.n_trained
 
 
 @given(values=grids, data=st.data(), threshold=st.integers(0, 5))

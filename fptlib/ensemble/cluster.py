@@ -37,7 +37,7 @@ def performer(
     store
         The store; all workers must see its folder under this name.
     report
-        Told of run-epochs done.
+        Called with run-epochs done.
     workers
         Processes on this machine, where there is no ``scheduler``.
     scheduler

@@ -1,5 +1,6 @@
 """Fully connected networks under SGD on a CPU, compiled: the fast path of the engine where there is no GPU."""
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -52,7 +53,7 @@ class CompiledMLP:
         return np.asarray(torch.zeros(*shape, dtype=self._dtype).numpy())
 
     def _places(self) -> list[tuple[str, int, tuple[int, ...], bool]]:
-        """Name, place in a row, shape as it lies there, and whether that is the transpose, of all parameters."""
+        """Return name, place in a row, shape as it lies there, and true for the transpose, of all parameters."""
         found: list[tuple[str, int, tuple[int, ...], bool]] = []
         layers = self._network.layers()
         for row, (name, inputs, outputs, norm) in zip(self._plan.tolist(), layers, strict=True):
@@ -74,7 +75,7 @@ class CompiledMLP:
         return rows
 
     def _unpacked(self, rows: NDArray[Any], order: Mapping[str, Any]) -> Tensors:
-        """Tensors as PyTorch has them, in the order of ``order``; copies."""
+        """Return tensors as PyTorch has them, in the order of ``order``; copies."""
         found: Tensors = {}
         for name, at, shape, transposed in self._places():
             value = rows[:, at : at + int(np.prod(shape))].reshape(self._runs, *shape)
@@ -84,7 +85,7 @@ class CompiledMLP:
         return {name: found[name] for name in order}
 
     def _norms(self) -> list[tuple[str, int, int]]:
-        """Name, place of the running mean, and units of each BatchNorm."""
+        """Return name, place of the running mean, and units of each BatchNorm."""
         rows = zip(self._plan.tolist(), self._network.layers(), strict=True)
         return [(norm, row[kernels.MOVING], outputs) for row, (_, _, outputs, norm) in rows if norm is not None]
 
@@ -102,7 +103,7 @@ class CompiledMLP:
         return self._packed(kept)
 
     def state(self) -> State:
-        """All that the training carries on, as copies."""
+        """Return all that training carries on, as copies."""
         names = list(self._network.template().state_dict())
         parameters = self._unpacked(self._parameters, {n: None for n in names if n in self._parameter_names()})
         buffers: Tensors = {}
@@ -149,7 +150,7 @@ class CompiledMLP:
         return torch.from_numpy(lost)
 
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy, or R2; see `fptlib.ensemble.compute.Compute`."""
+        """Return mean loss and accuracy, or R2; see `fptlib.ensemble.compute.Compute`."""
         loss, right = np.zeros(self._runs), np.zeros(self._runs)
         rows, images, targets = self._folded(), x.flatten(1).numpy(), y.numpy()
         if y.is_floating_point():
@@ -161,7 +162,7 @@ class CompiledMLP:
         return torch.from_numpy(loss), torch.from_numpy(right)
 
     def _folded(self) -> NDArray[Any]:
-        """Parameters in which weights and biases include the BatchNorm after them, as it is in evaluation."""
+        """Return parameters in which weights and biases include the BatchNorm after them, as it is in evaluation."""
         if not self._norms():
             return self._parameters
         rows = self._zeros(*self._parameters.shape)
@@ -181,7 +182,7 @@ class CompiledMLP:
 
 
 def _plan(network: MLP, batch: int) -> tuple[NDArray[np.int64], int, int]:
-    """Places of all tensors, and the lengths of a row of parameters and of the workspace."""
+    """Return the places of all tensors, and the lengths of a row of parameters and of the workspace."""
     layers = network.layers()
     plan = np.full((len(layers), kernels.COLUMNS), -1, dtype=np.int64)
     ends = {"parameters": 0, "buffers": 0, "work": 0}

@@ -7,6 +7,7 @@
 - `OneByOne`: the same, one run after another: a CPU gains nothing from stacked convolutions, nor from stacks of wide layers.
 """
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
 import warnings
@@ -38,7 +39,7 @@ class Compute(Protocol):
     """A stack of runs in training."""
 
     def state(self) -> State:
-        """All that the training carries on; its tensors are the live ones."""
+        """Return all that training carries on; its tensors are the live ones."""
 
     def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int, *, factor: float = 1.0) -> Tensor:
         """Train on images in the given order, ``(runs, images)``, with ``factor`` times the learning rate of the state.
@@ -47,11 +48,11 @@ class Compute(Protocol):
         """
 
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy, or R2 of regression, on all given images, float64, shape ``(runs,)`` each."""
+        """Return mean loss and accuracy, or R2 of regression, on all given images, float64, shape ``(runs,)`` each."""
 
 
 def dtype_of(spec: EnsembleSpec) -> torch.dtype:
-    """Floating-point type of everything that is trained."""
+    """Return the floating-point type of everything that is trained."""
     return torch.float64 if spec.training.dtype == "float64" else torch.float32
 
 
@@ -99,7 +100,7 @@ def build(spec: EnsembleSpec, network: Network, device: str, state: State) -> Co
 
 
 def _precision(spec: EnsembleSpec, device: str) -> tuple[AbstractContextManager[Any], float]:
-    """Autocast as asked for, and the factor on losses."""
+    """Return autocast as asked for, and the factor on losses."""
     name = spec.training.autocast
     if name == "none":
         return nullcontext(), 1.0
@@ -153,7 +154,7 @@ class Stacked:
         self._forward = _through_torch_compile(spec, device, forward)
 
     def state(self) -> State:
-        """All that the training carries on."""
+        """Return all that training carries on."""
         parameters = {name: value.detach() for name, value in self._parameters.items()}
         return State(parameters, self._buffers, self._optimiser.state(), self._lr)
 
@@ -177,7 +178,7 @@ class Stacked:
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy, or R2."""
+        """Return mean loss and accuracy, or R2."""
         precision, _ = _precision(self._spec, self._device)
         loss = torch.zeros(self._runs, dtype=torch.float64, device=x.device)
         right = torch.zeros(self._runs, dtype=torch.int64, device=x.device)
@@ -209,7 +210,7 @@ class OneByOne:
             self._optimisers.append(updates.alone(spec.optimiser, list(module.parameters()), state, run))
 
     def state(self) -> State:
-        """All that the training carries on."""
+        """Return all that training carries on."""
         own = [list(module.parameters()) for module in self._modules]
         return State(
             parameters=_stack([dict(module.named_parameters()) for module in self._modules]),
@@ -238,7 +239,7 @@ class OneByOne:
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy, or R2."""
+        """Return mean loss and accuracy, or R2."""
         precision, _ = _precision(self._spec, self._device)
         loss = torch.zeros(len(self._modules), dtype=torch.float64)
         right = torch.zeros(len(self._modules), dtype=torch.int64)
@@ -255,7 +256,7 @@ class OneByOne:
 
 
 def _own(value: Tensor, channels_last: bool) -> Tensor:
-    """A copy in one piece of memory: rounding depends on how a tensor lies there, and must not on where it came from."""
+    """Return a copy in one piece of memory: rounding depends on how a tensor lies there, and must not on where it came from."""
     if channels_last and value.ndim == 5:  # (runs, out, in, height, width)
         return value.detach().permute(0, 1, 3, 4, 2).contiguous().permute(0, 1, 4, 2, 3)
     return value.detach().clone(memory_format=torch.contiguous_format)
@@ -276,7 +277,7 @@ _SAFE_CHANNELS: Final = 8
 
 
 def tensors(x: Any, y: Any, spec: EnsembleSpec, device: str) -> tuple[Tensor, Tensor]:
-    """Images and targets on the device, images with channels last in memory where that is faster or asked for."""
+    """Return images and targets on the device, images with channels last in memory where that is faster or asked for."""
     images = torch.from_numpy(x).to(device, dtype_of(spec))
     if images.ndim == 4 and channels_last(spec, device):
         images = images.to(memory_format=torch.channels_last)
@@ -285,7 +286,7 @@ def tensors(x: Any, y: Any, spec: EnsembleSpec, device: str) -> tuple[Tensor, Te
 
 
 def channels_last(spec: EnsembleSpec, device: str) -> bool:
-    """Whether channels come last in memory: as asked for; on a CPU, where convolutions take two thirds of the time so.
+    """Test whether channels come last in memory: as asked for; on a CPU, where convolutions take two thirds of the time so.
 
     Not by default where a convolution has fewer than eight channels: the gradients of such strided convolutions overrun their memory in
     PyTorch 2.14.1 on some CPUs, and the process is aborted.

@@ -1,4 +1,4 @@
-"""What training would cost, before anything is trained."""
+"""The price of training, before anything is trained."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _TIMED_S: Final = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What an ensemble costs.
+    """The price of an ensemble.
 
     Parameters
     ----------
@@ -52,7 +52,7 @@ class Cost:
     disk
         Bytes of the store: records and snapshots.
     data_at_hand
-        Whether the data themselves were trained on; otherwise random images of the same size and number.
+        True if the data themselves were used; otherwise random images of the same size and number.
     """
 
     runs: int

@@ -5,6 +5,7 @@ nothing is recorded for differentiation. Logits are kept as ``(runs, classes, ba
 run along memory in vector registers, where a softmax over ten neighbouring numbers would not.
 """
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ _MOMENTUM: Final = 0.1
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """One linear layer with what follows it: names of its tensors, and whether there is a BatchNorm."""
+    """One linear layer with what follows it: names of its tensors, and of the BatchNorm if any."""
 
     weight: str
     bias: str
@@ -86,7 +87,7 @@ class FusedMLP:
         }
 
     def state(self) -> State:
-        """All that the training carries on."""
+        """Return all that training carries on."""
         index = {name: i for i, name in enumerate(self._parameters)}
         optimiser = {index[name]: {"momentum_buffer": value} for name, value in self._velocity.items()}
         return State(self._parameters, self._buffers, optimiser, self._lr)
@@ -237,7 +238,7 @@ class FusedMLP:
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy, or R2; see `fptlib.ensemble.compute.Compute`."""
+        """Return mean loss and accuracy, or R2; see `fptlib.ensemble.compute.Compute`."""
         layers = [self._folded(layer) for layer in self._layers]
         # A hidden layer gives max(z, -b) instead of max(z + b, 0), one pass over memory less; the next layer's bias makes
         # up for the missing b.
@@ -260,7 +261,7 @@ class FusedMLP:
         return loss / len(y), losses.metric(loss / len(y), right, y)
 
     def _folded(self, layer: _Layer) -> tuple[Tensor, Tensor]:
-        """Weights and biases of a linear layer that include the BatchNorm after it, as it is in evaluation."""
+        """Return weights and biases of a linear layer that include the BatchNorm after it, as it is in evaluation."""
         p, b, norm = self._parameters, self._buffers, layer.norm
         weight, bias = p[layer.weight], p[layer.bias]
         if norm is None:

@@ -5,6 +5,7 @@ are the linear layers, its columns the constants `INPUTS` to `MOVING` below. A h
 ``(inputs, outputs)`` and the last layer's ``(outputs, inputs)``: small products are fastest so.
 """
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
 from typing import Any, Final
@@ -327,7 +328,7 @@ def _move(p: Any, velocity: Any, gradient: Any, rate: float, momentum: float, de
 
 @njit(**_OPTIONS)
 def _outputs(p: Any, plan: Any, work: Any, below: Any, out: Any) -> None:
-    """What the network gives for images, less the last layer's shift; BatchNorm is part of the weights."""
+    """Give the network's outputs for images, less the last layer's shift; BatchNorm is part of the weights."""
     size, last = below.shape[0], plan.shape[0] - 1
     for layer in range(last):
         n_in, n_out = plan[layer, INPUTS], plan[layer, OUTPUTS]

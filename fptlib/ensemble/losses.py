@@ -1,8 +1,9 @@
-"""What is minimised and what is measured: cross-entropy and accuracy of classes, squared error and R2 of numbers.
+"""Losses and metrics: cross-entropy and accuracy of classes, squared error and R2 of numbers.
 
 The type of the targets says which is meant: classes are whole numbers, the targets of regression are not.
 """
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
 import torch
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 
 def per_example(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Loss of each example, in single precision at least, shape of ``targets``.
+    """Return the loss of each example, in single precision at least, shape of ``targets``.
 
     Parameters
     ----------
@@ -32,7 +33,7 @@ def per_example(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def hits(outputs: Tensor, targets: Tensor) -> Tensor:
-    """How many classes of each run are right, shape of ``targets`` without the last axis; 0 for regression.
+    """Count the classes of each run that are right, shape of ``targets`` without the last axis; 0 for regression.
 
     Parameters
     ----------
@@ -45,7 +46,7 @@ def hits(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def metric(loss: Tensor, right: Tensor, targets: Tensor) -> Tensor:
-    """Accuracy, or R2, of each run, float64.
+    """Return accuracy, or R2, of each run, float64.
 
     Parameters
     ----------

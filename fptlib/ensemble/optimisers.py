@@ -4,6 +4,7 @@ An elementwise rule does to a stack of runs what it would do to each run alone, 
 whole tensor: counts of steps, and products that follow from them.
 """
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
 import functools
@@ -60,10 +61,9 @@ def build(spec: OptimiserSpec, parameters: Sequence[Tensor], rate: float) -> tor
     fields = {name: getattr(spec, name) for name in type(spec).model_fields if name in keywords}
     more = {"foreach": True} if "foreach" in inspect.signature(made).parameters else {}
     try:
-        optimiser: torch.optim.Optimizer = made(list(parameters), lr=rate, **fields, **more, **(spec.model_extra or {}))
+        return made(list(parameters), lr=rate, **fields, **more, **(spec.model_extra or {}))
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"optimiser: {spec.name}: {_line(error)}; its options: {', '.join(keywords)}") from None
-    return optimiser
 
 
 def _line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""What training may use: runs in a stack, memory, one thread for each process."""
+"""Limits of training: runs in a stack, memory, one thread for each process."""
 
 from __future__ import annotations
 

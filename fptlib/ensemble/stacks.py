@@ -1,5 +1,6 @@
-"""Which runs are trained together: stacks of runs that have one learning rate in the epoch to come."""
+"""Runs that are trained together: stacks of runs that have one learning rate in the epoch to come."""
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
 import math
@@ -35,12 +36,12 @@ class Stack:
 
     @property
     def active(self) -> NDArray[np.bool_]:
-        """Places whose run is recorded."""
+        """Test which places have a run that is recorded."""
         return np.asarray(self.rows >= 0)
 
     @property
     def places(self) -> list[int]:
-        """Places whose run is recorded, in order."""
+        """Return the places whose run is recorded, in order."""
         return [int(place) for place in np.flatnonzero(self.rows >= 0)]
 
 
@@ -70,7 +71,7 @@ class Stacker:
         return 0 if self._movable else int(self._runs[row]) // self._size
 
     def arranged(self, parts: Sequence[Part], factors: NDArray[np.float64]) -> list[Stack]:
-        """Stacks of all given runs.
+        """Return stacks of all given runs.
 
         Parameters
         ----------
@@ -112,7 +113,7 @@ class Stacker:
         return compute.build(self._spec, self._network, self._device, state)
 
     def rearranged(self, stacks: list[Stack], factors: NDArray[np.float64]) -> list[Stack]:
-        """The same runs in stacks of one learning rate each, and in no more stacks than are needed for that."""
+        """Return the same runs in stacks of one learning rate each, and in no more stacks than are needed for that."""
         stacks = [stack for stack in stacks if stack.active.any()]
         count: dict[tuple[float, ...], int] = defaultdict(int)
         alike = True

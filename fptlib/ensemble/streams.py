@@ -4,6 +4,7 @@ No random state has to be kept to resume or to fork, and two specifications with
 run is the unperturbed one until its first perturbation.
 """
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ _NUMBER: Final[dict[Purpose, int]] = {"initial": 0, "order": 1, "fresh": 2, "per
 
 
 def stream(seed: int, run: int, purpose: Purpose, epoch: int = 0) -> np.random.Generator:
-    """Generator of run ``run`` for a purpose in one epoch (counted from 1; 0: before the first).
+    """Return the generator of run ``run`` for a purpose in one epoch (counted from 1; 0: before the first).
 
     Philox is counter based: the key says whose numbers they are, the counter in which epoch. Epochs lie 2**64 blocks apart.
 
@@ -31,7 +32,7 @@ def stream(seed: int, run: int, purpose: Purpose, epoch: int = 0) -> np.random.G
 
 
 def streams(seed: int, runs: Iterable[int], purpose: Purpose, epochs: Iterable[int]) -> list[np.random.Generator]:
-    """One generator for each run in its epoch."""
+    """Return one generator for each run in its epoch."""
     return [stream(seed, int(run), purpose, int(epoch)) for run, epoch in zip(runs, epochs, strict=True)]
 
 

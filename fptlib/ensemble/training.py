@@ -1,5 +1,6 @@
 """Runs in training: epochs, evaluation, perturbation, and who stops when."""
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
@@ -26,7 +27,7 @@ from fptlib.trajectories import Retirement, reached
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Runs to be trained to an epoch, or until they pass.
+    """Runs to be trained to an epoch, or until they reach the threshold.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ class Task:
     device
         ``cpu`` or ``cuda``.
     retirement
-        Runs that reach this leave the training.
+        Runs that reach this are trained no further.
     keep
         Epochs after which snapshots are kept, to fork from.
     """
@@ -107,13 +108,13 @@ class Training:
         return {name: values[row] for name, values in self.metrics.items()}, int(self.epoch[row])
 
     def take_kept(self) -> list[Snapshot]:
-        """Snapshots at epochs to be kept, once."""
+        """Return snapshots at epochs to be kept, once."""
         kept, self._kept = self._kept, []
         return kept
 
     @property
     def active(self) -> int:
-        """Runs still in training."""
+        """Return the number of runs still in training."""
         return sum(int(stack.active.sum()) for stack in self._stacks)
 
     # -- who is trained with whom
@@ -160,12 +161,12 @@ class Training:
         return State(*self._initial("initial", runs, [0] * len(runs)), {}, self.task.spec.optimiser.lr)
 
     def _initial(self, purpose: Purpose, runs: Iterable[int], epochs: Iterable[int]) -> tuple[Tensors, Tensors]:
-        """Parameters and buffers of fresh initialisations."""
+        """Return parameters and buffers of fresh initialisations."""
         generators = streams(self.task.spec.seed, runs, purpose, epochs)
         return self.network.initialise(generators, dtype=compute.dtype_of(self.task.spec), device=self._device)
 
     def _done(self, row: int) -> bool:
-        """Whether a run has come to the horizon, or has passed and is to be retired."""
+        """Test whether a run has come to the horizon, or has reached the threshold and is to be retired."""
         epoch, retirement = int(self.epoch[row]), self.task.retirement
         if epoch >= self.task.epochs:
             return True
@@ -177,7 +178,7 @@ class Training:
     # -- snapshots
 
     def snapshots(self) -> list[Snapshot]:
-        """Where all runs stand, one snapshot for each shard."""
+        """Return where all runs stand, one snapshot for each shard."""
         parts: list[Part] = [([row], state) for row, state in self._left.items()]
         for stack in self._stacks:
             places = stack.places
@@ -227,7 +228,7 @@ class Training:
         return trained
 
     def _factors(self) -> NDArray[np.float64]:
-        """Factor on the learning rate of each run's next epoch."""
+        """Return the factor on the learning rate of each run's next epoch."""
         rates, schedule = self.task.spec.optimiser.schedule, self._schedule
         if isinstance(rates, ConstantSpec) and not (schedule and schedule.changes_rate):
             return np.ones(len(self.runs))
@@ -318,7 +319,7 @@ class Training:
 
 
 def recorded(*, regression: bool, validated: bool) -> tuple[str, ...]:
-    """Names of the metrics that are recorded."""
+    """Return the names of the metrics that are recorded."""
     parts = ("test", "valid") if validated else ("test",)
     metrics = [f"{part}_metric" for part in parts]
     return ("train_loss", "test_loss", *metrics, *([f"{part}_rmse" for part in parts] if regression else []))

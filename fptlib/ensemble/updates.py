@@ -1,5 +1,6 @@
 """An optimiser at work on stacked parameters: one for a whole stack, or a row for each run where these have come apart."""
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -56,7 +57,7 @@ class Stack:
             _restore(self._optimiser, row, kept, self._shared, run)
 
     def set_rate(self, rate: float) -> None:
-        """Learning rate from now on."""
+        """Set the learning rate from now on."""
         set_rate(self._optimiser, rate)
 
     def zero_grad(self) -> None:
@@ -74,7 +75,7 @@ class Stack:
         self._optimiser.step()
 
     def state(self) -> dict[int, Tensors]:
-        """The optimiser's state, with an axis of runs everywhere; empty before the first step."""
+        """Return the optimiser's state, with an axis of runs everywhere; empty before the first step."""
         if not self._rows:
             return _entries(self._optimiser, self._parameters, self._shared, len(self._parameters[0]))
         each = [_entries(self._optimiser, row, self._shared, None) for row in self._rows]
@@ -82,26 +83,26 @@ class Stack:
 
 
 def alone(spec: OptimiserSpec, parameters: Sequence[Tensor], state: State, run: int) -> torch.optim.Optimizer:
-    """The optimiser of one run, with parameters of its own, where a run of a state stands."""
+    """Return the optimiser of one run, with parameters of its own, where a run of a state stands."""
     optimiser = optimisers.build(spec, list(parameters), state.learning_rate)
     _restore(optimiser, parameters, state.optimiser, optimisers.shared(spec), run)
     return optimiser
 
 
 def stacked(spec: OptimiserSpec, each: Sequence[tuple[torch.optim.Optimizer, Sequence[Tensor]]]) -> dict[int, Tensors]:
-    """The states of optimisers of one run each, with an axis of runs everywhere."""
+    """Return the states of optimisers of one run each, with an axis of runs everywhere."""
     found = [_entries(optimiser, parameters, optimisers.shared(spec), None) for optimiser, parameters in each]
     return joined(found, [1] * len(found))
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Learning rate of all parameters from now on."""
+    """Set the learning rate of all parameters from now on."""
     for group in optimiser.param_groups:
         group["lr"] = rate
 
 
 def joined(parts: Sequence[Mapping[Any, Mapping[str, Tensor]]], runs: Sequence[int]) -> dict[Any, Tensors]:
-    """States of several groups of runs as one; ``FRESH`` says which of them have none yet, where others have.
+    """Combine the states of several groups of runs; ``FRESH`` says which of them have none yet, where others have.
 
     Parameters
     ----------
@@ -133,7 +134,7 @@ def joined(parts: Sequence[Mapping[Any, Mapping[str, Tensor]]], runs: Sequence[i
 def _entries(
     optimiser: torch.optim.Optimizer, parameters: Sequence[Tensor], shared: Mapping[str, type], runs: int | None
 ) -> dict[int, Tensors]:
-    """What an optimiser keeps, with an axis of runs; ``None``: it has one run, whose tensors are without that axis."""
+    """Return what an optimiser keeps, with an axis of runs; ``None``: it has one run, whose tensors are without that axis."""
     found: dict[int, Tensors] = {}
     for i, parameter in enumerate(parameters):
         entries: Tensors = {}

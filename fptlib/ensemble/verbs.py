@@ -19,7 +19,7 @@ from fptlib.ensemble.store import Store, store_path
 from fptlib.ensemble.training import Task, recorded
 from fptlib.ensemble.work import Outcome, perform
 from fptlib.errors import InputError
-from fptlib.spec import EnsembleSpec, override, restore
+from fptlib.spec import EnsembleSpec, override
 from fptlib.trajectories import Retirement, Trajectories, concatenate
 from fptlib.trajectories.record import passages
 from fptlib.trajectories.store import read_store_file
@@ -49,7 +49,7 @@ def train(
     out
         Folder of stores, see `store_path`.
     retirement
-        Runs that reach this leave the training, and are followed no further. Without it all runs are followed to the end.
+        Runs that reach this are trained no further. Without it all runs are followed to the end.
     keep
         Epochs after which snapshots are kept for `fork`; of unperturbed training only.
     workers
@@ -105,7 +105,7 @@ class Fork:
     trajectories
         All parents' runs: the prefix of each, and what followed for those that went on.
     n_parents, n_survivors
-        Runs of the parent, and those that had not passed at the fork (all, without a retirement).
+        Runs of the parent, and those that had not reached the threshold at the fork (all, without a retirement).
     """
 
     spec: EnsembleSpec
@@ -124,7 +124,7 @@ def fork(
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> Fork:
-    """Perturb unperturbed training at one epoch, and go on only with the runs that had not passed by then.
+    """Perturb unperturbed training at one epoch, and go on only with the runs that had not reached the threshold by then.
 
     The result is what training the perturbed ensemble from the start would give, exactly; only the prefix is not trained
     again. Where the parent has no snapshots at that epoch they are made first, of the runs that are needed.
@@ -138,7 +138,7 @@ def fork(
     perturbation
         Section ``perturbation`` of the parameters, without ``period``.
     retirement
-        Runs that reach this leave the training; runs that had reached it by the fork are not continued.
+        Runs that reach this are trained no further; those that had reached it by the fork are not continued.
     out, workers, scheduler
         As in `train`.
 
@@ -164,32 +164,16 @@ def fork(
     return Fork(child, forked, plain.n_runs, going)
 
 
-def read_request(
-    store: str | os.PathLike[str], uses: Iterable[str | os.PathLike[str]] = ()
-) -> tuple[EnsembleSpec, Retirement | None]:
+def read_request(store: str | os.PathLike[str]) -> tuple[EnsembleSpec, Retirement | None]:
     """Return what a store was made from: the specification, with the runs and epochs asked for, and the retirement.
-
-    Nothing that the store holds is executed.
-
-    Parameters
-    ----------
-    store
-        Folder of the store.
-    uses
-        Files of the user's that its parameters use, of which the store holds the digests, and others.
 
     Raises
     ------
     InputError
-        If there is no store, it was made by another version, or a file that it needs is not given.
+        If there is no store, or it was made by another version.
     """
     content = read_store_file(Path(store))
-    if not isinstance(content.get("spec"), dict):
-        raise InputError(f"{store}: damaged (its parameters are missing)")
-    try:
-        spec = restore({**content["spec"], "runs": content["runs"], "epochs": content["epochs"]}, uses)
-    except InputError as error:
-        raise InputError(f"{store}: {error}") from None
+    spec = EnsembleSpec(**content.get("spec", {}), runs=content["runs"], epochs=content["epochs"])
     if spec.digest() != content["digest"]:
         raise InputError(f"{store}: made by another version of this library; train it again with its parameter file")
     retired = content.get("retirement")
@@ -199,7 +183,7 @@ def read_request(
 def _checked(
     spec: EnsembleSpec, retirement: Retirement | None, keep: Iterable[int], workers: int | None, scheduler: str | None
 ) -> tuple[int, ...]:
-    """Epochs to be kept, in order; raises InputError for arguments that are impossible."""
+    """Return the epochs to be kept, in order; an InputError names an argument that is impossible."""
     if workers is not None and workers < 1:
         raise InputError(f"workers: {workers} is not possible; allowed: 1 or more")
     if workers is not None and scheduler is not None:

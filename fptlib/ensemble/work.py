@@ -24,7 +24,7 @@ Record = tuple[Mapping[str, NDArray[np.float64]], int]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a task: whether it is done, or another process is at it; and the run-epochs it took."""
+    """The end of a task: done, or left to another process that is at it; and the run-epochs it took."""
 
     done: bool
     trained: int
@@ -42,9 +42,9 @@ def perform(
     task
         What is asked for. Its shards are trained whole.
     report
-        Told of run-epochs that are done, trained or found.
+        Called with run-epochs that are done, trained or found.
     wait
-        Whether to wait for another process that trains some of these runs.
+        If true, wait for another process that trains some of these runs.
     """
     if task.device == "auto" or task.spec.device == "cuda":
         task = replace(task, device=device_of(task.spec))
