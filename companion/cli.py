@@ -105,7 +105,7 @@ def verify(
 
 
 def _say(text: str) -> None:
-    """A line on stderr that does not tear a progress bar."""
+    """Write a line to stderr without tearing a progress bar."""
     from tqdm import tqdm
 
     tqdm.write(text, file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,33 +19,22 @@ RESULTS = ROOT / "book" / "results" / "closed_loop"
 
 
 def steps_table(outcome: Outcome) -> pd.DataFrame:
-    """What a search did: columns ``purpose, what, spent, candidate, period, mean``, the last three of the recommendation after it."""
-    table = pd.DataFrame([asdict(step) for step in outcome.steps])
-    return table.astype({"period": "Int64", "mean": float})
+    """Return the steps of a search: ``purpose, what, spent, candidate, period, mean``, the last three of the recommendation after it."""
+    return pd.DataFrame([asdict(step) for step in outcome.steps]).astype({"period": "Int64", "mean": float})
 
 
 def standings_table(outcome: Outcome) -> pd.DataFrame:
-    """How the candidates came out: columns ``candidate, period, mean, low, high, measured, status, spent``."""
-    rows = [
-        {
-            "candidate": s.label,
-            "period": s.period,
-            "mean": s.mean,
-            "low": s.low,
-            "high": s.high,
-            "measured": ", ".join(map(str, s.measured)) or "none",
-            "status": s.status,
-            "spent": s.spent,
-        }
-        for s in outcome.standings
-    ]
-    return pd.DataFrame(rows).astype({"period": "Int64"})
+    """Return the candidates at the end of a search: columns ``candidate, period, mean, low, high, measured, status, spent``."""
+    names = ("label", "period", "mean", "low", "high", "measured", "status", "spent")
+    table = pd.DataFrame([{name: getattr(s, name) for name in names} for s in outcome.standings])
+    table["measured"] = [", ".join(map(str, periods)) or "none" for periods in table["measured"]]
+    return table.rename(columns={"label": "candidate"}).astype({"period": "Int64"})
 
 
 def regret_table(
     outcome: Outcome, truth: Mapping[tuple[str | None, int | None], float], *, name: str = "closed loop"
 ) -> pd.DataFrame:
-    """Regret of what a search would have recommended after each step: columns ``method, budget, regret``.
+    """Return the regret of what a search would have recommended after each step: columns ``method, budget, regret``.
 
     Parameters
     ----------
@@ -58,7 +48,7 @@ def regret_table(
 
 
 def comparison(study: str) -> pd.DataFrame:
-    """Regret of each method against the budget, as ``benchmarks/closed_loop.py`` measured it.
+    """Return the regret of each method against the budget, as ``benchmarks/closed_loop.py`` measured it.
 
     Parameters
     ----------
@@ -76,23 +66,24 @@ def comparison(study: str) -> pd.DataFrame:
     InputError
         If there is no such study.
     """
-    path = RESULTS / f"{study}.csv"
-    if not path.exists():
-        raise InputError(f"{path}: no such table; python benchmarks/closed_loop.py writes it")
-    return pd.read_csv(path)
+    return pd.read_csv(_kept(f"{study}.csv"))
 
 
 def about() -> dict[str, Any]:
-    """What the comparison was made with: command, machine, sizes."""
-    path = RESULTS / "about.json"
+    """Return what the comparison was made with: command, machine, sizes."""
+    content: dict[str, Any] = json.loads(_kept("about.json").read_text())
+    return content
+
+
+def _kept(name: str) -> Path:
+    path = RESULTS / name
     if not path.exists():
-        raise InputError(f"{path}: not there; python benchmarks/closed_loop.py writes it")
-    found: dict[str, Any] = json.loads(path.read_text())
-    return found
+        raise InputError(f"{path}: no such table; python benchmarks/closed_loop.py writes it")
+    return path
 
 
 def families(table: pd.DataFrame) -> pd.DataFrame:
-    """The comparison with one curve for each kind of method: of several settings the one that does best at each budget.
+    """Return the comparison with one curve for each kind of method: of several settings the one that does best at each budget.
 
     That is kinder to a method than anybody can be who has to choose its setting beforehand.
     """
@@ -102,7 +93,9 @@ def families(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def epochs_to_reach(table: pd.DataFrame, levels: Sequence[float], *, ours: str = "closed loop") -> pd.DataFrame:
-    """Budgets from which on the mean regret of each method stays at or below some levels, between those measured by a line in log(budget).
+    """Return the budgets from which on the mean regret of each method stays at or below some levels.
+
+    Between the budgets that were measured, regret is taken as linear in log(budget).
 
     Returns
     -------

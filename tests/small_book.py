@@ -115,7 +115,7 @@ run
 
 
 def write(folder: Path, *, like: Path) -> Path:
-    """A small project in ``folder``, with configuration, styles and bibliography of the project in ``like``."""
+    """Write a small project into ``folder``, with configuration, styles and bibliography of the project in ``like``."""
     shutil.copytree(like / "book" / "_static", folder / "book" / "_static")
     shutil.copy(like / "book" / "references.bib", folder / "book")
     shutil.copy(like / "_config.yml", folder)

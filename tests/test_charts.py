@@ -14,7 +14,6 @@ import pandas as pd
 import pytest
 import vl_convert
 
-from colours import contrast
 from companion import charts as own
 from fptlib import charts, tables
 from fptlib.charts import common, render
@@ -167,6 +166,14 @@ def test_no_two_names_look_the_same_even_where_colours_are_used_again() -> None:
     assert dashes[0] == [1, 0]
     few = charts.PALETTE, common.SHAPES, {tuple(d) for d in common.DASHES}
     assert [len(set(channel)) for channel in few] == [7, 7, 7]
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio that WCAG 2.2 defines, from 1 to 21, of two colours ``#RRGGBB``."""
+    coded = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in (one, other)])
+    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+    dark, light = sorted(linear @ (0.2126, 0.7152, 0.0722))
+    return float((light + 0.05) / (dark + 0.05))
 
 
 @pytest.mark.parametrize("page", ["#FFFFFF", "#121212"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
 import pickle
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +22,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from fptlib import ensemble, spec
+from companion.experiments import kept
+from fptlib import ensemble, spec, trajectories
 from fptlib.cli import app
 from fptlib.ensemble import cluster, optimisers, updates
 from fptlib.errors import InputError
 from fptlib.perturbations import State
+from known import small
 
 SMALL = ["model.widths=[8]", "data.test_size=100", "runs=8", "epochs=3"]
 SIGNS = '''"""Steps of one size."""
@@ -135,7 +140,7 @@ def test_parameters_with_files_of_ones_own_can_be_pickled(folder: Path) -> None:
     assert subprocess.run(run, capture_output=True, text=True, check=True).stdout.strip() == whole.digest()
 
 
-def test_other_processes_know_the_kinds_and_a_store_tells_them_again(folder: Path) -> None:
+def test_other_processes_know_the_kinds(folder: Path) -> None:
     kick = {"name": "flip", "period": 1, "factor": 0.9}
     whole = spec.override(spec.load(folder / "mine.yml"), {"runs": 16, "perturbation": kick})
     here = ensemble.train(whole, out=folder / "here", workers=1)
@@ -144,21 +149,71 @@ def test_other_processes_know_the_kinds_and_a_store_tells_them_again(folder: Pat
     finally:
         cluster.stop()
     assert np.array_equal(here.metrics["test_metric"], there.metrics["test_metric"])
-    (folder / "signs.py").unlink()
-    (folder / "flip.py").unlink()
-    again, _ = ensemble.read_request(folder / "here" / whole.digest())
-    assert again == whole
 
 
-def test_a_fork_can_use_what_its_parents_did_not(folder: Path) -> None:
-    parent = spec.load(folder / "mine.yml")
-    plain = spec.override(parent, {"uses": [folder / "signs.py"]})
-    ensemble.train(plain, out=folder, workers=1)
+def test_a_store_keeps_names_and_digests_of_files_also_of_those_that_a_fork_may_use(folder: Path) -> None:
+    parent, files = spec.load(folder / "mine.yml"), [folder / "signs.py", folder / "flip.py"]
+    ensemble.train(spec.override(parent, {"uses": files[:1]}), out=folder, workers=1)
     ensemble.train(spec.override(parent, {"epochs": 2}), out=folder, workers=1)
-    again, _ = ensemble.read_request(folder / parent.digest())
-    assert (again.epochs, len(again.uses)) == (3, 2)
+    store = ensemble.store_path(parent, out=folder)
+    kept = json.loads((store / "store.json").read_text())["spec"]["uses"]
+    assert kept == [{"name": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()} for file in files]
+    again, _ = ensemble.read_request(store, uses=files)
+    assert (again, again.epochs) == (parent, 3)
     forked = ensemble.fork(again, at=1, perturbation={"name": "flip"}, out=folder, workers=1)
     assert forked.spec.digest() == spec.override(parent, {"perturbation": {"name": "flip", "period": 1}}).digest()
+
+
+# -- nothing that is read is executed
+
+
+def test_a_store_that_uses_a_file_goes_on_with_that_file_only(folder: Path, fpt: Any, refused: Any) -> None:
+    store = ensemble.store_path(spec.load(folder / "mine.yml"), out=folder)
+    ensemble.train(spec.load(folder / "mine.yml"), out=folder, workers=1)
+    (folder / "other.py").write_text(f"open({str(folder / 'marker')!r}, 'w')\n" + SIGNS)
+    fork = ("fork", store, "--at", 1, "--perturbation", "full_reset", "--workers", 1)
+    assert "uses: 'signs.py', whose SHA-256 is '" in (missing := refused(*fork))
+    assert "is needed and not kept here; give it with --uses FILE" in missing
+    assert "other.py is another one (" in refused(*fork, "--uses", folder / "other.py")
+    assert "'flip.py'" in refused(*fork, "--uses", folder / "signs.py")
+    assert not (folder / "marker").exists()
+    (folder / "signs.py").rename(folder / "renamed.py")
+    status, out, _ = fpt(*fork, "--uses", folder / "renamed.py", "--uses", folder / "flip.py")
+    assert (status, Path(out.strip()).parent) == (0, folder)
+
+
+@pytest.mark.parametrize("entry", ["source", "path", "text", "mapping", "null"])
+def test_a_received_store_executes_nothing(folder: Path, refused: Any, entry: str) -> None:
+    plain = small(epochs=2)
+    ensemble.train(plain, out=folder, workers=1)
+    store, marker = ensemble.store_path(plain, out=folder), folder / "marker"
+    (folder / "evil.py").write_text(f"open({str(marker)!r}, 'w')\n" + SIGNS)
+    text = (folder / "evil.py").read_text()
+    entries: dict[str, Any] = {
+        "source": [{"source": text, "name": "evil.py"}],
+        "path": [str(folder / "evil.py")],
+        "text": [text],
+        "mapping": {"source": text},
+        "null": None,
+    }
+    content = json.loads((store / "store.json").read_text())
+    content["spec"]["uses"] = entries[entry]
+    (store / "store.json").write_text(json.dumps(content))
+    assert "uses: not a list of digests of files" in refused("fork", store, "--at", 1, "--perturbation", "full_reset")
+    with pytest.raises(InputError, match="not a list of digests of files"):
+        spec.restore(content["spec"])
+    assert not marker.exists()
+
+
+def test_a_kept_ensemble_executes_nothing(folder: Path) -> None:
+    plain, marker = small(epochs=2), folder / "marker"
+    path = kept.keep(ensemble.train(plain, out=folder, workers=1), plain, folder=folder)
+    record = trajectories.read_shard(path)
+    uses = [{"source": f"open({str(marker)!r}, 'w')\n" + SIGNS}]
+    changed = replace(record, meta={**record.meta, "spec": {**record.meta["spec"], "uses": uses}})
+    trajectories.write_shard(path, changed)
+    assert kept.read_kept(plain, folder=folder) is not None  # it is known by its digest; its parameters are only shown
+    assert not marker.exists()
 
 
 # -- what is refused

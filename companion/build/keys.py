@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
+import platform
+import re
 from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -21,26 +22,9 @@ PACKAGES_OF_CHAPTERS = ("fptlib", "companion")
 NOT_OF_CHAPTERS = ("fptlib/__main__.py", "fptlib/cli", "fptlib/report.py", "companion/build", "companion/cli.py")
 # Files besides the chapter that cells read: descriptions of ensembles and experiments, what these use, results kept with the book.
 _INPUTS = ("params/ensembles", "params/experiments", "params/paper", "examples", "book/results")
-# What computes, draws, and executes.
-PACKAGES = (
-    "numpy",
-    "scipy",
-    "pandas",
-    "pyarrow",
-    "pydantic",
-    "scikit-learn",
-    "torch",
-    "torchvision",
-    "numba",
-    "distributed",
-    "altair",
-    "vl-convert-python",
-    "ipykernel",
-    "jupytext",
-    "nbclient",
-    "nbformat",
-    "papermill",
-)
+
+# Of what the library declares: its own dependencies, and those of these extras.
+_EXTRAS = re.compile(r"""extra == ["'](train|book)["']""")
 
 
 def chapter_key(root: Path, chapter: Chapter, parameters: Mapping[str, Any]) -> str:
@@ -63,14 +47,10 @@ def library_digest(*, everything: bool = False) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the packages that are installed."""
-    installed = {"python": ".".join(map(str, sys.version_info[:3]))}
-    for name in PACKAGES:
-        try:
-            installed[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return installed
+    """Return the versions of Python and of the packages that the library declares to compute, draw and execute with."""
+    declared = [text for text in metadata.requires("fptlib") or () if "extra" not in text or _EXTRAS.search(text)]
+    names = sorted({re.split(r"[^\w.-]", text)[0] for text in declared}, key=str.lower)
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 
 def digest(*parts: str | bytes) -> str:

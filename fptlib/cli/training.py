@@ -77,6 +77,12 @@ def fork(
         typer.Option("--set", help="A parameter of the perturbation, as shrink=0.4.", metavar="KEY=VALUE"),
     ] = None,
     repeat: Annotated[str, typer.Option(help="How often it acts.", metavar="once|periodic")] = "periodic",
+    uses: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Python file of your own that the store's parameters or the perturbation use.", metavar="FILE"
+        ),
+    ] = None,
     threshold: Retire = None,
     metric: RetireMetric = "test_metric",
     direction: DirectionOption = "above",
@@ -89,7 +95,7 @@ def fork(
     """
     from fptlib import ensemble
 
-    parent, retired = ensemble.read_request(store)
+    parent, retired = ensemble.read_request(store, uses or ())
     section = {name: value_of(name, text) for name, text in assignments(set_ or []).items()}
     forked = ensemble.fork(
         parent,

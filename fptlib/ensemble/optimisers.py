@@ -61,9 +61,10 @@ def build(spec: OptimiserSpec, parameters: Sequence[Tensor], rate: float) -> tor
     fields = {name: getattr(spec, name) for name in type(spec).model_fields if name in keywords}
     more = {"foreach": True} if "foreach" in inspect.signature(made).parameters else {}
     try:
-        return made(list(parameters), lr=rate, **fields, **more, **(spec.model_extra or {}))
+        optimiser: torch.optim.Optimizer = made(list(parameters), lr=rate, **fields, **more, **(spec.model_extra or {}))
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"optimiser: {spec.name}: {_line(error)}; its options: {', '.join(keywords)}") from None
+    return optimiser
 
 
 def _line(error: Exception) -> str:

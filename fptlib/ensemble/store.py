@@ -30,6 +30,7 @@ from fptlib.ensemble.training import Task
 from fptlib.errors import InputError
 from fptlib.sources import cache_dir
 from fptlib.spec import ENGINE_VERSION, EnsembleSpec
+from fptlib.spec.uses import noted
 from fptlib.trajectories import Retirement, Trajectories, read_shard, retire, write_shard
 from fptlib.trajectories.record import holds
 from fptlib.trajectories.store import read_store_file, write_store_file
@@ -73,10 +74,9 @@ class Store:
     def note_request(self, spec: EnsembleSpec, retirement: Retirement | None) -> None:
         """Put what was asked for in ``store.json``, unless more than that was asked for before.
 
-        Files of the user's are kept there by their text, so that the request can be read without them; also those of which
-        nothing is used yet, for a fork may.
+        Of files of the user's it keeps name and digest; also of those of which nothing is used yet, for a fork may.
         """
-        files = [file.model_dump() for file in spec.uses]
+        files = noted(spec.uses)
         written = spec.identity() | ({"uses": files} if files else {})
         content = {"spec": written, "digest": self.digest, "runs": spec.runs, "epochs": spec.epochs}
         if retirement is not None:

@@ -19,7 +19,7 @@ from fptlib.ensemble.store import Store, store_path
 from fptlib.ensemble.training import Task, recorded
 from fptlib.ensemble.work import Outcome, perform
 from fptlib.errors import InputError
-from fptlib.spec import EnsembleSpec, override
+from fptlib.spec import EnsembleSpec, override, restore
 from fptlib.trajectories import Retirement, Trajectories, concatenate
 from fptlib.trajectories.record import passages
 from fptlib.trajectories.store import read_store_file
@@ -164,16 +164,32 @@ def fork(
     return Fork(child, forked, plain.n_runs, going)
 
 
-def read_request(store: str | os.PathLike[str]) -> tuple[EnsembleSpec, Retirement | None]:
+def read_request(
+    store: str | os.PathLike[str], uses: Iterable[str | os.PathLike[str]] = ()
+) -> tuple[EnsembleSpec, Retirement | None]:
     """Return what a store was made from: the specification, with the runs and epochs asked for, and the retirement.
+
+    Nothing that the store holds is executed.
+
+    Parameters
+    ----------
+    store
+        Folder of the store.
+    uses
+        Files of the user's that its parameters use, of which the store holds the digests, and others.
 
     Raises
     ------
     InputError
-        If there is no store, or it was made by another version.
+        If there is no store, it was made by another version, or a file that it needs is not given.
     """
     content = read_store_file(Path(store))
-    spec = EnsembleSpec(**content.get("spec", {}), runs=content["runs"], epochs=content["epochs"])
+    if not isinstance(content.get("spec"), dict):
+        raise InputError(f"{store}: damaged (its parameters are missing)")
+    try:
+        spec = restore({**content["spec"], "runs": content["runs"], "epochs": content["epochs"]}, uses)
+    except InputError as error:
+        raise InputError(f"{store}: {error}") from None
     if spec.digest() != content["digest"]:
         raise InputError(f"{store}: made by another version of this library; train it again with its parameter file")
     retired = content.get("retirement")

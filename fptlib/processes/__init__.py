@@ -9,8 +9,7 @@ Time runs in epochs, T = 1, 2, 3, ...; a perturbation with period P acts right a
 
 from fptlib.processes.chain import FiniteChain, Process
 from fptlib.processes.diffusion import DriftDiffusion, OrnsteinUhlenbeck
-from fptlib.processes.hazards import DelayedGeometric, FrozenMixture, GeometricWithKick, Heterogeneous
-from fptlib.processes.scheduled import Annealed
+from fptlib.processes.hazards import Annealed, DelayedGeometric, FrozenMixture, GeometricWithKick, Heterogeneous
 
 __all__ = [
     "Annealed",

@@ -38,24 +38,14 @@ class Walk(Process):
 
     @property
     @abstractmethod
-    def step(self) -> tuple[float, float, float]:
-        """Start, carry and drift."""
-
-    @property
-    @abstractmethod
-    def kick(self) -> tuple[float, float]:
-        """Target and shrink of a perturbation."""
-
-    @property
-    @abstractmethod
-    def lowest(self) -> float:
-        """State below which the walk ever falls with negligible probability."""
+    def dynamics(self) -> tuple[float, float, float, float, float, float]:
+        """Start, carry, drift, target, shrink, and a state below which the walk ever falls with negligible probability."""
 
     def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
         """Simulate runs; the metric is the state x. See :meth:`Process.sample`."""
         n_runs, horizon = checks.count("n_runs", n_runs), checks.count("horizon", horizon)
         every = horizon + 1 if period is None else checks.count("period", period)
-        (start, carry, drift), (target, shrink) = self.step, self.kick
+        start, carry, drift, target, shrink, _ = self.dynamics
         x, passed = np.full(n_runs, start), np.zeros(n_runs, dtype=bool)
         metric = np.empty((n_runs, horizon))
         for epoch in range(1, horizon + 1):
@@ -68,14 +58,14 @@ class Walk(Process):
 
     def chain(self) -> FiniteChain:
         """Return the chain of the start, the nodes of the quadrature and where a perturbation takes them."""
-        (start, carry, drift), (target, shrink) = self.step, self.kick
-        panels = int(np.ceil((self.threshold - self.lowest) / (_PANEL * self.noise)))
+        start, carry, drift, target, shrink, lowest = self.dynamics
+        panels = int(np.ceil((self.threshold - lowest) / (_PANEL * self.noise)))
         if panels * _NODES > _MOST_NODES:
             raise InputError(
-                f"exact answers over states from {self.lowest:g} to {self.threshold:g} with noise {self.noise:g} need "
+                f"exact answers over states from {lowest:g} to {self.threshold:g} with noise {self.noise:g} need "
                 f"{panels * _NODES} quadrature nodes; at most {_MOST_NODES} are allowed, so sample this process instead"
             )
-        edges = np.linspace(self.lowest, self.threshold, panels + 1)
+        edges = np.linspace(lowest, self.threshold, panels + 1)
         node, weight = np.polynomial.legendre.leggauss(_NODES)
         half = np.diff(edges)[:, None] / 2
         nodes, weights = (edges[:-1, None] + half * (1 + node)).ravel(), (half * weight).ravel()
@@ -86,7 +76,7 @@ class Walk(Process):
         expected = carry * points[:, None] + drift
         density = stats.norm.pdf(nodes, expected, self.noise)
         # A step that would end below the interval is drawn anew: what is left out must not count as passed.
-        transition[:, 1:n] = weights * density / stats.norm.sf(self.lowest, expected, self.noise)
+        transition[:, 1:n] = weights * density / stats.norm.sf(lowest, expected, self.noise)
         perturbation[:n] = np.eye(n + m)[n + where]
         return FiniteChain(transition=transition, perturbation=perturbation, start=np.eye(n + m)[0])
 
@@ -147,21 +137,13 @@ class OrnsteinUhlenbeck(Walk):
             checks.real("shrink", self.shrink, low=0, high=1)
 
     @property
-    def step(self) -> tuple[float, float, float]:
-        """Start, decay, and no drift."""
-        return self.start, self.decay, 0.0
-
-    @property
-    def kick(self) -> tuple[float, float]:
-        """Target and shrink of a perturbation."""
-        return (self.start, 0.0) if self.shrink is None else (0.0, self.shrink)
-
-    @property
-    def lowest(self) -> float:
-        """State below which the walk ever falls with negligible probability."""
-        spread = self.noise / np.sqrt(1 - self.decay**2)
+    def dynamics(self) -> tuple[float, float, float, float, float, float]:
+        """See `Walk`."""
         # Survivors sit above the free process, whose mean never falls below the smallest of these.
-        return float(min(self.start, self.threshold, 0.0) + spread * stats.norm.ppf(_NEGLIGIBLE))
+        spread = self.noise / np.sqrt(1 - self.decay**2)
+        lowest = float(min(self.start, self.threshold, 0.0) + spread * stats.norm.ppf(_NEGLIGIBLE))
+        target, shrink = (self.start, 0.0) if self.shrink is None else (0.0, self.shrink)
+        return self.start, self.decay, 0.0, target, shrink, lowest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,7 +165,7 @@ class DriftDiffusion(Walk):
 
     .. math:: f(t) = \frac{d}{\sqrt{2 \pi s^2 t^3}} \exp \left( -\frac{(d - v t)^2}{2 s^2 t} \right),
 
-    which `pdf`, `cdf`, `sf`, `mean` and `sample_times` give. All other verbs are those of the same motion watched
+    which `mean`, `sf` and `sample_times` are of. All other verbs are those of the same motion watched
     at epochs 1, 2, 3, ... only, which has passed when it is seen at or above the threshold, and whose perturbation is a full reset
     to 0. It is late: by Wald's identity its mean is (d + overshoot)/v, and what it overshoots by is about
     :math:`0.5826 s + v/4` for small v [2]_.
@@ -197,7 +179,7 @@ class DriftDiffusion(Walk):
     Examples
     --------
     >>> process = DriftDiffusion(distance=20, drift=0.5, noise=1)
-    >>> process.mean, round(process.watched_mfpt(), 1)
+    >>> process.mean, round(process.mfpt(), 1)
     (40.0, 41.4)
     """
 
@@ -224,14 +206,6 @@ class DriftDiffusion(Walk):
         """Shape parameter of the inverse Gaussian law, d^2/s^2; the variance of the time is mean^3/shape."""
         return (self.distance / self.noise) ** 2
 
-    def pdf(self, t: ArrayLike) -> Array:
-        """Return the density of the first-passage time in continuous time, at times `t` of any shape."""
-        return np.asarray(stats.invgauss.pdf(t, self.mean / self.shape, scale=self.shape))
-
-    def cdf(self, t: ArrayLike) -> Array:
-        """Return the probability to have passed by `t` in continuous time, for `t` of any shape."""
-        return np.asarray(stats.invgauss.cdf(t, self.mean / self.shape, scale=self.shape))
-
     def sf(self, t: ArrayLike) -> Array:
         """Return the probability not to have passed by `t` in continuous time, for `t` of any shape."""
         return np.asarray(stats.invgauss.sf(t, self.mean / self.shape, scale=self.shape))
@@ -240,21 +214,8 @@ class DriftDiffusion(Walk):
         """Draw `n` first-passage times from the law in continuous time, shape ``(n,)``."""
         return rng.wald(self.mean, self.shape, size=checks.count("n", n))
 
-    def watched_mfpt(self) -> float:
-        """Return the mean first-passage time when watched once per epoch, the same as ``mfpt()``; it exceeds `mean`."""
-        return self.mfpt()
-
     @property
-    def step(self) -> tuple[float, float, float]:
-        """Start at 0, all of the state carried on, and the drift."""
-        return 0.0, 1.0, self.drift
-
-    @property
-    def kick(self) -> tuple[float, float]:
-        """Target and shrink of a full reset to 0."""
-        return 0.0, 0.0
-
-    @property
-    def lowest(self) -> float:
-        """Position below which the motion ever falls with negligible probability: to -x with exp(-2 v x / s^2)."""
-        return float(np.log(_NEGLIGIBLE)) * self.noise**2 / (2 * self.drift)
+    def dynamics(self) -> tuple[float, float, float, float, float, float]:
+        """See `Walk`; a motion ever falls to -x with probability exp(-2 v x / s^2)."""
+        lowest = float(np.log(_NEGLIGIBLE)) * self.noise**2 / (2 * self.drift)
+        return 0.0, 1.0, self.drift, 0.0, 0.0, lowest

@@ -49,6 +49,7 @@ __all__ = [
     "known",
     "load",
     "override",
+    "restore",
 ]
 
 # Raised whenever the same parameters give other trajectories than before. Stores are keyed by it, so old ones are then
@@ -200,9 +201,9 @@ class EnsembleSpec(Part):
         """Everything that changes run ``k``, with defaults filled in, as JSON types."""
         content = self.model_dump(mode="json", exclude={*_OUTSIDE_DIGEST, "uses"})
         parts = [self.data, self.model, self.optimiser, self.perturbation and self.perturbation.rule]
-        used = sorted(file.source for file in self.uses if any(type(part) in file.kinds.values() for part in parts))
+        used = sorted(file.sha256 for file in self.uses if any(type(part) in file.kinds.values() for part in parts))
         # What a file is called, and files of which nothing is used, change no run.
-        return content | ({"uses": [{"source": source} for source in used]} if used else {})
+        return content | ({"uses": [{"sha256": digest} for digest in used]} if used else {})
 
     def digest(self) -> str:
         """16 hexadecimal digits: SHA-256 of the canonical JSON of `identity` and `ENGINE_VERSION`."""
@@ -217,7 +218,7 @@ class EnsembleSpec(Part):
         own = {kind for file in self.uses for kind in file.kinds.values()}
         content = {name: getattr(self, name) for name in type(self).model_fields}
         plain = {name: part.model_dump() if _defined_by(part, own) else part for name, part in content.items()}
-        return _again, (plain | {"uses": [file.model_dump() for file in self.uses]},)
+        return _again, (plain | {"uses": self.uses},)
 
 
 def _defined_by(part: Any, own: set[type]) -> bool:
@@ -257,8 +258,27 @@ def override(spec: EnsembleSpec | Mapping[str, Any], changes: Mapping[str, Any])
     >>> override(plain, {"model.widths": [64], "perturbation.name": "full_reset", "perturbation.period": 20}).epochs
     100
     """
-    values = spec.model_dump(mode="python") if isinstance(spec, EnsembleSpec) else spec
-    return _build(values, changes, "")
+    if isinstance(spec, EnsembleSpec):
+        spec = {**spec.model_dump(mode="python", exclude={"uses"}), "uses": spec.uses}
+    return _build(spec, changes, "")
+
+
+def restore(recorded: Mapping[str, Any], uses: Iterable[str | os.PathLike[str] | UserFile] = ()) -> EnsembleSpec:
+    """Return the parameters that a store or an archive records.
+
+    Parameters
+    ----------
+    recorded
+        What `EnsembleSpec.identity` gave, or what stands in its place in somebody's store. Nothing of it is executed.
+    uses
+        The files of the user's that they use, and others.
+
+    Raises
+    ------
+    InputError
+        If the parameters are not possible, or a file is not given.
+    """
+    return EnsembleSpec(**{**recorded, "uses": user_files.supplied(recorded.get("uses", []), uses)})
 
 
 def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> EnsembleSpec:

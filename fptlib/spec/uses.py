@@ -1,7 +1,8 @@
-"""Kinds from files of one's own: ``uses: [diffgrad.py]``.
+"""Kinds from files of your own: ``uses: [diffgrad.py]``.
 
-A file is known by its content. It is run once in a process, as a module named after that content, and what its decorators
-make known is known to the parameters that name the file, and to no others.
+A file is run once in a process, as a module named after its content, and what its decorators make known is known to the
+parameters that name the file, and to no others. Only a file that somebody names is run: stores and archives keep of it no
+more than its name and digest.
 """
 
 from __future__ import annotations
@@ -9,12 +10,10 @@ from __future__ import annotations
 import hashlib
 import linecache
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-
-from pydantic import PrivateAttr
 
 from fptlib import parameters
 from fptlib.errors import InputError
@@ -26,7 +25,7 @@ _KNOWN: dict[str, Mapping[tuple[str, str], type]] = {}
 
 
 class UserFile(Part):
-    """A file of one's own.
+    """A file of the user's own.
 
     Parameters
     ----------
@@ -37,43 +36,43 @@ class UserFile(Part):
     """
 
     source: str
-    name: str = "a file that the parameters use"
-    _digest: str = PrivateAttr("")
+    name: str
 
-    def model_post_init(self, context: Any) -> None:
-        """SHA-256 of the text."""
-        self._digest = hashlib.sha256(self.source.encode()).hexdigest()
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the text, in hexadecimal digits."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
 
     @property
     def kinds(self) -> Mapping[tuple[str, str], type]:
         """The kinds it defines by section and name; the first call runs the file."""
-        if self._digest not in _KNOWN:
-            _KNOWN[self._digest] = self._run()
-        return _KNOWN[self._digest]
+        if self.sha256 not in _KNOWN:
+            _KNOWN[self.sha256] = self._run()
+        return _KNOWN[self.sha256]
 
     def _run(self) -> Mapping[tuple[str, str], type]:
-        module = ModuleType(f"fptlib_user_{self._digest[:16]}")
+        module = ModuleType(f"fptlib_user_{self.sha256[:16]}")
         module.__file__ = self.name
         # Known by name while it runs, for dataclasses look their module up; its lines are kept for tracebacks.
         sys.modules[module.__name__] = module
         linecache.cache[self.name] = (len(self.source), None, self.source.splitlines(keepends=True), self.name)
         try:
-            with parameters.collected() as found:
+            with parameters.collected() as kinds:
                 exec(compile(self.source, self.name, "exec"), module.__dict__)
         except (Exception, SystemExit) as error:
             del sys.modules[module.__name__]
             raise InputError(f"uses: {self.name}: {_reason(error, self.name)}") from None
-        if not found:
+        if not kinds:
             del sys.modules[module.__name__]
             raise InputError(f"uses: {self.name}: makes no kind known; {_NEEDED}")
-        return found
+        return kinds
 
 
 def _reason(error: BaseException, name: str) -> str:
-    """One line for what went wrong in a file, and where in it."""
-    said = " ".join(str(error).split()) or type(error).__name__
+    """Return one line for what went wrong in a file, and where in it."""
+    message = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, InputError):
-        return said
+        return message
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: not valid Python ({error.msg})"
     line, trace = 0, error.__traceback__
@@ -81,11 +80,11 @@ def _reason(error: BaseException, name: str) -> str:
         if trace.tb_frame.f_code.co_filename == name:
             line = trace.tb_lineno
         trace = trace.tb_next
-    return f"line {line}: does not import ({type(error).__name__}: {said})"
+    return f"line {line}: does not import ({type(error).__name__}: {message})"
 
 
 def read(value: object) -> tuple[UserFile, ...]:
-    """The files of a list of paths, or as they were read before.
+    """Read files from a list of paths; files that were read before may stand there too.
 
     Raises
     ------
@@ -94,25 +93,23 @@ def read(value: object) -> tuple[UserFile, ...]:
     """
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise InputError(f"uses: {value!r} is not a list; allowed: paths of Python files, as in [diffgrad.py]")
-    files = tuple(_file(item) for item in value)
+    files = tuple({file.source: file for file in map(_file, value)}.values())
     seen: dict[tuple[str, str], UserFile] = {}
     for file in files:
         for section, name in file.kinds:
             other = seen.setdefault((section, name), file)
-            if other.source != file.source:
+            if other is not file:
                 raise InputError(
                     f"uses: {file.name}: {section} {name!r} is defined in {other.name} already; another name is needed"
                 )
-    return tuple({file.source: file for file in files}.values())
+    return files
 
 
 def _file(item: object) -> UserFile:
     if isinstance(item, UserFile):
         return item
-    if isinstance(item, Mapping) and isinstance(item.get("source"), str):
-        return UserFile.model_validate(dict(item))
     if not isinstance(item, str | Path):
-        raise InputError(f"uses: {item!r} is not a path; {_NEEDED}")
+        raise InputError(f"uses: {repr(item)[:60]} is not a path; {_NEEDED}")
     try:
         return UserFile(source=Path(item).read_text(encoding="utf-8"), name=str(item))
     except OSError as error:
@@ -122,8 +119,43 @@ def _file(item: object) -> UserFile:
 
 
 def beside(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The parameters with the paths under ``uses`` taken as relative to a folder."""
+    """Return the parameters with the paths under ``uses`` taken as relative to a folder."""
     paths = values.get("uses")
     if not isinstance(paths, list):
         return dict(values)
     return {**values, "uses": [str(folder / item) if isinstance(item, str) else item for item in paths]}
+
+
+def noted(files: Iterable[UserFile]) -> list[dict[str, str]]:
+    """Return what a store keeps of files: name and digest."""
+    return [{"name": Path(file.name).name, "sha256": file.sha256} for file in files]
+
+
+def supplied(recorded: object, given: Iterable[object]) -> list[UserFile]:
+    """Return the files that recorded parameters use, and others that are given beside them; none is run here.
+
+    Parameters
+    ----------
+    recorded
+        What `noted` gave, or what stands in its place in somebody's store.
+    given
+        Paths or files.
+
+    Raises
+    ------
+    InputError
+        If a file is not given, or another one is.
+    """
+    files = {file.sha256: file for file in map(_file, given)}
+    for entry in recorded if isinstance(recorded, list) else [recorded]:
+        digest = entry.get("sha256") if isinstance(entry, Mapping) else None
+        if not (isinstance(entry, Mapping) and isinstance(digest, str)):
+            raise InputError("uses: not a list of digests of files, and nothing else that is read is used")
+        if digest not in files:
+            name = str(entry.get("name", "a file of its author's"))[:60]
+            others = "".join(f"; {file.name} is another one ({file.sha256[:16]}...)" for file in files.values())
+            raise InputError(
+                f"uses: {name!r}, whose SHA-256 is {digest[:16]!r}..., is needed and not kept here; give it with --uses FILE"
+                f"{others}"
+            )
+    return list(files.values())
