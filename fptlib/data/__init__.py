@@ -12,7 +12,7 @@ from fptlib.data.nuclei import load_nuclear_masses
 from fptlib.errors import InputError
 from fptlib.spec.datasets import DataSpec
 
-__all__ = ["Dataset", "load", "placeholder", "register"]
+__all__ = ["Dataset", "load", "placeholder"]
 
 _LOADERS: dict[str, Callable[[Any], Dataset]] = {
     "digits": load_digits,
@@ -20,11 +20,6 @@ _LOADERS: dict[str, Callable[[Any], Dataset]] = {
     **dict.fromkeys(("fashion-mnist", "cifar10", "cifar100", "cifar10-subset"), load_images),
     "nuclear-masses": load_nuclear_masses,
 }
-
-
-def register(name: str, loader: Callable[[Any], Dataset]) -> None:
-    """Make the loader of a data set known: called with the section ``data``, it returns a `Dataset`."""
-    _LOADERS[name] = loader
 
 
 def load(spec: DataSpec) -> Dataset:

@@ -128,28 +128,14 @@ def permuted(spec: DataSpec, images: NDArray[Any], labels: NDArray[np.int64]) ->
 
 
 def placeholder(spec: DataSpec) -> Dataset | None:
-    """Random images of the size and number that a specification asks for, to find out what they would cost.
+    """Return random images of the size and number that a specification asks for, to find out what they would cost.
 
     ``None`` where the size is not known without the data.
     """
     if spec.SHAPE is None or spec.POOL is None or spec.TEST is None:
         return None
-    rng = np.random.default_rng(0)
-    few = rng.standard_normal((64, *spec.SHAPE), dtype=np.float32)
-
-    def images(n: int) -> NDArray[np.float32]:
-        return np.resize(few, (n, *few.shape[1:]))
-
-    def classes(n: int) -> NDArray[np.int64]:
-        return rng.integers(0, spec.CLASSES, n)
-
-    train, valid = spec.n_train or spec.POOL, spec.validation_size
-    return Dataset(
-        x_train=images(train),
-        y_train=classes(train),
-        x_valid=images(valid) if valid else None,
-        y_valid=classes(valid) if valid else None,
-        x_test=images(spec.test_size or spec.TEST),
-        y_test=classes(spec.test_size or spec.TEST),
-        n_classes=spec.CLASSES,
+    image = np.random.default_rng(0).standard_normal(spec.SHAPE, dtype=np.float32)
+    pool, test = (
+        (np.broadcast_to(image, (n, *spec.SHAPE)), np.arange(n) % spec.CLASSES) for n in (spec.POOL, spec.TEST)
     )
+    return assemble(spec, pool, test, as_input=np.ascontiguousarray)
