@@ -16,7 +16,6 @@ from fptlib.firstpassage import first_passage, restricted_mean
 from fptlib.processes import DelayedGeometric, OrnsteinUhlenbeck, Process
 from fptlib.readers import read
 from fptlib.response import Recommendation, at_each, outcomes, predict, recommend
-from fptlib.response.outcome import outcome
 from fptlib.response.verdicts import Status
 from fptlib.trajectories import Retirement, Trajectories, retire
 from known import DELAYED, KICK, MIXTURE, RESET, sampled
@@ -252,15 +251,17 @@ def test_thresholds_without_an_answer_say_why() -> None:
 
 def test_final_and_best_metric_by_hand() -> None:
     runs = Trajectories(metrics={"m": np.array([[1.0, 3.0, 2.0], [2.0, 2.0, 0.0]])}, run=np.arange(2))
-    found = outcome(runs, n_boot=50)
-    assert (found.final.mean, found.best.mean, found.horizon) == (1.0, 2.5, 3)
-    assert outcome(runs, direction="below", n_boot=50).best.mean == 0.5
-    assert outcome(runs, horizon=2, n_boot=50).final.mean == 2.5
     cut = retire(runs, Retirement(threshold=3.0, direction="above", metric="m"))
-    told = outcomes({"whole": runs, "retired": cut}, n_boot=50)
-    assert isinstance(told["retired"], str)
-    assert "followed to epoch 3" in told["retired"]
-    assert list(tables.outcome_table(told)["runs"]) == ["whole"]
+    results = outcomes({"whole": runs, "retired": cut}, n_boot=50)
+    whole, retired = results["whole"], results["retired"]
+    assert not isinstance(whole, str)
+    assert (whole.final.mean, whole.best.mean, whole.horizon) == (1.0, 2.5, 3)
+    assert isinstance(retired, str)
+    assert "followed to epoch 3" in retired
+    assert list(tables.outcome_table(results)["runs"]) == ["whole"]
+    below = outcomes({"whole": runs, "short": runs.head(epochs=2)}, direction="below", n_boot=50)["whole"]
+    assert not isinstance(below, str)
+    assert (below.final.mean, below.best.mean, below.horizon) == (2.5, 1.5, 2)
 
 
 # The real thing

@@ -1,4 +1,4 @@
-"""What every process can do, and the finite Markov chain that all exact answers come from.
+"""Verbs of all processes, and the finite Markov chain that all exact answers come from.
 
 Each process here is a finite chain, by nature or (continuous states) by quadrature. A chain is three arrays: the
 transitions `Q` among the states that have not passed (a row that sums to less than 1 passes with what is missing), the
@@ -167,9 +167,9 @@ class FiniteChain(Process):
             object.__setattr__(self, name, _probabilities(name, getattr(self, name)))
         n = self.start.size
         for name, shape in (("start", (n,)), ("transition", (n, n)), ("perturbation", (n, n))):
-            found = getattr(self, name).shape
-            if found != shape or n == 0:
-                raise InputError(f"{name} has shape {found}; with {n} entries in start it must be {shape}, not empty")
+            given = getattr(self, name).shape
+            if given != shape or n == 0:
+                raise InputError(f"{name} has shape {given}; with {n} entries in start it must be {shape}, not empty")
         if self.transition.sum(axis=1).max() > 1 + 1e-9:
             raise InputError(f"a row of transition sums to {self.transition.sum(axis=1).max():g}; it must be at most 1")
         for name, sums in (

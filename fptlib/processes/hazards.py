@@ -307,7 +307,7 @@ class Annealed(HazardProcess):
 
     @property
     def record(self) -> dict[str, Any]:
-        """What a store would say of this training: ``meta`` for the trajectories that `sample` draws, which carry none."""
+        """Record that a store would have of this training: ``meta`` for the trajectories that `sample` draws, which carry none."""
         schedule = {"name": "cosine", "epochs": self.epochs, "floor": self.floor}
         return {"spec": {"optimiser": {"schedule": schedule}}}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage
@@ -69,21 +70,13 @@ def draw_ensembles(
         If a period or an option is not possible, a record says that an ensemble is something else, or as `draw`.
     """
     at = [(period, runs) for _, period, runs in measured]
+    asked: dict[str, Any] = {"threshold": threshold, "direction": direction, "metric": metric}
     check_labels(unperturbed, at, once=once)
     check_level(level)
-    shortest = check_periods(unperturbed, at, periods)
-    horizon = common_horizon(unperturbed, at, threshold=threshold, direction=direction, metric=metric)
+    shortest, horizon = horizons(unperturbed, at, periods, **asked)
     head = unperturbed.head(epochs=horizon)
-    plain, samples = draw(
-        head,
-        [(p, runs.head(epochs=horizon)) for p, runs in at],
-        threshold=threshold,
-        direction=direction,
-        metric=metric,
-        level=level,
-        n_boot=n_boot,
-        seed=seed,
-    )
+    perturbed = [(p, runs.head(epochs=horizon)) for p, runs in at]
+    plain, samples = draw(head, perturbed, **asked, level=level, n_boot=n_boot, seed=seed)
     notes = [
         sentence
         for (name, _, runs), sample in zip(measured, samples, strict=True)
@@ -92,45 +85,34 @@ def draw_ensembles(
     return Drawn(head, plain, samples, tuple(dict.fromkeys(notes)))
 
 
-def check_periods(
-    unperturbed: Trajectories, measured: Sequence[tuple[int, Trajectories]], periods: Sequence[int] | None
-) -> int:
-    """Return the length of the shortest record, after a look at the measured periods and those to predict for.
-
-    Raises
-    ------
-    InputError
-        If one of them is not possible.
-    """
-    horizon = min(runs.n_epochs for runs in (unperturbed, *(runs for _, runs in measured)))
-    for period, _ in measured:
-        if not 1 <= period < horizon:
-            raise InputError(
-                f"period {period} of the perturbed runs is not between 1 and {horizon - 1} (their horizon is {horizon})"
-            )
-    for p in periods or ():
-        if not 1 <= p <= horizon:
-            raise InputError(f"period {p} is not between 1 and the horizon {horizon}")
-    return horizon
-
-
-def common_horizon(
+def horizons(
     unperturbed: Trajectories,
     measured: Sequence[tuple[int, Trajectories]],
+    periods: Sequence[int] | None,
     *,
     threshold: float,
     direction: Direction,
     metric: str | None,
-) -> int:
-    """Return the last epoch that enough runs of every ensemble were followed to, see `fptlib.firstpassage.FirstPassageTimes.supported`.
+) -> tuple[int, int]:
+    """Return the length of the shortest record, and the last epoch that enough runs of every ensemble were followed to.
+
+    The second, see `fptlib.firstpassage.FirstPassageTimes.supported`, is the horizon of everything that is predicted.
 
     Raises
     ------
     InputError
-        If a measured period is not before it.
+        If a measured period is not before them, or a period to predict for is beyond the shortest record.
     """
     ensembles = (unperturbed, *(runs for _, runs in measured))
-    horizon = min(runs.n_epochs for runs in ensembles)
+    shortest = horizon = min(runs.n_epochs for runs in ensembles)
+    for period, _ in measured:
+        if not 1 <= period < shortest:
+            raise InputError(
+                f"period {period} of the perturbed runs is not between 1 and {shortest - 1} (their horizon is {shortest})"
+            )
+    for period in periods or ():
+        if not 1 <= period <= shortest:
+            raise InputError(f"period {period} is not between 1 and the horizon {shortest}")
     for runs in ensembles:
         times = first_passage(runs.head(epochs=horizon), threshold=threshold, direction=direction, metric=metric)
         horizon = times.supported(horizon)
@@ -139,7 +121,7 @@ def common_horizon(
             raise InputError(
                 f"period {period} is not before epoch {horizon}, the last that enough runs were followed to"
             )
-    return horizon
+    return shortest, horizon
 
 
 def check_level(level: float) -> None:

@@ -1,9 +1,9 @@
-r"""When an interval cannot be trusted to cover: too few survivors, or residual times so skewed that a few survivors carry the mean.
+r"""Intervals that cannot be trusted to cover: too few survivors, or residual times so skewed that a few survivors carry the mean.
 
 Intervals of predictions cover at their level where the mean of the survivors' residual times is nearly normal in its sampling. How far
 it is from that is, by Edgeworth's expansion, a matter of :math:`g / \sqrt{n}` with g the skewness of n residual times; Cochran's rule
 for plain normal intervals asks for :math:`n > 25 g^2`. The intervals here are corrected for skewness and stand more: `MAX_SKEWNESS` is
-what ``benchmarks/interval_coverage.py`` found them to stand.
+as much as they stand in ``benchmarks/interval_coverage.py``.
 
 What no interval can see is a kind of survivor of which the sample has none: of a kind that is one in thirty, thirty survivors have none
 in a third of all cases. Whatever is rarer than 3/n may be missing.
@@ -25,7 +25,7 @@ MAX_SKEWNESS = 0.4  # skewness over root of n; Cochran's rule is 0.2
 
 
 def mean_skewness(residual_times: ArrayLike) -> float:
-    r"""Skewness that the mean of these residual times has in its sampling: :math:`g / \sqrt n`; 0 where all are equal.
+    r"""Return the skewness that the mean of these residual times has in its sampling: :math:`g / \sqrt n`; 0 where all are equal.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def mean_skewness(residual_times: ArrayLike) -> float:
 
 
 def interval_flag(residual_times: ArrayLike) -> str | None:
-    """One sentence if the interval of a prediction cannot be trusted, else None.
+    """Return one sentence if the interval of a prediction cannot be trusted, else None.
 
     Parameters
     ----------

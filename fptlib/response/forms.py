@@ -51,13 +51,13 @@ class Summed:
         return Summed(self.curve[:1], self.sums[:1])
 
     def value(self, k: int, *, beyond: Beyond = "hold") -> NDArray[np.float64]:
-        """Values at ``k``, shape ``(replicates,)``; beyond the end held at the last value, or zero."""
+        """Return values at ``k``, shape ``(replicates,)``; beyond the end held at the last value, or zero."""
         if k > self.length and beyond == "drop":
             return np.zeros(len(self.curve))
         return self.curve[:, min(k, self.length)]
 
     def mean(self, n: int, *, beyond: Beyond = "hold") -> NDArray[np.float64]:
-        """Sum of the values at ``k < n``, shape ``(replicates,)``, beyond the end as in `value`."""
+        """Return the sum of the values at ``k < n``, shape ``(replicates,)``, beyond the end as in `value`."""
         missing = n - self.length
         if missing <= 0:
             return self.sums[:, n]
@@ -65,7 +65,7 @@ class Summed:
 
 
 def summed(curve: Curves) -> Summed:
-    """Add up curves.
+    """Add up curves epoch by epoch.
 
     Examples
     --------
@@ -81,7 +81,7 @@ def summed(curve: Curves) -> Summed:
 
 
 def splice(survival: Curves, residual: Curves, *, period: int) -> Curves:
-    """Forms 1 to 3: ``S(t)`` for ``t <= P``, then ``S(P) S_tau(t - P)``.
+    """Put together forms 1 to 3: ``S(t)`` for ``t <= P``, then ``S(P) S_tau(t - P)``.
 
     A residual curve that ends before the horizon is held at its last value, an upper bound.
 
@@ -98,7 +98,7 @@ def splice(survival: Curves, residual: Curves, *, period: int) -> Curves:
 
 
 def splice_mean(survival: Summed, residual_mean: NDArray[np.float64], *, period: int) -> NDArray[np.float64]:
-    """Restricted mean of `splice`, from that of the residual within the epochs that are left after the period, ``(replicates,)``.
+    """Return the restricted mean of `splice`, from that of the residual within what is left of the horizon, ``(replicates,)``.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def splice_mean(survival: Summed, residual_mean: NDArray[np.float64], *, period:
 
 
 def full_restart(survival: Curves, *, period: int) -> Curves:
-    """Form 4 as a curve: ``S_P(t) = S(P)**(t // P) S(t mod P)``.
+    """Return form 4 as a curve: ``S_P(t) = S(P)**(t // P) S(t mod P)``.
 
     Examples
     --------
@@ -122,7 +122,7 @@ def full_restart(survival: Curves, *, period: int) -> Curves:
 
 
 def restart_restricted_mean(survival: Summed, *, period: int) -> NDArray[np.float64]:
-    """Restricted mean of `full_restart` at the horizon, ``(replicates,)``.
+    """Return the restricted mean of `full_restart` at the horizon, ``(replicates,)``.
 
     Examples
     --------
@@ -138,7 +138,7 @@ def restart_restricted_mean(survival: Summed, *, period: int) -> NDArray[np.floa
 
 
 def cycles(perturbed: Curves, *, period: int, n_runs: int) -> list[Curves]:
-    """Survival ``G_j(k)`` after perturbation ``j`` of the runs that it found still running, for the cycles that were observed.
+    """Return the survival ``G_j(k)`` after perturbation ``j`` of the runs that were still running, for the cycles that were observed.
 
     Parameters
     ----------
@@ -157,16 +157,16 @@ def cycles(perturbed: Curves, *, period: int, n_runs: int) -> list[Curves]:
     """
     horizon = perturbed.shape[1] - 1
     first = _conditional(perturbed[:, period : min(2 * period, horizon) + 1], empty=np.nan)
-    found = [first]
-    whole = [perturbed[:, start : start + period + 1] for start in range(2 * period, horizon - period + 1, period)]
-    for j, piece in enumerate(whole):
+    seen = [first]
+    complete = [perturbed[:, start : start + period + 1] for start in range(2 * period, horizon - period + 1, period)]
+    for j, piece in enumerate(complete):
         if n_runs * piece[0, 0] < POOLED_CYCLE_RUNS:
-            pooled = np.sum(whole[j:], axis=0)
+            pooled = np.sum(complete[j:], axis=0)
             if n_runs * pooled[0, 0] >= MIN_CYCLE_RUNS:
-                found.append(_conditional(pooled, empty=0.0))
+                seen.append(_conditional(pooled, empty=0.0))
             break
-        found.append(_conditional(piece, empty=0.0))
-    return found
+        seen.append(_conditional(piece, empty=0.0))
+    return seen
 
 
 def cycle_residual(
@@ -177,7 +177,7 @@ def cycle_residual(
     beyond: Beyond = "hold",
     after: After = "repeat",
 ) -> Curves:
-    """Form 7: residual survival under period ``P`` from the cycles of another period, shape ``(replicates, n_epochs + 1)``.
+    """Return form 7: residual survival under period ``P`` from the cycles of another period, shape ``(replicates, n_epochs + 1)``.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def cycle_residual(
 def cycle_mean(
     observed: list[Summed], *, period: int, n_epochs: int, beyond: Beyond = "hold", after: After = "repeat"
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Restricted mean of `cycle_residual`, and the part of it that lies after the last observed cycle, each ``(replicates,)``.
+    """Return the restricted mean of `cycle_residual`, and the part of it that lies after the last observed cycle, each ``(replicates,)``.
 
     Parameters
     ----------
@@ -231,12 +231,12 @@ def cycle_mean(
 
 
 def sum_cycles(observed: list[Curves]) -> list[Summed]:
-    """Cycles as `cycle_mean` needs them: each starts at 1, also where nobody enters it."""
+    """Return cycles as `cycle_mean` needs them: each starts at 1, also where nobody enters it."""
     return [summed(np.concatenate([np.ones((len(curve), 1)), curve[:, 1:]], axis=1)) for curve in observed]
 
 
 def _conditional(alive: Curves, *, empty: float) -> Curves:
-    """Survival relative to its first column; ``empty`` where that is zero."""
+    """Return the survival relative to its first column; ``empty`` where that is zero."""
     entering = alive[:, [0]]
     return np.divide(alive, entering, out=np.full_like(alive, empty), where=entering > 0)
 

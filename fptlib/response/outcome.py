@@ -1,10 +1,9 @@
-"""Is faster also better? The metric that runs end with, and the best they ever had, with and without a perturbation."""
+"""Final and best metric of runs: whether faster is also better."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -32,63 +31,49 @@ class Outcome:
     horizon: int
 
 
-def outcome(
-    runs: Trajectories,
+def outcomes(
+    named: Mapping[str, Trajectories],
     *,
-    horizon: int | None = None,
     direction: Direction = "above",
     metric: str | None = None,
     level: float = 0.95,
     n_boot: int = N_BOOT,
     seed: int = 0,
-) -> Outcome:
-    """Final and best metric of an ensemble, with bootstrap intervals over runs.
+) -> dict[str, Outcome | str]:
+    """Return the final and best metric of several ensembles at their common horizon, or in one line why it is not known.
 
     Parameters
     ----------
-    runs
-        Runs that were followed to the horizon, whether they had passed a threshold or not.
-    horizon
-        Last epoch that counts; all by default.
+    named
+        Ensembles by name. Where runs end before the horizon, those that are left are not the ensemble.
     direction
         ``"above"``: the best is the largest; ``"below"``: the smallest.
     metric, level, n_boot, seed
-        As in `fptlib.firstpassage.first_passage` and `fptlib.response.predict`.
-
-    Raises
-    ------
-    InputError
-        If some run was not followed to the horizon: those that are left are not the ensemble.
+        As in `fptlib.firstpassage.first_passage` and `fptlib.response.predict`; intervals are by the bootstrap over runs.
 
     Examples
     --------
     >>> runs = Trajectories(metrics={"acc": np.array([[0.2, 0.9, 0.8], [0.1, 0.5, 0.6]])}, run=np.arange(2))
-    >>> found = outcome(runs)
-    >>> round(found.final.mean, 3), round(found.best.mean, 3)
+    >>> outcome = outcomes({"two runs": runs})["two runs"]
+    >>> round(outcome.final.mean, 3), round(outcome.best.mean, 3)
     (0.7, 0.75)
     """
-    limit = runs.n_epochs if horizon is None else min(horizon, runs.n_epochs)
-    values = runs.metric(metric)[:, :limit]  # (runs, epochs)
-    if (runs.lengths < limit).any():
-        raise InputError(
-            f"{runs.meta.get('source', 'trajectories')}: final and best metric need runs followed to epoch {limit}, and some end before"
-        )
-    weights = bootstrap_weights([np.arange(runs.n_runs)], n_boot=n_boot, rng=generator(seed))
-    best = values.max(axis=1) if direction == "above" else values.min(axis=1)
-    means = weights @ np.stack([values[:, -1], best], axis=1) / runs.n_runs  # (replicates, 2)
-    final, top = (
-        Estimate(float(means[0, j]), *percentile_interval(means[1:, j], level), runs.n_runs, 0, level) for j in range(2)
-    )
-    return Outcome(final=final, best=top, horizon=limit)
-
-
-def outcomes(named: Mapping[str, Trajectories], **options: Any) -> dict[str, Outcome | str]:
-    """`outcome` of several ensembles at their common horizon, or in one line why it is not known."""
     horizon = min(runs.n_epochs for runs in named.values())
-    found: dict[str, Outcome | str] = {}
+    results: dict[str, Outcome | str] = {}
     for name, runs in named.items():
         try:
-            found[name] = outcome(runs, horizon=horizon, **options)
+            values = runs.metric(metric)[:, :horizon]  # (runs, epochs)
+            if (runs.lengths < horizon).any():
+                source = runs.meta.get("source", "trajectories")
+                raise InputError(
+                    f"{source}: final and best metric need runs followed to epoch {horizon}, and some end before"
+                )
+            weights = bootstrap_weights([np.arange(runs.n_runs)], n_boot=n_boot, rng=generator(seed))
         except InputError as error:
-            found[name] = str(error)
-    return found
+            results[name] = str(error)
+            continue
+        best = values.max(axis=1) if direction == "above" else values.min(axis=1)
+        means = weights @ np.stack([values[:, -1], best], axis=1) / runs.n_runs  # (replicates, 2)
+        final, top = (Estimate(float(m[0]), *percentile_interval(m[1:], level), runs.n_runs, 0, level) for m in means.T)
+        results[name] = Outcome(final=final, best=top, horizon=horizon)
+    return results

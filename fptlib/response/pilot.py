@@ -1,4 +1,4 @@
-"""What a pilot of a few dozen runs says about the variance of predictions and the cost of runs."""
+"""Variance of predictions and cost of runs, from a pilot of a few dozen runs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Pilot:
 
     @classmethod
     def of(cls, plain: Ensemble, perturbed: Ensemble, *, horizon: int, kicked: bool) -> Pilot:
-        """Reduce two ensembles; `kicked` says whether the second is perturbed and not a copy of the first.
+        """Reduce two ensembles, of which the second is perturbed (`kicked`) or a copy of the first.
 
         Raises
         ------
@@ -67,13 +67,13 @@ class Pilot:
         )
 
     def form(self, period: int) -> int:
-        """The form that `fptlib.response.predict` takes; without perturbed runs the cycles say nothing."""
+        """Return the form that `fptlib.response.predict` takes; without perturbed runs the cycles are not those of a perturbation."""
         first = self.cycles[0]
         near = period < self.period and period <= first.length
         return 7 if self.kicked and near and first.curve[0, period] > SECOND_PERTURBATION else 2
 
     def weights(self, n_boot: int, seed: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """How often each run and each perturbed run occurs, relative to all, in the pilot and its replicates."""
+        """Return the share of each run and of each perturbed run in the pilot and in its replicates."""
         rng = generator(seed)
         drawn = [
             bootstrap_weights([np.arange(n)], n_boot=n_boot, rng=rng) for n in (self.times.n_runs, len(self.alive))
@@ -82,7 +82,7 @@ class Pilot:
         return first, second
 
     def parts(self, period: int) -> tuple[float, NDArray[np.float64], NDArray[np.float64]]:
-        """Prediction, and its change with each unperturbed run, ``(runs,)``, and each survivor, ``(survivors,)``."""
+        """Return the prediction, and its change with each unperturbed run, ``(runs,)``, and each survivor, ``(survivors,)``."""
         after = self.horizon - period
         if self.form(period) == 7:
             tau, _ = cycle_mean(self.cycles, period=period, n_epochs=after)
@@ -94,7 +94,7 @@ class Pilot:
         return float(mean[0]), (n - 1) * (mean[0] - mean[1:]), entering * (n_s - 1) * (tau[0] - tau[1:])
 
     def costs(self, *, fork: bool) -> tuple[float, float]:
-        """Run-epochs of an unperturbed run, and of a survivor together with the runs that passed on the way to it."""
+        """Return the run-epochs of an unperturbed run, and of a survivor together with the runs that passed on the way to it."""
         after = float(self.residual_time.mean())
         return float(self.times.time.mean()), after if fork else after + float(self.before.sum()) / int(
             self.alive.sum()
@@ -102,7 +102,7 @@ class Pilot:
 
 
 def variance(weights: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Variance of values, ``(runs,)``, under weights that sum to 1, ``(replicates, runs)``."""
+    """Return the variance of values, ``(runs,)``, under weights that sum to 1, ``(replicates, runs)``."""
     n = len(values)
     return np.asarray((weights @ values**2 - (weights @ values) ** 2).clip(0) * n / (n - 1))
 
@@ -113,20 +113,20 @@ def common(
     by_survivor: NDArray[np.float64],
     parent: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Covariance of what a survivor and the unperturbed run of its seed do to the prediction, times their share, ``(replicates,)``."""
+    """Return the covariance of the effects of a survivor and of the unperturbed run of its seed, times their share, ``(replicates,)``."""
     other = np.where(parent >= 0, by_run[parent], 0.0)
     return np.asarray(among @ (other * by_survivor) - (among @ other) * (among @ by_survivor))
 
 
 def _parents(seeds: NDArray[np.int64], seeds_p: NDArray[np.int64]) -> NDArray[np.int64]:
-    """For each perturbed run the unperturbed one of its seed, -1 for none, ``(perturbed runs,)``."""
+    """Return for each perturbed run the unperturbed one of its seed, -1 for none, ``(perturbed runs,)``."""
     place = np.full(1 + max(seeds.max(), seeds_p.max()), -1)
     place[seeds] = np.arange(len(seeds))
     return np.asarray(place[seeds_p])
 
 
 def _without_each(members: NDArray[np.int64], n_runs: int) -> NDArray[np.float32]:
-    """Weights of all runs (row 0) and of all but one of `members` (the others), ``(1 + members, runs)``."""
+    """Return the weights of all runs (row 0) and of all but one of `members` (the others), ``(1 + members, runs)``."""
     weights = np.ones((1 + len(members), n_runs), dtype=np.float32)
     weights[np.arange(1, 1 + len(members)), members] = 0
     return weights

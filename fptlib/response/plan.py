@@ -1,4 +1,4 @@
-r"""How many runs a wanted interval needs, from a pilot of a few dozen.
+r"""Numbers of runs that a wanted interval needs, from a pilot of a few dozen.
 
 A prediction is put together from two samples: the unperturbed runs give ``RM(P)`` and ``S(P)``, the survivors at ``P0`` the residual
 time. Its variance is a part for each,
@@ -27,7 +27,7 @@ from scipy import stats
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, require_passage
-from fptlib.response.common import check_level, check_periods, common_horizon
+from fptlib.response.common import check_level, horizons
 from fptlib.response.pilot import Pilot, common, variance
 from fptlib.response.records import check_labels
 from fptlib.response.seeds import Ensemble
@@ -180,22 +180,20 @@ def plan(
         )
     check_labels(unperturbed, [] if perturbed is None else [(period, perturbed)])
     stand_in = unperturbed if perturbed is None else perturbed
-    check_periods(unperturbed, [(period, stand_in)], periods)
     if not periods:
         raise InputError("periods is empty; name at least one period to predict for")
     options: dict[str, Any] = {"threshold": threshold, "direction": direction, "metric": metric}
-    horizon = common_horizon(unperturbed, [(period, stand_in)], **options)
+    _, horizon = horizons(unperturbed, [(period, stand_in)], periods, **options)
     if beyond := [p for p in periods if p > horizon]:
         raise InputError(f"period {beyond[0]} is beyond epoch {horizon}, the last that enough runs were followed to")
-    times, times_p = (first_passage(runs.head(epochs=horizon), **options) for runs in (unperturbed, stand_in))
-    named = {
-        name: runs.head(epochs=horizon).metric(metric)
-        for name, runs in (("unperturbed", unperturbed), ("perturbed", stand_in))
-    }
-    require_passage(threshold, direction=direction, **named)
-    ensembles = [Ensemble(named["unperturbed"], times), Ensemble(named["perturbed"], times_p, period)]
-    pilot = Pilot.of(*ensembles, horizon=horizon, kicked=perturbed is not None)
-    found = [
+    plain, kicked = (
+        Ensemble(head.metric(metric), first_passage(head, **options), at)
+        for runs, at in ((unperturbed, None), (stand_in, period))
+        for head in (runs.head(epochs=horizon),)
+    )
+    require_passage(threshold, direction=direction, unperturbed=plain.values, perturbed=kicked.values)
+    pilot = Pilot.of(plain, kicked, horizon=horizon, kicked=perturbed is not None)
+    needs = [
         _require(pilot, p, level=level, relative_width=relative_width, fork=fork, weights=pilot.weights(n_boot, seed))
         for p in periods
     ]
@@ -205,15 +203,15 @@ def plan(
         level=level,
         relative_width=relative_width,
         fork=fork,
-        requirements=tuple(found),
-        expected=_whole(pilot, [r.expected for r in found], fork=fork),
-        cautious=_whole(pilot, [r.cautious for r in found], fork=fork),
-        notes=_notes(pilot, perturbed is not None, relative_width, found),
+        requirements=tuple(needs),
+        expected=_largest(pilot, [need.expected for need in needs], fork=fork),
+        cautious=_largest(pilot, [need.cautious for need in needs], fork=fork),
+        notes=_notes(pilot, relative_width, needs),
     )
 
 
-def _whole(pilot: Pilot, sizes: Sequence[Size], *, fork: bool) -> Size:
-    """The least size that holds all of `sizes`."""
+def _largest(pilot: Pilot, sizes: Sequence[Size], *, fork: bool) -> Size:
+    """Return the least size that is enough for all of `sizes`."""
     n_u, n_s, n_p = (max(getattr(size, name) for size in sizes) for name in ("unperturbed", "survivors", "perturbed"))
     n_u = max(n_u, n_p) if fork else n_u  # what is continued must have been trained
     cost_u, cost_s = pilot.costs(fork=fork)
@@ -259,8 +257,8 @@ def _require(
         mean=mean,
         pilot_width=float(2 * z * _widening(np.array(len(by_survivor)), level) * np.sqrt(pilot_var.sum())),
         unperturbed_share=float(pilot_var[0] / pilot_var.sum()) if pilot_var.any() else 1.0,
-        expected=_whole(pilot, [expected], fork=fork),
-        cautious=_whole(pilot, [cautious], fork=fork),
+        expected=_largest(pilot, [expected], fork=fork),
+        cautious=_largest(pilot, [cautious], fork=fork),
     )
 
 
@@ -274,7 +272,7 @@ def _allocate(
     *,
     fork: bool,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Unperturbed runs, survivors and perturbed runs to start, cheapest for a variance; all arrays ``(replicates,)``."""
+    """Return the unperturbed runs, survivors and perturbed runs to start that are cheapest for a variance; all arrays ``(replicates,)``."""
     scale = (np.sqrt(var_u * cost_u) + np.sqrt(var_s * cost_s)) / target
     n_u = np.maximum(scale * np.sqrt(var_u / cost_u), _MIN_UNPERTURBED)
     n_s = np.maximum(scale * np.sqrt(var_s / cost_s), MIN_SURVIVORS)
@@ -296,31 +294,31 @@ def _allocate(
 
 
 def _widening(n: NDArray[np.float64] | NDArray[np.int64], level: float) -> NDArray[np.float64]:
-    """How much wider than normal the interval from n survivors is, see `fptlib.firstpassage.resampling.corrected_interval`."""
+    """Return how much wider than normal the interval from n survivors is, see `fptlib.firstpassage.resampling.corrected_interval`."""
     t = stats.t.ppf(0.5 + level / 2, np.maximum(n, 2) - 1) * np.sqrt(n / (np.maximum(n, 2) - 1))
     return np.asarray(t / stats.norm.ppf(0.5 + level / 2))
 
 
 def _starts(survivors: float, left: float) -> int:
-    """Runs to start so that with probability `CAUTION` at least `survivors` of them are left."""
+    """Return the runs to start so that with probability `CAUTION` at least `survivors` of them are left."""
     n = math.ceil(survivors / left)
     while stats.binom.sf(survivors - 1, n, left) < CAUTION:
         n += max(1, n // 100)
     return n
 
 
-def _notes(pilot: Pilot, kicked: bool, relative_width: float, found: Sequence[Requirement]) -> tuple[str, ...]:
-    said = []
-    if not kicked:
-        said.append(
+def _notes(pilot: Pilot, relative_width: float, needs: Sequence[Requirement]) -> tuple[str, ...]:
+    notes = []
+    if not pilot.kicked:
+        notes.append(
             "there are no perturbed runs yet: survivors are planned as if the perturbation changed nothing; plan again once some are there"
         )
     lost = int(np.sum(~pilot.times.observed))
     if lost:
-        said.append(
+        notes.append(
             f"{lost} of {pilot.times.n_runs} unperturbed runs had not passed by epoch {pilot.horizon}: means are restricted to that horizon"
         )
-    reached = [str(r.period) for r in found if r.pilot_width <= relative_width * r.mean]
+    reached = [str(r.period) for r in needs if r.pilot_width <= relative_width * r.mean]
     if reached:
-        said.append(f"the pilot itself is large enough for period {', '.join(reached)}")
-    return tuple(said)
+        notes.append(f"the pilot itself is large enough for period {', '.join(reached)}")
+    return tuple(notes)

@@ -1,4 +1,4 @@
-"""One perturbed ensemble predicts the mean first-passage time at many periods, and says where the prediction can be relied on."""
+"""Predictions of the mean first-passage time at many periods from one perturbed ensemble, each with its verdict."""
 
 from __future__ import annotations
 

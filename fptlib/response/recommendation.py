@@ -1,4 +1,4 @@
-"""Which perturbation, and how often: everything measured is ranked by the mean first-passage time that it predicts.
+"""Ranking of perturbations and periods by the mean first-passage time that is predicted for them.
 
 Each perturbation was measured at one period or several. A full reset needs no measurement: form 4 gives it from the unperturbed runs
 alone, and so does doing nothing. All replicates draw the same seeds, so that what is said of differences holds for runs that share them.
@@ -27,7 +27,7 @@ from fptlib.trajectories.origin import FULL_RESET, Origin, is_full_reset
 
 Answer = TypeVar("Answer")
 MIN_PASSED = 10  # runs that pass within a period, below which a full reset is not vouched for: 1 / (1 - S) is then known to a third
-_Found = tuple[
+_Candidate = tuple[
     str, int | None, Prediction, NDArray[np.float64]
 ]  # name, measured period, prediction, data and replicates
 _ORDER = {Status.VALID: 0, Status.UNVERIFIED: 1, Status.NOT_VALID: 2}
@@ -114,8 +114,8 @@ def recommend(
     >>> from fptlib.processes import DelayedGeometric
     >>> process = DelayedGeometric(silent=10, hazard=0.01, silent_after=2, hazard_after=0.2)
     >>> plain, kicked = (process.sample(np.random.default_rng(i), n_runs=300, horizon=120, period=p) for i, p in enumerate([None, 20]))
-    >>> found = recommend(plain, {("kick", 20): kicked}, threshold=0.5, periods=[15, 20, 40], n_boot=200)
-    >>> str(found.best), found.best.source
+    >>> answer = recommend(plain, {("kick", 20): kicked}, threshold=0.5, periods=[15, 20, 40], n_boot=200)
+    >>> str(answer.best), answer.best.source
     ('kick every 20 epochs', 20)
     """
     drawn = draw_ensembles(
@@ -132,7 +132,7 @@ def recommend(
     plain, samples, horizon = drawn.plain, drawn.samples, drawn.horizon
     chosen = sorted({*DEFAULT_PERIODS, *(p for _, p in candidates)} if periods is None else set(periods))
     chosen = [p for p in chosen if p < horizon]  # at the horizon a perturbation changes nothing that is counted
-    found: list[_Found] = []
+    predicted: list[_Candidate] = []
     for name in dict.fromkeys(name for name, _ in candidates):
         own = [sample for (label, _), sample in zip(candidates, samples, strict=True) if label == name]
         sources = [predict_all([own[i], *own[:i], *own[i + 1 :]], chosen, tolerance=tolerance) for i in range(len(own))]
@@ -140,15 +140,15 @@ def recommend(
             i = min(range(len(row)), key=lambda i: _preference(row[i][0], own[i].period))
             prediction, means = row[i]
             at = prediction.period if prediction.period in {s.period for s in own} else own[i].period
-            found.append((name, at, prediction, means))
+            predicted.append((name, at, prediction, means))
     if not any(
         name == FULL_RESET or is_full_reset(Origin.of(runs).perturbation) for (name, _), runs in candidates.items()
     ):
         # where no run passes within a period, starting over for ever passes none
         first = int(plain.times.time[plain.times.observed].min(initial=horizon))
-        found += [_full_reset(plain, period) for period in chosen if period >= first]
+        predicted += [_full_reset(plain, period) for period in chosen if period >= first]
     state = judge(drawn.unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed)
-    ranking = _ranked(found, plain)
+    ranking = _ranked(predicted, plain)
     return Recommendation(
         threshold=threshold,
         horizon=horizon,
@@ -198,11 +198,11 @@ def _preference(prediction: Prediction, source: int) -> tuple[int, bool, float]:
     return _ORDER[prediction.verdict.status], prediction.period != source, prediction.high - prediction.low
 
 
-def _full_reset(plain: Plain, period: int) -> _Found:
+def _full_reset(plain: Plain, period: int) -> _Candidate:
     """Predict a full reset every ``period`` epochs from unperturbed runs alone."""
     mean = restart_restricted_mean(plain.survival, period=period)
     passed = int(np.sum(plain.times.observed & (plain.times.time <= period)))
-    found = estimate(mean, plain.times.n_runs, plain.times.n_censored, plain.level)
+    result = estimate(mean, plain.times.n_runs, plain.times.n_censored, plain.level)
     status, cause = (Status.VALID, Cause.EXACT) if passed >= MIN_PASSED else (Status.UNVERIFIED, Cause.FEW_PASSAGES)
     words = {"n": passed, "of": plain.times.n_runs, "period": period, "least": MIN_PASSED}
     n_periods, rest = divmod(plain.survival.length, period)
@@ -211,22 +211,22 @@ def _full_reset(plain: Plain, period: int) -> _Found:
     doubt = moving and f"{moving}: a network drawn afresh at epoch {period} is not trained as the first was"
     verdict = doubted(Verdict.because(status, cause, **words), doubt)
     prediction = Prediction(
-        period=period, form=4, mean=found.mean, low=found.low, high=found.high, verdict=verdict, running=running
+        period=period, form=4, mean=result.mean, low=result.low, high=result.high, verdict=verdict, running=running
     )
     return FULL_RESET, None, prediction, mean
 
 
-def _ranked(found: list[_Found], plain: Plain) -> tuple[Option, ...]:
+def _ranked(predicted: list[_Candidate], plain: Plain) -> tuple[Option, ...]:
     """Return options in the order of their status and mean, each with the share of replicates in which it is the best valid one."""
-    shares = dict.fromkeys(range(len(found)), 0.0)
-    valid = [i for i, (_, _, prediction, _) in enumerate(found) if prediction.valid]
+    shares = dict.fromkeys(range(len(predicted)), 0.0)
+    valid = [i for i, (_, _, prediction, _) in enumerate(predicted) if prediction.valid]
     if valid:
-        means = np.stack([found[i][3][1:] for i in valid])  # (options, replicates)
+        means = np.stack([predicted[i][3][1:] for i in valid])  # (options, replicates)
         winners = np.bincount(np.nan_to_num(means, nan=np.inf).argmin(axis=0), minlength=len(valid))
         shares |= {i: float(n) / means.shape[1] for i, n in zip(valid, winners, strict=True)}
     unperturbed = plain.survival.mean(plain.survival.length)
     options = []
-    for i, (name, source, prediction, means) in enumerate(found):
+    for i, (name, source, prediction, means) in enumerate(predicted):
         speedup = estimate(unperturbed / means, plain.times.n_runs, plain.times.n_censored, plain.level)
         options.append(Option(name, prediction.period, source, prediction, speedup, best_in=shares[i]))
     return tuple(sorted(options, key=lambda o: (_ORDER[o.prediction.verdict.status], o.mean, o.perturbation, o.period)))

@@ -1,4 +1,4 @@
-"""The two ensembles as the forms need them: curves of the data and of each bootstrap replicate over seeds."""
+"""Ensembles as the forms need them: curves of the data and of each bootstrap replicate over seeds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which runs of several ensembles are one seed, and bootstrap weights that draw a seed with all its runs.
+"""Runs of several ensembles that are one seed, and bootstrap weights that draw a seed with all its runs.
 
 With common random numbers an unperturbed run and the perturbed runs made from it are not independent, nor are two perturbed runs of one
 seed: drawn apart, differences between perturbations would get intervals that are wrong by factors.
@@ -18,7 +18,7 @@ from fptlib.firstpassage.resampling import bootstrap_weights, generator
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """What seeds are told from: a metric ``(runs, epochs)``, the passages, and the epoch of the first perturbation (``None``: never)."""
+    """Metric ``(runs, epochs)`` and passages of an ensemble, and the epoch of its first perturbation (``None``: never)."""
 
     values: NDArray[np.float64]
     times: FirstPassageTimes
@@ -26,7 +26,7 @@ class Ensemble:
 
 
 def joint_weights(ensembles: Sequence[Ensemble], *, n_boot: int, seed: int) -> list[NDArray[np.float32]]:
-    """Weights of the runs of each ensemble, the data first, each ``(1 + n_boot, runs)``; runs of one seed are drawn together.
+    """Return the weights of the runs of each ensemble, the data first, each ``(1 + n_boot, runs)``; runs of one seed are drawn together.
 
     Seeds are drawn among those that have runs in the same ensembles, so that every replicate has as many of each kind as the data.
     """
@@ -46,7 +46,7 @@ def joint_weights(ensembles: Sequence[Ensemble], *, n_boot: int, seed: int) -> l
 
 
 def seeds_of(ensembles: Sequence[Ensemble]) -> list[NDArray[np.int64]]:
-    """Number of the seed of each run, for each ensemble ``(runs,)``.
+    """Return the number of the seed of each run, for each ensemble ``(runs,)``.
 
     Runs of two ensembles that carry the same label and agree exactly up to the first perturbation of either, or to their passage, are one
     seed. If any that share a label disagree, labels mean nothing between these two, and no run is shared.
@@ -67,7 +67,7 @@ def seeds_of(ensembles: Sequence[Ensemble]) -> list[NDArray[np.int64]]:
 
 
 def agreement(first: Ensemble, second: Ensemble) -> int:
-    """Last epoch until which all runs that share their seed agree exactly, as far as both were followed; 0 if none is shared."""
+    """Return the last epoch until which all runs that share their seed agree exactly, as far as both were followed; 0 if none is shared."""
     a, b = _shared(first, second)
     if not len(a):
         return 0
@@ -78,7 +78,7 @@ def agreement(first: Ensemble, second: Ensemble) -> int:
 
 
 def _shared(first: Ensemble, second: Ensemble) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Places in both ensembles of the runs that share their seed."""
+    """Return the places in both ensembles of the runs that share their seed."""
     _, a, b = np.intersect1d(first.times.run, second.times.run, return_indices=True)
     periods = [e.period for e in (first, second) if e.period is not None]
     until = min([*periods, first.values.shape[1], second.values.shape[1]])
@@ -91,7 +91,7 @@ def _shared(first: Ensemble, second: Ensemble) -> tuple[NDArray[np.int64], NDArr
 
 
 def _columns(table: NDArray[np.float32], places: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Columns of a table, without a copy where they are neighbours."""
+    """Return columns of a table, without a copy where they are neighbours."""
     if (np.diff(places) == 1).all():
         return table[:, places[0] : places[0] + len(places)]
     return np.take(table, places, axis=1)
