@@ -44,6 +44,13 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Count tests on the small site, which is built first, and in a browser as slow."""
+    for item in items:
+        if {"small_site", "chromium"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.slow)
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what needs the published trajectories where they are not."""
     archive = Path(os.environ.get("FPTLIB_DATA") or "nowhere") / sources.PUBLISHED.archive

@@ -144,6 +144,7 @@ def test_parameters_and_key_of_a_chapter_are_determined_once(warm: Project, monk
 # What is refused
 
 
+@pytest.mark.slow
 def test_failing_cell_fails_the_build_and_is_named(project: Project) -> None:
     edit(project.root / "book" / "waiting.md", 'book.uses("a formula")', "shares = 1 / 0")
     with pytest.raises(
@@ -155,6 +156,7 @@ def test_failing_cell_fails_the_build_and_is_named(project: Project) -> None:
     assert not project.html.exists()
 
 
+@pytest.mark.slow
 def test_cell_that_writes_to_stderr_fails_the_build(project: Project) -> None:
     edit(
         project.root / "book" / "waiting.md", 'book.uses("a formula")', "import warnings; warnings.warn('mind the gap')"

@@ -289,6 +289,7 @@ def test_plan_says_how_many_runs(fpt: Fpt, logs: Path) -> None:
 # From parameters to a prediction
 
 
+@pytest.mark.slow
 def test_train_inspect_qss_predict(fpt: Fpt, params: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
     out = tmp_path / "stores"
@@ -318,6 +319,7 @@ def test_train_inspect_qss_predict(fpt: Fpt, params: Path, tmp_path: Path) -> No
     assert json.loads(printed)["unperturbed"]["n_runs"] == 4
 
 
+@pytest.mark.slow
 def test_retire_fork_and_what_it_would_cost(fpt: Fpt, params: Path, tmp_path: Path) -> None:
     out = tmp_path / "stores"
     status, printed, err = fpt("train", params, "--out", out, "--dry-run")
@@ -355,6 +357,7 @@ def test_retire_fork_and_what_it_would_cost(fpt: Fpt, params: Path, tmp_path: Pa
     }
 
 
+@pytest.mark.slow
 def test_optimise_goes_on_where_it_was(fpt: Fpt, tmp_path: Path) -> None:
     params = tmp_path / "small.yml"
     params.write_text(ENSEMBLE.replace("epochs: 12", "epochs: 24"))

@@ -87,6 +87,7 @@ except InputError as error:
 # -- workers
 
 
+@pytest.mark.slow
 def test_two_workers_of_which_one_is_killed_give_what_one_process_gives(
     asked: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path, root: Path
 ) -> None:
@@ -109,6 +110,7 @@ def test_two_workers_of_which_one_is_killed_give_what_one_process_gives(
     assert same(trajectories.read_store(folder), alone)
 
 
+@pytest.mark.slow
 def test_a_scheduler_somewhere_else_trains_the_same(
     asked: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path
 ) -> None:
@@ -143,6 +145,7 @@ def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_named(
 # -- several processes, a full disk
 
 
+@pytest.mark.slow
 def test_two_processes_on_one_store_share_the_work(
     asked: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +162,7 @@ def test_two_processes_on_one_store_share_the_work(
     assert same(trajectories.read_store(tmp_path / "stores" / asked.digest()), alone)
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_reported_and_nothing_is_lost(
     asked: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path, root: Path
 ) -> None:

@@ -67,6 +67,7 @@ def test_best_is_the_first_of_the_highest_values() -> None:
     assert best == [1, 2, 3, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_snapshot_holds_the_state_after_the_best_epoch(kind: str) -> None:
     # Perturbed after the last epoch only, so that the same training without perturbation shows every epoch's state.
@@ -109,6 +110,7 @@ def test_what_is_restored_is_the_best_state(tmp_path: Path) -> None:
     assert counts.tolist() == [5 * (int(epoch) + 1) + 5 for epoch in best]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "momenta"),
     [("movable", True), ("movable", False), ("fixed", True), ("adam", True), ("adam", False), ("convolutions", True)],

@@ -152,6 +152,7 @@ def test_intervals_cover() -> None:
 # The real thing
 
 
+@pytest.mark.slow
 @pytest.mark.published
 @pytest.mark.parametrize(("name", "threshold", "form"), [("shrink_perturb", 72, 2), ("partial_reset", 74, 7)])
 def test_published_medians_and_budgets_at_another_period(name: Any, threshold: float, form: int) -> None:

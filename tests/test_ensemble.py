@@ -275,6 +275,7 @@ def _alive(group: int) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_gives_the_same_result(tmp_path: Path, root: Path) -> None:
     asked, store = _script(tmp_path, epochs=60)
     options: dict[str, Any] = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(root)}}
@@ -289,6 +290,7 @@ def test_killed_in_the_middle_the_same_command_gives_the_same_result(tmp_path: P
     assert same(trajectories.read_store(store), ensemble.train(asked, out=tmp_path / "uninterrupted", workers=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_the_one_that_asked(tmp_path: Path, root: Path, how: signal.Signals) -> None:
     _, store = _script(tmp_path, epochs=100_000)

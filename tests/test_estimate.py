@@ -68,6 +68,7 @@ print(int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text(
 """
 
 
+@pytest.mark.slow
 def test_a_thousand_runs_fit_into_two_gibibytes(tmp_path: Path, root: Path) -> None:
     command = [sys.executable, "-c", _THOUSAND, str(root / "params" / "ensembles" / "digits_bn.yml"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root)

@@ -223,6 +223,7 @@ def test_regrets_are_not_negative_and_a_seed_gives_the_same_numbers(project: Pat
 # -- parity: kept is what training gives
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_what_training_gives(row: ex.Row, tmp_path: Path) -> None:
     found = complete(row)
     fresh = ex.train_row(row, out=tmp_path / "stores", workers=1)

@@ -40,6 +40,7 @@ def middle(record: Trajectories, epoch: int = 6) -> Retirement:
 # -- retirement
 
 
+@pytest.mark.slow
 def test_retired_runs_are_the_whole_runs_cut_and_cost_no_more(asked: spec.EnsembleSpec, tmp_path: Path) -> None:
     whole = ensemble.train(asked, out=tmp_path / "whole")
     at = middle(whole)
@@ -80,6 +81,7 @@ def test_a_metric_that_is_not_recorded_cannot_retire(tmp_path: Path) -> None:
 # -- forks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("repeat", ["once", "periodic"])
 def test_a_fork_is_the_perturbed_training_without_its_prefix(
     asked: spec.EnsembleSpec, tmp_path: Path, repeat: str
@@ -94,6 +96,7 @@ def test_a_fork_is_the_perturbed_training_without_its_prefix(
     assert same(forked.trajectories.head(epochs=4), plain.head(epochs=4))
 
 
+@pytest.mark.slow
 def test_a_fork_costs_the_residual_epochs_of_the_survivors(asked: spec.EnsembleSpec, tmp_path: Path) -> None:
     whole = ensemble.train(asked, out=tmp_path / "whole")
     from_start = ensemble.train(spec.override(asked, {"perturbation": KICK | {"period": 5}}), out=tmp_path / "whole")
@@ -113,6 +116,7 @@ def test_a_fork_costs_the_residual_epochs_of_the_survivors(asked: spec.EnsembleS
     assert (short.unperturbed, short.residual, short.predictions) == (long.unperturbed, long.residual, long.predictions)
 
 
+@pytest.mark.slow
 def test_a_fork_makes_the_snapshots_that_are_missing(asked: spec.EnsembleSpec, tmp_path: Path) -> None:
     whole = ensemble.train(asked, out=tmp_path)  # without snapshots to fork from
     at = middle(whole)

@@ -266,6 +266,7 @@ class Loop:
         self.epoch = epoch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SECTIONS)
 def test_a_plain_loop_is_a_run_of_an_ensemble(tmp_path: Path, kind: str) -> None:
     parameters = asked(SECTIONS[kind])
@@ -602,6 +603,7 @@ def test_checkpoints_of_something_else() -> None:
         Perturber(KICK, period=3).load_state_dict({"epoch": 3})
 
 
+@pytest.mark.slow
 def test_without_lightning_the_rest_works(monkeypatch: pytest.MonkeyPatch) -> None:
     import lightning.pytorch
 

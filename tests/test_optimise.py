@@ -185,6 +185,7 @@ def test_common_seeds_are_drawn_with_all_their_runs() -> None:
 # -- whole searches
 
 
+@pytest.mark.slow
 def test_an_optimum_inside_is_found() -> None:
     best = min(exact(INTERIOR, p) for p in PERIODS)
     for outcome in searches("interior"):
@@ -195,6 +196,7 @@ def test_an_optimum_inside_is_found() -> None:
         assert outcome.spent <= 20_000
 
 
+@pytest.mark.slow
 def test_an_optimum_at_the_edge_is_followed_to_shorter_periods() -> None:
     for outcome in searches("edge"):
         assert outcome.best is not None
@@ -218,6 +220,7 @@ def test_the_interval_comes_from_runs_that_had_no_part_in_the_choice() -> None:
     assert covered >= 4  # of 6 intervals at 95 %: fewer has a chance of 0.2 %
 
 
+@pytest.mark.slow
 def test_a_perturbation_that_does_harm_is_dropped_and_not_to_perturb_is_chosen() -> None:
     outcome = found(CHAIN, threshold=5.5, budget=30_000, seed=1, precision=0.1)
     assert outcome.best is not None
@@ -228,6 +231,7 @@ def test_a_perturbation_that_does_harm_is_dropped_and_not_to_perturb_is_chosen()
     assert "no perturbation" in outcome.words()
 
 
+@pytest.mark.slow
 def test_of_two_perturbations_the_worse_one_costs_little() -> None:
     """Both act on the same silent process; one kick is ten times weaker than the other."""
     weak = dataclasses.replace(DELAYED, hazard_after=0.025)
@@ -277,6 +281,7 @@ def test_runs_that_never_pass_leave_nothing_to_recommend() -> None:
     assert "no run reached" in outcome.words()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", [300, 700, 1500, 4000])
 def test_a_budget_is_never_exceeded(budget: int) -> None:
     for seed in range(2):
@@ -305,6 +310,7 @@ def test_a_coarser_precision_is_reached_with_fewer_epochs() -> None:
     assert "nothing else can be better by more than 30 %" in coarse.words()
 
 
+@pytest.mark.slow
 def test_the_same_seed_makes_the_same_decisions() -> None:
     assert found(INTERIOR, budget=3000).steps == found(INTERIOR, budget=3000).steps
     assert found(INTERIOR, budget=3000).steps != found(INTERIOR, budget=3000, seed=5).steps
@@ -350,6 +356,7 @@ def test_what_is_kept_with_the_book_compares_the_loop_with_every_rival() -> None
 # -- the real thing
 
 
+@pytest.mark.slow
 def test_live_it_trains_resumes_and_repeats_itself(tmp_path: Any, root: Any) -> None:
     small = {"model.widths": [32], "epochs": 40, "device": "cpu", "seed": 7}
     asked = spec.override(spec.load(root / "params" / "ensembles" / "digits_bn.yml"), small)

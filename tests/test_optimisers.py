@@ -227,6 +227,7 @@ NETWORKS += [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "model"), NETWORKS)
 def test_training_in_a_stack_is_a_plain_loop_of_pytorch(case: dict[str, Any], model: dict[str, Any]) -> None:
     asked, network, source, state = task(case, **model)

@@ -134,6 +134,7 @@ def test_the_lists_are_a_second_batch_and_are_predicted(origin: str) -> None:
 # The supplement, from the trajectories and from the summary
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar100", "cifar100_momentum"])
 def test_one_period_predicts_the_longer_ones_without_a_steady_state(origin: str, name: str) -> None:
     known = published.dataset(name)

@@ -310,6 +310,7 @@ def test_form_2_is_valid_where_it_is_exact_and_not_called_so_where_it_is_far_off
     assert all(p.verdict.reason for p in (*kick, *far))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["2", "7", "auto"])
 @every_process
 def test_what_is_called_valid_is_within_the_tolerance(process: Any, form: str) -> None:

@@ -110,7 +110,10 @@ KINDS: dict[str, tuple[dict[str, Any], Any]] = {
     "compiled": ({"optimiser": MOMENTUM}, sgd),
     "fused": ({"optimiser": MOMENTUM}, sgd),
     "stacked": ({"optimiser": ADAM}, adam),
-    "one by one": ({"optimiser": ADAM, "model": CNN, "data": {"name": "mnist5k", "train_size": 45}}, adam),
+    "one by one": (
+        {"optimiser": ADAM, "model": CNN, "data": {"name": "mnist5k", "train_size": 45, "test_size": 100}},
+        adam,
+    ),
 }
 SCHEDULES: dict[str, tuple[dict[str, Any], Any]] = {
     "step": (STEP, lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=2, gamma=0.3)),
@@ -221,6 +224,7 @@ MIXED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MIXED)
 @pytest.mark.parametrize("name", ["slow", "halved"])
 def test_runs_whose_rates_differ_are_the_same_however_they_are_trained(tmp_path: Path, kind: str, name: str) -> None:

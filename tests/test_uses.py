@@ -128,6 +128,7 @@ def test_paths_are_relative_to_the_file_and_otherwise_to_the_working_directory(
 # -- other processes
 
 
+@pytest.mark.slow
 def test_parameters_with_files_of_ones_own_can_be_pickled(folder: Path) -> None:
     whole = spec.override(
         spec.load(folder / "mine.yml"), {"perturbation": {"name": "flip", "period": 1, "factor": 0.5}}
