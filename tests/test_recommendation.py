@@ -297,6 +297,7 @@ def test_form_7_reaches_thresholds_that_no_unperturbed_run_does(name: str, perio
 
 @pytest.mark.published
 class TestPublished:
+    @pytest.mark.slow
     def test_no_valid_prediction_is_wrong_and_most_are_valid(self) -> None:
         counts = [_check(name, x) for name in ("shrink_perturb", "partial_reset") for x in (72, 73)]
         assert sum(valid for _, valid in counts) >= 0.8 * sum(n for n, _ in counts)
