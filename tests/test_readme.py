@@ -59,7 +59,7 @@ def test_files_that_are_linked_are_there(readme: str, root: Path) -> None:
 
 def test_commands_of_make_are_there_and_what_is_tested_by_hand_is_tested_in_ci(readme: str, root: Path) -> None:
     makefile, ci = (root / "Makefile").read_text(), (root / ".ci" / "run").read_text()
-    targets = dict(re.findall(r"^([a-z]+): .*\n((?:\t.*\n)*)", makefile, flags=re.MULTILINE))
+    targets = dict(re.findall(r"^([a-z]+):.*\n((?:\t.*\n)*)", makefile, flags=re.MULTILINE))
     named = set(re.findall(r"(?:`|^)make\s+([a-z]+)", readme, flags=re.MULTILINE))
     assert {"book", "test"} <= named <= targets.keys()
     assert "make check" in ci

@@ -173,7 +173,8 @@ def test_without_a_learning_rate_nothing_moves(tmp_path: Path) -> None:
 def test_schedules_are_those_of_pytorch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, schedule: str
 ) -> None:
-    monkeypatch.setattr(compute, "_HAS_NUMBA", kind != "fused")
+    if kind == "fused":
+        monkeypatch.setattr(compute, "kind", lambda *_: "fused")
     changes, optimiser_of = KINDS[kind]
     section, schedule_of = SCHEDULES[schedule]
     asked = small(**changes, **{"optimiser.schedule": section})
@@ -189,7 +190,8 @@ def test_the_rate_after_a_perturbation_multiplies_that_of_the_schedule(
 ) -> None:
     # Perturbed after epochs 2 and 4: epochs 3 and 5 have a quarter of the rate, 4 and 6 half of it.
     factors = [StepSpec.model_validate(STEP).at(e) * f for e, f in enumerate([1, 1, 0.25, 0.5, 0.25, 0.5], start=1)]
-    monkeypatch.setattr(compute, "_HAS_NUMBA", kind != "fused")
+    if kind == "fused":
+        monkeypatch.setattr(compute, "kind", lambda *_: "fused")
     changes, optimiser_of = KINDS[kind]
     asked = small(**changes, **{"optimiser.schedule": STEP, "perturbation": {"name": "slow", "period": 2}})
     trained = ensemble.train(asked, out=tmp_path, workers=1)
