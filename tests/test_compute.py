@@ -50,13 +50,15 @@ def trained(work: compute.Compute, asked: spec.EnsembleSpec, source: data.Datase
     return results | dict(state.parameters) | dict(state.buffers) | optimiser
 
 
+@pytest.mark.parametrize("name", ["digits", "nuclear-masses"])
 @pytest.mark.parametrize("normalisation", ["none", "batch"])
 @pytest.mark.parametrize("widths", [[], [9], [9, 8, 7]])
 @pytest.mark.parametrize(("momentum", "weight_decay"), [(0.0, 0.0), (0.9, 0.0), (0.0, 0.01), (0.9, 0.01)])
 def test_the_written_out_gradient_is_the_one_that_autograd_finds(
-    normalisation: str, widths: list[int], momentum: float, weight_decay: float
+    name: str, normalisation: str, widths: list[int], momentum: float, weight_decay: float
 ) -> None:
-    changes = {"optimiser.momentum": momentum, "optimiser.weight_decay": weight_decay}
+    changes = {"optimiser.momentum": momentum, "optimiser.weight_decay": weight_decay, "optimiser.lr": 0.02}
+    changes |= {"data.name": name}
     asked = small(**changes, **{"model.widths": widths, "model.normalisation": normalisation})
     network, source, state = start(asked)
     assert compute.kind(asked, network, "cpu") == "compiled"

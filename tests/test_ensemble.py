@@ -17,14 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
+from plain import plain_run
 
-from fptlib import data, ensemble, models, spec, trajectories
+from fptlib import data, ensemble, spec, trajectories
 from fptlib.ensemble import training
 from fptlib.ensemble.streams import stream
 from fptlib.errors import InputError
-from fptlib.perturbations import ShrinkPerturb
 from fptlib.trajectories import Trajectories
 from known import same, small, wait_for
 
@@ -97,57 +95,6 @@ def test_what_is_recorded(tmp_path: Path) -> None:
 
 
 # -- parity with plain PyTorch
-
-
-def plain_run(ensemble_spec: spec.EnsembleSpec, run: int) -> dict[str, list[float]]:
-    """One run by an ordinary loop over an ordinary module; only the random numbers are those of the ensemble."""
-    source = data.load(ensemble_spec.data)
-    model = models.build(ensemble_spec.model, shape=source.shape, n_classes=source.n_classes)
-
-    def fresh(purpose: Any, epoch: int) -> dict[str, torch.Tensor]:
-        drawn = model.initialise(
-            [stream(ensemble_spec.seed, run, purpose, epoch)], dtype=torch.float64, device=torch.device("cpu")
-        )
-        return models.run_state(*drawn, run=0)
-
-    network: nn.Module = model.single().double()
-    network.load_state_dict(fresh("initial", 0))
-    x, y = torch.from_numpy(source.x_train).double(), torch.from_numpy(source.y_train)
-    x_test, y_test = torch.from_numpy(source.x_test).double(), torch.from_numpy(source.y_test)
-    section = ensemble_spec.optimiser
-    assert isinstance(section, spec.optimisers.SgdSpec)
-
-    def optimiser_of(network: nn.Module) -> torch.optim.Optimizer:
-        options = {"momentum": section.momentum, "weight_decay": section.weight_decay}
-        return torch.optim.SGD(network.parameters(), lr=section.lr, **options)
-
-    optimiser = optimiser_of(network)
-    record: dict[str, list[float]] = {"train_loss": [], "test_loss": [], "test_metric": []}
-    for epoch in range(1, ensemble_spec.epochs + 1):
-        network.train()
-        order = stream(ensemble_spec.seed, run, "order", epoch).permutation(len(y))
-        seen = 0.0
-        for batch in torch.from_numpy(order).split(ensemble_spec.training.batch_size):
-            loss = functional.cross_entropy(network(x[batch]), y[batch])
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            seen += loss.item() * len(batch)
-        record["train_loss"].append(seen / len(y))
-        network.eval()
-        with torch.no_grad():
-            logits = network(x_test)
-            record["test_loss"].append(functional.cross_entropy(logits, y_test).item())
-            record["test_metric"].append((logits.argmax(1) == y_test).sum().item() / len(y_test))
-        kick = ensemble_spec.perturbation
-        if kick is not None and isinstance(kick.rule, ShrinkPerturb) and epoch % kick.period == 0:
-            values = fresh("fresh", epoch)
-            with torch.no_grad():
-                for name, parameter in network.named_parameters():
-                    parameter.copy_(kick.rule.shrink * parameter + kick.rule.perturb * values[name])
-            if kick.fresh_optimiser:
-                optimiser = optimiser_of(network)
-    return record
 
 
 @pytest.mark.parametrize("normalisation", ["none", "batch"])

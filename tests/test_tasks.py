@@ -11,17 +11,15 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from plain import plain_run
 from torch import Tensor
 from torch.nn import functional
 
-from fptlib import cli, data, ensemble, first_passage, models, read, spec
-from fptlib.ensemble import compute, losses
+from fptlib import cli, data, ensemble, first_passage, read, spec
+from fptlib.ensemble import losses
 from fptlib.ensemble.estimate import estimate
-from fptlib.ensemble.fused import FusedMLP
-from fptlib.ensemble.streams import streams
 from fptlib.errors import InputError
 from fptlib.parameters import kinds_of
-from fptlib.perturbations import State
 from fptlib.trajectories import Retirement
 
 NUCLEI: dict[str, Any] = {
@@ -105,76 +103,20 @@ def test_classes_and_numbers_are_told_apart_by_their_type() -> None:
 # -- parity
 
 
-def plain_loop(asked: spec.EnsembleSpec, network: models.Network, state: State, source: data.Dataset) -> dict[str, Any]:
-    """Two epochs of every run as anyone would write them."""
-    assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
-    x, y, x_test, y_test = (
-        torch.from_numpy(part).double() for part in (source.x_train, source.y_train, source.x_test, source.y_test)
-    )
-    found: dict[str, list[Any]] = {"train_loss": [], "loss": [], "r2": [], "weights": []}
-    for run in range(3):
-        module = network.single().double()
-        module.load_state_dict(models.run_state(state.parameters, state.buffers, run))
-        optimiser = torch.optim.SGD(
-            module.parameters(), asked.optimiser.lr, asked.optimiser.momentum, weight_decay=asked.optimiser.weight_decay
-        )
-        for epoch in (1, 2):
-            module.train()
-            total, order = 0.0, streams(0, [run], "order", [epoch])[0].permutation(len(y))
-            for start in range(0, len(y), asked.training.batch_size):
-                batch = order[start : start + asked.training.batch_size]
-                loss = functional.mse_loss(module(x[batch])[:, 0], y[batch])
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                total += float(loss.detach()) * len(batch)
-        with torch.no_grad():
-            outputs = module.eval()(x_test)[:, 0]
-        error = float(((outputs - y_test) ** 2).sum())
-        found["train_loss"].append(total / len(y))
-        found["loss"].append(error / len(y_test))
-        found["r2"].append(1 - error / float(((y_test - y_test.mean()) ** 2).sum()))
-        found["weights"].append(torch.cat([value.detach().flatten() for value in module.parameters()]))
-    return found
-
-
 @pytest.mark.parametrize("normalisation", ["none", "batch", "layer"])
 @pytest.mark.parametrize("widths", [[], [9, 8]])
 @pytest.mark.parametrize(("momentum", "weight_decay"), [(0.0, 0.0), (0.9, 0.01)])
 def test_regression_is_a_plain_loop_over_mean_squared_errors(
-    normalisation: str, widths: list[int], momentum: float, weight_decay: float
+    tmp_path: Path, normalisation: str, widths: list[int], momentum: float, weight_decay: float
 ) -> None:
-    asked = nuclei(**{"training.dtype": "float64", "model.widths": widths, "model.normalisation": normalisation})
     # A last batch of 15 of 75 nuclei.
     changes = {"optimiser.momentum": momentum, "optimiser.weight_decay": weight_decay, "data.train_size": 75}
-    asked = spec.override(asked, changes)
-    source = data.load(asked.data)
-    network = models.build(asked.model, shape=source.shape, n_classes=source.n_classes)
-    assert isinstance(network, models.MLP)
-    assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
-    drawn = network.initialise(
-        streams(0, range(3), "initial", [0] * 3), dtype=torch.float64, device=torch.device("cpu")
-    )
-    state = State(*drawn, {}, asked.optimiser.lr)
-    expected = plain_loop(asked, network, state, source)
-    x, y = compute.tensors(source.x_train, source.y_train, asked, "cpu")
-    chosen = compute.build(asked, network, "cpu", state)
-    works: list[compute.Compute] = [
-        chosen,
-        *(kind(asked, network, "cpu", state) for kind in (compute.Stacked, compute.OneByOne)),
-    ]
-    if normalisation != "layer":
-        assert compute.kind(asked, network, "cpu") == "compiled"
-        works.append(FusedMLP(network, asked.optimiser, state))
-    for work in works:
-        for epoch in (1, 2):
-            order = [g.permutation(len(y)) for g in streams(0, range(3), "order", [epoch] * 3)]
-            trained = work.train(x, y, torch.from_numpy(np.stack(order)), asked.training.batch_size)
-        loss, r2 = work.evaluate(*compute.tensors(source.x_test, source.y_test, asked, "cpu"))
-        weights = torch.cat([value.flatten(1) for value in work.state().parameters.values()], dim=1)
-        for name, value in {"train_loss": trained, "loss": loss, "r2": r2}.items():
-            np.testing.assert_allclose(value, expected[name], rtol=1e-9, err_msg=f"{type(work).__name__} {name}")
-        np.testing.assert_allclose(weights, torch.stack(expected["weights"]), rtol=1e-9, atol=1e-12)
+    changes |= {"training.dtype": "float64", "model.widths": widths, "model.normalisation": normalisation}
+    asked = nuclei(**changes, runs=16, epochs=2)
+    trained = ensemble.train(asked, out=tmp_path)
+    for run in (0, 5):
+        for name, values in plain_run(asked, run).items():
+            np.testing.assert_allclose(trained.metrics[name][run], values, rtol=1e-9, err_msg=f"{name} of run {run}")
 
 
 # -- the whole way
