@@ -117,11 +117,6 @@ def test_nothing_cheaper_reaches_the_width() -> None:
         assert other < 0 or factor * n_u * cost_u + other * cost_s > best
 
 
-def test_same_seed_same_plan_and_another_pilot_another() -> None:
-    assert planned(KICK, periods=[10]) == planned(KICK, periods=[10])
-    assert planned(KICK, periods=[10]) != planned(KICK, seed=1, periods=[10])
-
-
 def test_a_longer_unit_of_time_changes_no_number_of_runs() -> None:
     # The same runs with each epoch twice.
     def slow(x: Trajectories) -> Trajectories:

@@ -48,10 +48,7 @@ def sampled(
 def both(process: Process, schedule: dict[str, Any] | None, *, period: int = 20, **rule: Any) -> list[Trajectories]:
     """Return an unperturbed and a perturbed ensemble of one schedule."""
     given = {"name": "shrink_perturb", "period": period} | rule
-    return [
-        sampled(process, scheduled(schedule)),
-        sampled(process, scheduled(schedule, **given), period=period),
-    ]
+    return [sampled(process, scheduled(schedule)), sampled(process, scheduled(schedule, **given), period=period)]
 
 
 # Closed forms

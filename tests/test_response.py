@@ -324,15 +324,6 @@ def test_what_is_called_valid_is_within_the_tolerance(process: Any, form: str) -
     assert form == "7" or found.predictions[3].valid  # measured
 
 
-def test_form_7_is_valid_for_the_memoryless_process_with_a_kick() -> None:
-    found = respond(KICK, period=20, n_runs=2000, horizon=200, periods=[5, 10]).predictions
-    assert [p.form for p in found] == [7, 7]
-    for prediction in found:
-        truth = KICK.restricted_mean(horizon=200, period=prediction.period)
-        assert prediction.mean == pytest.approx(truth, rel=0.1)
-        assert prediction.verdict.status is not Status.NOT_VALID
-
-
 def test_full_restart_recognised_from_the_store_uses_no_perturbed_run() -> None:
     reset = {"spec": {"perturbation": {"name": "full_reset"}}}
     plain = sampled(RESET, 0, n_runs=1500, horizon=200)

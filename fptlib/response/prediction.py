@@ -187,7 +187,7 @@ def predict(
         horizon=drawn.horizon,
         threshold=threshold,
         level=level,
-        unperturbed=samples[0].unperturbed_mean,
+        unperturbed=drawn.plain.mean,
         residual=samples[0].residual_mean,
         quasi_steady_state=weigh(state, samples[0], tolerance),
         predictions=tuple(p for p, _ in predict_all(samples, chosen, form=form, tolerance=tolerance)),
@@ -263,7 +263,7 @@ def _predict_one(
 
 
 def _choose(sample: Sample, period: int) -> int:
-    if sample.full_restart:
+    if sample.records.full_restart:
         return 4
     if period == sample.period:
         return 2  # there it is form 1, a measurement

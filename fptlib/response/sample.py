@@ -81,16 +81,6 @@ class Sample:
         )
 
     @property
-    def full_restart(self) -> bool:
-        """True if the record of the perturbed runs says that they restart from scratch."""
-        return self.records.full_restart
-
-    @property
-    def unperturbed_mean(self) -> Estimate:
-        """Restricted mean without perturbation."""
-        return self.estimate(self.survival.mean(self.horizon), self.times.n_runs, self.times.n_censored)
-
-    @property
     def residual_mean(self) -> Estimate:
         """Mean residual time after ``P0``, restricted to the epochs that were followed."""
         return self.estimate(self.residual.mean(self.horizon - self.period), self.n_survivors, self.n_residual_censored)

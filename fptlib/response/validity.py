@@ -89,7 +89,7 @@ def verdict(
     tolerance: float = ERROR_TOLERANCE,
 ) -> Verdict:
     """Judge the prediction ``mean`` (data and replicates) of one form at one period, with the drift to it (`Sample.drift`)."""
-    if form == 4 and sample.full_restart:
+    if form == 4 and sample.records.full_restart:
         return _restart_verdict(sample, tolerance)
     prefix = _prefix(sample, tolerance)
     if prefix is not None:
