@@ -1,4 +1,4 @@
-"""Fixtures and rules for all tests: no skipping where it is forbidden, no store outside the test's own folder."""
+"""Fixtures and rules of all tests: nothing is skipped where CI forbids it, and no store lies outside a test's own folder."""
 
 from __future__ import annotations
 
@@ -27,13 +27,11 @@ _FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-# Skips for what no installation can mend: hardware that is not there, data that would have to be downloaded, or that
-# nobody has named.
+# What no installation can provide may be skipped: a CUDA device, data that would have to be downloaded, or data whose
+# folder $FPTLIB_DATA does not name.
 _EXCUSED = ("cuda", "cifar") if os.environ.get("FPTLIB_DATA") else ("cuda", "cifar", "published")
 
-
-# The same examples each time: a test that fails at times fails for everybody. Others are tried by
-# pytest --hypothesis-profile search.
+# Every run of the tests tries the same examples; `pytest --hypothesis-profile search` tries many others.
 settings.register_profile("fixed", deadline=None, max_examples=30, derandomize=True)
 settings.register_profile("search", deadline=None, max_examples=1000)
 settings.load_profile("fixed")
@@ -60,7 +58,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
-    """Trainings and fetched data of the tests neither use nor fill the stores of the person who runs them."""
+    """Keep training runs and fetched data apart from those of the person who runs the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FPTLIB_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -68,7 +66,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
 
 @pytest.fixture(scope="session")
 def root() -> Path:
-    """Root folder of the project."""
+    """Return the root folder of the project."""
     return Path(__file__).resolve().parents[1]
 
 
@@ -135,7 +133,7 @@ def pytest_runtest_makereport(
 def pytest_make_collect_report(
     collector: pytest.Collector,
 ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
-    """The same for files that skip themselves as a whole."""
+    """Turn the skip of a whole file into a failure likewise."""
     report = yield
     if report.outcome == "skipped" and os.environ.get("FPTLIB_NO_SKIP") == "1":
         report.outcome = "failed"

@@ -6,7 +6,7 @@ import queue
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from fptlib.ensemble.store import Store
@@ -126,7 +126,8 @@ def stop() -> None:
         local = client.cluster
         client.close()
         if local is not None:
-            local.close(timeout=5)
+            with suppress(TimeoutError):  # on a machine that is too busy; what trains ends with this process
+                local.close(timeout=5)
 
 
 def _start(workers: int) -> Client:
