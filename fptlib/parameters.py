@@ -89,7 +89,13 @@ class Kind(Part):
             register(cls.SECTION, field.default, cls)
 
 
-_KINDS: Final[dict[str, dict[str, type]]] = {"data": {}, "model": {}, "optimiser": {}, "perturbation": {}}
+_KINDS: Final[dict[str, dict[str, type]]] = {
+    "data": {},
+    "model": {},
+    "optimiser": {},
+    "optimiser.schedule": {},
+    "perturbation": {},
+}
 _collecting: Final[list[dict[tuple[str, str], type]]] = []
 
 
@@ -122,18 +128,13 @@ def collected() -> Iterator[dict[tuple[str, str], type]]:
 
 
 def kinds_of(section: str) -> Mapping[str, type]:
-    """Return the kinds of a section by name."""
-    return _KINDS[section]
-
-
-def known(section: str) -> tuple[str, ...]:
-    """Return the names of the kinds known in a section, sorted.
+    """Return the kinds of a section by name.
 
     >>> import fptlib.spec
-    >>> {"full_reset", "shrink_perturb"} <= set(known("perturbation"))
+    >>> {"full_reset", "shrink_perturb"} <= set(kinds_of("perturbation"))
     True
     """
-    return tuple(sorted(_KINDS[section]))
+    return _KINDS[section]
 
 
 def chosen(section: str, value: object, more: Mapping[str, type] | None = None, hint: str = "") -> type:
@@ -152,8 +153,23 @@ def chosen(section: str, value: object, more: Mapping[str, type] | None = None, 
         raise InputError(f"{section}.name: missing; allowed: {', '.join(names)}")
     name = value["name"]
     if not isinstance(name, str) or name not in kinds:
-        raise InputError(f"{section}.name: unknown {section} {name!r}{nearest(name, names)}{hint}")
+        raise InputError(f"{section}.name: unknown {section.rpartition('.')[2]} {name!r}{nearest(name, names)}{hint}")
     return kinds[name]
+
+
+def read_kind(base: type[Kind], value: object, more: Mapping[str, type] | None = None, hint: str = "") -> Any:
+    """Return the section that a mapping describes, of the kind that it names; a section is returned as it is.
+
+    Raises
+    ------
+    InputError
+        As `chosen` and `build`.
+    """
+    if isinstance(value, base):
+        return value
+    kind = chosen(base.SECTION, value, more, hint)
+    assert isinstance(value, Mapping)
+    return build(kind, value, base.SECTION)
 
 
 def build(kind: type[_Any], values: Mapping[str, Any], where: str, keys: Iterable[str] = ()) -> _Any:

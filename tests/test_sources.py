@@ -228,7 +228,7 @@ def test_the_catalogue_has_what_comes_with_packages_too(small: Source) -> None:
 
 
 def test_every_source_of_images_is_a_data_set_and_the_other_way_round() -> None:
-    assert set(spec.known("data")) == (set(sources.SOURCES) | set(sources.BUNDLED)) - {"published"}
+    assert set(spec.kinds_of("data")) == (set(sources.SOURCES) | set(sources.BUNDLED)) - {"published"}
 
 
 # What is refused

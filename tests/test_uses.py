@@ -104,7 +104,7 @@ def test_files_of_which_nothing_is_used_stay_outside_the_digest(folder: Path) ->
 
 def test_a_kind_is_known_to_the_parameters_that_name_its_file_only(folder: Path) -> None:
     whole = spec.load(folder / "mine.yml")
-    assert "signs" not in spec.known("optimiser")
+    assert "signs" not in spec.kinds_of("optimiser")
     with pytest.raises(InputError, match=r"optimiser\.name: unknown optimiser 'signs'"):
         spec.override(whole, {"uses": [], "optimiser": {"name": "signs"}})
     with pytest.raises(InputError, match=r"optimiser\.name: unknown optimiser 'sings'; did you mean 'signs'\?"):

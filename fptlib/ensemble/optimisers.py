@@ -18,7 +18,7 @@ from pydantic import create_model
 from torch import Tensor
 
 from fptlib.errors import InputError
-from fptlib.parameters import Positive, known, nearest
+from fptlib.parameters import Positive, kinds_of, nearest
 from fptlib.spec.optimisers import OptimiserSpec, TorchSpec, check_options
 
 __all__ = ["rule"]
@@ -38,7 +38,7 @@ def _class(spec: OptimiserSpec) -> type[torch.optim.Optimizer]:
     name = spec.TORCH or spec.name
     made = getattr(torch.optim, name, None)
     if not (isinstance(made, type) and issubclass(made, torch.optim.Optimizer)):
-        names = [*known("optimiser"), *(n for n, kind in vars(torch.optim).items() if isinstance(kind, type))]
+        names = [*kinds_of("optimiser"), *(n for n, kind in vars(torch.optim).items() if isinstance(kind, type))]
         raise InputError(f"optimiser.name: unknown optimiser {name!r}{nearest(name, names)}")
     return made
 

@@ -24,10 +24,9 @@ from fptlib.parameters import (
     PositiveInteger,
     Seed,
     build,
-    chosen,
     describe,
     kinds_of,
-    known,
+    read_kind,
 )
 from fptlib.perturbations import Schedule, schedule
 from fptlib.spec import uses as user_files
@@ -46,7 +45,7 @@ __all__ = [
     "OptimiserSpec",
     "TrainingSpec",
     "UserFile",
-    "known",
+    "kinds_of",
     "load",
     "override",
     "restore",
@@ -70,8 +69,6 @@ def _kind_of(base: type[Kind]) -> BeforeValidator:
     """Read a section whose kind goes by its ``name``."""
 
     def read(value: object, info: ValidationInfo) -> object:
-        if isinstance(value, base):
-            return value
         more, hint = _known_to(info, base.SECTION), ""
         if base is OptimiserSpec and isinstance(value, Mapping) and isinstance(name := value.get("name"), str):
             known_ = {*kinds_of("optimiser"), *more}
@@ -80,9 +77,7 @@ def _kind_of(base: type[Kind]) -> BeforeValidator:
             elif name not in known_ and name[:1].isupper():
                 return build(TorchSpec, value, base.SECTION)
             hint = ", and classes of torch.optim by their names, such as RMSprop"
-        kind = chosen(base.SECTION, value, more, hint)
-        assert isinstance(value, Mapping)
-        return build(kind, value, base.SECTION)
+        return read_kind(base, value, more, hint)
 
     return BeforeValidator(read)
 

@@ -21,7 +21,7 @@ class ModelSpec(Kind):
     @property
     def has_batch_norm(self) -> bool:
         """Whether a batch of a single image is impossible."""
-        return False
+        return getattr(self, "normalisation", "none") == "batch"
 
 
 class MlpSpec(ModelSpec):
@@ -38,7 +38,7 @@ class MlpSpec(ModelSpec):
     @property
     def has_batch_norm(self) -> bool:
         """Whether a batch of a single image is impossible."""
-        return self.normalisation == "batch" and len(self.widths) > 0
+        return super().has_batch_norm and len(self.widths) > 0
 
 
 class CnnSpec(ModelSpec):
@@ -54,11 +54,6 @@ class CnnSpec(ModelSpec):
     kernel: Literal[5, 3] = 5
     widths: tuple[PositiveInteger, ...] = (64,)
     normalisation: Normalisation = "none"
-
-    @property
-    def has_batch_norm(self) -> bool:
-        """Whether a batch of a single image is impossible."""
-        return self.normalisation == "batch"
 
 
 class ResNet18Spec(ModelSpec):
@@ -96,8 +91,3 @@ class ResNetSpec(ModelSpec):
         if self.depth < 8 or self.depth % 6 != 2:
             raise ValueError(f"depth: {self.depth} is not 6 n + 2; allowed: 8, 14, 20, 26, 32, ...")
         return self
-
-    @property
-    def has_batch_norm(self) -> bool:
-        """Whether a batch of a single image is impossible."""
-        return self.normalisation == "batch"

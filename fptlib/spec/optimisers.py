@@ -14,7 +14,7 @@ from pydantic_core import PydanticCustomError
 
 from fptlib.errors import InputError
 from fptlib.parameters import Fraction, Kind, NonNegative, Number, Positive, nearest, unsaid
-from fptlib.spec.schedules import ConstantSpec, ScheduleSpec
+from fptlib.spec.schedules import ConstantSpec, Schedule
 
 Below1 = Annotated[Number, Field(ge=0, lt=1)]
 Betas = tuple[Below1, Below1]
@@ -30,7 +30,7 @@ class OptimiserSpec(Kind):
     name: str
     lr: Positive
     weight_decay: NonNegative = 0.0
-    schedule: ScheduleSpec = unsaid(ConstantSpec())
+    schedule: Schedule = unsaid(ConstantSpec())
 
 
 class SgdSpec(OptimiserSpec):

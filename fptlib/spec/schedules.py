@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, SerializeAsAny
 
-from fptlib.errors import InputError
-from fptlib.parameters import Fraction, Part, Positive, PositiveInteger, build, nearest
+from fptlib.parameters import Fraction, Kind, Positive, PositiveInteger, read_kind
 
 
-class ConstantSpec(Part):
+class ScheduleSpec(Kind):
+    """What every schedule has: a name, and a factor for each epoch."""
+
+    SECTION: ClassVar[str] = "optimiser.schedule"
+
+    name: str
+
+    def at(self, epoch: int) -> float:
+        """Return the factor on the learning rate in an epoch; epochs count from 1."""
+        return 1.0
+
+
+class ConstantSpec(ScheduleSpec):
     """The same learning rate in every epoch.
 
     Examples
@@ -23,12 +33,8 @@ class ConstantSpec(Part):
 
     name: Literal["constant"] = "constant"
 
-    def at(self, epoch: int) -> float:
-        """Return the factor on the learning rate in an epoch; epochs count from 1."""
-        return 1.0
 
-
-class StepSpec(Part):
+class StepSpec(ScheduleSpec):
     """The learning rate is multiplied by ``factor`` after every ``every`` epochs.
 
     Examples
@@ -46,7 +52,7 @@ class StepSpec(Part):
         return float(self.factor ** ((epoch - 1) // self.every))
 
 
-class CosineSpec(Part):
+class CosineSpec(ScheduleSpec):
     """The learning rate falls along half a cosine for ``epochs`` epochs, to the fraction ``floor`` of it, and stays there.
 
     Notes
@@ -70,20 +76,4 @@ class CosineSpec(Part):
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
 
 
-_KINDS: dict[str, type[Part]] = {"constant": ConstantSpec, "step": StepSpec, "cosine": CosineSpec}
-
-
-def _kind(value: object) -> object:
-    """Return the schedule that a mapping describes."""
-    where = "optimiser.schedule"
-    if isinstance(value, tuple(_KINDS.values())):
-        return value
-    if not isinstance(value, Mapping) or "name" not in value:
-        raise InputError(f"{where}: {value!r} has no name; allowed: name: {'|'.join(_KINDS)}, ...")
-    kind = _KINDS.get(value["name"]) if isinstance(value["name"], str) else None
-    if kind is None:
-        raise InputError(f"{where}.name: unknown schedule {value['name']!r}{nearest(value['name'], _KINDS)}")
-    return build(kind, value, where)
-
-
-ScheduleSpec = Annotated[ConstantSpec | StepSpec | CosineSpec, BeforeValidator(_kind)]
+Schedule = Annotated[SerializeAsAny[ScheduleSpec], BeforeValidator(lambda value: read_kind(ScheduleSpec, value))]

@@ -9,13 +9,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from fptlib.errors import InputError
+from fptlib.parameters import read_kind
 from fptlib.spec.schedules import ScheduleSpec
 from fptlib.trajectories.record import Trajectories
 
-_SCHEDULE: TypeAdapter[ScheduleSpec] = TypeAdapter(ScheduleSpec)
 _TRAINED_BY = ("data", "model", "optimiser", "training")  # sections that change how a run is trained
 _CONSTANT: Mapping[str, Any] = {"name": "constant"}
 FULL_RESET = "full_reset"
@@ -133,8 +131,8 @@ class Origin:
 def _factors(schedule: Mapping[str, Any], horizon: int) -> list[float] | None:
     """Return the factor on the learning rate at epochs ``1 .. horizon``; ``None`` for a schedule that is not known here."""
     try:
-        known = _SCHEDULE.validate_python(dict(schedule))
-    except (InputError, ValidationError):
+        known = read_kind(ScheduleSpec, schedule)
+    except InputError:
         return None
     return [known.at(epoch) for epoch in range(1, horizon + 1)]
 
