@@ -12,7 +12,6 @@ import dataclasses
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 
 import machine
 import numpy as np
@@ -35,11 +34,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _seconds(work: Callable[[], object]) -> tuple[float, float]:
-    """Time on the wall, and time of all processors."""
-    wall, processor = time.perf_counter(), time.process_time()
+def _seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
     work()
-    return time.perf_counter() - wall, time.process_time() - processor
+    return time.perf_counter() - started
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -52,18 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     perturbed = dataclasses.replace(perturbed, run=perturbed.run + options.runs)  # other seeds, drawn by themselves
 
     def prediction(periods: list[int] | None) -> Callable[[], object]:
-        return lambda: fpt.predict(
-            unperturbed,
-            perturbed,
-            period=PERIOD,
-            threshold=PROCESS.threshold,
-            periods=periods,
-            n_boot=options.replicates,
-        )
+        how = {"period": PERIOD, "threshold": PROCESS.threshold, "periods": periods, "n_boot": options.replicates}
+        return lambda: fpt.predict(unperturbed, perturbed, **how)
 
-    for key, value in machine.describe().items():
-        print(f"{key}: {value}")
-    print(", ".join(f"{name} {metadata.version(name)}" for name in ("fptlib", "numpy", "scipy")))
+    machine.head("fptlib", "numpy", "scipy")
     print(
         f"2 x {options.runs} runs of {options.epochs} epochs, {options.replicates} replicates, {options.repeats} repeats"
     )
@@ -72,11 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         work()
     measured = [{name: _seconds(work) for name, work in kinds.items()} for _ in range(options.repeats)]
     for name in kinds:
-        wall, processor = zip(*(times[name] for times in measured), strict=True)
-        print(
-            f"{name:>16}: median {statistics.median(wall):.2f} s (from {min(wall):.2f} to {max(wall):.2f} s), "
-            f"{statistics.median(processor):.2f} s of processors"
-        )
+        times = [seconds[name] for seconds in measured]
+        print(f"{name:>16}: median {statistics.median(times):.2f} s (from {min(times):.2f} to {max(times):.2f} s)")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,9 @@ class Conv:
         """Operations of the products for one image, forwards."""
         return 2 * self.size**2 * math.prod(self.weights)
 
+    def __str__(self) -> str:
+        return f"conv {self.inputs}->{self.outputs} {self.kernel}x{self.kernel}"
+
 
 @dataclass(frozen=True, slots=True)
 class Linear:
@@ -54,6 +57,9 @@ class Linear:
     def flop(self) -> int:
         """Operations of the product for one image, forwards."""
         return 2 * math.prod(self.weights)
+
+    def __str__(self) -> str:
+        return f"fc {self.inputs}->{self.outputs}{' BatchNorm' if self.norm else ''}"
 
 
 Layer = Conv | Linear
@@ -104,18 +110,9 @@ class Case:
 
     def describe(self) -> str:
         """One line for the reader."""
-        data = self.load()
-        layers = ", ".join(_layer_name(layer) for layer in self.layers)
-        return (
-            f"{data.origin}: {len(data.y_train)} training images, {len(data.y_test)} evaluated; {layers}; "
-            f"batch {self.batch}, lr {self.lr}"
-        )
-
-
-def _layer_name(layer: Layer) -> str:
-    if isinstance(layer, Conv):
-        return f"conv {layer.inputs}->{layer.outputs} {layer.kernel}x{layer.kernel}"
-    return f"fc {layer.inputs}->{layer.outputs}{' BatchNorm' if layer.norm else ''}"
+        data, layers = self.load(), ", ".join(map(str, self.layers))
+        images = f"{data.origin}: {len(data.y_train)} training images, {len(data.y_test)} evaluated"
+        return f"{images}; {layers}; batch {self.batch}, lr {self.lr}"
 
 
 def flop_parts(case: Case) -> tuple[int, int]:
@@ -187,30 +184,15 @@ def _images() -> Data:
     return Data(x[:1000], y[:1000], x[1000:], y[1000:], "CIFAR-10 subset")
 
 
+_PLAIN = (Linear(64, 64), Linear(64, 10))
+_NORMALISED = (Linear(64, 128, norm=True), Linear(128, 128, norm=True), Linear(128, 10))
+_CNN = (Conv(3, 16, 5, 32), Conv(16, 32, 5, 16), Linear(2048, 64), Linear(64, 10))
 CASES = {
     case.name: case
     for case in (
-        Case("digits", (Linear(64, 64), Linear(64, 10)), 20, 0.1, 20, 20, 16, lambda: _digits(1000)),
-        Case(
-            "digits_bn",
-            (Linear(64, 128, norm=True), Linear(128, 128, norm=True), Linear(128, 10)),
-            25,
-            0.1,
-            20,
-            20,
-            16,
-            lambda: _digits(200),
-        ),
+        Case("digits", _PLAIN, 20, 0.1, 20, 20, 16, lambda: _digits(1000)),
+        Case("digits_bn", _NORMALISED, 25, 0.1, 20, 20, 16, lambda: _digits(200)),
         Case("mnist5k", (Linear(196, 128), Linear(128, 10)), 50, 0.1, 5, 5, 16, _mnist5k),
-        Case(
-            "cnn",
-            (Conv(3, 16, 5, 32), Conv(16, 32, 5, 16), Linear(2048, 64), Linear(64, 10)),
-            50,
-            0.1,
-            1,
-            5,
-            4,
-            _images,
-        ),
+        Case("cnn", _CNN, 50, 0.1, 1, 5, 4, _images),
     )
 }

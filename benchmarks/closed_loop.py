@@ -23,9 +23,8 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import machine
 import numpy as np
@@ -48,6 +47,7 @@ RULES: dict[str, dict[str, Any]] = {
 }
 PERIODS = (5, 7, 10, 15, 20, 30, 50, 70)  # of the digits
 THRESHOLD = 0.942  # of the digits
+AT = Retirement(threshold=THRESHOLD, direction="above", metric="test_metric")
 POOL = 256  # trainings of the digits for each cell
 LADDER = (250, 500, 750, 1000, 1500, 2000, 3000, 4000, 6000, 9000)  # run-epochs
 LIVE_LADDER = (750, 1000, 1500, 2000, 3000)
@@ -92,9 +92,8 @@ def published_study(threshold: float) -> Study:
 
 def digits_study(workers: int) -> Study:
     """Digits, trained once: three perturbations at eight periods."""
-    retirement = _digits_retirement()
     asked = spec.override(spec.load(ROOT / PARAMS), {"runs": POOL, "device": "cpu"})
-    how: dict[str, Any] = {"retirement": retirement, "workers": workers}
+    how: dict[str, Any] = {"retirement": AT, "workers": workers}
     plain = ensemble.train(asked, keep=PERIODS, **how)
     pools = {}
     for name, rule in RULES.items():
@@ -107,7 +106,7 @@ def digits_study(workers: int) -> Study:
         THRESHOLD,
         tuple((named[name], p) for name, p in pools),
         _truth(plain, pools, THRESHOLD),
-        lambda seed, ledger: Recorded(plain, pools, retirement=retirement, seed=seed, common_seeds=True, ledger=ledger),
+        lambda seed, ledger: Recorded(plain, pools, retirement=AT, seed=seed, common_seeds=True, ledger=ledger),
         LADDER,
     )
 
@@ -118,15 +117,11 @@ def live_study(like: Study, folder: str, workers: int) -> Study:
 
     def source(seed: int, ledger: Ledger) -> Source:
         anew = spec.override(asked, {"seed": 1000 + seed})
-        live = Live(anew, retirement=_digits_retirement(), periods=PERIODS, out=f"{folder}/{seed}", workers=workers)
+        live = Live(anew, retirement=AT, periods=PERIODS, out=f"{folder}/{seed}", workers=workers)
         live.ledger = ledger
         return live
 
     return Study("live", THRESHOLD, like.cells, like.truth, source, LIVE_LADDER)
-
-
-def _digits_retirement() -> Retirement:
-    return Retirement(threshold=THRESHOLD, direction="above", metric="test_metric")
 
 
 def _truth(
@@ -206,27 +201,19 @@ def truths(studies: Sequence[Study]) -> pd.DataFrame:
 
 
 def _save(folder: Path, name: str, text: str) -> None:
-    def write(file: BinaryIO, text: str) -> None:
-        file.write(text.encode())
-
-    write_atomically(folder / name, partial(write, text=text))  # type: ignore[arg-type]
+    write_atomically(folder / name, lambda file: file.write(text.encode()))
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--studies", nargs="+", default=["published", "digits", "live"], choices=["published", "digits", "live"]
-    )
-    parser.add_argument(
-        "--thresholds", type=float, nargs="+", default=[72.0, 74.0], help="of the published trajectories"
-    )
+    studies = ["published", "digits", "live"]
+    parser.add_argument("--studies", nargs="+", default=studies, choices=studies)
+    parser.add_argument("--thresholds", type=float, nargs="+", default=[72.0, 74.0], help="of the published runs")
     parser.add_argument("--repeats", type=int, default=40, help="of recorded studies")
     parser.add_argument("--live", type=int, default=20, help="repeats with training")
     parser.add_argument("--methods", nargs="+", default=[OURS, *RIVALS], choices=[OURS, *RIVALS], metavar="METHOD")
     parser.add_argument("--workers", type=int, default=1, help="processes that train")
-    parser.add_argument(
-        "--out", type=Path, default=ROOT / "book" / "results" / "closed_loop", help="folder for the tables"
-    )
+    parser.add_argument("--out", type=Path, default=ROOT / "book" / "results" / "closed_loop", help="folder for tables")
     return parser.parse_args(arguments)
 
 

@@ -157,13 +157,13 @@ class JaxTrainer:
     ----------
     case
         The work.
-    way
-        ``single``, ``vmap`` or ``map``.
     threads
         Threads of this process, for the size of the stack.
+    way
+        ``single``, ``vmap`` or ``map``.
     """
 
-    def __init__(self, case: Case, *, way: str, threads: int) -> None:
+    def __init__(self, case: Case, threads: int, *, way: str) -> None:
         self.case, self.way = case, way
         stack = _STACK_OF_CONVOLUTIONAL if case.is_convolutional else _STACK[threads]
         self.runs = 1 if way == "single" else stack

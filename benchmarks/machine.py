@@ -1,3 +1,4 @@
+# ruff: noqa: T201
 """The machine and the versions, for the head of a report."""
 
 from __future__ import annotations
@@ -13,8 +14,6 @@ QUIET = 0.1
 # Seconds between two looks at the machine.
 _INTERVAL = 0.3
 
-_PACKAGES = ("torch", "jax", "jaxlib", "numpy")
-
 
 def cores() -> list[int]:
     """The two cores that every contender gets."""
@@ -23,15 +22,18 @@ def cores() -> list[int]:
     return list(range(min(2, os.cpu_count() or 1)))
 
 
-def versions() -> dict[str, str]:
-    """Python and packages that take part."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
+def head(*packages: str) -> dict[str, dict[str, str | int]]:
+    """Return, and print, the machine and the versions of Python and packages."""
+    versions: dict[str, str | int] = {"python": platform.python_version()}
+    for package in packages:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    content = {"machine": describe(), "versions": versions}
+    for title, values in content.items():
+        print(f"{title}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
+    return content
 
 
 def describe() -> dict[str, str | int]:
@@ -46,11 +48,9 @@ def describe() -> dict[str, str | int]:
 
 def _processor() -> str:
     path = Path("/proc/cpuinfo")
-    if path.is_file():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.processor() or platform.machine())
 
 
 def busy_seconds() -> float:

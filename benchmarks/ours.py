@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -45,29 +44,19 @@ def _spec(case: Case) -> spec.EnsembleSpec:
     )
 
 
-def train(case: Case, runs: int, epochs: int, workers: int, *, seed: int = 0) -> Sequence[float]:
-    """Train an ensemble in memory.
+class OurTrainer:
+    """Ensembles in memory; with two cores the other arrangement, one process for each, is how this library uses them."""
 
-    Parameters
-    ----------
-    case
-        Data, network, batch size and learning rate.
-    runs, epochs
-        Runs of the ensemble, and epochs of each.
-    workers
-        1: in this process. More are more such processes, which is the other arrangement.
-    seed
-        Number of the first run.
+    def __init__(self, case: Case, threads: int) -> None:
+        if threads != 1:
+            raise NotImplementedError("one process for each core is how fptlib uses several")
+        self.case, self.runs = case, RUNS.get(case.name, 48)
 
-    Returns
-    -------
-    Sequence of float
-        Accuracy of each run on the evaluated images after the last epoch.
-    """
-    if workers != 1:
-        raise NotImplementedError("one process for each core is how fptlib uses several")
-    with numerics():
-        training = Training(Task(_spec(case), tuple(range(seed, seed + runs)), epochs, "cpu"), _data(case))
-        while training.active:
-            training.step_epoch()
-    return [float(value) for value in training.metrics["test_metric"][:, -1]]
+    def train(self, first_run: int, epochs: int) -> list[float]:
+        """Return the accuracy of each run on the evaluated images after the last epoch."""
+        runs = tuple(range(first_run, first_run + self.runs))
+        with numerics():
+            training = Training(Task(_spec(self.case), runs, epochs, "cpu"), _data(self.case))
+            while training.active:
+                training.step_epoch()
+        return [float(value) for value in training.metrics["test_metric"][:, -1]]

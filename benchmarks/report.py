@@ -50,9 +50,9 @@ class Result:
 
     def row(self, peak: float) -> dict[str, Any]:
         """For the file."""
+        named = {"contender": self.contender, "arrangement": self.arrangement}
         return {
-            "contender": self.contender,
-            "arrangement": self.arrangement,
+            **named,
             "per_second": list(self.rates),
             "median_per_second": self.rate,
             "gflop_per_second": self.gflops,
@@ -80,41 +80,30 @@ def best(results: list[Result]) -> dict[str, Result]:
     return fastest
 
 
-def table(results: list[Result], accuracies: dict[str, list[float]]) -> str:
-    """One line for each contender and arrangement, the better arrangement with a star."""
+def table(results: list[Result], accuracies: dict[str, list[float]]) -> list[dict[str, object]]:
+    """Return one row for each contender and arrangement, the better arrangement with a star."""
     fastest = best(results)
     peak = fastest[SGEMM.name].gflops
     usual = fastest.get("torch-loader")
-    heads = (
-        "contender",
-        "arrangement",
-        "run-epochs/s",
-        "lowest",
-        "highest",
-        "us each",
-        "GFLOP/s",
-        "of peak",
-        "speed-up",
-        "others",
-    )
-    rows = [(*heads, "accuracy")]
+    rows: list[dict[str, object]] = []
     for result in results:
-        is_run = result.contender != SGEMM.name
-        star = " *" if fastest[result.contender] is result else ""
+        is_run, is_best = result.contender != SGEMM.name, fastest[result.contender] is result
+        rates = (result.rate, min(result.rates), max(result.rates))
+        named = zip(("run-epochs/s", "lowest", "highest"), rates, strict=True)
         rows.append(
-            (
-                result.contender + star,
-                result.arrangement,
-                *(_number(value) if is_run else "" for value in (result.rate, min(result.rates), max(result.rates))),
-                f"{1e6 / result.rate:.0f}" if is_run else "",
-                f"{result.gflops:.1f}",
-                f"{result.gflops / peak:.1%}",
-                f"{result.rate / usual.rate:.1f}" if is_run and usual else "",
-                f"{statistics.median(result.others):.2f}",
-                _mean(accuracies.get(result.contender, [])) if star else "",
-            )
+            {
+                "contender": result.contender + (" *" if is_best else ""),
+                "arrangement": result.arrangement,
+                **{name: _number(rate) if is_run else "" for name, rate in named},
+                "us each": f"{1e6 / result.rate:.0f}" if is_run else "",
+                "GFLOP/s": f"{result.gflops:.1f}",
+                "of peak": f"{result.gflops / peak:.1%}",
+                "speed-up": f"{result.rate / usual.rate:.1f}" if is_run and usual else "",
+                "others": f"{statistics.median(result.others):.2f}",
+                "accuracy": _mean(accuracies.get(result.contender, [])) if is_best else "",
+            }
         )
-    return "\n".join(_aligned(rows))
+    return rows
 
 
 def _number(value: float) -> str:
@@ -130,17 +119,6 @@ def _mean(values: list[float]) -> str:
 def _error(values: list[float]) -> float:
     """Standard error of the mean."""
     return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if i < 2 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def disagreement(accuracies: dict[str, list[float]]) -> str | None:

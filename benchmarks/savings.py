@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,11 @@ import numpy as np
 
 import fptlib as fpt
 from fptlib import ensemble, spec
-from fptlib.ensemble import Retirement
+from fptlib.cli.output import print_table
+from fptlib.firstpassage import Estimate
+from fptlib.response import Response
 from fptlib.spec import EnsembleSpec
-from fptlib.trajectories import Trajectories, retire
+from fptlib.trajectories import Retirement, Trajectories, retire
 
 PARAMS = Path(__file__).resolve().parents[1] / "params" / "ensembles" / "digits_bn.yml"
 PERTURBATION = {"name": "shrink_perturb", "shrink": 0.4, "perturb": 0.1}
@@ -45,7 +46,7 @@ class Method:
     spec: EnsembleSpec
     plain: Trajectories
     forked: Trajectories
-    response: fpt.Response
+    response: Response
     run_epochs: int
     seconds: float
 
@@ -112,7 +113,7 @@ def _predict(asked: EnsembleSpec, options: argparse.Namespace, retirement: Retir
     return Method(asked, plain, forked, response, run_epochs, seconds)
 
 
-def _mean(trajectories: Trajectories, threshold: float) -> fpt.Estimate:
+def _mean(trajectories: Trajectories, threshold: float) -> Estimate:
     times = fpt.first_passage(trajectories, threshold=threshold)
     return fpt.restricted_mean(times, horizon=trajectories.n_epochs)
 
@@ -176,53 +177,46 @@ def _ways(method: Method, periods: Sequence[Period]) -> dict[str, tuple[float, f
     rest = [row for row in periods if row.status != "valid"]
     shared = per_plain_run * max((row.runs for row in periods), default=0)
     further = per_plain_run * max([0, *(row.runs - method.plain.n_runs for row in rest)])
+    whole, seconds = sum(row.whole for row in periods), sum(row.seconds for row in periods)
+    forked = method.run_epochs + further + sum(row.forked for row in rest)
     return {
-        "every period from scratch, to the horizon": (
-            sum(row.whole for row in periods),
-            sum(row.seconds for row in periods),
-        ),
+        "every period from scratch, to the horizon": (whole, seconds),
         "the same, retired at the threshold": (sum(row.retired for row in periods), math.nan),
         "every period forked, retired": (shared + sum(row.forked for row in periods), math.nan),
         "predicted from one period": (method.run_epochs, method.seconds),
-        "predicted where valid, else forked": (
-            method.run_epochs + further + sum(row.forked for row in rest),
-            method.seconds if not rest else math.nan,
-        ),
+        "predicted where valid, else forked": (forked, math.nan if rest else method.seconds),
     }
 
 
 def _print_periods(periods: Sequence[Period]) -> None:
-    print(f"\n{'period':>6} {'predicted':>20} {'status':>11} {'runs':>5} {'measured':>20} {'off':>5}")
+    rows: list[dict[str, object]] = []
     for row in periods:
         predicted = f"{row.predicted:.1f} ({row.low:.1f} to {row.high:.1f})"
         measured = f"{row.measured:.1f} ({row.measured_low:.1f} to {row.measured_high:.1f})"
         off = f"{round(100 * (row.predicted / row.measured - 1)):+d} %"
-        print(f"{row.period:>6} {predicted:>20} {row.status:>11} {row.runs:>5} {measured:>20} {off:>5}")
+        known = {"period": row.period, "predicted": predicted, "status": row.status, "runs": row.runs}
+        rows.append({**known, "measured": measured, "off": off})
+    print()
+    print_table(rows)
 
 
 def _print_ways(title: str, ways: dict[str, tuple[float, float]], method: Method) -> None:
-    print(f"\n{title + ':':<43} {'run-epochs':>10} {'ratio':>6} {'s':>7} {'ratio':>6}")
+    rows: list[dict[str, object]] = []
     for name, (run_epochs, seconds) in ways.items():
-        times = "      -      -" if math.isnan(seconds) else f"{seconds:>7.1f} {seconds / method.seconds:>6.1f}"
-        print(f"{name:<43} {run_epochs:>10.0f} {run_epochs / method.run_epochs:>6.1f} {times}")
-
-
-def _numbers(ways: dict[str, tuple[float, float]]) -> dict[str, Any]:
-    return {
-        name: {"run_epochs": run_epochs, "seconds": None if math.isnan(seconds) else seconds}
-        for name, (run_epochs, seconds) in ways.items()
-    }
+        times = None if math.isnan(seconds) else f"{seconds:.1f} s, {seconds / method.seconds:.1f} times"
+        ratio = f"{run_epochs / method.run_epochs:.1f}"
+        rows.append({title: name, "run-epochs": f"{run_epochs:.0f}", "ratio": ratio, "time": times})
+    print()
+    print_table(rows)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train, count and print."""
     options = _options(arguments)
-    versions = {name: metadata.version(name) for name in ("fptlib", "torch", "numpy")}
     asked = spec.override(spec.load(PARAMS), {"runs": options.runs, "device": "cpu"})
     retirement = Retirement(threshold=options.threshold, direction="above", metric="test_metric")
-    for key, value in machine.describe().items():
-        print(f"{key}: {value}")
-    print(", ".join(f"{name} {version}" for name, version in versions.items()) + f"; {options.workers} processes")
+    head = machine.head("fptlib", "torch", "numpy")
+    print(f"{options.workers} processes")
     with tempfile.TemporaryDirectory() as folder:
         # Processes are started, and the libraries loaded in them, before anything is timed.
         small = spec.override(asked, {"runs": ensemble.UNIT * options.workers, "epochs": 1, "seed": 10**6})
@@ -252,16 +246,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _print_ways(title, part, method)
     print("\nA prediction that is not valid replaces nothing: compare the last line, and the table of valid ones.")
     if options.json is not None:
-        head = {"machine": machine.describe(), "versions": versions, "load": load}
-        settings = {
-            "runs": options.runs, "period": options.period, "threshold": options.threshold,
-            "horizon": asked.epochs, "workers": options.workers,
-        }  # fmt: skip
-        table = [dataclasses.asdict(row) for row in rows]
-        if options.count:
-            table = [{**row, "seconds": None} for row in table]
-        content = {**head, "settings": settings, "periods": table, "ways": {t: _numbers(w) for t, w in ways.items()}}
-        options.json.write_text(json.dumps(content, indent=1) + "\n")
+        numbers = {
+            title: {name: dict(zip(("run_epochs", "seconds"), way, strict=True)) for name, way in part.items()}
+            for title, part in ways.items()
+        }
+        settings = {**vars(options), "horizon": asked.epochs, "json": None}
+        periods = [dataclasses.asdict(row) for row in rows]
+        content = {**head, "load": load, "settings": settings, "periods": periods, "ways": numbers}
+        options.json.write_text(json.dumps(content, indent=1).replace("NaN", "null") + "\n")  # JSON has no NaN
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ from typing import Any
 import machine
 from cases import CASES, Case, flop_parts, flop_per_epoch
 from contenders import CONTENDERS, SGEMM, SLOW
-from report import Result, best, disagreement, disturbance, result_of, table
+from report import best, disagreement, disturbance, result_of, table
 from teams import APART, MissingError, Team, together
+
+from fptlib.cli.output import print_table
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -60,14 +62,6 @@ def _measure(teams: list[Team], repeats: int, patience: float) -> None:
             teams[(repeat + i) % len(teams)].measure(patience)
 
 
-def _accuracies(teams: list[Team], case: Case) -> dict[str, list[float]]:
-    return {
-        team.contender.name: team.accuracies(case.check_runs)
-        for team in teams
-        if team.arrangement is APART and team.contender is not SGEMM
-    }
-
-
 def _run_case(case: Case, teams: list[Team], options: argparse.Namespace) -> dict[str, Any]:
     """Measure, print and return the numbers of one case."""
     _check_flop(case)
@@ -78,17 +72,16 @@ def _run_case(case: Case, teams: list[Team], options: argparse.Namespace) -> dic
         [team for team in teams if by_name or (team.contender.name, case.name) not in SLOW], case, options.seconds
     )
     _measure(ready, options.repeats, options.patience)
-    accuracies = _accuracies(ready, case)
+    accuracies = {
+        team.contender.name: team.accuracies(case.check_runs)
+        for team in ready
+        if team.arrangement is APART and team.contender is not SGEMM
+    }
     results = [result_of(team, case) for team in ready]
-    print(table(results, accuracies))
+    print_table(table(results, accuracies))
     print(f"accuracy after {case.check_epochs} epochs, mean and standard error over {case.check_runs} runs or more")
-    for warning in (disagreement(accuracies), disturbance(results)):
-        if warning is not None:
-            print(warning, flush=True)
-    return _numbers(case, results, accuracies)
-
-
-def _numbers(case: Case, results: list[Result], accuracies: dict[str, list[float]]) -> dict[str, Any]:
+    for warning in filter(None, (disagreement(accuracies), disturbance(results))):
+        print(warning, flush=True)
     fastest = best(results)
     peak = fastest[SGEMM.name].gflops
     return {
@@ -104,12 +97,8 @@ def _numbers(case: Case, results: list[Result], accuracies: dict[str, list[float
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure what the options ask for."""
     options = _options(arguments)
-    head = {"machine": machine.describe(), "versions": machine.versions()}
-    for title, values in head.items():
-        print(f"{title}: " + ", ".join(f"{name} {value}" for name, value in values.items()))
-    print(
-        f"medians of {options.repeats} repeats of about {options.seconds} s, contenders in turn; * better arrangement"
-    )
+    head = machine.head("torch", "jax", "jaxlib", "numpy")
+    print(f"medians of {options.repeats} repeats of about {options.seconds} s, in turn; * better arrangement")
     chosen = [CONTENDERS[name] for name in options.contenders or CONTENDERS]
     with together([SGEMM, *chosen]) as teams:
         cases = {name: _run_case(CASES[name], teams, options) for name in options.cases}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from cases import Case, Layer, Linear, initial
+from contenders import SGEMM_SIZE
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.data import DataLoader, TensorDataset
@@ -53,12 +54,27 @@ def tensors(case: Case) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return x_train, torch.from_numpy(data.y_train), x_test, torch.from_numpy(data.y_test)
 
 
+class SgemmTrainer:
+    """One product of large float32 matrices, which is what the cores can do at most."""
+
+    runs = 1
+
+    def __init__(self, case: Case, threads: int) -> None:
+        self.a, self.b = (torch.rand(SGEMM_SIZE, SGEMM_SIZE) for _ in range(2))
+        self.out = torch.empty(SGEMM_SIZE, SGEMM_SIZE)
+
+    def train(self, first_run: int, epochs: int) -> list[float]:
+        """Multiply once."""
+        torch.mm(self.a, self.b, out=self.out)
+        return []
+
+
 class LoaderTrainer:
     """The conventional way: data loaders, ``loss.item()``, evaluation in batches."""
 
     runs = 1
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, threads: int) -> None:
         self.case = case
         x_train, y_train, x_test, y_test = tensors(case)
         self.train_loader = DataLoader(TensorDataset(x_train, y_train), batch_size=case.batch, shuffle=True)
@@ -101,7 +117,7 @@ class LoopTrainer:
 
     runs = 1
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: Case, threads: int) -> None:
         self.case = case
         self.x_train, self.y_train, self.x_test, self.y_test = tensors(case)
         # Denormal numbers cost a hundred times more; XLA flushes them too.

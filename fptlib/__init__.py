@@ -12,76 +12,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fptlib.ensemble import Fork, fork, train
-    from fptlib.errors import InputError
-    from fptlib.firstpassage import (
-        Estimate,
-        FirstPassageTimes,
-        first_passage,
-        hazard,
-        residual_times,
-        restricted_mean,
-        survival,
-    )
-    from fptlib.hooks import Perturber
-    from fptlib.qss import QuasiSteadyState, judge
-    from fptlib.readers import read
-    from fptlib.response import Prediction, Recommendation, Response, predict, recommend
-    from fptlib.spec import EnsembleSpec
-    from fptlib.trajectories import Retirement, Trajectories
+    from fptlib.ensemble import fork as fork
+    from fptlib.ensemble import train as train
+    from fptlib.errors import InputError as InputError
+    from fptlib.firstpassage import first_passage as first_passage
+    from fptlib.firstpassage import hazard as hazard
+    from fptlib.firstpassage import residual_times as residual_times
+    from fptlib.firstpassage import restricted_mean as restricted_mean
+    from fptlib.firstpassage import survival as survival
+    from fptlib.hooks import Perturber as Perturber
+    from fptlib.qss import judge as judge
+    from fptlib.readers import read as read
+    from fptlib.response import predict as predict
+    from fptlib.response import recommend as recommend
+    from fptlib.spec import EnsembleSpec as EnsembleSpec
+    from fptlib.trajectories import Retirement as Retirement
+    from fptlib.trajectories import Trajectories as Trajectories
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "EnsembleSpec": "spec",
-    "Estimate": "firstpassage",
-    "FirstPassageTimes": "firstpassage",
-    "Fork": "ensemble",
-    "InputError": "errors",
-    "Perturber": "hooks",
-    "Prediction": "response",
-    "QuasiSteadyState": "qss",
-    "Recommendation": "response",
-    "Response": "response",
-    "Retirement": "trajectories",
-    "Trajectories": "trajectories",
-    "first_passage": "firstpassage",
-    "fork": "ensemble",
-    "hazard": "firstpassage",
-    "judge": "qss",
-    "predict": "response",
-    "read": "readers",
-    "recommend": "response",
-    "residual_times": "firstpassage",
-    "restricted_mean": "firstpassage",
-    "survival": "firstpassage",
-    "train": "ensemble",
+_NAMES = {
+    "ensemble": ("fork", "train"),
+    "errors": ("InputError",),
+    "firstpassage": ("first_passage", "hazard", "residual_times", "restricted_mean", "survival"),
+    "hooks": ("Perturber",),
+    "qss": ("judge",),
+    "readers": ("read",),
+    "response": ("predict", "recommend"),
+    "spec": ("EnsembleSpec",),
+    "trajectories": ("Retirement", "Trajectories"),
 }
-__all__ = [
-    "EnsembleSpec",
-    "Estimate",
-    "FirstPassageTimes",
-    "Fork",
-    "InputError",
-    "Perturber",
-    "Prediction",
-    "QuasiSteadyState",
-    "Recommendation",
-    "Response",
-    "Retirement",
-    "Trajectories",
-    "first_passage",
-    "fork",
-    "hazard",
-    "judge",
-    "predict",
-    "read",
-    "recommend",
-    "residual_times",
-    "restricted_mean",
-    "survival",
-    "train",
-]
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
