@@ -27,7 +27,7 @@ from companion.experiments.tables import (
     size_table,
     status_table,
 )
-from companion.experiments.transfer import ranks, step_table, summary, transfer
+from companion.experiments.transfer import rank_correlation, step_table, summary, transfer
 from companion.experiments.verification import verify
 
 __all__ = [
@@ -48,7 +48,7 @@ __all__ = [
     "missing_of",
     "on_validation",
     "published_means",
-    "ranks",
+    "rank_correlation",
     "read_row",
     "read_rows",
     "refuse_orphans",

@@ -151,20 +151,7 @@ def missing_of(row: Row, folder: str | os.PathLike[str] | None = None) -> list[K
 
 
 def train_row(row: Row, *, out: str | os.PathLike[str] | None = None, workers: int | None = None) -> Ensembles:
-    """Train all ensembles of a row, or read them from stores, and keep nothing beside these stores.
-
-    Parameters
-    ----------
-    row
-        The row.
-    out, workers
-        As in `fptlib.ensemble.train`.
-
-    Raises
-    ------
-    InputError
-        As `fptlib.ensemble.train`.
-    """
+    """Train all ensembles of a row, or read them from stores, and keep nothing beside these stores; see `fptlib.ensemble.train`."""
     from fptlib import ensemble
 
     _train_snapshots(row, row.members(), out=out, workers=workers)
@@ -189,10 +176,8 @@ def keep_row(
 
     Parameters
     ----------
-    row
-        The row.
-    folder
-        See `companion.experiments.kept_folder`.
+    row, folder
+        The row, and where to keep it, see `companion.experiments.kept_folder`.
     out
         Folder for the stores in between, a folder of their own in the user's cache by default. What has been kept is removed from it.
     workers

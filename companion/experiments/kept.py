@@ -68,17 +68,8 @@ def keep(
         See `kept_folder`.
     where
         What `machine` says of the machine that trained it; this one by default.
-
-    Raises
-    ------
-    InputError
-        If it is not the ensemble of the specification, or not all of it.
     """
     path = kept_path(spec, folder)
-    if trajectories.meta.get("digest") != spec.digest():
-        raise InputError(f"{path}: the runs have digest {trajectories.meta.get('digest')}; another ensemble")
-    if (trajectories.n_runs, trajectories.n_epochs) != (spec.runs, spec.epochs):
-        raise InputError(f"{path}: {trajectories.n_runs} runs of {trajectories.n_epochs} epochs are not all asked for")
     names = ("data", "n_evaluated", "n_validated", "device", "retirement")
     metrics = {name: trajectories.metrics[name] for name in typing.get_args(Metric) if name in trajectories.metrics}
     meta: dict[str, Any] = {name: trajectories.meta[name] for name in names if name in trajectories.meta}
@@ -130,13 +121,6 @@ def read_kept(
 
 def refuse_orphans(rows: Iterable[Row], folder: str | os.PathLike[str] | None = None) -> None:
     """Make sure that every kept file belongs to a row.
-
-    Parameters
-    ----------
-    rows
-        All rows.
-    folder
-        See `kept_folder`.
 
     Raises
     ------

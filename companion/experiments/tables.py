@@ -12,6 +12,7 @@ from companion import published
 from companion.experiments.gather import Ensembles, threshold_of
 from companion.experiments.measure import Means, Measured, words_of
 from companion.experiments.rows import Row
+from companion.published.datasets import DATASETS
 from fptlib.errors import InputError
 from fptlib.firstpassage.resampling import percentile_interval
 
@@ -140,7 +141,7 @@ def on_validation(ensembles: Ensembles) -> Ensembles:
 def published_means() -> dict[str, Means]:
     """Return the means measured with shrink-and-perturb in each published data set, at its usual threshold: without replicates."""
     found: dict[str, Means] = {}
-    for name, data in published.DATASETS.items():
+    for name, data in DATASETS.items():
         plain = published.unperturbed_mean(threshold=data.threshold, data=name)["mean"]
         table = published.measured("shrink_perturb", threshold=data.threshold, data=name)
         lines = zip(table["period"], table["mean"], strict=True)

@@ -150,19 +150,10 @@ def retrain(
 ) -> dict[str, NDArray[np.float64]]:
     """Train some runs of a specification by themselves, from their first epoch; no store is read or written.
 
-    Parameters
-    ----------
-    spec
-        Specification.
-    runs
-        Numbers of the runs.
-    retirement
-        Runs that reach this are trained no further.
-
     Returns
     -------
     dict
-        Name of a metric to its values, shape ``(runs, epochs)``, NaN where a run was not followed.
+        Name of a metric to its values, shape ``(runs, epochs)``, NaN where a run was not followed, as after it reached ``retirement``.
     """
     from fptlib import data
     from fptlib.ensemble.resources import device_of, numerics

@@ -6,7 +6,7 @@ Where the trajectories are at hand every table is computed from them. Where they
     FPTLIB_DATA=FOLDER python -m companion.published
 """
 
-from companion.published.agreement import FEWEST_RUNS, beside, deciding
+from companion.published.agreement import FEWEST_RUNS, beside
 from companion.published.cases import own_case, published_case
 from companion.published.claims import (
     VOUCHED,
@@ -17,7 +17,7 @@ from companion.published.claims import (
     ratios,
     supplementary_claims,
 )
-from companion.published.datasets import DATASETS, SHARES, SUPPLEMENTARY, dataset, perturbed, unperturbed
+from companion.published.datasets import SHARES, SUPPLEMENTARY, dataset, perturbed, unperturbed
 from companion.published.judges import Judgement
 from companion.published.lists import LISTED_THRESHOLD, batches, listed, listed_predicted, listed_row
 from companion.published.page import glance, in_full
@@ -40,7 +40,6 @@ from companion.published.tables import (
 )
 
 __all__ = [
-    "DATASETS",
     "FEWEST_RUNS",
     "LISTED_THRESHOLD",
     "SHARES",
@@ -55,7 +54,6 @@ __all__ = [
     "case_claims",
     "claim",
     "dataset",
-    "deciding",
     "final_metrics",
     "glance",
     "hazard_bins",

@@ -38,7 +38,8 @@ class Case:
     unperturbed
         ``mean, low, high, n_runs, n_censored`` of the unperturbed runs.
     state
-        ``reached, relaxation_epoch, reasons`` of the verdict on the quasi-steady state, and what `companion.published.deciding` returns.
+        ``reached, relaxation_epoch, reasons`` of the verdict on the quasi-steady state, and what
+        `companion.published.agreement.deciding` returns.
     residuals
         Rows of `fptlib.tables.measured_row` whose residual times are over equally many epochs at all periods, where such were measured:
         only those are to be compared with each other. By default ``measured``, where a longer period leaves fewer epochs to the horizon.

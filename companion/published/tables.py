@@ -77,7 +77,7 @@ def unperturbed_mean(*, threshold: float, data: str = MAIN) -> pd.DataFrame:
     """Tabulate the unperturbed runs in one line.
 
     Columns ``mean, low, high, n_runs, n_censored`` of the restricted mean; for a supplementary set also ``horizon``, and of the verdict on
-    the quasi-steady state ``reached, relaxation_epoch``, what `companion.published.deciding` returns, and ``reasons``, joined.
+    the quasi-steady state ``reached, relaxation_epoch``, what `companion.published.agreement.deciding` returns, and ``reasons``, joined.
     """
     metric = dataset(data).metric
 
