@@ -19,6 +19,7 @@ from companion.published import summary
 from fptlib import cli, sources
 from known import Fpt
 
+collect_ignore = ["logs", "reference"]  # scripts
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
