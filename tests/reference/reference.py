@@ -362,6 +362,8 @@ def compare(part: str) -> list[str]:
     new = json.loads(json.dumps(PARTS[part]()))
     if part == "trajectories" and old.pop("machine") != new.pop("machine"):
         return list(rough_differences(old, new))
+    if part == "answers" and not any(name.startswith("published") for name in new):
+        old = {name: answer for name, answer in old.items() if not name.startswith("published")}
     return list(differences(old, new))
 
 
