@@ -154,7 +154,7 @@ def trajectories() -> dict[str, Any]:
             file = Path(folder) / "spec.yml"
             file.write_text(yaml.safe_dump({**BASE, **changes}))
             arguments = ["train", file, "--out", folder, "--workers", 1]
-            with without_numba() if name.startswith("fused") else contextlib.nullcontext():
+            with fused() if name.startswith("fused") else contextlib.nullcontext():
                 if name.startswith("resumed"):
                     fpt(*arguments, "--set", "epochs=5", "--runs", 9)
                 if name.startswith("retired"):
@@ -177,15 +177,15 @@ def trajectories() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def without_numba() -> Iterator[None]:
-    """Let fully connected networks be trained in PyTorch, as where Numba is not installed."""
+def fused() -> Iterator[None]:
+    """Let fully connected networks be trained as on a GPU."""
     from fptlib.ensemble import compute
 
-    before, compute._HAS_NUMBA = compute._HAS_NUMBA, False
+    before, compute.kind = compute.kind, lambda *_arguments: "fused"
     try:
         yield
     finally:
-        compute._HAS_NUMBA = before
+        compute.kind = before
 
 
 def rounded(values: Any) -> list[float | None]:
