@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import fcntl
+import os
 import re
 import shutil
 import sys
@@ -19,6 +20,7 @@ from companion.build import keys, pages, site
 from companion.build.execute import Job, execute, find
 from companion.build.parameters import declared
 from companion.build.project import BuildError, Project
+from fptlib import progress
 from fptlib.errors import InputError
 
 
@@ -310,3 +312,22 @@ def test_provenance_names_ensembles(warm: Project) -> None:
 def test_a_value_without_words_is_refused() -> None:
     with pytest.raises(InputError, match="cannot put list into words"):
         spell([1, 2])
+
+
+def test_progress_shows_on_the_terminal_that_the_builder_names_and_nowhere_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    screen, terminal = os.openpty()
+    places = "", str(tmp_path / "log"), os.ttyname(terminal)
+    for place in places:
+        monkeypatch.setenv(progress.PROGRESS_VARIABLE, place)
+        with progress.bar(2, "training") as steps:
+            steps.update()
+    assert b"training" in os.read(screen, 1000)
+    assert (tmp_path / "log").read_text() == ""
+    assert capfd.readouterr() == ("", "")
+    for file in filter(None, map(progress._terminal, places)):
+        file.close()
+    progress._terminal.cache_clear()
+    os.close(screen)
+    os.close(terminal)
