@@ -1,11 +1,11 @@
-r"""What all runs so far say about every candidate and period, data and bootstrap replicates alike.
+r"""Estimates from all runs so far for every candidate and period, data and bootstrap replicates alike.
 
-A period of a candidate is measured, or told by the measured periods ``Q`` of that candidate. Below ``Q`` the truth lies between form 2 (one
-perturbation counts) and form 7 (each perturbation counts alike); above it form 2 stands, less what came after a second perturbation. Such a
-transfer has an error beside its noise, half of that bracket and a tenth of the mean for each doubling between ``Q`` and ``P``. All that
-bears on a period is averaged with the inverse squares of noise and error as weights. What could still be the best is told from the
-optimistic ends. Two things hold whatever the perturbation does: no mean is below ``RM(P) + S(P)``, as the first ``P`` epochs are
-unperturbed; and a full reset has form 4, from unperturbed runs alone.
+A period of a candidate is measured, or predicted from the measured periods ``Q`` of that candidate. Below ``Q`` the truth lies between
+form 2 (one perturbation counts) and form 7 (each perturbation counts alike); above it form 2 stands, less what came after a second
+perturbation. Such a transfer has an error beside its noise, half of that bracket and a tenth of the mean for each doubling between ``Q``
+and ``P``. All that bears on a period is averaged with the inverse squares of noise and error as weights. What could still be the best is
+decided by the optimistic ends. Two things hold whatever the perturbation does: no mean is below ``RM(P) + S(P)``, as the first ``P``
+epochs are unperturbed; and a full reset has form 4, from unperturbed runs alone.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from fptlib.response.forms import (
     sum_cycles,
     summed,
 )
+from fptlib.response.recommendation import MIN_PASSED
 from fptlib.response.seeds import Ensemble, joint_weights
+from fptlib.response.verdicts import ERROR_TOLERANCE
 from fptlib.trajectories import Retirement, Trajectories
 
 Array = NDArray[np.float64]
 Kind = Literal["measured", "exact", "predicted", "bound"]
-ERROR_PER_OCTAVE = 0.1  # of the mean: the error that a valid prediction may have, for each doubling of the period
-MIN_TOLD_BY = 5  # runs whose residual times tell of other periods; of fewer they are alike too often by chance
-MIN_PASSAGES = 10  # within a period, from which the chance to pass in it has a spread that can be told from the data
+MIN_SURVIVORS = 5  # runs whose residual times bear on other periods; those of fewer are alike too often by chance
 _LEAST_SPREAD = 0.01  # of the mean: runs that happen to be alike are no certainty
 _SHARE = 0.5  # of a bracket: its half-width stands for the error of its middle
 
@@ -80,13 +80,13 @@ class Arm:
         return float(self.mean[0] + np.std(self.mean[1:]) + self.error)
 
     def interval(self, level: float) -> tuple[float, float]:
-        """Interval of the mean."""
+        """Return the interval of the mean."""
         return percentile_interval(self.mean[1:], level)
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """Perturbed runs at one period, reduced: survival ``(replicates, epochs + 1)``, its cycles, and whether nothing is left open."""
+class Cell:
+    """Perturbed runs at one period: survival ``(replicates, epochs + 1)``, its cycles, and whether all were followed to their end."""
 
     candidate: Candidate
     period: int
@@ -96,19 +96,14 @@ class Measured:
     complete: bool
 
     @property
-    def told(self) -> bool:
-        """Whether a mean follows: runs were followed to their end, or for two cycles, which later ones can be told from."""
+    def known(self) -> bool:
+        """True if the mean can be estimated: all runs followed to the end, or at least two cycles observed."""
         return self.complete or len(self.seen) > 1
 
     @property
     def n_survivors(self) -> int:
-        """Runs that were perturbed."""
+        """Number of runs that were perturbed."""
         return int(self.times.running(self.period).sum())
-
-    @property
-    def tells(self) -> bool:
-        """Whether other periods follow too: the residual time of more than a few runs is known."""
-        return self.told and self.n_survivors >= MIN_TOLD_BY
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +115,7 @@ class Evidence:
     followed: int
 
     def arm(self, candidate: Candidate | None, period: int | None) -> Arm:
-        """The arm of a candidate at a period."""
+        """Return the arm of a candidate at a period."""
         return next(a for a in self.arms if a.candidate == candidate and a.period == period)
 
 
@@ -133,11 +128,11 @@ def gather(
     horizon: int,
     retirement: Retirement,
     start: int | None,
-    per_octave: float = ERROR_PER_OCTAVE,
+    per_octave: float = ERROR_TOLERANCE,
     n_boot: int,
     seed: int,
 ) -> Evidence:
-    """Weigh all runs.
+    """Combine all runs observed so far into one estimate for each arm.
 
     Parameters
     ----------
@@ -199,56 +194,50 @@ class _View:
         floor = np.maximum(self.floor(self.horizon), beyond.survival.mean(self.horizon))
         return Arm(None, None, "bound", floor, floor, 0.0, self.n_runs)
 
-    def arm(self, candidate: Candidate, period: int, cells: Sequence[Measured], beyond: _View) -> Arm:
+    def arm(self, candidate: Candidate, period: int, cells: Sequence[Cell], beyond: _View) -> Arm:
         floor = self.floor(period)
         if candidate.restarts and period <= self.followed:
             mean = restart_restricted_mean(self.survival, period=period)
             passed = self.n_runs * float(1.0 - self.survival.value(period)[0])
-            if passed >= MIN_PASSAGES:
+            if passed >= MIN_PASSED:
                 return Arm(candidate, period, "exact", mean, mean, 0.0, self.n_runs)
             # RM / (1 - S) of a few passages: no bootstrap of these knows what could as well have happened.
             off = 1.0 / np.sqrt(passed + 1.0)
-            return Arm(
-                candidate,
-                period,
-                "predicted",
-                mean,
-                np.maximum(mean * (1 - off), floor),
-                float(off * mean[0]),
-                self.n_runs,
-            )
+            optimistic = np.maximum(mean * (1 - off), floor)
+            return Arm(candidate, period, "predicted", mean, optimistic, float(off * mean[0]), self.n_runs)
         here = next((cell for cell in cells if cell.period == period), None)
-        told = [] if here is None else [self._measured(here)]
+        parts = [] if here is None else [self._measured(here)]
         view = self if period <= self.followed else beyond
-        told += [view._transferred(cell, period) for cell in cells if cell.period != period and cell.tells]
+        enough = (c for c in cells if c.period != period and c.known and c.n_survivors >= MIN_SURVIVORS)
+        parts += [view._transferred(cell, period) for cell in enough]
         n_runs = 0 if here is None else here.times.n_runs
-        if not told:
+        if not parts:
             return Arm(candidate, period, "bound", floor, floor, 0.0, n_runs)
         # What was not followed far enough bounds from below, and is no part of a mean where there is better.
-        whole = [part for part in told if part.told] or told
+        whole = [part for part in parts if part.known] or parts
         weight = np.array([1.0 / part.spread**2 for part in whole])
         weight /= weight.sum()
         mean = np.maximum(sum(w * part.mean for w, part in zip(weight, whole, strict=True)), floor)
         best = sum(w * part.optimistic for w, part in zip(weight, whole, strict=True))
-        open_ended = [part.optimistic for part in told if not part.told]
+        open_ended = [part.optimistic for part in parts if not part.known]
         optimistic = np.maximum.reduce([np.minimum(best, mean), floor, *open_ended])
         error = float(np.sqrt(sum((w * part.error) ** 2 for w, part in zip(weight, whole, strict=True))))
-        measured = here is not None and here.complete
-        kind: Kind = "measured" if measured else ("predicted" if any(part.told for part in told) else "bound")
+        predicted: Kind = "predicted" if any(part.known for part in parts) else "bound"
+        kind = "measured" if here is not None and here.complete else predicted
         return Arm(candidate, period, kind, mean, optimistic, error, n_runs)
 
-    def _measured(self, cell: Measured) -> _Told:
-        """Form 1, with the unperturbed runs before the period where there are more of these."""
+    def _measured(self, cell: Cell) -> _Part:
+        """Apply form 1, with the unperturbed runs before the period where there are more of these."""
         residual, later = self._residual(cell)
         if cell.period <= self.followed and self.n_runs > cell.times.n_runs:
             before, entering = self.survival.mean(cell.period), self.survival.value(cell.period)
         else:
             before, entering = cell.curve[:, : cell.period].sum(axis=1), cell.curve[:, cell.period]
         mean = _widened(before + entering * residual.mean(self.horizon - cell.period), cell.times.n_runs)
-        return _Told(mean, mean, _SHARE * float(entering[0] * later), cell.complete, cell.told)
+        return _Part(mean, mean, _SHARE * float(entering[0] * later), cell.known)
 
-    def _transferred(self, cell: Measured, period: int) -> _Told:
-        """Forms 2 and 7 from the runs of another period."""
+    def _transferred(self, cell: Cell, period: int) -> _Part:
+        """Apply forms 2 and 7 to the runs of another period."""
         residual, later = self._residual(cell)
         left, entering = self.horizon - period, self.survival.value(period)
         octaves = abs(float(np.log2(period / cell.period)))
@@ -265,34 +254,31 @@ class _View:
             mean = (low + high) / 2
         drift = self.per_octave * octaves
         error = float(np.hypot(drift * mean[0], _SHARE * (high[0] - low[0] + entering[0] * later)))
-        return _Told(mean, low * max(1.0 - drift, 0.0), error, cell.complete, cell.told)
+        return _Part(mean, low * max(1.0 - drift, 0.0), error, cell.known)
 
-    def _residual(self, cell: Measured) -> tuple[Summed, float]:
-        """Survival after the first perturbation up to the horizon, and the mean time in it that only follows from earlier cycles.
+    def _residual(self, cell: Cell) -> tuple[Summed, float]:
+        """Return the survival after the first perturbation up to the horizon, and the mean time in it that is inferred from earlier cycles.
 
         Runs that were not followed to their end go on as they did in the last cycle seen, at best: those that are left are the slow ones.
         """
         n_after = self.horizon - cell.period
-        entering = cell.curve[:, [cell.period]]
-        tail = _ratio(cell.curve, np.broadcast_to(entering, cell.curve.shape))[:, cell.period :]
+        tail = _ratio(cell.curve[:, cell.period :], cell.curve[:, [cell.period]])
         seen = tail.shape[1] - 1
-        if cell.complete or not cell.told:
-            missing = max(n_after - seen, 0)
-            return summed(np.concatenate([tail, np.zeros((len(tail), missing))], axis=1)), 0.0
+        if cell.complete or not cell.known:
+            return summed(np.pad(tail, ((0, 0), (0, max(n_after - seen, 0))))), 0.0
         go_on = np.nan_to_num(cycle_residual(cell.seen, period=cell.period, n_epochs=n_after))
         whole = np.concatenate([tail, go_on[:, seen + 1 :]], axis=1)
         return summed(whole), float(whole[0, seen:-1].sum())
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """What one ensemble says about a mean."""
+class _Part:
+    """Mean by one ensemble; not ``known`` where it was not followed far enough."""
 
     mean: Array
     optimistic: Array
     error: float
-    complete: bool
-    told: bool
+    known: bool
 
     @property
     def spread(self) -> float:
@@ -301,10 +287,10 @@ class _Told:
         return float(np.sqrt(noise**2 + self.error**2 + (_LEAST_SPREAD * self.mean[0]) ** 2))
 
 
-def _reduced(candidate: Candidate, period: int, times: FirstPassageTimes, curve: Array, horizon: int) -> Measured:
+def _reduced(candidate: Candidate, period: int, times: FirstPassageTimes, curve: Array, horizon: int) -> Cell:
     complete = curve.shape[1] > horizon or times.n_censored == 0
     seen = cycles(curve, period=period, n_runs=times.n_runs) if curve.shape[1] > 2 * period else []
-    return Measured(candidate, period, times, curve, seen, complete)
+    return Cell(candidate, period, times, curve, seen, complete)
 
 
 def times_of(runs: Trajectories, retirement: Retirement) -> FirstPassageTimes:
@@ -313,7 +299,7 @@ def times_of(runs: Trajectories, retirement: Retirement) -> FirstPassageTimes:
 
 
 def _widened(mean: Array, n_runs: int) -> Array:
-    """Replicates as far apart as Student's law asks for: resampling forgets that the spread of few runs is an estimate."""
+    """Return replicates as far apart as Student's law asks for: resampling forgets that the spread of few runs is an estimate."""
     if n_runs < 2:
         return mean
     factor = float(stats.t.ppf(0.975, n_runs - 1) / stats.norm.ppf(0.975)) * np.sqrt(n_runs / (n_runs - 1))
@@ -321,12 +307,12 @@ def _widened(mean: Array, n_runs: int) -> Array:
 
 
 def _prolonged(curve: Array, horizon: int, hazard: Array | float) -> Array:
-    """Curves up to the horizon, with one hazard for each replicate after their end."""
+    """Return curves up to the horizon, with one hazard for each replicate after their end."""
     later = np.arange(1, horizon + 2 - curve.shape[1])
     left = (1.0 - np.broadcast_to(hazard, (len(curve),)))[:, None] ** later
     return np.concatenate([curve, curve[:, -1:] * left], axis=1)
 
 
 def _ratio(part: Array, whole: Array) -> Array:
-    """Part of a whole; 0 of nothing."""
+    """Return parts of a whole, 0 where that is 0."""
     return np.divide(part, whole, out=np.zeros_like(part), where=whole > 0)

@@ -27,7 +27,7 @@ class _Account:
     passed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
     def pay(self, epochs: NDArray[np.int64], passed: NDArray[np.bool_]) -> int:
-        """Raise runs to so many epochs; how many of them are new."""
+        """Raise runs to so many epochs; return how many of them are new."""
         self._widen(len(epochs))
         n, before = len(epochs), int(self.epochs.sum())
         self.epochs[:n] = np.maximum(self.epochs[:n], epochs)
@@ -35,7 +35,7 @@ class _Account:
         return int(self.epochs.sum()) - before
 
     def missing(self, n_runs: int, epochs: int) -> int:
-        """Epochs that are not paid of the runs that are not known to have passed."""
+        """Return the epochs that are not paid of the runs that are not known to have passed."""
         self._widen(n_runs)
         return int(np.maximum(epochs - self.epochs[:n_runs], 0)[~self.passed[:n_runs]].sum())
 
@@ -48,7 +48,7 @@ class _Account:
 
 @dataclass(slots=True)
 class Ledger:
-    """Run-epochs that had to be trained, by what they were trained for.
+    """Account of the run-epochs that had to be trained, by what they were trained for.
 
     Up to its first perturbation a perturbed run is the unperturbed run of the same number: those epochs are paid once, whoever asks for
     them, and again only where more of them is asked for. A run costs nothing after it has passed.
@@ -92,7 +92,7 @@ class Ledger:
         return before + account.pay(np.maximum(followed - period, 0), passed)
 
     def at_most(self, label: str | None, *, period: int | None, n_runs: int, epochs: int) -> int:
-        """Run-epochs that asking for so much costs if no further run passes."""
+        """Return the run-epochs that asking for so much costs if no further run passes."""
         if label is None or period is None:
             return self._prefix.missing(n_runs, epochs)
         account = self._after.get((label, period), _Account())
@@ -138,25 +138,25 @@ class Source(ABC):
 
     @abstractmethod
     def _unperturbed(self, n_runs: int, epochs: int) -> Trajectories:
-        """Runs 0 to ``n_runs - 1`` without perturbation, up to ``epochs``, retired."""
+        """Return runs 0 to ``n_runs - 1`` without perturbation, up to ``epochs``, retired."""
 
     @abstractmethod
     def _perturbed(self, candidate: Candidate, period: int, n_runs: int, epochs: int) -> Trajectories:
-        """The same runs perturbed with a period."""
+        """Return the same runs perturbed with a period."""
 
     @final
     def unperturbed(self, *, n_runs: int, epochs: int) -> Trajectories:
-        """Unperturbed runs 0 to ``n_runs - 1`` up to an epoch or their passage."""
-        found = self._unperturbed(n_runs, epochs)
-        self.ledger.charge(None, period=None, followed=found.lengths, passed=self._passed(found))
-        return found
+        """Return unperturbed runs 0 to ``n_runs - 1`` up to an epoch or their passage."""
+        runs = self._unperturbed(n_runs, epochs)
+        self.ledger.charge(None, period=None, followed=runs.lengths, passed=self._passed(runs))
+        return runs
 
     @final
     def perturbed(self, candidate: Candidate, *, period: int, n_runs: int, epochs: int) -> Trajectories:
-        """The same runs perturbed with a period, up to an epoch or their passage; up to ``period`` they are the unperturbed ones."""
-        found = self._perturbed(candidate, period, n_runs, epochs)
-        self.ledger.charge(candidate.label, period=period, followed=found.lengths, passed=self._passed(found))
-        return found
+        """Return the same runs perturbed with a period, up to an epoch or their passage; up to ``period`` they are the unperturbed ones."""
+        runs = self._perturbed(candidate, period, n_runs, epochs)
+        self.ledger.charge(candidate.label, period=period, followed=runs.lengths, passed=self._passed(runs))
+        return runs
 
     def _passed(self, found: Trajectories) -> NDArray[np.bool_]:
         return passages(found, **self.retirement.to_dict())[1]
@@ -198,8 +198,7 @@ class Recorded(Source):
         ledger: Ledger | None = None,
     ) -> None:
         records: dict[tuple[str, int] | None, Trajectories] = {None: unperturbed}
-        for key, record in perturbed.items():
-            records[key] = record
+        records.update(perturbed.items())
         super().__init__(horizon=min(t.n_epochs for t in records.values()), retirement=retirement, ledger=ledger)
         if common_seeds and any(not np.array_equal(t.run, unperturbed.run) for t in records.values()):
             raise InputError("records with common seeds must hold the same runs")

@@ -11,11 +11,12 @@ import numpy as np
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes
 from fptlib.optimise.candidates import Candidate
-from fptlib.optimise.evidence import ERROR_PER_OCTAVE, Arm, Evidence, gather, times_of
+from fptlib.optimise.evidence import Arm, Evidence, gather, times_of
 from fptlib.optimise.planning import Action, leading
 from fptlib.optimise.result import Settings, Step
 from fptlib.optimise.source import Source
 from fptlib.response.prediction import DEFAULT_PERIODS
+from fptlib.response.verdicts import ERROR_TOLERANCE
 from fptlib.trajectories import Trajectories
 
 UNSETTLED_ERROR = 0.5  # of the mean for each doubling of the period, where unperturbed training does not come to rest
@@ -132,7 +133,7 @@ class State:
             horizon=self.source.horizon,
             retirement=self.source.retirement,
             start=self.start,
-            per_octave=UNSETTLED_ERROR if self.start is None else ERROR_PER_OCTAVE,
+            per_octave=UNSETTLED_ERROR if self.start is None else ERROR_TOLERANCE,
             n_boot=self.settings.n_boot,
             seed=self.settings.seed,
         )
