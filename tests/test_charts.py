@@ -169,8 +169,11 @@ def test_no_two_names_look_the_same_even_where_colours_are_used_again() -> None:
 
 
 def contrast(one: str, other: str) -> float:
-    """Return the contrast ratio that WCAG 2.2 defines, from 1 to 21, of two colours ``#RRGGBB``."""
-    coded = np.array([[int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)] for colour in (one, other)])
+    """Return the contrast ratio that WCAG 2.2 defines, from 1 to 21, of two colours ``#RRGGBB`` or ``rgb(R, G, B)``."""
+    channels = [
+        re.findall(r"\d+", c) if c[0] != "#" else [int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (one, other)
+    ]
+    coded = np.array(channels, dtype=float) / 255
     linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
     dark, light = sorted(linear @ (0.2126, 0.7152, 0.0722))
     return float((light + 0.05) / (dark + 0.05))
