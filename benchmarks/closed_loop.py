@@ -5,8 +5,8 @@ Run with ``FPTLIB_DATA=FOLDER python benchmarks/closed_loop.py``; ``--help`` lis
 (perturbation, period) for all methods and the regret against the best of them, in epochs of the mean first-passage time:
 
 - *published*: runs drawn with replacement from the published trajectories of ResNet-18 on CIFAR-10;
-- *digits*: runs drawn with replacement from one ensemble of real trainings for each cell, with common seeds;
-- *live*: networks trained while the methods ask for them, other seeds in each repeat; the regret is told from the ensembles of *digits*.
+- *digits*: runs drawn with replacement from one ensemble of real training runs for each cell, with common seeds;
+- *live*: networks trained while the methods ask for them, other seeds in each repeat; the regret is that in the ensembles of *digits*.
 
 All methods pay by the same ledger: a run ends when it passes. Twice: once the rivals are given this library's forks as well, so that the
 epochs before the first perturbation are paid once for all cells (*shared*); once each of their runs is paid from its first epoch on
@@ -48,7 +48,7 @@ RULES: dict[str, dict[str, Any]] = {
 PERIODS = (5, 7, 10, 15, 20, 30, 50, 70)  # of the digits
 THRESHOLD = 0.942  # of the digits
 AT = Retirement(threshold=THRESHOLD, direction="above", metric="test_metric")
-POOL = 256  # trainings of the digits for each cell
+POOL = 256  # training runs of the digits for each cell
 LADDER = (250, 500, 750, 1000, 1500, 2000, 3000, 4000, 6000, 9000)  # run-epochs
 LIVE_LADDER = (750, 1000, 1500, 2000, 3000)
 OURS = "closed loop"
@@ -67,7 +67,7 @@ class Study:
     ladder: tuple[int, ...]
 
     def regret(self, cell: Cell | None) -> float:
-        """How many epochs a cell, or no perturbation, takes more than the best cell."""
+        """Return how many epochs a cell, or no perturbation, takes more than the best cell."""
         mine = self.truth[(None, None)] if cell is None else self.truth[(cell[0].label, cell[1])]
         return mine - min(self.truth.values())
 
@@ -133,13 +133,13 @@ def _truth(
 
 
 def loop_track(study: Study, seed: int) -> Track:
-    """What the closed loop would have recommended at any time; it is not told a budget, and spends until nothing is left open."""
+    """Return what the closed loop would have recommended at any time; it knows no budget, and spends until nothing is left open."""
     candidates = list(dict.fromkeys(candidate for candidate, _ in study.cells))
     named = {candidate.label: candidate for candidate in candidates}
     periods = tuple(sorted({p for _, p in study.cells}))
     settings = Settings(periods=periods, budget=max(study.ladder), confirm=0, n_boot=200, seed=seed)
-    found = optimise(study.source(seed, Ledger()), candidates, settings=settings)
-    return [(s.spent, (named[s.candidate], s.period) if s.candidate and s.period else None) for s in found.steps]
+    result = optimise(study.source(seed, Ledger()), candidates, settings=settings)
+    return [(s.spent, (named[s.candidate], s.period) if s.candidate and s.period else None) for s in result.steps]
 
 
 def regrets(study: Study, method: str, seed: int, *, shared: bool) -> list[float]:

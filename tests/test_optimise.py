@@ -54,7 +54,7 @@ def exact(process: Process, period: int | None = None, *, horizon: int = HORIZON
     return process.restricted_mean(horizon=horizon, period=period)
 
 
-def found(process: Process, *, seed: int = 0, threshold: float | None = None, **options: Any) -> Outcome:
+def searched(process: Process, *, seed: int = 0, threshold: float | None = None, **options: Any) -> Outcome:
     """A search over one known process."""
     at = threshold if threshold is not None else 5.5 if process is INTERIOR else 0.5
     source = Simulated({"kick": process}, horizon=HORIZON, threshold=at, seed=seed)
@@ -65,7 +65,7 @@ def found(process: Process, *, seed: int = 0, threshold: float | None = None, **
 def searches(name: str) -> tuple[Outcome, ...]:
     """Three searches with each process, other runs in each."""
     process = {"interior": INTERIOR, "edge": EDGE}[name]
-    return tuple(found(process, seed=seed, budget=20_000) for seed in range(3))
+    return tuple(searched(process, seed=seed, budget=20_000) for seed in range(3))
 
 
 # -- closed forms
@@ -150,12 +150,8 @@ def test_what_is_paid_depends_on_what_was_asked_for_and_not_on_the_order(data: s
         return ledger.spent
 
     assert spent(asked) == spent(data.draw(st.permutations(asked)))
-    assert spent(asked) <= Ledgers(asked, unperturbed, lengths)
-
-
-def Ledgers(asked: list[Any], unperturbed: Any, lengths: dict[Any, Any]) -> int:
-    """What the same would cost without sharing."""
-    return sum(int((unperturbed if key is None else lengths[key]).sum()) for key in set(asked))
+    apart = sum(int((unperturbed if key is None else lengths[key]).sum()) for key in set(asked))
+    assert spent(asked) <= apart  # without sharing
 
 
 def test_more_runs_leave_those_that_were_drawn_as_they_are() -> None:
@@ -222,7 +218,7 @@ def test_the_interval_comes_from_runs_that_had_no_part_in_the_choice() -> None:
 
 @pytest.mark.slow
 def test_a_perturbation_that_does_harm_is_dropped_and_not_to_perturb_is_chosen() -> None:
-    outcome = found(CHAIN, threshold=5.5, budget=30_000, seed=1, precision=0.1)
+    outcome = searched(CHAIN, threshold=5.5, budget=30_000, seed=1, precision=0.1)
     assert outcome.best is not None
     assert outcome.best.candidate is None
     assert outcome.best.period is None
@@ -268,7 +264,7 @@ def test_without_rest_the_search_says_so_and_goes_on_by_measuring() -> None:
             return Trajectories({"test_metric": np.where(runs.metric() > 0.5, 1.0, climb)}, runs.run)
 
     process = Climbing(hazard=0.01, kick=0.1)
-    outcome = found(process, budget=20_000)
+    outcome = searched(process, budget=20_000)
     assert outcome.relaxation_epoch is None
     assert outcome.best is not None
     assert exact(process, outcome.best.period) <= 1.15 * exact(process, 1)
@@ -276,7 +272,7 @@ def test_without_rest_the_search_says_so_and_goes_on_by_measuring() -> None:
 
 
 def test_runs_that_never_pass_leave_nothing_to_recommend() -> None:
-    outcome = found(FrozenMixture(silent=0, good=0.0, good_after=0.0, hazard=0.5), budget=5_000)
+    outcome = searched(FrozenMixture(silent=0, good=0.0, good_after=0.0, hazard=0.5), budget=5_000)
     assert outcome.best is None
     assert "no run reached" in outcome.words()
 
@@ -285,26 +281,26 @@ def test_runs_that_never_pass_leave_nothing_to_recommend() -> None:
 @pytest.mark.parametrize("budget", [300, 700, 1500, 4000])
 def test_a_budget_is_never_exceeded(budget: int) -> None:
     for seed in range(2):
-        outcome = found(INTERIOR, budget=budget, seed=seed)
+        outcome = searched(INTERIOR, budget=budget, seed=seed)
         assert outcome.spent <= budget
         spent = [step.spent for step in outcome.steps]
         assert spent == sorted(spent)
 
 
 def test_a_search_that_ends_early_says_what_the_next_step_needs_and_what_was_left() -> None:
-    outcome = found(INTERIOR, budget=5000, confirm=0)
+    outcome = searched(INTERIOR, budget=5000, confirm=0)
     assert outcome.spent < 0.95 * 5000
     need, left, budget = map(
         int, re.findall(r"take (\d+) run-epochs, and (\d+) of the budget of (\d+)", outcome.stopped)[0]
     )
     assert (left, budget) == (5000 - outcome.spent, 5000)
     assert need > left
-    kept = found(INTERIOR, budget=1500).stopped
+    kept = searched(INTERIOR, budget=1500).stopped
     assert re.search(r"were left, \d+ of them reserved to measure the choice$", kept)
 
 
 def test_a_coarser_precision_is_reached_with_fewer_epochs() -> None:
-    coarse, fine = (found(INTERIOR, precision=x, budget=60_000) for x in (0.3, 0.08))
+    coarse, fine = (searched(INTERIOR, precision=x, budget=60_000) for x in (0.3, 0.08))
     assert coarse.decided
     assert coarse.spent < fine.spent
     assert "nothing else can be better by more than 30 %" in coarse.words()
@@ -312,12 +308,12 @@ def test_a_coarser_precision_is_reached_with_fewer_epochs() -> None:
 
 @pytest.mark.slow
 def test_the_same_seed_makes_the_same_decisions() -> None:
-    assert found(INTERIOR, budget=3000).steps == found(INTERIOR, budget=3000).steps
-    assert found(INTERIOR, budget=3000).steps != found(INTERIOR, budget=3000, seed=5).steps
+    assert searched(INTERIOR, budget=3000).steps == searched(INTERIOR, budget=3000).steps
+    assert searched(INTERIOR, budget=3000).steps != searched(INTERIOR, budget=3000, seed=5).steps
 
 
 def test_a_larger_budget_goes_on_where_a_smaller_one_ended() -> None:
-    small, large = (found(INTERIOR, budget=budget, confirm=0).steps for budget in (1200, 3000))
+    small, large = (searched(INTERIOR, budget=budget, confirm=0).steps for budget in (1200, 3000))
     assert len(small) < len(large)
     assert large[: len(small)] == small
 
@@ -394,9 +390,9 @@ def test_live_it_trains_resumes_and_repeats_itself(tmp_path: Any, root: Any) -> 
         (lambda: Settings(budget=0), "budget"),
         (lambda: Settings(precision=1.5), "precision"),
         (lambda: Settings(periods=(0, 3)), "periods"),
-        (lambda: found(INTERIOR, periods=(500,)), "horizon of 200"),
+        (lambda: searched(INTERIOR, periods=(500,)), "horizon of 200"),
         (lambda: compare.comparison("nothing"), "no such table"),
-        (lambda: found(INTERIOR, budget=10), "too small"),
+        (lambda: searched(INTERIOR, budget=10), "too small"),
         (lambda: Simulated({}, horizon=10, threshold=1), "no process"),
         (lambda: optimise(Simulated({"x": EDGE}, horizon=50, threshold=0.5), [KICK]), "no process for candidate kick"),
     ],

@@ -23,7 +23,7 @@ STATUS_COLOURS = {"measured": INK, "valid": PALETTE[0], "unverified": PALETTE[4]
 STATUS_SHAPES = {"measured": "cross", "valid": "circle", "unverified": "triangle-up", "not valid": "square"}
 HEIGHT = 280
 _PHONE, _SYMBOL, _LETTER = 300, 34, 6  # pixels: room for a legend, for a symbol in it, for a letter
-MAX_POINTS = 500  # points on one curve: more cannot be told apart on a page
+MAX_POINTS = 500  # points on one curve: more cannot be seen on a page
 
 
 def named(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What a search is worth: regret against the epochs that it trained."""
+"""Value of a search: regret against the epochs that it trained."""
 
 from __future__ import annotations
 

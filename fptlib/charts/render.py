@@ -30,7 +30,7 @@ def enable() -> None:
 
 
 def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Representations of one Vega-Lite chart.
+    """Return the representations of one Vega-Lite chart.
 
     Parameters
     ----------
@@ -81,21 +81,21 @@ def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def vegalite_version() -> str:
-    """The Vega-Lite that Altair writes, as ``major.minor``."""
+    """Return the version of Vega-Lite that Altair writes, as ``major.minor``."""
     import altair as alt
 
     return ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 
 def library() -> str:
-    """Vega, Vega-Lite and vega-embed as one script, which puts three names on the page and leaves its own out of it."""
+    """Return Vega, Vega-Lite and vega-embed as one script, which puts three names on the page and leaves its own out of it."""
     import vl_convert
 
     return f"(function () {{{vl_convert.javascript_bundle(_GLOBALS, vl_version=vegalite_version())}}})();\n"
 
 
 def script() -> str:
-    """What draws the live charts of a page over their pictures, once `library` is there."""
+    """Return the script that draws the live charts of a page over their pictures, once `library` is there."""
     return _DRAW.read_text()
 
 
@@ -105,7 +105,7 @@ def _title(spec: Mapping[str, Any]) -> str:
 
 
 def _rows(spec: Mapping[str, Any]) -> Iterator[int]:
-    """Numbers of rows of all data sets in a specification, each counted once."""
+    """Yield the numbers of rows of all data sets in a specification, each counted once."""
     for values in spec.get("datasets", {}).values():
         yield len(values)
     pending: list[Any] = [spec]

@@ -1,4 +1,4 @@
-"""What the loop chooses from: perturbations with their parameters, whose period is open."""
+"""Candidates of a search: perturbations with their parameters, whose period is open."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class Candidate:
 
     @property
     def restarts(self) -> bool:
-        """Whether a perturbed run starts again from scratch: then unperturbed runs alone tell all about it."""
+        """True if a perturbed run starts again from scratch, so that unperturbed runs determine all its means."""
         return is_full_reset(self.rule)
 
 
 def parse(texts: Iterable[str]) -> tuple[Candidate, ...]:
-    """Candidates written as ``NAME`` or ``NAME:key=value,key=value``; two of one name carry their parameters in their labels.
+    """Parse candidates written as ``NAME`` or ``NAME:key=value,key=value``; two of one name carry their parameters in their labels.
 
     Raises
     ------

@@ -71,7 +71,7 @@ class Arm:
 
     @property
     def known(self) -> bool:
-        """Whether no error but noise is left."""
+        """True if no error but noise is left."""
         return self.kind in ("measured", "exact")
 
     @property
@@ -147,18 +147,20 @@ def gather(
     per_octave
         Relative error of a transfer for each doubling of the period.
     """
-    found = [(candidate, period, runs, times_of(runs, retirement)) for (candidate, period), runs in perturbed.items()]
+    measured = [
+        (candidate, period, runs, times_of(runs, retirement)) for (candidate, period), runs in perturbed.items()
+    ]
     times = times_of(plain, retirement)
     ensembles = [
         Ensemble(plain.metric(retirement.metric), times),
-        *(Ensemble(runs.metric(retirement.metric), t, period) for _, period, runs, t in found),
+        *(Ensemble(runs.metric(retirement.metric), t, period) for _, period, runs, t in measured),
     ]
     weights, *others = joint_weights(ensembles, n_boot=n_boot, seed=seed)
     followed = plain.n_epochs
     curve = survival_curves(times, weights, horizon=followed)
     cells = [
         _reduced(candidate, period, t, survival_curves(t, w, horizon=runs.n_epochs), horizon)
-        for (candidate, period, runs, t), w in zip(found, others, strict=True)
+        for (candidate, period, runs, t), w in zip(measured, others, strict=True)
     ]
     known = _View(summed(_prolonged(curve, horizon, 0.0)), followed, len(times.time), horizon, per_octave)
     # Beyond the last epoch that unperturbed runs were followed to. At rest the hazard does not rise: those that are left are the slow ones.

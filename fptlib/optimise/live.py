@@ -1,4 +1,4 @@
-"""Trajectories that are trained when they are asked for."""
+"""Source of trajectories that are trained when they are asked for."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Live(Source):
         return self._ask(candidate, period, n_runs, epochs)
 
     def _ask(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> Trajectories:
-        """Runs that are in memory, in a store, or trained now, in whole units."""
+        """Return runs that are in memory, in a store, or trained now, in whole units."""
         from fptlib.ensemble import train
 
         key = None if candidate is None else (candidate.label, period)
@@ -82,11 +82,11 @@ class Live(Source):
             rule = None if candidate is None else {**candidate.rule, "period": period}
             wanted = math.ceil(n_runs / self.unit) * self.unit
             asked = override(self._spec, {"runs": wanted, "epochs": epochs, "perturbation": rule})
-            found = train(
+            runs = train(
                 asked, keep=[p for p in self._periods if p <= epochs] if candidate is None else (), **self._how
             )
-            self.trained += int(found.meta["trained"])
-            if held is None or (found.n_runs >= held.n_runs and found.n_epochs >= held.n_epochs):
-                self._held[key] = found
-            held = found
+            self.trained += int(runs.meta["trained"])
+            if held is None or (runs.n_runs >= held.n_runs and runs.n_epochs >= held.n_epochs):
+                self._held[key] = runs
+            held = runs
         return held.head(runs=n_runs, epochs=epochs)

@@ -139,7 +139,7 @@ class _Search(State):
         return all(self.do(Action("fork", candidate, at, n_runs, epochs)) for candidate in wanted)
 
     def _soon(self) -> bool:
-        """Whether a perturbed mean is known that no period beyond the epochs followed can beat, whatever unperturbed runs do there."""
+        """Test whether a perturbed mean is known that no period beyond the epochs followed can beat, whatever happens there."""
         leader, known = self.leader, self.evidence
         if leader is None or leader.candidate is None or not leader.known:
             return False
@@ -147,7 +147,7 @@ class _Search(State):
         return bool(np.mean((floor > (1.0 - self.settings.precision) * leader.mean)[1:]) >= self.settings.level)
 
     def _race(self) -> tuple[str, bool]:
-        """Look closer at what promises most for what it costs; says why that ended, and whether nothing was left open."""
+        """Look closer at what promises most for what it costs; return why that ended, and whether nothing was left open."""
         while True:
             evidence, leader = self.evidence, self.leader
             if leader is None:  # nothing is known to its end yet
@@ -171,7 +171,7 @@ class _Search(State):
             self.do(max(payable, key=lambda action: closer[action].gain / self.price(action)))
 
     def _confirm(self) -> FirstPassageTimes | None:
-        """Measure the choice with runs that had no part in it; these, or ``None`` where that is not asked for or cannot be paid."""
+        """Measure the choice with runs that had no part in it; return these, or ``None`` where that is not asked for or cannot be paid."""
         leader = self.leader
         if leader is None or leader.candidate is None or leader.period is None or leader.kind == "exact":
             return None
@@ -187,7 +187,7 @@ class _Search(State):
         return None
 
     def _closer(self, arm: Arm) -> Action | None:
-        """What looks more closely at a choice, or tells it from the leader; ``None`` if the most runs were trained."""
+        """Return the action that looks more closely at a choice, or separates it from the leader; ``None`` where all runs were trained."""
         leader = self.leader
         if arm.known and leader is not None and leader is not arm and (not leader.known or leader.n_runs < arm.n_runs):
             arm = leader
@@ -214,7 +214,7 @@ class _Search(State):
         return replace(action, n_runs=n_runs) if n_runs <= self.settings.max_runs else None
 
     def _first_epochs(self, period: int) -> int:
-        """How far runs of a period are followed at first."""
+        """Return how far runs of a period are followed at first."""
         horizon = self.source.horizon
         expected = horizon if self.leader is None else math.ceil(FOLLOW * float(self.leader.mean[0]))
         return min(max(expected, 2 * period), horizon)

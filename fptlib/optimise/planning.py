@@ -1,4 +1,4 @@
-"""What to do next: pure functions of what was seen."""
+"""Choice of the next action: pure functions of what was seen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fptlib.optimise.result import Purpose
 from fptlib.trajectories import Trajectories
 
 REST = 0.5  # spreads that the mean may move by while the epoch doubles: two normal laws so far apart have a KS distance of 0.2
-LEAST_PAIRS = 8  # runs that a shift is told from
+LEAST_PAIRS = 8  # runs that a shift is estimated from
 _LEAST_SHARE = 0.25  # of the runs that P0 should leave, where unperturbed training does not say where it should lie
 
 
@@ -44,10 +44,10 @@ class Rival:
 
 
 def relaxation(plain: Trajectories, times: FirstPassageTimes, *, metric: str) -> int | None:
-    """First epoch from which on the metric of the survivors rests, or ``None`` if that is not seen yet.
+    """Return the first epoch from which the metric of the survivors rests, or ``None`` if that is not seen yet.
 
     The same runs are compared at ``t`` and ``2t``, those that have not passed by then: the shift of their mean, less its standard error, in
-    units of their spread at ``t``. So few runs tell it that a search can begin with them; a comparison of distributions (`fptlib.qss`)
+    units of their spread at ``t``. A search can begin with so few runs; a comparison of distributions (`fptlib.qss`)
     needs many.
 
     Examples
@@ -57,7 +57,7 @@ def relaxation(plain: Trajectories, times: FirstPassageTimes, *, metric: str) ->
     >>> relaxation(plain, FirstPassageTimes(np.full(8, 16), np.zeros(8, bool), np.arange(8)), metric="m")
     4
     """
-    values, found = plain.metric(metric), None
+    values, start = plain.metric(metric), None
     for t in range(plain.n_epochs // 2, 0, -1):
         both = times.running(2 * t)
         if both.sum() < LEAST_PAIRS:
@@ -67,12 +67,12 @@ def relaxation(plain: Trajectories, times: FirstPassageTimes, *, metric: str) ->
         noise = float(np.std(moved, ddof=1) / np.sqrt(len(moved)))
         if abs(float(np.mean(moved))) - noise > REST * spread:
             break
-        found = t
-    return found
+        start = t
+    return start
 
 
 def fork_period(times: FirstPassageTimes, periods: Sequence[int], *, start: int | None, epochs: int) -> int | None:
-    """Period ``P0`` at which all candidates are perturbed first, or ``None`` if no run is left at any.
+    """Return the period ``P0`` at which all candidates are perturbed first, or ``None`` if no run is left at any.
 
     Where unperturbed runs rest from epoch ``start`` on: the longest period that was seen to lie in the rest (its double was followed), as
     a longer period tells more about those below it, and its first epochs are paid. Otherwise the longest that leaves a quarter of the runs,
@@ -89,7 +89,7 @@ def fork_period(times: FirstPassageTimes, periods: Sequence[int], *, start: int 
 
 
 def leading(evidence: Evidence, *, start: int | None) -> Arm | None:
-    """The choice with the smallest mean, errors added to means that are predicted.
+    """Return the choice with the smallest mean, errors added to means that are predicted.
 
     Predictions count from the epoch on at which unperturbed runs rest, and not below the shortest period that was measured of the
     candidate: there perturbations may add up in ways that were not seen. They lead only until the choice is measured.
@@ -109,14 +109,14 @@ def leading(evidence: Evidence, *, start: int | None) -> Arm | None:
 
 
 def rivals(evidence: Evidence, leader: Arm, *, precision: float, level: float) -> list[Rival]:
-    """Choices that may beat the leader by more than the precision, and may be looked at now.
+    """Return the choices that may beat the leader by more than the precision, and may be looked at now.
 
     Periods beyond one that was found worse than a candidate's own best, seen from there, are left out (the minimum is inside), and so are
     periods shorter than half, or longer than twice, of all that was measured of a candidate, for now: a perturbation far too frequent could
     cost a horizon for each run, and the steps in between tell whether it is.
     """
     bar = (1.0 - precision) * leader.mean
-    found = []
+    result = []
     for arm in evidence.arms:
         ahead = np.maximum(bar - arm.optimistic, 0.0)[1:]
         chance = float(np.mean(ahead > 0))
@@ -125,8 +125,8 @@ def rivals(evidence: Evidence, leader: Arm, *, precision: float, level: float) -
         named = arm.candidate is not None and arm.period is not None
         if named and not arm.known and not _reachable(evidence, arm, level):
             continue
-        found.append(Rival(arm, chance, float(ahead.mean())))
-    return found
+        result.append(Rival(arm, chance, float(ahead.mean())))
+    return result
 
 
 def _reachable(evidence: Evidence, arm: Arm, level: float) -> bool:
@@ -151,7 +151,7 @@ def _reachable(evidence: Evidence, arm: Arm, level: float) -> bool:
 
 
 def inside(evidence: Evidence, leader: Arm, *, level: float) -> bool:
-    """Whether the minimum over periods lies between periods that were looked at: no neighbour of the choice is likely to be better."""
+    """Test whether the minimum over periods lies between periods that were tried: no neighbour of the choice is likely to be better."""
     own = [a for a in evidence.arms if a.candidate == leader.candidate and a.period is not None]
     shorter = [a for a in own if (a.period or 0) < (leader.period or 0)]
     longer = [a for a in own if (a.period or 0) > (leader.period or 0)]

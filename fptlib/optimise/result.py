@@ -1,4 +1,4 @@
-"""What a search is asked for, what it found, what it did, and what it spent."""
+"""Settings of a search and its result: the choice, the steps, and what was spent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Purpose = Literal["unperturbed", "fork", "bracket", "measure", "follow", "more r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a search is asked for.
+    """Settings of a search.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that was done, and what would have been recommended after it.
+    """One action, and the recommendation after it.
 
     Parameters
     ----------
@@ -111,7 +111,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """How one candidate came out: its best period so far, and why it was left there.
+    """Result for one candidate: its best period so far, and why it was left there.
 
     Parameters
     ----------
@@ -178,7 +178,7 @@ class Outcome:
     spent_unperturbed: int
 
     def words(self) -> str:
-        """The answer in a sentence.
+        """Return the answer in a sentence.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""Where trajectories come from, and what each of them costs: recorded or simulated ones here, training in `fptlib.optimise.live`."""
+"""Sources of trajectories and their accounts: recorded or simulated runs here, training in `fptlib.optimise.live`."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Source(ABC):
     horizon
         Epochs that runs are followed for at most; all means are restricted to it.
     retirement
-        Threshold, direction and metric; runs leave the training when they pass.
+        Threshold, direction and metric; runs end when they pass.
     unit
         Numbers of runs that come cheapest are multiples of this.
     """
@@ -158,8 +158,8 @@ class Source(ABC):
         self.ledger.charge(candidate.label, period=period, followed=runs.lengths, passed=self._passed(runs))
         return runs
 
-    def _passed(self, found: Trajectories) -> NDArray[np.bool_]:
-        return passages(found, **self.retirement.to_dict())[1]
+    def _passed(self, runs: Trajectories) -> NDArray[np.bool_]:
+        return passages(runs, **self.retirement.to_dict())[1]
 
 
 @final

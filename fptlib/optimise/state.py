@@ -1,4 +1,4 @@
-"""What a search has seen so far, and the one way to see more: an action that the budget allows."""
+"""State of a search: what was seen so far, and actions that the budget allows."""
 
 from __future__ import annotations
 
