@@ -16,7 +16,7 @@ from torch.nn import functional
 from torchvision.models.resnet import BasicBlock
 from torchvision.models.resnet import ResNet as TheirResNet
 
-from fptlib import data, models, perturbations, spec
+from fptlib import models, perturbations, spec
 from fptlib.errors import InputError
 from fptlib.models import MLP, Network, Tensors, run_state
 from fptlib.models.cnn import CNN
@@ -159,19 +159,6 @@ def test_names_and_shapes_are_those_of_the_single_network(kind: str) -> None:
     assert all(value.is_contiguous() for value in (*parameters.values(), *buffers.values()))
 
 
-def test_the_layers_of_a_fully_connected_network_are_those_of_its_module() -> None:
-    network = MLP(n_features=12, widths=(7, 6), n_classes=3, normalisation="batch")
-    layers = network.layers()
-    module = network.single()
-    assert [(inputs, outputs) for _, inputs, outputs, _ in layers] == [(12, 7), (7, 6), (6, 3)]
-    for name, n_inputs, n_outputs, norm in layers:
-        linear = module.get_submodule(name)
-        assert isinstance(linear, nn.Linear)
-        assert (linear.in_features, linear.out_features) == (n_inputs, n_outputs)
-        assert norm is None or isinstance(module.get_submodule(norm), nn.BatchNorm1d)
-    assert [norm for *_, norm in layers] == ["layers.1", "layers.4", None]
-
-
 def test_initialisation_has_the_distribution_of_pytorchs_layers() -> None:
     network = CNN(shape=(3, 8, 8), channels=(20, 40), kernel=5, widths=(30,), n_classes=10, normalisation="none")
     parameters, _ = network.initialise(generators(20), dtype=torch.float64, device=CPU)
@@ -213,48 +200,6 @@ def test_outputs_gradients_and_buffers_are_those_of_single_networks(kind: str, t
             torch.testing.assert_close(buffers[name][run], buffer, rtol=1e-9, atol=1e-12)
     changed = {name for name, value in buffers.items() if not torch.equal(value, before[name])}
     assert changed == ({name for name in buffers if "scale" not in name} if training else set())
-
-
-def follow(kind: str, x: Tensor, y: Tensor, *, steps: int = 4, size: int = 6, lr: float = 0.1) -> None:
-    """Train a stack and single networks on the same batches, each run on its own, and compare them."""
-    network, _ = KINDS[kind]
-    parameters, buffers = drawn(kind)
-    module, plain = network.template(), singles(network, parameters, buffers, training=True)
-    parameters = {name: value.requires_grad_() for name, value in parameters.items()}
-    stacked = torch.optim.SGD(parameters.values(), lr=lr, momentum=0.9)
-    alone = [torch.optim.SGD(one.parameters(), lr=lr, momentum=0.9) for one in plain]
-    order = torch.from_numpy(np.stack([rng.permutation(len(y)) for rng in generators(first=50)]))
-    for step in range(steps):
-        batch = order[:, step * size : (step + 1) * size]
-        logits = forward(module, parameters, buffers, x[batch], training=True)
-        losses = functional.cross_entropy(logits.flatten(0, 1), y[batch].flatten(), reduction="none")
-        stacked.zero_grad()
-        losses.view(RUNS, size).mean(dim=1).sum().backward()
-        stacked.step()
-        for run, one in enumerate(plain):
-            alone[run].zero_grad()
-            functional.cross_entropy(one(x[batch[run]]), y[batch[run]]).backward()
-            alone[run].step()
-    for run, one in enumerate(plain):
-        for name, value in one.state_dict().items():
-            ours = {**parameters, **buffers}[name][run].detach()
-            torch.testing.assert_close(ours, value, rtol=1e-9, atol=1e-11)
-
-
-@every_kind
-def test_a_few_steps_of_training_are_those_of_single_networks(kind: str) -> None:
-    rng = np.random.default_rng(3)
-    classes = 10 if kind == "resnet18" else 3
-    follow(
-        kind, torch.from_numpy(rng.normal(size=(30, *KINDS[kind][1]))), torch.from_numpy(rng.integers(classes, size=30))
-    )
-
-
-@pytest.mark.published
-@pytest.mark.skipif(not SUBSET.is_file(), reason="cifar10-subset.npz is not in $FPTLIB_DATA")
-def test_a_few_steps_on_real_images_are_those_of_single_networks() -> None:
-    images = data.load(spec.datasets.Cifar10SubsetSpec(train_size=24, test_size=1))
-    follow("resnet18", torch.from_numpy(images.x_train).double(), torch.from_numpy(images.y_train))
 
 
 # -- ResNet-18 as torchvision and the published implementation have it

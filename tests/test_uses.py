@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from companion.experiments import kept
 from fptlib import ensemble, spec, trajectories
 from fptlib.cli import app
-from fptlib.ensemble import cluster, optimisers, updates
+from fptlib.ensemble import cluster, updates
 from fptlib.errors import InputError
 from fptlib.perturbations import State
 from known import small
@@ -313,34 +313,6 @@ def test_diffgrad_is_the_rule_of_the_paper(
     start, given_ = np.array([1.0, -2.0]), np.array(gradients)
     expected = from_the_paper(start, given_, lr=lr, betas=betas, eps=1e-8)
     np.testing.assert_allclose(stepped(section, start, given_), expected, rtol=1e-9, atol=1e-12)
-
-
-@given(g=numbers.filter(bool), steps=st.integers(2, 20))
-def test_under_a_constant_gradient_diffgrad_steps_half_as_far_as_adam(
-    diffgrad: spec.EnsembleSpec, g: float, steps: int
-) -> None:
-    """The friction coefficient is 1/2 from the second step on; in the first it is the logistic function of |g|."""
-    start, gradients = np.zeros(1), np.full((steps, 1), g)
-    moved = np.diff(stepped(diffgrad.optimiser, start, gradients), axis=0)
-    adam = spec.override(diffgrad, {"optimiser": {"name": "adam", "lr": diffgrad.optimiser.lr}}).optimiser
-    full = np.diff(stepped(adam, start, gradients), axis=0)
-    np.testing.assert_allclose(moved[0], full[0] / (1 + math.exp(-abs(g))), rtol=1e-9)
-    np.testing.assert_allclose(moved[1:], full[1:] / 2, rtol=1e-9)
-
-
-def test_diffgrad_is_adam_where_gradients_jump(diffgrad: spec.EnsembleSpec) -> None:
-    gradients = 1e3 * (-1.0) ** np.arange(12)[:, None] * np.linspace(1, 2, 4)
-    adam = spec.override(diffgrad, {"optimiser": {"name": "adam"}}).optimiser
-    start = np.linspace(-1, 1, 4)
-    np.testing.assert_allclose(
-        stepped(diffgrad.optimiser, start, gradients), stepped(adam, start, gradients), rtol=1e-12
-    )
-
-
-def test_diffgrad_goes_on_from_a_state(diffgrad: spec.EnsembleSpec) -> None:
-    assert dict(optimisers.shared(diffgrad.optimiser)) == {"step": int}
-    whole = spec.override(diffgrad, {"runs": 8, "epochs": 2, "model.widths": [8], "data.test_size": 50})
-    assert whole.optimiser.model_extra == {"betas": (0.9, 0.999)}
 
 
 def test_diffgrad_trains_through_the_command_line(root: Path, tmp_path: Path) -> None:
