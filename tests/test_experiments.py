@@ -369,7 +369,7 @@ def test_a_row_that_asks_for_more_finds_its_ensembles_stale(row: ex.Row, project
 
 def test_an_ensemble_that_no_row_asks_for_is_refused(row: ex.Row, project: Path) -> None:
     write_row(project, periods=[2])
-    with pytest.raises(InputError, match=r"no row asks for it .digits, mlp, sgd, shrink_perturb every 6.*delete it"):
+    with pytest.raises(InputError, match="no row asks for it; delete it"):
         ex.read_rows(ex.load_rows())
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from companion import ROOT
-from companion.experiments.rows import Metric, Row, words
+from companion.experiments.rows import Metric, Row
 from fptlib.errors import InputError
 from fptlib.spec import ENGINE_VERSION, EnsembleSpec
 from fptlib.trajectories import Retirement, Trajectories, read_shard, write_shard
@@ -130,20 +130,7 @@ def refuse_orphans(rows: Iterable[Row], folder: str | os.PathLike[str] | None = 
     asked = {f"{row.ensemble(key).digest()}.parquet" for row in rows for key in row.members()}
     for path in sorted(kept_folder(folder).glob("*")):
         if path.name not in asked and not path.name.startswith("."):
-            raise InputError(
-                f"{path}: no row asks for it{_described(path)}; delete it, or undo the change of the row it belonged to"
-            )
-
-
-def _described(path: Path) -> str:
-    """Describe a kept ensemble, as far as its file can be read."""
-    try:
-        stored = read_shard(path).meta["spec"]
-        kick = stored["perturbation"]
-        key = (str(kick["name"]), int(kick["period"])) if kick else None
-        return f" ({stored['data']['name']}, {stored['model']['name']}, {stored['optimiser']['name']}, {words(key)})"
-    except (InputError, KeyError, TypeError, ValueError):
-        return ""
+            raise InputError(f"{path}: no row asks for it; delete it, or undo the change of the row it belonged to")
 
 
 def _cpu() -> str:

@@ -7,9 +7,11 @@ high, unit, digits, n, measure, score, score_low, score_high, accepted_low, acce
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from companion.published import judges, lists, tables
 from companion.published.agreement import interval
@@ -19,30 +21,9 @@ from companion.published.judges import Judgement
 
 _MAIN = "abstract; data of the main text"
 _SHORT = {"shrink_perturb": "sp", "partial_reset": "pr"}
-_LISTED = "One period predicts the means of another 400 runs at each of 16 periods, where the prediction is {}"
-# Kind of a claim to its words, and the chapter that shows it.
-CLAIMS = {
-    "state": ("Training without perturbation reaches a quasi-steady state", "02_quasi_steady_state"),
-    "residual": ("Late enough, the mean residual time does not depend on the period", "03_one_frequency"),
-    "predicted": ("One period predicts the others, where the prediction is called valid", "03_one_frequency"),
-    "unvouched": ("One period predicts the others, where the prediction is not called valid", "03_one_frequency"),
-    "optimum": ("The best period called valid is as good as the best measured one", "03_one_frequency"),
-    "speedup": ("Perturbation makes training faster", "05_choosing"),
-    "form-2-optimum": (
-        "The period with the smallest prediction of form 2, whatever its status, is as good as the best measured one",
-        "03_one_frequency",
-    ),
-    "form-2": ("Form 2, where one perturbation counts, predicts the other periods from 7 on", "03_one_frequency"),
-    "choice": ("Shrink-and-perturb at its best period is faster than partial reset at its own", "05_choosing"),
-    "full-reset": ("The unperturbed runs alone predict full reset", "05_choosing"),
-    "accuracy": ("Perturbation leads to a better accuracy within {horizon} epochs", "05_choosing"),
-    "beyond": ("Valid predictions hold at thresholds that no unperturbed run reaches", "05_choosing"),
-    "listed": (_LISTED.format("called valid"), "03_one_frequency"),
-    "listed-unvouched": (_LISTED.format("not called valid"), "03_one_frequency"),
-    "metric": ("Perturbation leads to a better metric within {horizon} epochs", "08_transfer"),
-    "training": ("The training script gives the published trajectories", "04_scaling_up"),
-}
-VOUCHED = ("predicted", "beyond", "listed")  # kinds about predictions that are called valid
+# By kind: the words of a claim, the chapter that shows it, and whether it is about predictions that are called valid.
+CLAIMS: dict[str, dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("claims.yml").read_text())
+VOUCHED = tuple(kind for kind, content in CLAIMS.items() if content.get("vouched"))
 Line = dict[str, object]
 
 
@@ -75,14 +56,13 @@ def claim(
     chapter, parameters
         The chapter of this book that shows it (stem of its file), and what to execute for it; by default that of the kind, as it is.
     """
-    words, usual = CLAIMS[kind]
-    chapter = chapter or usual
+    chapter = chapter or CLAIMS[kind]["chapter"]
     return {
         "name": name,
         "kind": kind,
         "title": title,
         "case": case,
-        "claim": words.format(horizon=horizon),
+        "claim": CLAIMS[kind]["claim"].format(horizon=horizon),
         "where": where,
         "chapter": chapter,
         "parameters": parameters or f"fpt book --chapter {chapter}",

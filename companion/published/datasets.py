@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
 
 from companion.published.summary import read
 from fptlib.errors import InputError
@@ -42,10 +46,10 @@ class Dataset:
     title: str
     short: str
     folder: str
-    unperturbed: str = "reg_training"
+    unperturbed: str
     perturbed: Mapping[str, str]
-    metric: str = "test_ACC"
-    unit: str = "per cent"
+    metric: str
+    unit: str
     horizon: int
     periods: Mapping[str, tuple[int, ...]]
     thresholds: tuple[float, ...]
@@ -75,63 +79,15 @@ class Dataset:
             )
 
 
+def _record(content: dict[str, Any]) -> Dataset:
+    lists = {name: tuple(content[name]) for name in ("thresholds", "source_periods")}
+    periods = {name: tuple(periods) for name, periods in content["periods"].items()}
+    return Dataset(**{**content, **lists, "periods": periods})
+
+
 MAIN = "cifar10"
-DATASETS = {
-    MAIN: Dataset(
-        title="ResNet-18, CIFAR-10, SGD",
-        short="CIFAR-10",
-        folder=".",
-        unperturbed="testacc_list_reg_training",
-        perturbed={"shrink_perturb": "testacc_list_s_and_p_reset", "partial_reset": "testacc_list_partial_reset"},
-        horizon=200,
-        periods={
-            "shrink_perturb": (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 100),
-            "partial_reset": (1, 2, 3, 4, 5, 6, 7, 10, 12, 15, 20, 30, 50, 100),
-        },
-        thresholds=(72.0, 73.0, 74.0),
-        threshold=72.0,
-        source_periods=(20, 50),
-        source=50,
-    ),
-    "cifar100": Dataset(
-        title="ResNet-18, CIFAR-100, SGD",
-        short="CIFAR-100",
-        folder="SI_figs/cifar100/ResNet18_No_Momentum",
-        perturbed={"shrink_perturb": "testacc_list_s_and_p_reset"},
-        horizon=100,
-        periods={"shrink_perturb": (1, 2, 3, 5, 10, 20, 30, 40, 60, 80)},
-        thresholds=(40.4, 40.7, 41.2),
-        threshold=40.7,
-        source_periods=(20, 30),
-        source=20,
-    ),
-    "cifar100_momentum": Dataset(
-        title="ResNet-18, CIFAR-100, SGD with momentum",
-        short="CIFAR-100, momentum",
-        folder="SI_figs/cifar100/ResNet18Momentum",
-        perturbed={"shrink_perturb": "testacc_list_s_and_p_reset"},
-        horizon=100,
-        periods={"shrink_perturb": (4, 6, 7, 8, 10, 20, 30, 40, 50, 80)},
-        thresholds=(54.4, 54.6, 54.9),
-        threshold=54.6,
-        source_periods=(30, 50),
-        source=30,
-    ),
-    "fc_adam": Dataset(
-        title="fully connected network, Adam, SSIM",
-        short="fully connected, Adam",
-        folder="SI_figs/fc_with_adam",
-        perturbed={"shrink_perturb": "s_and_p_reset"},
-        metric="test_ssim",
-        unit="SSIM",
-        horizon=150,
-        periods={"shrink_perturb": (10, 15, 20, 40, 60, 80, 100, 120)},
-        thresholds=(0.358, 0.362, 0.369),
-        threshold=0.362,
-        source_periods=(15, 40),
-        source=15,
-    ),
-}
+_FILE = Path(__file__).with_name("datasets.yml")
+DATASETS = {name: _record(content) for name, content in yaml.safe_load(_FILE.read_text()).items()}
 SUPPLEMENTARY = tuple(name for name in DATASETS if name != MAIN)
 
 
