@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from companion import charts, published
 from companion.published import Judgement, judges
-from companion.published.agreement import TOLERATED, Interval, Reproduction, compare, ratio
+from companion.published.agreement import TOLERATED, Interval, Reproduction, beside, compare, ratio
 from companion.published.cases import Case
 from fptlib.errors import InputError
 from fptlib.processes import DelayedGeometric, Process
@@ -132,7 +132,7 @@ def frames(residual: float, *, n_survivors: int = 40) -> tuple[pd.DataFrame, pd.
 
 def test_a_common_start_leaves_the_residual_times_to_compare() -> None:
     predicted, measured, curve = frames(8.0)
-    table = published.beside(predicted, measured, source=20, curve=curve).set_index("period")
+    table = beside(predicted, measured, source=20, curve=curve).set_index("period")
     assert list(table.index) == [10, 40]
     survival, start = 0.9**10, float((0.9 ** np.arange(10)).sum())
     assert table.loc[10, "paired"] == pytest.approx((start + survival * 5) / (start + survival * 8))
@@ -145,7 +145,7 @@ def test_a_common_start_leaves_the_residual_times_to_compare() -> None:
     assert table.loc[10, "verdict"] == Reproduction.WITHIN
     assert table.loc[40, "paired_verdict"] == Reproduction.REPRODUCES  # hardly any run is left there
     predicted, measured, curve = frames(5.0, n_survivors=9)
-    few = published.beside(predicted, measured, source=20, curve=curve)
+    few = beside(predicted, measured, source=20, curve=curve)
     assert set(few["paired_verdict"]) == {Reproduction.UNTESTED}
     assert set(few["verdict"]) == {Reproduction.WITHIN}
 

@@ -16,8 +16,7 @@ import yaml
 from companion import book, charts
 from companion import experiments as ex
 from companion.build.project import Project
-from companion.experiments import kept, rows
-from companion.experiments.gather import retirement_of
+from companion.experiments import gather, kept, rows
 from companion.experiments.transfer import CHANCE, NOTHING
 from companion.experiments.verification import retrain
 from fptlib.errors import InputError
@@ -67,7 +66,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The kept files of the tiny row, trained once."""
     project = tmp_path_factory.mktemp("trained")
-    row = ex.load_row(write_row(project))
+    row = rows.load_row(write_row(project))
     ex.keep_row(row, folder=project / "kept", out=project / "stores", workers=1)
     return {path.name: path.read_bytes() for path in (project / "kept").iterdir()}
 
@@ -83,7 +82,7 @@ def row(project: Path, trained: dict[str, bytes]) -> ex.Row:
 
 def complete(row: ex.Row) -> ex.Ensembles:
     """Read the kept ensembles of a row, all of which are there."""
-    ensembles = ex.read_row(row)
+    ensembles = gather.read_row(row)
     assert ensembles is not None
     assert ensembles.missing == ()
     return ensembles
@@ -122,34 +121,34 @@ def tamper(row: ex.Row, key: Any, run: int, epoch: int, by: float, *, where: dic
 def test_the_threshold_leaves_the_share_censored_that_steps_allow(
     project: Path, direction: str, best: list[float], share: float, expected: tuple[float, float]
 ) -> None:
-    row = ex.load_row(write_row(project, direction=direction, censored=share, epochs=7))
+    row = rows.load_row(write_row(project, direction=direction, censored=share, epochs=7))
     worst = 0.0 if direction == "above" else 9.0
     runs = Trajectories(metrics={"test_metric": np.array([[b, worst] for b in best])}, run=np.arange(len(best)))
-    found = ex.threshold_of(row, runs)
+    found = gather.threshold_of(row, runs)
     assert found.value == pytest.approx(expected[0])
     assert found.censored == expected[1]
 
 
 def test_a_stated_threshold_is_taken_and_one_best_value_has_none_between(project: Path) -> None:
     runs = Trajectories(metrics={"test_metric": np.array([[0.1], [0.3], [0.2]])}, run=np.arange(3))
-    row = ex.load_row(write_row(project, threshold=0.3))
-    assert ex.threshold_of(row, runs) == ex.Threshold(0.3, pytest.approx(2 / 3))
+    row = rows.load_row(write_row(project, threshold=0.3))
+    assert gather.threshold_of(row, runs) == gather.Threshold(0.3, pytest.approx(2 / 3))
     runs = Trajectories(metrics={"test_metric": np.full((3, 2), 0.5)}, run=np.arange(3))
     with pytest.raises(InputError, match="same best"):
-        ex.threshold_of(ex.load_row(write_row(project)), runs)
+        gather.threshold_of(rows.load_row(write_row(project)), runs)
 
 
 def synthetic(project: Path, name: str, process: DelayedGeometric, seed: int) -> ex.Ensembles:
     """Return a row whose runs come from a process with a known answer."""
     size = {"epochs": 80, "runs": 300, "perturbed_runs": 300, "period": 20, "periods": [5, 40]}
-    row = ex.load_row(write_row(project, name, **size, threshold=0.5, retire=False))
+    row = rows.load_row(write_row(project, name, **size, threshold=0.5, retire=False))
     rngs = [np.random.default_rng(draw) for draw in np.random.SeedSequence(seed).spawn(4)]
     plain, *kicked = (
         process.sample(rng, n_runs=300, horizon=80, period=period)
         for rng, period in zip(rngs, (None, 5, 20, 40), strict=True)
     )
     perturbed = {("shrink_perturb", p): runs for p, runs in zip((5, 20, 40), kicked, strict=True)}
-    return ex.Ensembles(row, ex.Threshold(0.5, 0.0), plain, perturbed)
+    return ex.Ensembles(row, gather.Threshold(0.5, 0.0), plain, perturbed)
 
 
 HELPS = DelayedGeometric(silent=5, hazard=0.005, silent_after=1, hazard_after=0.3)
@@ -235,7 +234,7 @@ def test_what_is_kept_is_what_training_gives(row: ex.Row, tmp_path: Path) -> Non
         for name in b.metrics:
             np.testing.assert_array_equal(a.metrics[name], b.metrics[name])
     key = ("shrink_perturb", 4)
-    again = retrain(row.ensemble(key), [13, 5], retirement_of(row, found.threshold))
+    again = retrain(row.ensemble(key), [13, 5], gather.retirement_of(row, found.threshold))
     np.testing.assert_array_equal(again["test_metric"], found.of(key).metrics["test_metric"][[13, 5]])
 
 
@@ -250,7 +249,7 @@ def test_training_goes_on_where_it_was(row: ex.Row, tmp_path: Path, trained: dic
     gone = kept.kept_path(row.ensemble(("shrink_perturb", 6)))
     gone.unlink()
     assert ex.missing_of(row) == [("shrink_perturb", 6)]
-    assert ex.read_row(row) is None, "a perturbation counts with all its periods"
+    assert gather.read_row(row) is None, "a perturbation counts with all its periods"
     said: list[str] = []
     assert ex.keep_row(row, out=tmp_path / "stores", workers=1, say=said.append) > 0
     assert gone.read_bytes() == trained[gone.name]
@@ -395,7 +394,7 @@ def test_an_ensemble_that_no_row_asks_for_is_refused(row: ex.Row, project: Path)
 def test_a_wrong_row_is_one_clear_line(project: Path, changes: dict[str, Any], said: str) -> None:
     path = write_row(project, **changes)
     with pytest.raises(InputError, match=said) as caught:
-        ex.load_row(path)
+        rows.load_row(path)
     assert "\n" not in str(caught.value)
     assert "tiny.yml" in str(caught.value)
     assert ": :" not in str(caught.value)
@@ -408,7 +407,7 @@ def test_a_row_that_is_not_well_written_is_one_clear_line(project: Path, line: s
     path = write_row(project)
     path.write_text(f"{path.read_text()}{line}\n")
     with pytest.raises(InputError, match=said):
-        ex.load_row(path)
+        rows.load_row(path)
 
 
 def test_impossible_numbers_of_a_verification_are_refused(project: Path) -> None:

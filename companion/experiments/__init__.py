@@ -4,20 +4,10 @@
 ``book/results/ensembles/DIGEST.parquet`` -> `measure` each row -> `transfer` between rows -> tables and figures.
 """
 
-from companion.experiments.gather import (
-    Ensembles,
-    Threshold,
-    keep_row,
-    missing_of,
-    read_row,
-    read_rows,
-    run_epochs,
-    threshold_of,
-    train_row,
-)
+from companion.experiments.gather import Ensembles, keep_row, missing_of, read_rows, run_epochs, train_row
 from companion.experiments.kept import kept_folder, refuse_orphans
 from companion.experiments.measure import Measured, measure, measure_runs
-from companion.experiments.rows import STEPS, Row, chain, load_row, load_rows
+from companion.experiments.rows import STEPS, Row, chain, load_rows
 from companion.experiments.tables import (
     cells_of,
     compare,
@@ -35,13 +25,11 @@ __all__ = [
     "Ensembles",
     "Measured",
     "Row",
-    "Threshold",
     "cells_of",
     "chain",
     "compare",
     "keep_row",
     "kept_folder",
-    "load_row",
     "load_rows",
     "measure",
     "measure_runs",
@@ -49,7 +37,6 @@ __all__ = [
     "on_validation",
     "published_means",
     "rank_correlation",
-    "read_row",
     "read_rows",
     "refuse_orphans",
     "row_table",
@@ -58,7 +45,6 @@ __all__ = [
     "status_table",
     "step_table",
     "summary",
-    "threshold_of",
     "train_row",
     "transfer",
     "verify",

@@ -115,15 +115,10 @@ class Row(Part):
             raise InputError(f"row {self.name}: made without a parameter file; use load_row")
         return self._plain
 
-    @property
-    def measured_periods(self) -> tuple[int, ...]:
-        """``P0`` and the others, in order."""
-        return tuple(sorted((self.period, *self.periods)))
-
     def members(self) -> tuple[Key, ...]:
         """List all ensembles of the row: ``None``, then perturbation and period."""
         checked = sorted(set(self.control_periods) or {self.period})
-        pairs = [(name, period) for name in self.perturbations for period in self.measured_periods]
+        pairs = [(name, period) for name in self.perturbations for period in sorted((self.period, *self.periods))]
         return (None, *pairs, *((name, period) for name in self.controls for period in checked))
 
     def ensemble(self, key: Key) -> EnsembleSpec:

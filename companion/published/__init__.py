@@ -6,7 +6,7 @@ Where the trajectories are at hand every table is computed from them. Where they
     FPTLIB_DATA=FOLDER python -m companion.published
 """
 
-from companion.published.agreement import FEWEST_RUNS, beside
+from companion.published.agreement import FEWEST_RUNS
 from companion.published.cases import own_case, published_case
 from companion.published.claims import (
     VOUCHED,
@@ -49,7 +49,6 @@ __all__ = [
     "advice",
     "available",
     "batches",
-    "beside",
     "beyond",
     "case_claims",
     "claim",

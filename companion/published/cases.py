@@ -59,7 +59,7 @@ class Case:
 
     @property
     def table(self) -> pd.DataFrame:
-        """Predictions beside measurements at all periods but the source, see `companion.published.beside`."""
+        """Predictions beside measurements at all periods but the source, see `companion.published.agreement.beside`."""
         return beside(self.predicted, self.measured, source=self.source, curve=self.curve)
 
     @property
@@ -110,13 +110,12 @@ def own_case(
     threshold: float,
     direction: Direction = "above",
     metric: str | None = None,
-    unit: str = "",
 ) -> Case:
     """Collect a case of one's own training runs.
 
     Parameters
     ----------
-    title, perturbation, unit
+    title, perturbation
         As in `Case`.
     unperturbed, perturbed
         The runs without perturbation, and those perturbed with each period, in epochs.
@@ -155,7 +154,7 @@ def own_case(
         title=title,
         perturbation=perturbation,
         threshold=threshold,
-        unit=unit,
+        unit="",
         source=period,
         predicted=response_table(response),
         measured=measured_table(runs, **options),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -63,7 +64,7 @@ class Judgement:
 
 
 def predictions(table: pd.DataFrame) -> Judgement:
-    """Test that predicted means are within 10 % of measured ones, at all periods of a table of `companion.published.beside`.
+    """Test that predicted means are within 10 % of measured ones, at all periods of a table of `companion.published.agreement.beside`.
 
     The worst of them is shown: the one with the most severe verdict, and among these the one furthest off. The ratio is the one with a
     common start where the table has it.
@@ -80,11 +81,9 @@ def predictions(table: pd.DataFrame) -> Judgement:
     numbers = {v: int((tested[verdict] == v).sum()) for v in Reproduction}
     counts = ", ".join(f"{n} {v}" for v, n in numbers.items() if n)
     note = f"the worst of periods {', '.join(map(str, tested['period']))}: {counts}"
-    return Judgement(
+    return _epochs(
+        worst,
         expected=f"{spell(interval(worst, suffix='_measured'))} at P = {int(worst['period'])}",
-        ours=interval(worst),
-        unit="epochs",
-        n=int(worst["n_runs"]),
         measure="predicted / measured" + (", common start" if name == "paired" else ""),
         score=interval(worst, (name, f"{name}_low", f"{name}_high")),
         accepted=TOLERATED,
@@ -99,11 +98,9 @@ def beyond(table: pd.DataFrame) -> Judgement:
     ratios = {i: ratio(interval(line), interval(line, suffix="_measured")) for i, line in table.iterrows()}
     furthest = max(ratios, key=lambda i: abs(math.log(ratios[i][0])))
     line = table.loc[furthest]
-    return Judgement(
+    return _epochs(
+        line,
         expected=f"{spell(interval(line, suffix='_measured'))} at P = {int(line['period'])}",
-        ours=interval(line),
-        unit="epochs",
-        n=int(line["n_runs"]),
         measure="predicted / measured",
         score=ratios[furthest],
         accepted=TOLERATED,
@@ -134,11 +131,9 @@ def optimum(case: Case, predicted: pd.DataFrame | None = None) -> Judgement:
         return Judgement(note="no prediction is valid" if options.empty else reason)
     chosen, best = int(options.loc[options["mean"].idxmin(), "period"]), int(measured["mean"].idxmin())
     ours, top = (interval(measured.loc[p]) for p in (chosen, best))
-    return Judgement(
+    return _epochs(
+        measured.loc[chosen],
         expected=f"{spell(top)} at P = {best}",
-        ours=ours,
-        unit="epochs",
-        n=int(measured.loc[chosen, "n_runs"]),
         measure="mean at the chosen period / smallest measured mean",
         score=(1.0, 1.0, 1.0) if chosen == best else ratio(ours, top),
         accepted=(0.0, TOLERATED[1]),
@@ -199,16 +194,14 @@ def speedup(case: Case) -> Judgement:
     """Test that the best measured period has a smaller mean than training without perturbation."""
     measured = _measured(case)
     best = int(measured["mean"].idxmin())
-    plain, ours = interval(case.unperturbed), interval(measured.loc[best])
+    plain = interval(case.unperturbed)
     censored = int(case.unperturbed["n_censored"])
     bound = f"; {censored} unperturbed runs are censored: a lower bound" if censored else ""
-    return Judgement(
+    return _epochs(
+        measured.loc[best],
         expected=f"below {spell(plain)} epochs",
-        ours=ours,
-        unit="epochs",
-        n=int(measured.loc[best, "n_runs"]),
         measure="speed-up",
-        score=ratio(plain, ours),
+        score=ratio(plain, interval(measured.loc[best])),
         accepted=(1.0, math.inf),
         note=f"at P = {best}{bound}",
     )
@@ -217,11 +210,9 @@ def speedup(case: Case) -> Judgement:
 def faster(one: Case, other: Case) -> Judgement:
     """Test that the best measured mean of one case is smaller than that of another."""
     first, second = (case.measured.loc[case.measured["mean"].idxmin()] for case in (one, other))
-    return Judgement(
+    return _epochs(
+        first,
         expected=f"below {spell(interval(second))} at P = {int(second['period'])}",
-        ours=interval(first),
-        unit="epochs",
-        n=int(first["n_runs"]),
         measure="ratio of the two means",
         score=ratio(interval(first), interval(second)),
         accepted=(0.0, 1.0),
@@ -254,6 +245,11 @@ def gain(ends: pd.DataFrame, *, of: str, over: str, unit: str = "", digits: int 
         accepted=(0.0, math.inf),
         note=f"{of}, against {over}",
     )
+
+
+def _epochs(line: pd.Series[float], **judgement: Any) -> Judgement:
+    """Return the judgement of a mean in epochs."""
+    return Judgement(ours=interval(line), unit="epochs", n=int(line["n_runs"]), **judgement)
 
 
 def _measured(case: Case) -> pd.DataFrame:

@@ -63,10 +63,10 @@ def listed_predicted(*, period: int = 50) -> pd.DataFrame:
 
 
 def listed_row(*, period: int = 50) -> pd.DataFrame:
-    """Put predictions beside the lists, see `companion.published.beside`."""
+    """Put predictions beside the lists, see `companion.published.agreement.beside`."""
     return beside(listed_predicted(period=period), listed(), source=period)
 
 
 def batches() -> pd.DataFrame:
-    """Put the lists beside the trajectories at the periods that have both, see `companion.published.beside`."""
+    """Put the lists beside the trajectories at the periods that have both, see `companion.published.agreement.beside`."""
     return beside(listed(), measured("partial_reset", threshold=LISTED_THRESHOLD))

@@ -30,13 +30,7 @@ def origin() -> str:
 
 
 def path_of(name: str) -> Path:
-    """Return the path of a folder or file of the archive.
-
-    Raises
-    ------
-    InputError
-        If the archive is not at hand.
-    """
+    """Return the path of a folder or file of the archive, which must be at hand."""
     root = find("published")
     if root is None:
         raise InputError("the published trajectories are not here; fetch them with: fpt data fetch published")
@@ -45,13 +39,7 @@ def path_of(name: str) -> Path:
 
 @lru_cache(maxsize=64)
 def read(folder: str) -> Trajectories:
-    """Read the runs of one folder of the archive.
-
-    Raises
-    ------
-    InputError
-        If the archive is not at hand.
-    """
+    """Read the runs of one folder of the archive, which must be at hand."""
     return read_logs(path_of(folder))
 
 
