@@ -15,9 +15,6 @@ from fptlib.cli import output
 from fptlib.cli.options import Set, Workers, assignments, value_of
 
 Rows = Annotated[list[str] | None, typer.Argument(help="Rows, as params/experiments names them; all by default.")]
-Kept = Annotated[
-    Path | None, typer.Option("--keep", help="Folder of finished ensembles; book/results/ensembles by default.")
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -51,7 +48,6 @@ def book(
 def experiments(
     rows: Rows = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what is missing and what it would cost.")] = False,
-    keep: Kept = None,
     out: Annotated[Path | None, typer.Option(help="Folder for stores in between; the user's cache by default.")] = None,
     workers: Workers = None,
 ) -> None:
@@ -59,29 +55,28 @@ def experiments(
     from companion import experiments as lib
 
     chosen = lib.load_rows(rows or ())
-    lib.refuse_orphans(lib.load_rows().values(), keep)
+    lib.refuse_orphans(lib.load_rows().values())
     if dry_run:
-        _print_costs(lib, chosen, keep, workers)
+        _print_costs(lib, chosen, workers)
         return
     started, trained = time.perf_counter(), 0
     for n, row in enumerate(chosen.values(), start=1):
         _say(f"row {n} of {len(chosen)}: {row.name} ({row.title})")
-        trained += lib.keep_row(row, folder=keep, out=out, workers=workers, say=_say)
+        trained += lib.keep_row(row, out=out, workers=workers, say=_say)
     _say(f"{trained} run-epochs trained in {output.duration(time.perf_counter() - started)}")
-    print(lib.kept_folder(keep))
+    print(ROOT / "book" / "results" / "ensembles")
 
 
 def verify(
     rows: Rows = None,
     runs: Annotated[int, typer.Option(help="Runs of each row to train again.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the draw of these runs.")] = 0,
-    keep: Kept = None,
 ) -> None:
     """Train some of the kept runs again and compare; exit status 1 if they differ by more than is allowed."""
     from companion import experiments as lib
 
     chosen = lib.load_rows(rows or ())
-    compared = lib.verify(chosen, runs=runs, seed=seed, folder=keep)
+    compared = lib.verify(chosen, runs=runs, seed=seed)
     output.print_table(
         [
             {
@@ -111,7 +106,7 @@ def _say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
-def _print_costs(lib: Any, rows: dict[str, Any], keep: Path | None, workers: int | None) -> None:
+def _print_costs(lib: Any, rows: dict[str, Any], workers: int | None) -> None:
     from fptlib.ensemble.estimate import estimate
     from fptlib.ensemble.resources import device_of
     from fptlib.ensemble.verbs import worth
@@ -119,7 +114,7 @@ def _print_costs(lib: Any, rows: dict[str, Any], keep: Path | None, workers: int
     table: list[dict[str, object]] = []
     total = 0.0
     for name, row in rows.items():
-        todo = lib.missing_of(row, keep)
+        todo = lib.missing_of(row)
         work, seconds, speed = lib.run_epochs(row, todo), 0.0, ""
         if todo:
             each = estimate(row.unperturbed, workers=workers).seconds_per_run_epoch

@@ -315,7 +315,6 @@ class TestTrajectories:
         (lambda: compared("cifar100", period=80), "nothing for from_period = 80; the summary has 20, 30"),
         (lambda: published.unperturbed("cifar100"), "fetch them with: fpt data fetch published"),
         (lambda: published.perturbed("shrink_perturb", 7, "cifar100"), "period 7 of shrink_perturb was not published"),
-        (lambda: lists.listed_times(11), "period 11 is not listed for partial_reset; there is 1, 2, 3"),
     ],
 )
 def test_what_is_not_there_is_one_clear_line(

@@ -5,7 +5,7 @@
 """
 
 from companion.experiments.gather import Ensembles, keep_row, missing_of, read_rows, run_epochs, train_row
-from companion.experiments.kept import kept_folder, refuse_orphans
+from companion.experiments.kept import refuse_orphans
 from companion.experiments.measure import Measured, measure, measure_runs
 from companion.experiments.rows import STEPS, Row, chain, load_rows
 from companion.experiments.tables import (
@@ -29,7 +29,6 @@ __all__ = [
     "chain",
     "compare",
     "keep_row",
-    "kept_folder",
     "load_rows",
     "measure",
     "measure_runs",

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ class Ensembles:
     threshold: Threshold
     unperturbed: Trajectories
     perturbed: Mapping[tuple[str, int], Trajectories]
-    missing: tuple[str, ...] = field(default=())
+    missing: tuple[str, ...] = ()
 
     def of(self, key: Key) -> Trajectories:
         """Return the runs of one ensemble."""
@@ -100,7 +100,7 @@ def retirement_of(row: Row, threshold: Threshold) -> Retirement | None:
     return Retirement(threshold=threshold.value, direction=row.direction, metric=row.metric)
 
 
-def read_row(row: Row, folder: str | os.PathLike[str] | None = None) -> Ensembles | None:
+def read_row(row: Row) -> Ensembles | None:
     """Read the kept ensembles of a row; return ``None`` where its unperturbed runs, or all perturbations, are missing.
 
     Raises
@@ -108,12 +108,12 @@ def read_row(row: Row, folder: str | os.PathLike[str] | None = None) -> Ensemble
     InputError
         If a kept ensemble is stale, see `companion.experiments.read_kept`.
     """
-    plain = read_kept(row.unperturbed, folder=folder)
+    plain = read_kept(row.unperturbed)
     if plain is None:
         return None
     threshold = threshold_of(row, plain)
     at = retirement_of(row, threshold)
-    kept = {k: read_kept(row.ensemble(k), retirement=at, folder=folder) for k in row.members() if k is not None}
+    kept = {k: read_kept(row.ensemble(k), retirement=at) for k in row.members() if k is not None}
     missing = [key for key, runs in kept.items() if runs is None]
     incomplete = {name for name, _ in missing}
     perturbed = {key: runs for key, runs in kept.items() if runs is not None and key[0] not in incomplete}
@@ -122,9 +122,7 @@ def read_row(row: Row, folder: str | os.PathLike[str] | None = None) -> Ensemble
     return Ensembles(row, threshold, plain, perturbed, tuple(map(words, missing)))
 
 
-def read_rows(
-    rows: Mapping[str, Row], folder: str | os.PathLike[str] | None = None
-) -> tuple[dict[str, Ensembles], list[str]]:
+def read_rows(rows: Mapping[str, Row]) -> tuple[dict[str, Ensembles], list[str]]:
     """Read the kept ensembles of several rows, and say in sentences what is not there.
 
     Raises
@@ -132,10 +130,10 @@ def read_rows(
     InputError
         If a kept ensemble is stale, or belongs to no row of the project.
     """
-    refuse_orphans(load_rows().values() if folder is None else rows.values(), folder)
+    refuse_orphans(load_rows().values())
     found, notes = {}, []
     for name, row in rows.items():
-        ensembles = read_row(row, folder)
+        ensembles = read_row(row)
         if ensembles is None:
             notes.append(f"Nothing is kept of row {name}.")
             continue
@@ -145,9 +143,9 @@ def read_rows(
     return found, notes
 
 
-def missing_of(row: Row, folder: str | os.PathLike[str] | None = None) -> list[Key]:
+def missing_of(row: Row) -> list[Key]:
     """Return the ensembles of a row that are not kept, in the order in which they are trained."""
-    return [key for key in row.members() if not kept_path(row.ensemble(key), folder).exists()]
+    return [key for key in row.members() if not kept_path(row.ensemble(key)).exists()]
 
 
 def train_row(row: Row, *, out: str | os.PathLike[str] | None = None, workers: int | None = None) -> Ensembles:
@@ -165,7 +163,6 @@ def train_row(row: Row, *, out: str | os.PathLike[str] | None = None, workers: i
 def keep_row(
     row: Row,
     *,
-    folder: str | os.PathLike[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     say: Callable[[str], object] = lambda _text: None,
@@ -176,8 +173,8 @@ def keep_row(
 
     Parameters
     ----------
-    row, folder
-        The row, and where to keep it, see `companion.experiments.kept_folder`.
+    row
+        The row.
     out
         Folder for the stores in between, a folder of their own in the user's cache by default. What has been kept is removed from it.
     workers
@@ -192,9 +189,9 @@ def keep_row(
     """
     from fptlib import ensemble
 
-    todo, total = missing_of(row, folder), len(row.members())
+    todo, total = missing_of(row), len(row.members())
     if not todo:
-        read_row(row, folder)  # what is kept must be sound
+        read_row(row)  # what is kept must be sound
         say(f"{row.name}: all of {total} ensembles are kept")
         return 0
     stores = (Path(out) if out is not None else cache_dir() / "experiments") / row.name
@@ -202,14 +199,14 @@ def keep_row(
 
     def finish(key: Key, runs: Trajectories, trained: int) -> None:
         nonlocal started
-        keep(runs, row.ensemble(key), folder=folder)
-        seconds, left = time.perf_counter() - started, len(missing_of(row, folder))
+        keep(runs, row.ensemble(key))
+        seconds, left = time.perf_counter() - started, len(missing_of(row))
         started = time.perf_counter()
         counts = f"{runs.n_runs} runs, {trained} run-epochs trained in {seconds:.1f} s"
         say(f"{row.name}: {words(key)}: {counts}; {total - left} of {total} ensembles are kept")
 
     # What is kept decides, also where this machine would train it otherwise: a row has one threshold.
-    plain = read_kept(row.unperturbed, folder=folder)
+    plain = read_kept(row.unperturbed)
     sum_trained = _train_snapshots(row, todo, out=stores, workers=workers)
     if plain is None:
         plain = ensemble.train(row.unperturbed, out=stores, workers=workers)

@@ -7,10 +7,9 @@ Specifications are compared by digest and never made again from a file: nothing 
 
 from __future__ import annotations
 
-import os
 import platform
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,14 +27,9 @@ _GENERATION = ("cpu family", "model", "stepping", "CPU part", "CPU revision")
 _REMEDY = "delete it and train it again: fpt experiments"
 
 
-def kept_folder(folder: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder of finished ensembles; ``book/results/ensembles`` of the project by default."""
-    return FOLDER if folder is None else Path(folder)
-
-
-def kept_path(spec: EnsembleSpec, folder: str | os.PathLike[str] | None = None) -> Path:
+def kept_path(spec: EnsembleSpec) -> Path:
     """Return the file of an ensemble: ``DIGEST.parquet``."""
-    return kept_folder(folder) / f"{spec.digest()}.parquet"
+    return FOLDER / f"{spec.digest()}.parquet"
 
 
 def machine() -> dict[str, str]:
@@ -49,40 +43,18 @@ def machine() -> dict[str, str]:
     return result
 
 
-def keep(
-    trajectories: Trajectories,
-    spec: EnsembleSpec,
-    *,
-    folder: str | os.PathLike[str] | None = None,
-    where: Mapping[str, str] | None = None,
-) -> Path:
-    """Keep a finished ensemble.
-
-    Parameters
-    ----------
-    trajectories
-        What `fptlib.ensemble.train` gave, all of it.
-    spec
-        Its specification, with the numbers of runs and epochs asked for.
-    folder
-        See `kept_folder`.
-    where
-        What `machine` says of the machine that trained it; this one by default.
-    """
-    path = kept_path(spec, folder)
+def keep(trajectories: Trajectories, spec: EnsembleSpec) -> None:
+    """Keep a finished ensemble, all that its specification asks for; trained on this machine, unless its ``meta`` names another."""
     names = ("data", "n_evaluated", "n_validated", "device", "retirement")
     metrics = {name: trajectories.metrics[name] for name in typing.get_args(Metric) if name in trajectories.metrics}
     meta: dict[str, Any] = {name: trajectories.meta[name] for name in names if name in trajectories.meta}
     meta |= {"spec": spec.identity(), "digest": spec.digest(), "engine": ENGINE_VERSION}
-    meta |= {"runs": spec.runs, "epochs": spec.epochs, "machine": dict(where or machine())}
+    meta |= {"runs": spec.runs, "epochs": spec.epochs, "machine": trajectories.meta.get("machine") or machine()}
     record = Trajectories(metrics=metrics, run=trajectories.run, meta=meta, followed=trajectories.followed)
-    write_shard(path, record, level=19)
-    return path
+    write_shard(kept_path(spec), record, level=19)
 
 
-def read_kept(
-    spec: EnsembleSpec, *, retirement: Retirement | None = None, folder: str | os.PathLike[str] | None = None
-) -> Trajectories | None:
+def read_kept(spec: EnsembleSpec, *, retirement: Retirement | None = None) -> Trajectories | None:
     """Read the kept ensemble of a specification; return ``None`` where none is kept.
 
     Parameters
@@ -91,8 +63,6 @@ def read_kept(
         Specification, with the runs and epochs that are needed.
     retirement
         Where its runs must have left their training; ``None``: all followed to the horizon.
-    folder
-        See `kept_folder`.
 
     Raises
     ------
@@ -100,7 +70,7 @@ def read_kept(
         If the file is stale or damaged: it is of another ensemble, its numbers are not those that were written, it holds fewer runs or
         epochs than are needed, or its runs were retired elsewhere.
     """
-    path = kept_path(spec, folder)
+    path = kept_path(spec)
     if not path.exists():
         return None
     try:
@@ -119,7 +89,7 @@ def read_kept(
     return known.head(runs=spec.runs, epochs=spec.epochs)
 
 
-def refuse_orphans(rows: Iterable[Row], folder: str | os.PathLike[str] | None = None) -> None:
+def refuse_orphans(rows: Iterable[Row]) -> None:
     """Make sure that every kept file belongs to a row.
 
     Raises
@@ -128,7 +98,7 @@ def refuse_orphans(rows: Iterable[Row], folder: str | os.PathLike[str] | None = 
         If one belongs to none: the row that asked for it has changed, or is gone.
     """
     asked = {f"{row.ensemble(key).digest()}.parquet" for row in rows for key in row.members()}
-    for path in sorted(kept_folder(folder).glob("*")):
+    for path in sorted(FOLDER.glob("*")):
         if path.name not in asked and not path.name.startswith("."):
             raise InputError(f"{path}: no row asks for it; delete it, or undo the change of the row it belonged to")
 

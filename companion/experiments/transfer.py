@@ -64,12 +64,7 @@ def transfer(results: Results, *, by: By = "measured") -> pd.DataFrame:
 
 
 def summary(results: Results, *, by: By = "measured") -> pd.DataFrame:
-    """Average the regret of a choice over rows, by where it comes from.
-
-    Parameters
-    ----------
-    results, by
-        As in `transfer`.
+    """Average the regret of a choice, see `transfer`, over rows, by where it comes from.
 
     Returns
     -------

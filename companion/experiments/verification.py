@@ -7,7 +7,6 @@ agree closely.
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -66,9 +65,7 @@ class Compared:
         return ""
 
 
-def verify(
-    rows: Mapping[str, Row], *, runs: int = 4, seed: int = 0, folder: str | os.PathLike[str] | None = None
-) -> list[Compared]:
+def verify(rows: Mapping[str, Row], *, runs: int = 4, seed: int = 0) -> list[Compared]:
     """Train some runs of every row again and compare them with those that are kept.
 
     Parameters
@@ -79,8 +76,6 @@ def verify(
         Runs of each row, each of its kept runs as likely as any other.
     seed
         Seed of the draw.
-    folder
-        See `companion.experiments.kept_folder`.
 
     Raises
     ------
@@ -99,7 +94,7 @@ def verify(
     rng = generator(seed)
     compared: list[Compared] = []
     for row in rows.values():
-        found = read_row(row, folder)
+        found = read_row(row)
         if found is None:
             continue
         here = (machine(), device_of(row.unperturbed))
@@ -115,34 +110,16 @@ def verify(
             now = retrain(row.ensemble(key), numbers, at)
             for i, run in enumerate(numbers):  # run `k` of a kept ensemble is its row `k`
                 old = {name: values[run] for name, values in record.metrics.items()}
-                compared.append(_compare(row, key, run, exact, old, {name: now[name][i] for name in old}))
+                same = [np.isclose(old[name], now[name][i], rtol=0, atol=0, equal_nan=True) for name in old]
+                alike = np.logical_and.reduce(same)
+                gap = np.abs(now[row.metric][i] - old[row.metric])
+                gap = gap[np.isfinite(gap)]
+                first = 0 if alike.all() else int(alike.argmin()) + 1
+                sizes = float(gap.max()), float(gap[:EARLY].max())
+                compared.append(Compared(row.name, words(key), run, exact, len(gap), first, *sizes))
     if not compared:
         raise InputError("nothing is kept of these rows: fpt experiments trains and keeps them")
     return compared
-
-
-def _compare(
-    row: Row,
-    key: Key,
-    run: int,
-    exact: bool,
-    old: Mapping[str, NDArray[np.float64]],
-    new: Mapping[str, NDArray[np.float64]],
-) -> Compared:
-    same = [np.isclose(values, new[name], rtol=0, atol=0, equal_nan=True) for name, values in old.items()]
-    differs = ~np.logical_and.reduce(same)
-    gap = np.abs(new[row.metric] - old[row.metric])
-    gap = gap[np.isfinite(gap)]
-    return Compared(
-        row=row.name,
-        ensemble=words(key),
-        run=run,
-        exact=exact,
-        epochs=len(gap),
-        first=int(differs.argmax()) + 1 if differs.any() else 0,
-        largest=float(gap.max()),
-        early=float(gap[:EARLY].max()),
-    )
 
 
 def retrain(

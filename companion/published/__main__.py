@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Callable
 from itertools import product
@@ -84,7 +83,6 @@ def write_summary(folder: Path = SUMMARY) -> None:
 
 if __name__ == "__main__":
     if not available():
-        place = os.environ.get("FPTLIB_DATA") or "$FPTLIB_DATA"
-        raise SystemExit(f"the published trajectories are not here; name their folder in {place}")
+        raise SystemExit("the published trajectories are not here; name their folder in $FPTLIB_DATA")
     write_summary()
     sys.stdout.write(f"wrote {SUMMARY}\n")

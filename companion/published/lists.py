@@ -14,7 +14,6 @@ from companion.published.agreement import beside
 from companion.published.datasets import perturbed, unperturbed
 from companion.published.summary import path_of, tabulate
 from companion.published.tables import measured
-from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes, restricted_mean
 from fptlib.response import predict
 from fptlib.tables import response_table
@@ -25,17 +24,7 @@ OFFSET = 1
 
 
 def listed_times(period: int) -> FirstPassageTimes:
-    """Read the first-passage epochs of one list, counted from 1; every run passed.
-
-    Raises
-    ------
-    InputError
-        If the archive is not at hand, or there is no list for this period.
-    """
-    if period not in LISTED_PERIODS:
-        raise InputError(
-            f"period {period} is not listed for partial_reset; there is {', '.join(map(str, LISTED_PERIODS))}"
-        )
+    """Read the first-passage epochs of one list, counted from 1; every run passed. The archive must be at hand."""
     path = path_of(f"SR_frac_of_smallest_w/fpt{LISTED_THRESHOLD:.0f}_reset{period}.csv")
     time = pd.read_csv(path)["fpt_list"].to_numpy(dtype=np.int64) + OFFSET
     return FirstPassageTimes(time=time, observed=np.ones(len(time), dtype=bool), run=np.arange(len(time)))
