@@ -130,16 +130,6 @@ class Project:
         """Return where a profile keeps a chapter's parameters; the file need not exist.
 
         A chapter for which the profile ``stored`` has no file has the parameters of ``quick``.
-        """
-        name = f"{chapter.name}.yml"
-        if profile == STORED:
-            if (self.root / "params" / STORED).is_dir() and (file := self.profile_folder(STORED) / name).exists():
-                return file
-            profile = QUICK
-        return self.profile_folder(profile) / name
-
-    def profile_folder(self, profile: str) -> Path:
-        """Return the folder of a profile, in which every file must belong to a chapter.
 
         Raises
         ------
@@ -148,13 +138,14 @@ class Project:
         """
         folder = self.root / "params" / profile
         profiles = sorted(p.name for p in folder.parent.glob("*/") if p.name not in _NOT_PROFILES)
-        if profile not in profiles:
+        if profile not in (*profiles, STORED):
             raise InputError(f"no parameters {profile!r}{nearest(profile, profiles)}")
         chapters = [chapter.name for chapter in self.chapters]
-        for file in sorted(folder.iterdir()):
-            if file.suffix != ".yml" or file.stem not in chapters:
-                raise InputError(f"{file}: belongs to no chapter{nearest(file.stem, chapters)}")
-        return folder
+        for path in sorted(folder.glob("*")):
+            if path.suffix != ".yml" or path.stem not in chapters:
+                raise InputError(f"{path}: belongs to no chapter{nearest(path.stem, chapters)}")
+        file = folder / f"{chapter.name}.yml"
+        return self.parameter_file(QUICK, chapter) if profile == STORED and not file.exists() else file
 
 
 def _files(part: Any) -> Iterator[str]:
