@@ -1,4 +1,4 @@
-"""What parameters are made of: checked numbers, closed sections, kinds known by name, and faults told in one line."""
+"""Building blocks of parameters: checked numbers, closed sections, kinds known by name, and faults described in one line."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def register(section: str, name: str, kind: type) -> None:
     """
     built_in = name in _KINDS[section] and _KINDS[section][name].__module__.startswith("fptlib.")
     if built_in and not kind.__module__.startswith("fptlib."):
-        raise InputError(f"{section} {name!r} is built in; a kind of one's own needs another name")
+        raise InputError(f"{section} {name!r} is built in; another name is needed")
     if _collecting:
         _collecting[-1][section, name] = kind
     else:
@@ -230,7 +230,7 @@ def describe(error: ValidationError, kind: type, prefix: str, keys: Iterable[str
     path = [str(step) for step in first["loc"]]
     where = ".".join([prefix, *path] if prefix else path)
     what, context = first["type"], first.get("ctx", {})
-    if isinstance(context.get("error"), InputError):  # told already, with its place
+    if isinstance(context.get("error"), InputError):  # described already, with its place
         return str(context["error"])
     value = _shown(first["input"])
     if what in ("extra_forbidden", "unexpected_keyword_argument"):

@@ -335,7 +335,7 @@ def test_a_rule_that_cannot_train_stacked_runs_is_refused(change: Any, message: 
 
 
 def test_names_of_built_in_kinds_and_other_classes_are_refused() -> None:
-    with pytest.raises(InputError, match="optimiser 'adam' is built in; a kind of one's own needs another name"):
+    with pytest.raises(InputError, match="optimiser 'adam' is built in; another name is needed"):
         optimisers.rule("adam")(Descent)
     with pytest.raises(InputError, match="optimiser 'mine': its constructor takes no lr; a learning rate is needed"):
         optimisers.rule("mine")(type("Mine", (Descent,), {"__init__": lambda self, params: None}))

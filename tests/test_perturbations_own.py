@@ -153,7 +153,7 @@ def test_classes_that_cannot_be_used_are_refused_in_one_line() -> None:
         ("own", Clash, "no field of its own can be called 'period'"),
         ("own", Odd, "a field has a type that the parameters do not have .*Tensor.*; allowed: float, int"),
         ("own", Greedy, "needs 'luck', which no training gives; allowed: best, output_layer"),
-        ("full_reset", Several, "perturbation 'full_reset' is built in; a kind of one's own needs another name"),
+        ("full_reset", Several, "perturbation 'full_reset' is built in; another name is needed"),
         ("", Several, "is no name"),
     ]
     for name, own, message in wrong:

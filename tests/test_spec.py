@@ -233,7 +233,7 @@ def test_a_subclass_is_a_kind_from_then_on() -> None:
             name: Literal["spirals"] = "spirals"
 
         assert kinds == {("data", "spirals"): SpiralsSpec}
-        with pytest.raises(InputError, match="data 'digits' is built in; a kind of one's own needs another name"):
+        with pytest.raises(InputError, match="data 'digits' is built in; another name is needed"):
 
             class Digits(spec.DataSpec):
                 name: Literal["digits"] = "digits"

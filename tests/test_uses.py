@@ -228,7 +228,7 @@ def test_a_kept_ensemble_executes_nothing(folder: Path) -> None:
         ("import no_such_package_anywhere\n", r"line 1: does not import \(ModuleNotFoundError: No module"),
         ("def f():\n    return 1 / 0\n\nf()\n", r"line 2: does not import \(ZeroDivisionError: division by zero\)"),
         ("import sys\nsys.exit(3)\n", r"line 2: does not import \(SystemExit: 3\)"),
-        (SIGNS.replace('"signs"', '"adam"'), "optimiser 'adam' is built in; a kind of one's own needs another name"),
+        (SIGNS.replace('"signs"', '"adam"'), "optimiser 'adam' is built in; another name is needed"),
         (FLIP.replace('"flip"', '"full_reset"'), "perturbation 'full_reset' is built in"),
         (SIGNS.replace("lr=0.01", "rate=0.01"), "optimiser 'signs': its constructor takes no lr"),
     ],

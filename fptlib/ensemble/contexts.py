@@ -32,9 +32,9 @@ class Best:
 
     def enter(self, rows: Sequence[int], places: Sequence[int], kept: Mapping[str, Any]) -> None:
         """Take over what a snapshot has."""
-        whole = State(kept["parameters"], kept["buffers"], kept["optimiser"], 0.0)
+        state = State(kept["parameters"], kept["buffers"], kept["optimiser"], 0.0)
         for row, place in zip(rows, places, strict=True):
-            self._of[row] = states.select(whole, [place])
+            self._of[row] = states.select(state, [place])
 
     def of(self, rows: Sequence[int], device: torch.device, rate: float) -> State:
         """Return the states of some runs, with a learning rate that is not theirs but the present one."""

@@ -102,29 +102,29 @@ def _tried(spec: OptimiserSpec, shape: tuple[int, ...]) -> dict[str, Any]:
     random = torch.Generator().manual_seed(0)
     stack = torch.randn(3, *shape, dtype=torch.float64, generator=random)
     single = [run.clone() for run in stack]
-    whole, *each = [build(spec, [parameter], spec.lr) for parameter in (stack, *single)]
-    resumed, other = whole, stack
+    stacked, *each = [build(spec, [parameter], spec.lr) for parameter in (stack, *single)]
+    resumed, other = stacked, stack
     for step in range(4):
         gradient = torch.randn(stack.shape, dtype=torch.float64, generator=random) * 4.0**-step
         if step == 2:
-            kept = {name: value for name, value in whole.state[stack].items() if value is not None}
+            kept = {name: value for name, value in stacked.state[stack].items() if value is not None}
             _check_kept(spec, kept, stack)
             other = stack.clone()
             resumed = build(spec, [other], spec.lr)
             resumed.state[other].update({n: v.clone() if isinstance(v, Tensor) else v for n, v in kept.items()})
         for parameter, part in zip((stack, other, *single), (gradient, gradient, *gradient), strict=True):
             parameter.grad = part.clone()
-        for optimiser in dict.fromkeys((whole, resumed, *each)):
+        for optimiser in dict.fromkeys((stacked, resumed, *each)):
             optimiser.step()
-    for found, what in (
+    for result, what in (
         (torch.stack(single), "does not treat every entry by itself: runs in one stack come out otherwise than alone"),
         (other, "keeps something outside its state: from where it stands it does not go on as it would have"),
     ):
-        if not torch.allclose(stack, found, rtol=1e-9, atol=0, equal_nan=True):
+        if not torch.allclose(stack, result, rtol=1e-9, atol=0, equal_nan=True):
             raise InputError(
                 f"optimiser.name: {spec.name} {what}; allowed: elementwise rules that keep what they need in `state`"
             )
-    return {name: value for name, value in whole.state[stack].items() if value is not None}
+    return {name: value for name, value in stacked.state[stack].items() if value is not None}
 
 
 def _check_kept(spec: OptimiserSpec, kept: Mapping[str, Any], parameter: Tensor) -> None:

@@ -1,6 +1,6 @@
 """Networks by name: each is one ordinary module, and many of them train at once as a stack.
 
-A network of one's own is a `Network` whose builder is handed to `register`; `fptlib.models.stacking.forward` computes a
+A network of your own is a `Network` whose builder is handed to `register`; `fptlib.models.stacking.forward` computes a
 whole stack of it, whatever its layers are.
 """
 
@@ -25,7 +25,7 @@ _BUILDERS: dict[str, Callable[[Any, Shape, int], Network]] = {}
 
 
 def register(name: str, builder: Callable[[Any, Shape, int], Network]) -> None:
-    """Make a family of networks known: called as ``builder(model section, shape of an input, classes)``."""
+    """Make a family of networks known; it is called as ``builder(model section, shape of an input, classes)``."""
     _BUILDERS[name] = builder
 
 

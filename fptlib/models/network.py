@@ -1,4 +1,4 @@
-"""What a network is: one ordinary module, and the stacked tensors of many drawn from it."""
+"""The interface of networks: one ordinary module, and the stacked tensors of many drawn from it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Network(ABC):
 
     @property
     def has_convolutions(self) -> bool:
-        """Whether any layer is a convolution."""
+        """True if any layer is a convolution."""
         return any(isinstance(module, nn.modules.conv._ConvNd) for module in self.template().modules())
 
     @property
     def output_layer(self) -> str:
-        """Name of the layer that gives the network's outputs: the last one that was made, where nothing else is said.
+        """Name of the layer that gives the network's outputs: the last one that was made, unless a class says otherwise.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""What is done to a network in training, as values: ``apply(state, context) -> state``.
+"""Perturbations of networks in training, as values: ``apply(state, context) -> state``.
 
 Every tensor has a leading axis of runs; one network is the case of one run. A rule is a frozen dataclass that is its own
 section of the parameters: `rule` makes it known by a name, one of your own as those of the library in

@@ -1,4 +1,4 @@
-"""What a perturbation is: a frozen dataclass whose fields are parameters, and ``apply(state, context) -> state``."""
+"""The interface of perturbations: a frozen dataclass whose fields are parameters, and ``apply(state, context) -> state``."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a perturbation may draw on.
+    """Resources that a perturbation may draw on.
 
     Parameters
     ----------
@@ -106,7 +106,7 @@ def rule(name: str) -> Callable[[_Class], _Class]:
     """Make a frozen dataclass derived from `Perturbation` a kind of perturbation; your own, in a file named under ``uses``.
 
     Its fields become those of the section ``perturbation``, with their types and defaults, beside ``repeat``, ``period`` and
-    ``fresh_optimiser``, whose default is the class's own. A ``ValueError`` that the class raises when it is made is told as
+    ``fresh_optimiser``, whose default is the class's own. A ``ValueError`` that the class raises when it is made is reported as
     an error of the section.
 
     Parameters

@@ -1,4 +1,4 @@
-"""When a perturbation acts."""
+"""The epochs at which a perturbation acts."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Schedule(Part):
     Parameters
     ----------
     rule
-        What is done.
+        The perturbation.
     period
         Epochs between perturbations, 1 or more.
     repeat
         ``periodic``: at ``period``, ``2 * period``, ...; ``once``: at ``period``.
     fresh_optimiser
-        Whether the optimiser's state (momenta) is cleared as well; by default what is the rule's own.
+        True if the optimiser's state (momenta) is cleared as well; by default what is the rule's own.
 
     Examples
     --------
@@ -68,7 +68,7 @@ class Schedule(Part):
 
     @property
     def changes_rate(self) -> bool:
-        """Whether the learning rate of some epochs depends on the time since the last perturbation."""
+        """True if the learning rate of some epochs depends on the time since the last perturbation."""
         return type(self.rule).rate is not Perturbation.rate
 
     def factor(self, epoch: int, last: int | None = None) -> float:

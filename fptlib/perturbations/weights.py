@@ -245,8 +245,8 @@ class RestartFromBest(Perturbation):
         best = context.best
         assert best is not None
 
-        def copied(old: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> dict[str, Tensor]:
-            return {name: found[name].to(value.device, value.dtype, copy=True) for name, value in old.items()}
+        def copied(old: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            return {name: kept[name].to(value.device, value.dtype, copy=True) for name, value in old.items()}
 
         return replace(
             state,

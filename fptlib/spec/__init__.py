@@ -1,7 +1,7 @@
 """Parameters of an ensemble: validated, immutable, and reduced to one digest.
 
 Every kind of data set, model, optimiser and perturbation is a small pydantic model known by its ``name``. A kind of
-one's own is a decorated class in a file that the parameters name under ``uses``, or a subclass handed to `register`.
+your own is a decorated class in a file that the parameters name under ``uses``, or a subclass of a section.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ class TrainingSpec(Part):
 
 
 class ExecutionSpec(Part):
-    """How training is carried out; what it gives does not depend on it, beyond rounding.
+    """Options of carrying training out, on which its results do not depend, beyond rounding.
 
     ``channels_last``, ``compile`` and ``cuda_graphs`` switch on what their names say in PyTorch; what cannot be had is left
     out with a message. Without a word, channels come last on a CPU. ``stack`` is the number of runs that train as one stack;
@@ -125,9 +125,9 @@ class ExecutionSpec(Part):
 
 
 class EnsembleSpec(Part):
-    """All parameters of an ensemble of trainings.
+    """All parameters of an ensemble of training runs.
 
-    ``uses`` names Python files of one's own that define kinds; the digest covers the text of those whose kinds are in use.
+    ``uses`` names Python files of your own that define kinds; the digest covers the text of those whose kinds are in use.
     Run ``k`` depends on ``seed``, ``k`` and every section but ``execution``, and on nothing else: not on ``runs``,
     ``epochs`` or ``device``.
 
@@ -177,8 +177,8 @@ class EnsembleSpec(Part):
     def _check_batches(self) -> None:
         batch, images = self.training.batch_size, self.data.n_train
         if images is not None and batch > images:
-            whole = "data.train_size =" if self.data.train_size else "the number of training images,"
-            raise InputError(f"training.batch_size: {batch} exceeds {whole} {images}; allowed: 1 to {images}")
+            limit = "data.train_size =" if self.data.train_size else "the number of training images,"
+            raise InputError(f"training.batch_size: {batch} exceeds {limit} {images}; allowed: 1 to {images}")
         if not self.model.has_batch_norm:
             return
         if batch == 1:
@@ -207,7 +207,7 @@ class EnsembleSpec(Part):
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        # Classes of one's own files cannot be imported by name in another process: they are made there again.
+        # Classes of the user's files cannot be imported by name in another process: they are made there again.
         if not self.uses:
             return super().__reduce_ex__(protocol)
         own = {kind for file in self.uses for kind in file.kinds.values()}

@@ -13,7 +13,7 @@ _FEWEST_NUCLEI = 10
 
 
 class DataSpec(Kind):
-    """What every data set has: its name, how much of it is used, and the seed of its random choices.
+    """Fields of every data set: its name, how much of it is used, and the seed of its random choices.
 
     ``train_size`` and ``validation_size`` count images out of `POOL` (without ``train_size``: all that are left),
     ``test_size`` out of `TEST` (without it: all). ``label_noise`` is the fraction of training labels replaced by another
@@ -21,10 +21,10 @@ class DataSpec(Kind):
     """
 
     SECTION: ClassVar[str] = "data"
-    # Whether there are classes to be told apart or numbers to be found, and what there are many of.
+    # Classes or numbers to predict, and the word for one example of the data.
     TASK: ClassVar[Literal["classification", "regression"]] = "classification"
     ITEMS: ClassVar[str] = "images"
-    # Images for training and validation, and for the test; None where a kind of one's own does not say.
+    # Images for training and validation, and for the test; None where a user's kind does not say.
     POOL: ClassVar[int | None] = None
     TEST: ClassVar[int | None] = None
     # Shape of an image and number of classes, where the images themselves may not be at hand.

@@ -12,7 +12,7 @@ Normalisation = Literal["none", "batch", "layer"]
 
 
 class ModelSpec(Kind):
-    """What every model has: a name. The input and output sizes come from the data."""
+    """The field of every model: its name. The input and output sizes come from the data."""
 
     SECTION: ClassVar[str] = "model"
 
@@ -20,7 +20,7 @@ class ModelSpec(Kind):
 
     @property
     def has_batch_norm(self) -> bool:
-        """Whether a batch of a single image is impossible."""
+        """True if a batch of a single image is impossible."""
         return getattr(self, "normalisation", "none") == "batch"
 
 
@@ -37,7 +37,7 @@ class MlpSpec(ModelSpec):
 
     @property
     def has_batch_norm(self) -> bool:
-        """Whether a batch of a single image is impossible."""
+        """True if a batch of a single image is impossible."""
         return super().has_batch_norm and len(self.widths) > 0
 
 
@@ -69,7 +69,7 @@ class ResNet18Spec(ModelSpec):
 
     @property
     def has_batch_norm(self) -> bool:
-        """Whether a batch of a single image is impossible."""
+        """True if a batch of a single image is impossible."""
         return True
 
 

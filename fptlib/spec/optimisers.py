@@ -22,7 +22,7 @@ _NUMBER: TypeAdapter[float] = TypeAdapter(Number)
 
 
 class OptimiserSpec(Kind):
-    """What every optimiser has: a name, a learning rate and a weight decay, with PyTorch's meaning."""
+    """Fields of every optimiser: a name, a learning rate and a weight decay, with PyTorch's meaning."""
 
     SECTION: ClassVar[str] = "optimiser"
     TORCH: ClassVar[str] = ""

@@ -11,7 +11,7 @@ from fptlib.parameters import Fraction, Kind, Positive, PositiveInteger, read_ki
 
 
 class ScheduleSpec(Kind):
-    """What every schedule has: a name, and a factor for each epoch."""
+    """A schedule: its name, and a factor for each epoch."""
 
     SECTION: ClassVar[str] = "optimiser.schedule"
 
