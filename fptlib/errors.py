@@ -1,4 +1,4 @@
-"""The one error a user can cause."""
+"""Invalid input from a user."""
 
 
 class InputError(ValueError):

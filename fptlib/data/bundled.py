@@ -74,8 +74,8 @@ def missing(name: str, package: str) -> InputError:
 
 def check_digest(name: str, package: str, content: bytes, digest: str) -> None:
     """Refuse content of a package that does not have this SHA-256."""
-    found = hashlib.sha256(content).hexdigest()
-    if found != digest:
+    own = hashlib.sha256(content).hexdigest()
+    if own != digest:
         raise InputError(
-            f"data.name: {name} of this {package} has SHA-256 {found[:16]}..., expected {digest[:16]}...; install the pinned version"
+            f"data.name: {name} of this {package} has SHA-256 {own[:16]}..., expected {digest[:16]}...; install the pinned version"
         )

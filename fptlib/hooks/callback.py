@@ -1,4 +1,4 @@
-"""Perturb a training by Lightning."""
+"""Perturb a network that Lightning trains."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class PerturbCallback(Callback):
     Parameters
     ----------
     perturber
-        What is done and when. Epochs count from 1: with period 5 the first perturbation follows what Lightning calls epoch 4.
+        The rule and its schedule. Epochs count from 1: with period 5 the first perturbation follows what Lightning calls epoch 4.
     monitor
         Name of a metric logged in validation, where the perturber has a threshold or its rule goes back to the best epoch.
 
@@ -67,7 +67,7 @@ class PerturbCallback(Callback):
         """Refuse strategies that give each device a part of the parameters."""
         if any(kind.__name__ in _SPLITTING for kind in type(trainer.strategy).__mro__):
             raise InputError(
-                f"strategy: {type(trainer.strategy).__name__} splits the parameters, and a perturbation needs them whole; "
+                f"strategy: {type(trainer.strategy).__name__} splits the parameters, and a perturbation needs all of them; "
                 "use one device or DDP"
             )
 
@@ -106,7 +106,7 @@ class PerturbCallback(Callback):
         self.perturber.step(epoch, pl_module, trainer.optimizers, metric=metric)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a checkpoint keeps."""
+        """Return what a checkpoint keeps."""
         return {"perturber": self.perturber.state_dict(), "validated": self._validated}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

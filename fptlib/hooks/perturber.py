@@ -39,20 +39,20 @@ class Perturber:
     Parameters
     ----------
     rule
-        What is done: a value of `fptlib.perturbations`, or the section ``perturbation`` of a parameter file, or its name.
+        A value of `fptlib.perturbations`, a section ``perturbation`` of a parameter file, or the name of one.
     period
-        Epochs between perturbations, 1 or more. This and the next two replace what a section says.
+        Epochs between perturbations, 1 or more. This and the next two replace the values of a section.
     repeat
         ``periodic`` (default): at ``period``, ``2 * period``, ...; ``once``: at ``period``.
     fresh_optimiser
-        Whether the optimiser forgets its state (momenta) as well. By default what the kind has in a parameter file: yes after
-        ``shrink_perturb`` and ``full_reset``, no after ``partial_reset``.
+        Whether the optimiser forgets its state (momenta) as well. By default as in a parameter file: yes after ``shrink_perturb``
+        and ``full_reset``, no after ``partial_reset``.
     seed, run
         The perturbation at an epoch is a function of seed, run and epoch, as in `fptlib.ensemble.train`. Without ``seed`` it is the one
-        that PyTorch was last given (`torch.initial_seed`), so that trainings with seeds of their own are perturbed independently.
+        that PyTorch was last given (`torch.initial_seed`), so that training runs with different seeds are perturbed independently.
     threshold, direction
-        With a threshold each call of `step` wants the epoch's metric. From the first epoch that reaches it, ``above`` or
-        ``below``, the network is no longer perturbed: it has arrived.
+        With a threshold each call of `step` needs the epoch's metric. From the first epoch that reaches it, ``above`` or ``below``,
+        the network is no longer perturbed.
     fresh
         Builds a freshly initialised network with the names and shapes of the trained one. It may be left out where every module with
         parameters of its own has ``reset_parameters``, as PyTorch's layers do.
@@ -202,7 +202,7 @@ class Perturber:
         return acts
 
     def due(self, epoch: int) -> bool:
-        """Whether the network is perturbed after this epoch, as far as is known: it is the epoch's turn, and no epoch passed."""
+        """Test whether the network is perturbed after this epoch: it is the epoch's turn, and no epoch so far reached the threshold."""
         return self.passed is None and self.schedule.due(epoch)
 
     def observe(self, epoch: int, metric: float | None) -> bool:
@@ -229,7 +229,7 @@ class Perturber:
     def _after(
         self, epoch: int, network: nn.Module, optimisers: Sequence[torch.optim.Optimizer]
     ) -> tuple[State, State]:
-        """The state now and that after the perturbation; nothing is changed yet."""
+        """Return the state now and that after the perturbation; nothing is changed yet."""
         check_trained_by(network, optimisers)
 
         def fresh() -> tuple[Tensors, Tensors]:
@@ -250,7 +250,7 @@ class Perturber:
     # -- checkpoints
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training needs, as plain values that ``torch.load(weights_only=True)`` reads."""
+        """Return what resumed training needs, as plain values that ``torch.load(weights_only=True)`` reads."""
         factor = RateFactor() if self._factor is None else self._factor
         return {
             "epoch": self.epoch,
@@ -301,8 +301,6 @@ class Perturber:
             "threshold": self.threshold,
             "direction": self.direction,
         }
-
-    # -- what is wrong
 
     def _next(self, epoch: int) -> int:
         try:

@@ -19,25 +19,18 @@ from fptlib.readers.logs import Format, Log, Series
 
 FILE = "trainer_state.json"
 NEAR = 0.05  # of an epoch: where the last batches do not fill a step, epochs end at 0.98, 1.96, ...
-_UNUSED = re.compile(
-    r"epoch|step|total_flos|.*_(runtime|per_second)|train_.*"
-)  # what the trainer writes beside the metrics
+_UNUSED = re.compile(r"epoch|step|total_flos|.*_(runtime|per_second)|train_.*")  # written beside the metrics
 
 
 def _find(path: Path) -> list[Path]:
-    """The file of each run."""
     if path.is_file():
         return [path] if path.name == FILE else []
-    if not path.is_dir():
-        return []
-    own = _last(path)
-    if own is not None:
-        return [own]
-    return [found for folder in sorted(path.iterdir()) if folder.is_dir() and (found := _last(folder)) is not None]
+    states = [_last(folder) for folder in [path, *sorted(path.glob("*/"))]]
+    return [state for state in (states[:1] if states[0] else states) if state is not None]
 
 
 def _last(folder: Path) -> Path | None:
-    """The state of a run: that of its folder, else that of its last checkpoint."""
+    """Return the state of a run: that of its folder, else that of its last checkpoint."""
     if (folder / FILE).exists():
         return folder / FILE
     checkpoints = [path for path in folder.glob(f"checkpoint-*/{FILE}") if path.parent.name[11:].isdigit()]
@@ -55,7 +48,7 @@ def _read_run(path: Path, *, name: str) -> Log:
         entries = [dict(entry) for entry in history]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: not a state of a trainer ({' '.join(str(error).split())})") from None
-    found: dict[str, list[tuple[float, float, float, float]]] = {}
+    rows: dict[str, list[tuple[float, float, float, float]]] = {}
     notes = []
     for i, entry in enumerate(entries, start=1):
         epoch, step = _number(entry.get("epoch")), _number(entry.get("step"))
@@ -64,15 +57,16 @@ def _read_run(path: Path, *, name: str) -> Log:
             continue
         for key, value in entry.items():
             if not _UNUSED.fullmatch(key) and isinstance(value, int | float):
-                found.setdefault(key, []).append((_number(value), epoch, step, i))
+                rows.setdefault(key, []).append((_number(value), epoch, step, i))
     metrics = {}
-    for key, rows in found.items():
-        value, epoch, step, place = np.array(rows).T
-        whole = np.round(epoch)
-        if (np.abs(epoch - whole) <= NEAR).all() and (whole > 0).all():
-            if (epoch != whole).any():
-                notes.append(f"epochs that end up to {np.abs(epoch - whole).max():.2g} off a whole number are rounded")
-            epoch = whole
+    for key, own in rows.items():
+        value, epoch, step, place = np.array(own).T
+        rounded = np.round(epoch)
+        off = np.abs(epoch - rounded)
+        if (off <= NEAR).all() and (rounded > 0).all():
+            if off.any():
+                notes.append(f"epochs that end up to {off.max():.2g} off a whole number are rounded")
+            epoch = rounded
         metrics[key] = Series(value=value, epoch=epoch, step=step, line=place.astype(np.int64))
     return Log(path, name=name, metrics=metrics, notes=tuple(dict.fromkeys(notes)), word="entry")
 

@@ -18,13 +18,13 @@ _DEEPEST = 3  # run/lightning_logs/version_0
 
 
 def _find(path: Path) -> list[Path]:
-    """The files of all runs at the depth at which the first are found; none if they are not of this kind."""
+    """Return the files of all runs at the depth at which the first are; none if they are not of this kind."""
     if path.is_file():
-        found = [path] if path.name == FILE else []
+        files = [path] if path.name == FILE else []
     else:
         depths = (sorted(path.glob("*/" * depth + FILE)) for depth in range(_DEEPEST + 1))
-        found = next((paths for paths in depths if paths), [])
-    return found if found and {"epoch", "step"} <= set(header_of(found[0])) else []
+        files = next((files for files in depths if files), [])
+    return files if files and {"epoch", "step"} <= set(header_of(files[0])) else []
 
 
 def _read(path: Path, files: Sequence[Path]) -> list[Log]:

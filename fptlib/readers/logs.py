@@ -1,4 +1,4 @@
-"""The log of one run as it stands in its file: the form in which every format hands over what it found."""
+"""The log of one run as it stands in its file: the form in which every format returns it."""
 
 from __future__ import annotations
 

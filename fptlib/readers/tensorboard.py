@@ -26,12 +26,12 @@ def _is_event_file(path: Path) -> bool:
 
 
 def _find(path: Path) -> list[Path]:
-    """Find event files, in the order in which they were begun, at the depth at which the first are found."""
+    """Return event files, in the order in which they were begun, at the depth at which the first are."""
     if path.is_file():
         return [path] if _is_event_file(path) else []
     depths = (sorted(path.glob("*/" * depth + "*tfevents*")) for depth in range(_DEEPEST + 1))
-    found = ([file for file in files if _is_event_file(file)] for files in depths)
-    return next((files for files in found if files), [])
+    events = ([file for file in files if _is_event_file(file)] for files in depths)
+    return next((files for files in events if files), [])
 
 
 def _read(path: Path, files: Sequence[Path]) -> list[Log]:
@@ -42,20 +42,20 @@ def _read(path: Path, files: Sequence[Path]) -> list[Log]:
 
 
 def _read_run(files: list[Path], *, name: str) -> Log:
-    found: dict[str, list[tuple[float, float]]] = {}
+    scalars: dict[str, list[tuple[float, float]]] = {}
     starts: dict[str, float] = {}
     for file in files:
         started: set[str] = set()
         for tag, step, value in _scalars(file):
-            if tag not in started and starts.setdefault(tag, step) == step and tag in found:
+            if tag not in started and starts.setdefault(tag, step) == step and tag in scalars:
                 raise InputError(
                     f"{file}: {tag} starts at step {step:g} again, as in {files[0].name}; give each run a folder of its own"
                 )
             started.add(tag)
-            found.setdefault(tag, []).append((step, value))
-    epoch_at = dict(found.pop("epoch", []))
+            scalars.setdefault(tag, []).append((step, value))
+    epoch_at = dict(scalars.pop("epoch", []))
     metrics = {}
-    for tag, rows in found.items():
+    for tag, rows in scalars.items():
         steps, values = np.array(rows).T
         epochs = np.array([epoch_at.get(step, np.nan) for step in steps])
         metrics[tag] = Series(value=decimals(values), step=steps, epoch=None if np.isnan(epochs).any() else epochs)

@@ -1,4 +1,4 @@
-"""One source: how it is found, fetched and checked."""
+"""One source, and how it is found, fetched and checked."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ class Source:
         InputError
             If the download fails, or the content is not what it has to be; nothing is kept then.
         """
-        found = self.find()
-        if found is not None:
-            return found
+        ready = self.find()
+        if ready is not None:
+            return ready
         if self.url:
             import pooch  # here, because in a notebook it warns that there is no widget for its progress
 
