@@ -1,4 +1,4 @@
-"""Tables, CSV text or Parquet: named columns of text, the line of each row, and metrics taken from them."""
+"""Tables, CSV text or Parquet: named columns of cells, the line of each row, and metrics taken from them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gzip
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, final
+from typing import IO, Any, final
 
 import numpy as np
 import pandas as pd
@@ -21,7 +21,7 @@ from fptlib.readers.logs import Series
 EPOCH = ("epoch",)
 STEP = ("step", "_step", "global_step", "trainer/global_step")
 _Floats = NDArray[np.float64]
-_Columns = Mapping[str, Sequence[str]]
+_Columns = Mapping[str, Sequence[Any]]  # text, or numbers where the file has them
 
 
 @final
@@ -55,7 +55,7 @@ class Table:
                 return value, np.ones(len(value), dtype=bool)
         except ValueError:
             value = np.array([_number(cell) for cell in cells], dtype=np.float64)  # NaN for what is no number
-        there = np.array([cell.strip() not in self.blank for cell in cells])
+        there = np.array([str(cell).strip() not in self.blank for cell in cells])
         text = [row for row in np.flatnonzero(there & np.isnan(value)).tolist() if _number(cells[row]) is None]
         if len(text) > there.sum() / 2:
             return None
@@ -157,7 +157,7 @@ def _read_csv(path: Path, text: IO[str]) -> tuple[_Columns, NDArray[np.int64]]:
                 f"{path}, line {reader.line_num}: {len(row)} values, but the header names {len(names)} columns"
             )
         if row:
-            rows.append(row)
+            rows.append(tuple(row))  # of which, other than of lists, the garbage collector looks at each once
             line.append(reader.line_num)
     return dict(zip(names, zip(*rows, strict=True), strict=bool(rows))), np.array(line, dtype=np.int64)
 
@@ -169,11 +169,16 @@ def _read_parquet(path: Path) -> _Columns:
         raise InputError(f"{path}: not a readable table ({' '.join(str(error).split())})") from None
     named = [name for name in frame.index.names if name is not None]  # pandas may have kept columns as an index
     frame = frame.reset_index(named) if named else frame
-    return {str(name): ["" if cell is None else str(cell) for cell in frame[name].tolist()] for name in frame.columns}
+    return {str(name): [_cell(cell) for cell in frame[name].tolist()] for name in frame.columns}
 
 
-def _number(text: str) -> float | None:
+def _cell(value: Any) -> float | str:
+    """Return a number as it is, and text for anything else."""
+    return value if type(value) in (float, int) else "" if value is None else str(value)
+
+
+def _number(cell: Any) -> float | None:
     try:
-        return float(text)
+        return float(cell)
     except ValueError:
         return None
