@@ -10,7 +10,6 @@ below P0. One process; default about ten minutes on an idle core.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from typing import Any
 
 import machine
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from fptlib.errors import InputError
@@ -111,53 +111,6 @@ def cases() -> list[Case]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
-    """How often the intervals of one quantity covered.
-
-    Parameters
-    ----------
-    case, form, quantity
-        What was estimated.
-    repeats, covered, above, below
-        Ensembles, those whose interval covers, and those for which the truth lies above or below it.
-    percentile
-        Ensembles whose plain percentile interval covers.
-    flagged, covered_unflagged
-        Ensembles that were flagged, and those among the others whose interval covers.
-    survivors, bias, width
-        Mean number of survivors, mean error over its spread, and mean width over the truth.
-    unseen
-        As of the case.
-    """
-
-    case: str
-    form: int
-    quantity: str
-    repeats: int
-    covered: int
-    above: int
-    below: int
-    percentile: int
-    flagged: int
-    covered_unflagged: int
-    survivors: float
-    bias: float
-    width: float
-    unseen: bool
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Exact 95 % interval of the coverage."""
-        found = stats.binomtest(self.covered, self.repeats).proportion_ci(0.95)
-        return float(found.low), float(found.high)
-
-    @property
-    def as_wanted(self) -> bool:
-        """Whether the coverage can be from 92 to 98 %."""
-        return _can_be_wanted(self.covered, self.repeats)
-
-
 def truths(case: Case) -> tuple[float, float, float]:
     """Exact restricted mean under perturbation, mean residual time and unperturbed restricted mean."""
     process, horizon = case.process, case.horizon
@@ -207,135 +160,121 @@ def predicted(case: Case, plain: Plain, samples: Sequence[Sample]) -> np.ndarray
     return splice_mean(plain.survival, tau, period=case.at)
 
 
-def study(case: Case, *, repeats: int, n_boot: int, seed: int = 0) -> list[Coverage]:
-    """Coverage of the three intervals in many ensembles of a case."""
+def study(case: Case, *, repeats: int, n_boot: int, seed: int = 0) -> pd.DataFrame:
+    """Return how often the three intervals cover in many ensembles of a case, a row for each quantity.
+
+    Counts of ensembles: ``repeats``; ``covered``, and the truth ``above`` or ``below`` the interval; covered by the plain ``percentile``
+    interval; ``flagged``, and ``others`` that cover without a flag. Means: ``survivors``, ``bias`` over its spread, relative ``width``.
+    """
     options: dict[str, Any] = {
         "threshold": case.process.threshold,
         "direction": "above",
         "metric": None,
         "level": LEVEL,
     }
-    rows: dict[str, list[tuple[float, float, float, float, float, bool, int]]] = {}
+    exact, rows = dict(zip(QUANTITIES, truths(case), strict=True)), []
     for i, (plain_runs, perturbed) in enumerate(pairs(case, repeats=repeats, seed=seed)):
         try:
             plain, samples = draw(plain_runs, perturbed, **options, n_boot=n_boot, seed=i)
         except InputError:  # nobody passed, or nobody is left at P0: there is no interval
             continue
         n = plain.times.n_runs
-        survivors, flag = n, None
-        found: dict[str, tuple[np.ndarray, int]] = {"unperturbed": (plain.survival.mean(case.horizon), n)}
-        if samples:
-            sample = samples[0]
+        survivors, few = n, n < 30
+        found = {"unperturbed": (plain.survival.mean(case.horizon), n, few)}
+        for sample in samples:
             survivors = sample.n_survivors
-            flag = interval_flag(sample.residual_at_p0(sample.horizon - sample.period))
-            found["residual"] = (sample.residual.mean(case.horizon - case.period), survivors)
-        found["prediction"] = (predicted(case, plain, samples), survivors)
-        for name, (replicates, behind) in found.items():
-            answer = estimate(replicates, behind, 0, LEVEL)
-            few = n < 30 if not samples or name == "unperturbed" else flag is not None
-            percentiles = percentile_interval(replicates[1:], LEVEL)
-            rows.setdefault(name, []).append((answer.mean, answer.low, answer.high, *percentiles, few, survivors))
-    exact = dict(zip(QUANTITIES, truths(case), strict=True))
-    return [_summary(case, name, exact[name], rows[name]) for name in QUANTITIES if name in rows]
-
-
-def _summary(case: Case, quantity: str, truth: float, rows: Sequence[tuple[Any, ...]]) -> Coverage:
-    mean, low, high, low_p, high_p, flagged, survivors = (np.array(column) for column in zip(*rows, strict=True))
-    close = 1e-9 * truth  # where nothing varies the interval is a point
-    above, below = truth > high + close, truth < low - close
-    covered, spread = ~(above | below), float(mean.std())
-    return Coverage(
-        case=case.label,
-        form=case.form,
-        quantity=quantity,
-        repeats=len(rows),
-        covered=int(covered.sum()),
-        above=int(above.sum()),
-        below=int(below.sum()),
-        percentile=int(((truth >= low_p - close) & (truth <= high_p + close)).sum()),
-        flagged=int(flagged.sum()),
-        covered_unflagged=int((covered & ~flagged).sum()),
-        survivors=float(survivors.mean()),
-        bias=float(mean.mean() - truth) / spread if spread > close else 0.0,
-        width=float((high - low).mean() / truth),
-        unseen=case.unseen,
-    )
-
-
-def table(results: Sequence[Coverage]) -> str:
-    """Lines for people; a mark where 92 to 98 % is out of the question."""
-    head = f"{'form, case, survivors':26}{'of':12}{'covers':>8}{'(95 %)':>13}{'above':>7}{'below':>7}{'percentile':>12}"
-    lines = [f"{head}{'flagged':>9}{'others cover':>14}{'bias/sd':>9}{'width':>7}"]
-    for r in results:
-        low, high = r.interval
-        rest = r.repeats - r.flagged
-        others = f"{100 * r.covered_unflagged / rest:.1f}" if rest else "-"
-        lines.append(
-            f"{r.form} {r.case:24}{r.quantity:12}{100 * r.covered / r.repeats:8.1f}{100 * low:7.1f}-{100 * high:5.1f}"
-            f"{100 * r.above / r.repeats:7.1f}{100 * r.below / r.repeats:7.1f}{100 * r.percentile / r.repeats:12.1f}"
-            f"{100 * r.flagged / r.repeats:9.0f}{others:>14}{r.bias:9.2f}{r.width:7.2f}"
-            f"{'' if r.as_wanted else '  *'}{'  unseen kinds' if r.unseen else ''}"
+            few = interval_flag(sample.residual_at_p0(sample.horizon - sample.period)) is not None
+            found["residual"] = (sample.residual.mean(case.horizon - case.period), survivors, few)
+        found["prediction"] = (predicted(case, plain, samples), survivors, few)
+        for name, (replicates, behind, flagged) in found.items():
+            answer, truth = estimate(replicates, behind, 0, LEVEL), exact[name]
+            low, high = percentile_interval(replicates[1:], LEVEL)
+            close = 1e-9 * truth  # where nothing varies the interval is a point
+            above, below = truth > answer.high + close, truth < answer.low - close
+            row = {"quantity": name, "repeats": 1, "covered": not (above or below), "above": above, "below": below}
+            row |= {"percentile": low - close <= truth <= high + close, "flagged": flagged}
+            row |= {"others": row["covered"] and not flagged, "survivors": survivors, "error": answer.mean - truth}
+            rows.append(row | {"width": (answer.high - answer.low) / truth})
+    each = pd.DataFrame(rows).groupby("quantity")
+    counts = each[["repeats", "covered", "above", "below", "percentile", "flagged", "others"]].sum()
+    means = each[["survivors", "error", "width"]].mean()
+    spread = each["error"].std(ddof=0).where(lambda s: s > 1e-9, np.inf)
+    return (
+        pd.DataFrame(
+            {"case": case.label, "form": case.form, "unseen": case.unseen}
+            | dict(counts.items())
+            | {"survivors": means["survivors"], "bias": means["error"] / spread, "width": means["width"]}
         )
-    return "\n".join(lines)
-
-
-def verdict(results: Sequence[Coverage]) -> str:
-    """Sentences: what is not flagged, put together by quantity, and cases where its coverage cannot be from 92 to 98 %."""
-    judged, said = [r for r in results if not r.unseen], []
-    for quantity in QUANTITIES:
-        found = [r for r in judged if r.quantity == quantity]
-        rest, covered = sum(r.repeats - r.flagged for r in found), sum(r.covered_unflagged for r in found)
-        if rest:
-            low, high = stats.binomtest(covered, rest).proportion_ci(0.95)
-            of = f"{rest} intervals of the {quantity} are not flagged"
-            said.append(f"{of}, {100 * covered / rest:.1f} % cover ({100 * low:.1f} to {100 * high:.1f} %).")
-    bad = []
-    for r in judged:
-        rest = r.repeats - r.flagged
-        if rest >= 30 and not _can_be_wanted(r.covered_unflagged, rest):
-            bad.append(f"{r.case}, {r.quantity}")
-    return "\n".join(
-        [*said, f"Not flagged and out of {100 * WANTED[0]:.0f} to {100 * WANTED[1]:.0f} %: {'; '.join(bad) or 'none'}."]
+        .loc[[name for name in QUANTITIES if name in means.index]]
+        .reset_index(names="quantity")
     )
 
 
-def _can_be_wanted(covered: int, repeats: int) -> bool:
-    low, high = stats.binomtest(covered, repeats).proportion_ci(0.95)
-    return bool(low <= WANTED[1] and high >= WANTED[0])
+def exact_interval(covered: int, repeats: int) -> tuple[float, float]:
+    """Return the exact 95 % interval of a coverage."""
+    interval = stats.binomtest(int(covered), int(repeats)).proportion_ci(0.95)
+    return float(interval.low), float(interval.high)
 
 
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+def as_wanted(covered: int, repeats: int) -> bool:
+    """Return whether the coverage can be from 92 to 98 %."""
+    low, high = exact_interval(covered, repeats)
+    return low <= WANTED[1] and high >= WANTED[0]
+
+
+def table(results: pd.DataFrame) -> str:
+    """Write lines for people, in per cent; a mark where 92 to 98 % is out of the question."""
+    lines = results[["form", "case", "quantity"]].copy()
+    lines["covers"] = [
+        f"{100 * r.covered / r.repeats:.1f} ({100 * low:.1f} to {100 * high:.1f}){'' if as_wanted(r.covered, r.repeats) else ' *'}"
+        for r in results.itertuples()
+        for low, high in (exact_interval(r.covered, r.repeats),)
+    ]
+    for name in ("above", "below", "percentile", "flagged"):
+        lines[name] = (100 * results[name] / results["repeats"]).round(1)
+    lines["others cover"] = (100 * results["others"] / (results["repeats"] - results["flagged"])).round(1)
+    lines[["bias/sd", "width"]] = results[["bias", "width"]].round(2)
+    lines[""] = np.where(results["unseen"], "unseen kinds", "")
+    return lines.to_string(index=False)
+
+
+def verdict(results: pd.DataFrame) -> str:
+    """Write sentences: the coverage without a flag by quantity, and the cases where it cannot be from 92 to 98 %."""
+    known = results[~results["unseen"]].assign(rest=lambda r: r["repeats"] - r["flagged"])
+    sentences = []
+    for quantity, rows in known.groupby("quantity"):
+        rest, covered = rows["rest"].sum(), rows["others"].sum()
+        if rest:
+            low, high = exact_interval(covered, rest)
+            share = f"{100 * covered / rest:.1f} % cover ({100 * low:.1f} to {100 * high:.1f} %)"
+            sentences.append(f"{rest} intervals of the {quantity} are not flagged, {share}.")
+    bad = [f"{r.case}, {r.quantity}" for r in known.itertuples() if r.rest >= 30 and not as_wanted(r.others, r.rest)]
+    wanted = f"{100 * WANTED[0]:.0f} to {100 * WANTED[1]:.0f} %"
+    return "\n".join([*sentences, f"Not flagged and out of {wanted}: {'; '.join(bad) or 'none'}."])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Simulate, count and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=300, help="ensembles of each case")
     parser.add_argument("--replicates", type=int, default=500, help="of the bootstrap")
     parser.add_argument("--cases", nargs="*", help="names of cases, all by default")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the table to this file as well")
-    return parser.parse_args(arguments)
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Simulate, count and print."""
-    options, started, results = _options(arguments), time.perf_counter(), []
+    options, started = parser.parse_args(arguments), time.perf_counter()
     chosen = [case for case in cases() if not options.cases or case.name in options.cases]
-    for number, case in enumerate(chosen):
-        seed = options.seed + 1000 * number
-        found = study(case, repeats=options.repeats, n_boot=options.replicates, seed=seed)
-        results += found
-        print(table(found) if number == 0 else table(found).split("\n", 1)[1], flush=True)
-    seconds = time.perf_counter() - started
+    studies = [
+        study(case, repeats=options.repeats, n_boot=options.replicates, seed=options.seed + 1000 * number)
+        for number, case in enumerate(chosen)
+    ]
+    results, seconds = pd.concat(studies, ignore_index=True), round(time.perf_counter() - started)
+    print(table(results))
     print(verdict(results))
-    print(f"{options.repeats} ensembles of each case, {options.replicates} replicates, {seconds:.0f} s")
+    print(f"{options.repeats} ensembles of each case, {options.replicates} replicates, {seconds} s")
     if options.json:
-        answer = {
-            "machine": machine.describe(),
-            "versions": machine.versions(),
-            "seconds": round(seconds),
-            "repeats": options.repeats,
-            "replicates": options.replicates,
-            "level": LEVEL,
-            "coverage": [dataclasses.asdict(r) | {"interval": r.interval, "as_wanted": r.as_wanted} for r in results],
-        }
+        answer = {"machine": machine.describe(), "versions": machine.versions(), "seconds": seconds, "level": LEVEL}
+        answer |= {"repeats": options.repeats, "replicates": options.replicates}
+        answer["coverage"] = json.loads(results.to_json(orient="records"))
         options.json.write_text(json.dumps(answer, indent=1) + "\n")
 
 
