@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -188,17 +187,3 @@ def test_every_module_is_in_the_api_pages() -> None:
     public = {stage(path) for path in sources()} - {"__init__", "__main__", "cli", "files", "parameters", "progress"}
     missing = [name for name in sorted(public) if f"automodule:: fptlib.{name}\n" not in pages]
     assert not missing, f"book/api_*.md do not show fptlib.{', fptlib.'.join(missing)}"
-
-
-def test_no_modules_import_each_other() -> None:
-    """Imports inside functions and for types count as well: a circle is one whoever walks it."""
-    known = {
-        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in sources()
-    }
-    graph: dict[str, set[str]] = {name: set() for name in known}
-    for name, path in known.items():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.module in known:
-                submodules = {f"{node.module}.{alias.name}" for alias in node.names} & known.keys()
-                graph[name] |= submodules if len(submodules) == len(node.names) else {node.module, *submodules}
-    TopologicalSorter(graph).prepare()
