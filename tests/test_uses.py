@@ -206,14 +206,16 @@ def test_a_received_store_executes_nothing(folder: Path, refused: Any, entry: st
     assert not marker.exists()
 
 
-def test_a_kept_ensemble_executes_nothing(folder: Path) -> None:
+def test_a_kept_ensemble_executes_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "FOLDER", folder)
     plain, marker = small(epochs=2), folder / "marker"
-    path = kept.keep(ensemble.train(plain, out=folder, workers=1), plain, folder=folder)
+    kept.keep(ensemble.train(plain, out=folder, workers=1), plain)
+    path = kept.kept_path(plain)
     record = trajectories.read_shard(path)
     uses = [{"source": f"open({str(marker)!r}, 'w')\n" + SIGNS}]
     changed = replace(record, meta={**record.meta, "spec": {**record.meta["spec"], "uses": uses}})
     trajectories.write_shard(path, changed)
-    assert kept.read_kept(plain, folder=folder) is not None  # it is known by its digest; its parameters are only shown
+    assert kept.read_kept(plain) is not None  # it is known by its digest; its parameters are only shown
     assert not marker.exists()
 
 
