@@ -271,12 +271,10 @@ def test_numbers_in_a_matrix_keep_their_colour_on_a_dark_page(chromium: Any) -> 
 def test_titles_of_a_matrix_fit_on_a_phone() -> None:
     names = [f"a-rather-long-name-{i}" for i in range(9)]
     table = regrets(list(np.linspace(0, 0.35, 9)))
-    table = table.assign(
-        **{
-            end: table[end].map(dict(zip(dict.fromkeys(table[end]), names, strict=True)))
-            for end in ("source", "target")
-        }
-    )
+    named = {
+        end: table[end].map(dict(zip(dict.fromkeys(table[end]), names, strict=True))) for end in ("source", "target")
+    }
+    table = table.assign(**named)
     encoding = own.matrix(table).to_dict()["layer"][0]["encoding"]
     # 342 pixels of a page of 390, less the names at the side and their title; bold letters take up to 7.
     room = 342 - encoding["y"]["axis"]["labelLimit"] - 30

@@ -120,12 +120,8 @@ def test_a_response_keeps_order_status_and_reason() -> None:
     table = response_table(found)
     assert table["period"].tolist() == [30, 10, 1]
     for row, prediction in zip(table.itertuples(), found.predictions, strict=True):
-        assert (row.form, row.mean, row.low, row.high) == (
-            prediction.form,
-            prediction.mean,
-            prediction.low,
-            prediction.high,
-        )
+        for name in ("form", "mean", "low", "high"):
+            assert getattr(row, name) == getattr(prediction, name)
         assert (row.status, row.reason) == (prediction.verdict.status.value, prediction.verdict.reason)
 
 
