@@ -57,10 +57,11 @@ def test_files_that_are_linked_are_there(readme: str, root: Path) -> None:
         assert (root / target).exists(), target
 
 
-def test_commands_of_make_are_there_and_what_is_tested_by_hand_is_tested_in_ci(readme: str, root: Path) -> None:
+def test_targets_of_make_that_are_named_are_there_and_ci_runs_the_same_tests(readme: str, root: Path) -> None:
     makefile, ci = (root / "Makefile").read_text(), (root / ".ci" / "run").read_text()
     targets = dict(re.findall(r"^([a-z]+):.*\n((?:\t.*\n)*)", makefile, flags=re.MULTILINE))
-    named = set(re.findall(r"(?:`|^)make\s+([a-z]+)", readme, flags=re.MULTILINE))
+    texts = readme + (root / "CONTRIBUTING.md").read_text()
+    named = set(re.findall(r"(?:`|^)make\s+([a-z]+)", texts, flags=re.MULTILINE))
     assert {"book", "test"} <= named <= targets.keys()
     assert "make check" in ci
     assert "$(PYTEST)\n" in targets["test"]
