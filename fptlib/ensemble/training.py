@@ -122,39 +122,29 @@ class Training:
     def _enter(self, start: Sequence[Snapshot], branches: Sequence[Snapshot]) -> None:
         """Give every run its state; those that are not done go into stacks."""
         row_of = {int(run): row for row, run in enumerate(self.runs)}
-        ready: list[tuple[list[int], State]] = []
-        taken: set[int] = set()
-        for part, branching in [*((part, False) for part in start), *((part, True) for part in branches)]:
-            places = [i for i, run in enumerate(part.run.tolist()) if run in row_of and row_of[run] not in taken]
-            rows = [row_of[int(part.run[i])] for i in places]
-            taken.update(rows)
-            for row, place in zip(rows, places, strict=True):
-                self.epoch[row] = int(part.epoch[place])
-                for name, values in self.metrics.items():
-                    values[row, : self.epoch[row]] = part.metrics[name][place, : self.epoch[row]].numpy()
-            if self._best is not None and rows:
-                assert part.best is not None
-                self._best.enter(rows, places, part.best)
-            for rate in sorted({float(part.learning_rate[i]) for i in places}):
-                some = [k for k, i in enumerate(places) if float(part.learning_rate[i]) == rate]
-                state = states.to_device(states.select(part.state(rate), [places[k] for k in some]), self._device)
-                chosen = [rows[k] for k in some]
-                if branching:
-                    state = self._perturbed(chosen, state)
-                ready.append((chosen, state))
-        fresh = [row for row in range(len(self.runs)) if row not in taken]
-        if fresh:
-            ready.append((fresh, self._fresh_state(self.runs[fresh])))
-        self._stacks = []
         staying: list[Part] = []
-        for rows, state in ready:
-            done = [self._done(row) for row in rows]
-            for i, row in enumerate(rows):
-                if done[i]:
-                    self._left[row] = states.on_cpu(states.select(state, [i]))
-            if not all(done):
-                keep = [i for i in range(len(rows)) if not done[i]]
-                staying.append(([rows[i] for i in keep], states.select(state, keep)))
+        for part, branching in [*((part, False) for part in start), *((part, True) for part in branches)]:
+            for place, run in enumerate(part.run.tolist()):
+                row = row_of.pop(run, None)
+                if row is None:
+                    continue
+                n = self.epoch[row] = int(part.epoch[place])
+                for name, values in self.metrics.items():
+                    values[row, :n] = part.metrics[name][place, :n].numpy()
+                if self._best is not None:
+                    assert part.best is not None
+                    self._best.enter([row], [place], part.best)
+                state = states.select(part.state(float(part.learning_rate[place])), [place])
+                state = states.to_device(state, self._device)
+                if branching:
+                    state = self._perturbed([row], state)
+                if self._done(row):
+                    self._left[row] = states.on_cpu(state)
+                else:
+                    staying.append(([row], state))
+        fresh = list(row_of.values())
+        if fresh:
+            staying.append((fresh, self._fresh_state(self.runs[fresh])))
         self._stacks = self._stacker.arranged(staying, self._factors())
 
     def _fresh_state(self, runs: NDArray[np.int64]) -> State:
