@@ -70,7 +70,7 @@ def run(installed: Path, tmp_path: Path) -> Run:
 
 def test_it_holds_the_library_with_its_data_and_nothing_else(wheel: Path, root: Path) -> None:
     names = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
-    files = [path for path in (root / "fptlib").rglob("*") if path.is_file() and path.suffix != ".pyc"]
+    files = [path for path in (root / "fptlib").rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert sorted(names) == sorted(path.relative_to(root).as_posix() for path in files)
     assert {"fptlib/py.typed", "fptlib/charts/assets/draw.js"} <= set(names)
 
