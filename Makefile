@@ -52,7 +52,7 @@ clean:
 	find fptlib companion tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf $(VENV) *.egg-info
+	rm -rf $(VENV) *.egg-info companion/*.egg-info
 
 $(INSTALLED): requirements.txt pyproject.toml companion/pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) not found: install Python 3.11, or name one: make PYTHON=..." >&2; exit 2; }
