@@ -1,4 +1,4 @@
-"""What the book is made with: the builder of its pages, the published results, and the experiments on transfer.
+"""The machinery of the book: the builder of its pages, the published results, and the experiments on transfer.
 
 It belongs to a checkout of the project and is no part of the installed library.
 """

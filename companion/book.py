@@ -1,4 +1,4 @@
-"""What chapters call: charts on, ensembles by name, numbers for the prose, and a record of what the page rests on.
+"""Functions for chapters: offline charts, ensembles by name, numbers for the prose, and a record of what the page rests on.
 
 Chapters write ``from companion import book``. The functions work in any Jupyter session; inside a build they also record what the
 page's provenance box shows.

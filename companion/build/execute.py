@@ -62,7 +62,7 @@ class Job:
 
     @property
     def path(self) -> Path:
-        """Where the executed notebook is kept, with its record beside it."""
+        """Path of the executed notebook; its record lies beside it."""
         return self.project.build / "cache" / f"{self.chapter.name}-{self.key}.ipynb"
 
 

@@ -1,4 +1,4 @@
-"""What the builder adds to an executed page: the line under its title, and the provenance box at its end."""
+"""Additions to an executed page: the line under its title, and the provenance box at its end."""
 
 from __future__ import annotations
 

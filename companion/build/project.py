@@ -1,4 +1,4 @@
-"""Where things are: the pages that ``_toc.yml`` lists, the chapters among them, and the folders of a build."""
+"""The layout of a project: the pages that ``_toc.yml`` lists, the chapters among them, and the folders of a build."""
 
 from __future__ import annotations
 

@@ -182,7 +182,7 @@ def _sphinx(project: Project, tree: Path, target: Path, *, strict: bool) -> None
         log = project.build / "sphinx.log"
         log.write_text(text)
         lines = text.replace(f"{tree}{os.sep}", "").splitlines()
-        # Sphinx repeats its warnings when it is told to keep going.
+        # With --keep-going Sphinx repeats its warnings.
         faults = "\n".join(dict.fromkeys(line for line in lines if "WARNING" in line or "ERROR" in line))
         raise BuildError(
             f"the pages could not be built (all of Sphinx's output is in {log}):\n{faults or text[-2000:].strip()}"

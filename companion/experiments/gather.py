@@ -131,16 +131,16 @@ def read_rows(rows: Mapping[str, Row]) -> tuple[dict[str, Ensembles], list[str]]
         If a kept ensemble is stale, or belongs to no row of the project.
     """
     refuse_orphans(load_rows().values())
-    found, notes = {}, []
+    ensembles_by_row, notes = {}, []
     for name, row in rows.items():
         ensembles = read_row(row)
         if ensembles is None:
             notes.append(f"Nothing is kept of row {name}.")
             continue
-        found[name] = ensembles
+        ensembles_by_row[name] = ensembles
         if ensembles.missing:
             notes.append(f"Of row {name} these are not kept: {', '.join(ensembles.missing)}.")
-    return found, notes
+    return ensembles_by_row, notes
 
 
 def missing_of(row: Row) -> list[Key]:

@@ -140,10 +140,10 @@ def on_validation(ensembles: Ensembles) -> Ensembles:
 
 def published_means() -> dict[str, Means]:
     """Return the means measured with shrink-and-perturb in each published data set, at its usual threshold: without replicates."""
-    found: dict[str, Means] = {}
+    means: dict[str, Means] = {}
     for name, data in DATASETS.items():
         plain = published.unperturbed_mean(threshold=data.threshold, data=name)["mean"]
         table = published.measured("shrink_perturb", threshold=data.threshold, data=name)
         lines = zip(table["period"], table["mean"], strict=True)
-        found[data.short] = {None: plain.to_numpy(), **{("shrink_perturb", p): np.array([mean]) for p, mean in lines}}
-    return found
+        means[data.short] = {None: plain.to_numpy(), **{("shrink_perturb", p): np.array([mean]) for p, mean in lines}}
+    return means

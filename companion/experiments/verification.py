@@ -55,7 +55,7 @@ class Compared:
 
     @property
     def fault(self) -> str:
-        """What is wrong, in a sentence; empty if nothing is."""
+        """The fault in a sentence; empty if there is none."""
         name = f"run {self.run} of {self.row}, {self.ensemble}"
         if self.exact and self.first:
             return f"{name} differs from epoch {self.first} on, by up to {self.largest:.3g}"
@@ -94,19 +94,19 @@ def verify(rows: Mapping[str, Row], *, runs: int = 4, seed: int = 0) -> list[Com
     rng = generator(seed)
     compared: list[Compared] = []
     for row in rows.values():
-        found = read_row(row)
-        if found is None:
+        kept = read_row(row)
+        if kept is None:
             continue
         here = (machine(), device_of(row.unperturbed))
-        keys: list[Key] = [None, *found.perturbed]
-        every = [(key, run) for key in keys for run in found.of(key).run.tolist()]
+        keys: list[Key] = [None, *kept.perturbed]
+        every = [(key, run) for key in keys for run in kept.of(key).run.tolist()]
         chosen: dict[Key, list[int]] = defaultdict(list)
         for i in sorted(rng.choice(len(every), size=min(runs, len(every)), replace=False).tolist()):
             chosen[every[i][0]].append(every[i][1])
         for key, numbers in chosen.items():
-            record = found.of(key)
+            record = kept.of(key)
             exact = (record.meta.get("machine"), record.meta.get("device")) == here
-            at = None if key is None else retirement_of(row, found.threshold)
+            at = None if key is None else retirement_of(row, kept.threshold)
             now = retrain(row.ensemble(key), numbers, at)
             for i, run in enumerate(numbers):  # run `k` of a kept ensemble is its row `k`
                 old = {name: values[run] for name, values in record.metrics.items()}

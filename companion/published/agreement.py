@@ -21,7 +21,7 @@ FEWEST_RUNS = 10  # a bootstrap over fewer runs has no interval to speak of
 
 
 class Reproduction(StrEnum):
-    """What an interval says about a range of accepted values."""
+    """Verdict of an interval on a range of accepted values."""
 
     REPRODUCES = "reproduces"
     WITHIN = "within the interval"

@@ -24,7 +24,7 @@ _MEAN = ("mean", "low", "high", "n_runs", "n_censored")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Case:
-    """What claims are made of.
+    """The material of claims.
 
     Parameters
     ----------

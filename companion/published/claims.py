@@ -92,7 +92,7 @@ def case_claims(case: Case, *, prefix: str, where: str, chapter: str, parameters
     """
     table = case.table
     valid = table["status"] == "valid"
-    judged = {
+    judgements = {
         "state": judges.state(case),
         "residual": judges.residual(case),
         "predicted": judges.predictions(table[valid]),
@@ -101,9 +101,9 @@ def case_claims(case: Case, *, prefix: str, where: str, chapter: str, parameters
         "speedup": judges.speedup(case),
     }
     about: dict[str, Any] = {"title": case.title, "case": case.words, "where": where, "parameters": parameters}
-    shown = {kind: None if kind in ("state", "speedup") else chapter for kind in judged}
+    shown = {kind: None if kind in ("state", "speedup") else chapter for kind in judgements}
     return pd.DataFrame(
-        [claim(kind, j, name=f"{prefix}-{kind}", chapter=shown[kind], **about) for kind, j in judged.items()]
+        [claim(kind, j, name=f"{prefix}-{kind}", chapter=shown[kind], **about) for kind, j in judgements.items()]
     )
 
 

@@ -1,4 +1,4 @@
-"""What was published: ResNet-18 on CIFAR-10 in the main text, and three supplementary sets with shrink-and-perturb.
+"""The published data sets: ResNet-18 on CIFAR-10 in the main text, and three supplementary sets with shrink-and-perturb.
 
 Two numbers of the supplementary sets are not in the archive, and follow from rules. The thresholds are those that three quarters, half and
 one quarter of the unperturbed runs reach (`SHARES`): 72 % of the main text is of the first kind. Predictions are made from the period

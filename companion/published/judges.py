@@ -30,7 +30,7 @@ _RESIDUAL = ("residual", "residual_low", "residual_high")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
-    """What the data say of a claim; one without a score cannot be tested here.
+    """The evidence of the data on a claim; without a score the claim cannot be tested here.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ class Judgement:
 
     @property
     def verdict(self) -> Reproduction:
-        """What the interval of the score says."""
+        """Verdict of the interval of the score."""
         return Reproduction.DOES_NOT if self.against else compare(self.score, self.accepted)
 
 

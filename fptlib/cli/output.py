@@ -1,4 +1,4 @@
-"""How the command line prints: tables, JSON, a time in a suitable unit. Light, as every command loads it."""
+"""Print tables, JSON, and times in a suitable unit. Light, because every command loads it."""
 
 from __future__ import annotations
 

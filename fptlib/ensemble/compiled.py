@@ -54,17 +54,17 @@ class CompiledMLP:
 
     def _places(self) -> list[tuple[str, int, tuple[int, ...], bool]]:
         """Return name, place in a row, shape as it lies there, and true for the transpose, of all parameters."""
-        found: list[tuple[str, int, tuple[int, ...], bool]] = []
+        places: list[tuple[str, int, tuple[int, ...], bool]] = []
         layers = self._network.layers()
         for row, (name, inputs, outputs, norm) in zip(self._plan.tolist(), layers, strict=True):
             last = name == layers[-1][0]
             shape = (outputs, inputs) if last else (inputs, outputs)
-            found.append((f"{name}.weight", row[kernels.WEIGHT], shape, not last))
-            found.append((f"{name}.bias", row[kernels.BIAS], (outputs,), False))
+            places.append((f"{name}.weight", row[kernels.WEIGHT], shape, not last))
+            places.append((f"{name}.bias", row[kernels.BIAS], (outputs,), False))
             if norm is not None:
-                found.append((f"{norm}.weight", row[kernels.GAIN], (outputs,), False))
-                found.append((f"{norm}.bias", row[kernels.SHIFT], (outputs,), False))
-        return found
+                places.append((f"{norm}.weight", row[kernels.GAIN], (outputs,), False))
+                places.append((f"{norm}.bias", row[kernels.SHIFT], (outputs,), False))
+        return places
 
     def _packed(self, tensors: Mapping[str, Tensor]) -> NDArray[Any]:
         rows = self._zeros(self._runs, self._width)
@@ -76,13 +76,13 @@ class CompiledMLP:
 
     def _unpacked(self, rows: NDArray[Any], order: Mapping[str, Any]) -> Tensors:
         """Return tensors as PyTorch has them, in the order of ``order``; copies."""
-        found: Tensors = {}
+        tensors: Tensors = {}
         for name, at, shape, transposed in self._places():
             value = rows[:, at : at + int(np.prod(shape))].reshape(self._runs, *shape)
-            found[name] = torch.from_numpy(
+            tensors[name] = torch.from_numpy(
                 np.ascontiguousarray(value.transpose(0, 2, 1) if transposed else value.copy())
             )
-        return {name: found[name] for name in order}
+        return {name: tensors[name] for name in order}
 
     def _norms(self) -> list[tuple[str, int, int]]:
         """Return name, place of the running mean, and units of each BatchNorm."""

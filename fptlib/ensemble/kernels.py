@@ -361,16 +361,16 @@ def evaluate(
             _outputs(p, plan, work, x[start : start + size], out)
             for i in range(size):
                 highest = out[i, 0] + bias[0]
-                found = 0
+                best = 0
                 for c in range(n_classes):
                     out[i, c] += bias[c]
                     if out[i, c] > highest:
                         highest = out[i, c]
-                        found = c
+                        best = c
                 for c in range(n_classes):
                     out[i, c] -= highest
                 total -= out[i, y[start + i]]
-                hits += found == y[start + i]
+                hits += best == y[start + i]
             _exponentials(flat, bits)
             for i in range(size):
                 sum_ = out[i, 0]

@@ -85,12 +85,12 @@ class Stacker:
             for i, row in enumerate(rows):
                 if row >= 0:
                     groups[(self._place(row), state.learning_rate, float(factors[row]))].append((int(row), k, i))
-        found = []
+        stacks = []
         for members in groups.values():
             members.sort()
             for chunk in np.array_split(np.arange(len(members)), math.ceil(len(members) / self._size)):
-                found.append(self._stack([members[j] for j in chunk], [state for _, state in parts]))
-        return found
+                stacks.append(self._stack([members[j] for j in chunk], [state for _, state in parts]))
+        return stacks
 
     def _stack(self, members: Sequence[tuple[int, int, int]], parts: Sequence[State]) -> Stack:
         pieces: list[State] = []

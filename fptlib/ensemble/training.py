@@ -176,7 +176,7 @@ class Training:
         return self._snapshots(parts)
 
     def _snapshots(self, parts: Sequence[Part]) -> list[Snapshot]:
-        found = []
+        snapshots = []
         for unit in self.task.units:
             chosen = [
                 (rows[i], states.select(state, [i]))
@@ -190,7 +190,7 @@ class Training:
                 width = int(self.epoch[rows].max())
                 metrics = {name: torch.from_numpy(values[rows, :width].copy()) for name, values in self.metrics.items()}
                 state = states.join([state for _, state in chosen])
-                found.append(
+                snapshots.append(
                     Snapshot(
                         digest=self.task.spec.digest(),
                         run=torch.from_numpy(self.runs[rows]),
@@ -203,7 +203,7 @@ class Training:
                         best=None if self._best is None else self._best.content(rows),
                     )
                 )
-        return found
+        return snapshots
 
     # -- work
 

@@ -91,8 +91,8 @@ def alone(spec: OptimiserSpec, parameters: Sequence[Tensor], state: State, run: 
 
 def stacked(spec: OptimiserSpec, each: Sequence[tuple[torch.optim.Optimizer, Sequence[Tensor]]]) -> dict[int, Tensors]:
     """Return the states of optimisers of one run each, with an axis of runs everywhere."""
-    found = [_entries(optimiser, parameters, optimisers.shared(spec), None) for optimiser, parameters in each]
-    return joined(found, [1] * len(found))
+    entries = [_entries(optimiser, parameters, optimisers.shared(spec), None) for optimiser, parameters in each]
+    return joined(entries, [1] * len(entries))
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
@@ -120,22 +120,22 @@ def joined(parts: Sequence[Mapping[Any, Mapping[str, Tensor]]], runs: Sequence[i
             return {**empty, FRESH: torch.ones(count, dtype=torch.bool)}
         return {FRESH: torch.zeros(count, dtype=torch.bool), **part[key]} if marked else part[key]
 
-    found: dict[Any, Tensors] = {}
+    state: dict[Any, Tensors] = {}
     for key in pattern:
         each = [entries(part, key, count) for part, count in zip(parts, runs, strict=True)]
         # What is kept once for a tensor lies in main memory or, where it was moved with the rest, beside the parameters.
-        found[key] = {
+        state[key] = {
             name: torch.cat([values[name].detach().to(first.device) for values in each])
             for name, first in each[0].items()
         }
-    return found
+    return state
 
 
 def _entries(
     optimiser: torch.optim.Optimizer, parameters: Sequence[Tensor], shared: Mapping[str, type], runs: int | None
 ) -> dict[int, Tensors]:
     """Return what an optimiser keeps, with an axis of runs; ``None``: it has one run, whose tensors are without that axis."""
-    found: dict[int, Tensors] = {}
+    state: dict[int, Tensors] = {}
     for i, parameter in enumerate(parameters):
         entries: Tensors = {}
         for name, value in optimiser.state.get(parameter, {}).items():
@@ -148,8 +148,8 @@ def _entries(
             else:
                 entries[name] = torch.tensor(value, dtype=optimisers.NUMBERS[type(value)]).expand(runs or 1)
         if entries:
-            found[i] = entries
-    return found
+            state[i] = entries
+    return state
 
 
 def _restore(

@@ -148,7 +148,7 @@ class Perturber:
 
     @property
     def takes_metric(self) -> bool:
-        """Whether `step` needs the epoch's metric."""
+        """True if `step` needs the epoch's metric."""
         return self.threshold is not None or self._best is not None
 
     def step(self, epoch: int, model: nn.Module, optimizer: Optimisers, *, metric: float | None = None) -> bool:

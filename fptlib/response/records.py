@@ -1,4 +1,4 @@
-r"""What the records of two ensembles say for or against a prediction.
+r"""Reasons for or against a prediction from the records of two ensembles.
 
 The forms take runs perturbed at one epoch for runs perturbed at another. That needs a training that is the same at every epoch, which the
 metric cannot show: a learning rate that falls, or a perturbation that is another one at another period, may leave the survivors'

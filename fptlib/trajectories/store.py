@@ -172,10 +172,10 @@ def read_store(folder: str | os.PathLike[str]) -> Trajectories:
         if int(part.run[0]) < runs and holds(part, epochs=epochs, retirement=retirement):
             part = part.head(epochs=epochs)
             parts.append(part if retirement is None else retire(part, retirement))
-    found = sum(part.n_runs for part in parts)
-    if found < runs:
+    n_runs = sum(part.n_runs for part in parts)
+    if n_runs < runs:
         raise InputError(
-            f"{folder}: {found} of {runs} runs are trained to epoch {epochs}; train again with the same parameters to resume"
+            f"{folder}: {n_runs} of {runs} runs are trained to epoch {epochs}; train again with the same parameters to resume"
         )
     record = concatenate(parts).head(runs=runs)
     if not np.array_equal(record.run, np.arange(runs)):
