@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key", bound=Hashable)
 PathArgument = Annotated[
-    Path, typer.Argument(help="A store, a folder with one CSV file for each run, or one tidy CSV or Parquet table.")
+    Path, typer.Argument(help="A store, a folder of logs in any format that is known, or one tidy table.")
 ]
 Unperturbed = Annotated[Path, typer.Option(help="Runs without perturbation.")]
 Threshold = Annotated[float, typer.Option(help="Metric value to reach.")]

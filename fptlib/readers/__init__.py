@@ -61,8 +61,7 @@ def register(new: Format) -> None:
 def read(path: str | os.PathLike[str], *, axis: Axis = "auto", every: int | None = None) -> Trajectories:
     """Read a store or the logs of any tool.
 
-    These are: a store of this library; a folder with one CSV file for each run; one tidy CSV or Parquet table; the folders of Lightning's
-    ``CSVLogger``, of TensorBoard and of Hugging Face's ``Trainer``; Weights & Biases' CSV exports; and what was added by `register`.
+    The chapter *Bring your own logs* lists the formats; `register` adds one.
 
     Parameters
     ----------
