@@ -167,8 +167,8 @@ def _same(scratch: Trajectories, forked: Trajectories, retirement: Retirement) -
     whole = retire(scratch.head(runs=n), retirement)
     for name, values in forked.head(runs=n).metrics.items():
         if not np.array_equal(values, whole.metrics[name], equal_nan=True):
-            raise SystemExit(f"{name} of the forks differs from that of whole trainings")
-    print(f"the first {n} forks are those of whole trainings, number by number", flush=True)
+            raise SystemExit(f"{name} of the forks differs from that of whole training runs")
+    print(f"the first {n} forks are those of whole training runs, number by number", flush=True)
 
 
 def _ways(method: Method, periods: Sequence[Period]) -> dict[str, tuple[float, float]]:

@@ -177,3 +177,17 @@ def test_a_rule_may_say_with_which_timing_it_is_possible(kinds: dict[tuple[str, 
     assert schedule({"name": "seldom", "period": 7}, more).rule == Seldom(5)
     with pytest.raises(InputError, match="perturbation: least: 5 is beyond the period, 4"):
         schedule({"name": "seldom", "period": 4}, more)
+
+
+@pytest.mark.parametrize("change", [lambda v: v.double(), lambda v: v[0]])
+def test_a_rule_that_changes_shapes_or_types_is_named(change: Any) -> None:
+    @rule("careless")
+    @dataclass(frozen=True)
+    class Careless(Perturbation):
+        def apply(self, state: State, context: Context) -> State:
+            return replace(state, parameters={name: change(value) for name, value in state.parameters.items()})
+
+    state = State({"weight": torch.ones(2, 3)}, {}, {}, 0.1)
+    acting = Schedule(rule=Careless(), period=1)
+    with pytest.raises(InputError, match="careless changes the shape or the type of weight"):
+        acting.apply(state, Context(fresh=lambda: ({}, {}), generators=()))

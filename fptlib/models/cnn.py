@@ -1,5 +1,7 @@
 """Small convolutional networks."""
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
+
 from __future__ import annotations
 
 from dataclasses import dataclass

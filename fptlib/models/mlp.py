@@ -1,5 +1,7 @@
 """Fully connected networks."""
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
+
 from __future__ import annotations
 
 import math

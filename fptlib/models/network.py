@@ -1,5 +1,7 @@
 """The interface of networks: one ordinary module, and the stacked tensors of many drawn from it."""
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
+
 from __future__ import annotations
 
 import math

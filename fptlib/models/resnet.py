@@ -1,5 +1,7 @@
 """Residual networks for small images: ResNet-18 at any width, and networks of three stages at any width and depth."""
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
+
 from __future__ import annotations
 
 import math

@@ -1,5 +1,7 @@
 """Any module, for many runs at once: PyTorch's ``vmap`` over stacked parameters and buffers."""
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
+
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,5 +1,7 @@
 """Perturbations of the learning rate; the weights stay."""
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
+
 from __future__ import annotations
 
 import math

@@ -82,13 +82,20 @@ class Schedule(Part):
         Raises
         ------
         InputError
-            If the context lacks what the rule needs.
+            If the context lacks what the rule needs, or the rule changes the shape or the type of a tensor.
         """
         for need in sorted(self.rule.needs):
             if getattr(context, need) is None:
                 raise InputError(f"perturbation: {self.rule.name} needs {_NEEDED[need]}, and this training gives none")
-        state = self._acting.apply(state, context)
-        return dataclasses.replace(state, optimiser={}) if self.fresh_optimiser else state
+        result = self._acting.apply(state, context)
+        after = {**result.parameters, **result.buffers}
+        for name, before in {**state.parameters, **state.buffers}.items():
+            if name not in after or (after[name].shape, after[name].dtype) != (before.shape, before.dtype):
+                raise InputError(
+                    f"perturbation: {self.rule.name} changes the shape or the type of {name} "
+                    f"({tuple(before.shape)}, {before.dtype}); apply must keep both, and every tensor"
+                )
+        return dataclasses.replace(result, optimiser={}) if self.fresh_optimiser else result
 
 
 _NEEDED = {

@@ -1,5 +1,7 @@
 """Perturbations of weights: by what they are, by fresh ones, by noise, and by those of an earlier epoch."""
 
+# bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
+
 from __future__ import annotations
 
 import math
