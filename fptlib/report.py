@@ -76,7 +76,7 @@ def write(
             "interval. Means end at the horizon, so that it is a lower bound where unperturbed runs are censored."
         )
         parts.append(_figure(charts.speedup(table, metric=f"threshold ({name})"), caption))
-    parts += [_threshold(x, answer, several=len(answers) > 1) for x, answer in answers.items()]
+    parts += [_threshold(x, answer) for x, answer in answers.items()]
     parts.append(_unperturbed(known, unperturbed, direction=direction, metric=metric))
     parts.append(_outcomes(outcomes, name))
     parts.append(_origin(unperturbed, candidates, {"metric": name, "direction": direction, **options}))
@@ -114,7 +114,7 @@ def _headline(known: Mapping[float, Recommendation]) -> str:
     return f'<section class="advice">\n{"".join(parts)}\n</section>'
 
 
-def _threshold(threshold: float, answer: Recommendation | str, *, several: bool) -> str:
+def _threshold(threshold: float, answer: Recommendation | str) -> str:
     heading = f"<h2>Threshold {threshold:g}</h2>"
     if isinstance(answer, str):
         return f'{heading}\n<p class="none">{html.escape(answer)}</p>'

@@ -109,7 +109,7 @@ def test_a_fork_costs_the_residual_epochs_of_the_survivors(asked: spec.EnsembleS
     passed_at_fork = expected.metrics["test_metric"][:, 4] >= at.threshold
     assert forked.n_survivors == int((survivors | ((expected.lengths == 5) & ~passed_at_fork)).sum()) < asked.runs
     assert forked.trajectories.meta["trained"] == int((expected.lengths[survivors] - 5).sum())
-    # Their prediction is the one of whole trainings.
+    # Their prediction is that of whole training runs.
     options: dict[str, Any] = {"period": 5, "threshold": at.threshold, "periods": [3, 5, 8], "n_boot": 200}
     short = predict(retire(whole, at), forked.trajectories, **options)
     long = predict(whole, from_start, **options)

@@ -385,7 +385,7 @@ def test_several_optimisers_are_one() -> None:
     assert not parts[1].state
 
 
-# -- rules of one's own
+# -- rules of your own
 
 
 @rule("soften")

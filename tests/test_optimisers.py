@@ -264,7 +264,7 @@ def test_a_learning_rate_can_be_changed_between_steps() -> None:
         assert (parameter < -0.01).all()
 
 
-# -- optimisers of one's own
+# -- optimisers of your own
 
 
 class Descent(torch.optim.Optimizer):

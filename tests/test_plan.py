@@ -259,8 +259,8 @@ def test_sixty_published_runs_plan_as_a_thousand_do() -> None:
         (lambda: planned(KICK, periods=[]), "periods is empty"),
         (lambda: planned(KICK, periods=[200]), "period 200 is not between 1 and the horizon 150"),
         (
-            lambda: planned(KICK, periods=[5], relative_width=0.0),
-            "relative_width is 0.0; it must be above 0 and below 2",
+            lambda: planned(KICK, periods=[5], relative_width=1e-200),
+            "relative_width is 1e-200; it must be 0.001 or more and below 2",
         ),
         (lambda: planned(KICK, 8, periods=[5]), "the pilot has 8 runs; at least 10 are needed"),
         (lambda: planned(KICK, 20, period=100, periods=[5]), "survivors at epoch 100; at least 10 are needed"),

@@ -288,7 +288,7 @@ def test_a_store_counts_epochs_itself(tmp_path: Path) -> None:
             read(tmp_path, **options)
 
 
-# Formats of one's own
+# Formats of your own
 
 
 def test_a_format_of_ones_own_is_tried_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,7 @@ FEW = {"n_boot": 200}
 
 
 def scheduled(schedule: dict[str, Any] | None, **rule: Any) -> dict[str, Any]:
-    """What a store says of a training with this schedule and this perturbation."""
+    """Return what a store records of runs with this schedule and this perturbation."""
     spec: dict[str, Any] = {"optimiser": {"name": "sgd", "lr": 0.1}, "perturbation": rule or None}
     if schedule is not None:
         spec["optimiser"]["schedule"] = schedule

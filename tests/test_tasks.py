@@ -132,7 +132,7 @@ def fpt(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 
 def test_a_store_of_regression_is_read_and_predicted_from(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "nuclei.yml"
-    # Few and light trainings whose error still falls: enough to pass at various epochs.
+    # Few and light runs whose error still falls: enough to pass at various epochs.
     file.write_text(
         "data: {name: nuclear-masses, train_size: 200, validation_size: 50, test_size: 100, target: residual}\n"
         "model: {name: mlp, widths: [16]}\n"

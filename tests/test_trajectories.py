@@ -477,6 +477,7 @@ def test_shards_of_another_ensemble_and_missing_ones_are_refused(tmp_path: Path)
         (json.dumps({"format": 2}), "not a store of format 1"),
         (json.dumps({"format": 1, "digest": "d"}), "damaged"),
         (json.dumps({"format": 1, "digest": "d", "runs": "many", "epochs": 3}), "damaged"),
+        (json.dumps({"format": 1, "digest": "d", "runs": 0, "epochs": 3}), "damaged"),
         (json.dumps({"format": 1, "digest": "d", "runs": 2, "epochs": 3, "retirement": {"threshold": 1}}), "damaged"),
     ],
 )

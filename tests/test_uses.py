@@ -1,4 +1,4 @@
-"""Kinds from files of one's own: what the digest sees, other processes, what is refused; diffGrad as the example."""
+"""Kinds from files of your own: what the digest sees, other processes, what is refused; diffGrad as the example."""
 
 from __future__ import annotations
 

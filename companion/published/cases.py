@@ -111,7 +111,7 @@ def own_case(
     direction: Direction = "above",
     metric: str | None = None,
 ) -> Case:
-    """Collect a case of one's own training runs.
+    """Collect a case of your own training runs.
 
     Parameters
     ----------

@@ -110,7 +110,7 @@ def linear_response(
     interval = percentile_interval(low[1:], level)[0], percentile_interval(high[1:], level)[1]
     words = {"after": after.mean, "without": without.mean, "reason": reason}
     verdict = Verdict.because(status, Cause.SLOPE, float(low[0] + high[0]) / 2, *interval, **words)
-    verdict = doubted(flag_few(sample, verdict), sample.records.doubt_at_random())
+    verdict = doubted(flag_few(sample, verdict), sample.records.doubt_anywhere())
     return LinearResponse(sample.horizon, estimate, after, without, verdict)
 
 

@@ -35,6 +35,7 @@ from fptlib.response.verdicts import MIN_SURVIVORS
 from fptlib.trajectories import Direction, Trajectories
 
 CAUTION = 0.9  # share of the replicates of a pilot for which the cautious numbers are enough
+MIN_WIDTH = 1e-3  # relative width below which no number of runs is practical
 _PLAN_BOOT = 1000
 _MIN_UNPERTURBED = 30
 
@@ -174,9 +175,9 @@ def plan(
     (True, 44)
     """
     check_level(level)
-    if not 0 < relative_width < 2:
+    if not MIN_WIDTH <= relative_width < 2:
         raise InputError(
-            f"relative_width is {relative_width}; it must be above 0 and below 2, the whole width over the mean"
+            f"relative_width is {relative_width}; it must be {MIN_WIDTH:g} or more and below 2, the whole width over the mean"
         )
     check_labels(unperturbed, [] if perturbed is None else [(period, perturbed)])
     stand_in = unperturbed if perturbed is None else perturbed

@@ -1,6 +1,6 @@
 r"""Reasons for or against a prediction from the records of two ensembles.
 
-The forms take runs perturbed at one epoch for runs perturbed at another. That needs a training that is the same at every epoch, which the
+The forms take runs perturbed at one epoch for runs perturbed at another. That needs training to be the same at every epoch, which the
 metric cannot show: a learning rate that falls, or a perturbation that is another one at another period, may leave the survivors'
 accuracy as it was. A store of this library says how its runs were trained (`fptlib.trajectories.origin`); of foreign logs nothing is known.
 
@@ -55,12 +55,12 @@ class Records:
                 return origin.schedule_in_words(self.horizon)
         return None
 
-    def doubt_at_random(self) -> str | None:
+    def doubt_anywhere(self) -> str | None:
         """Return why runs perturbed at one epoch may not be informative about others; ``None`` where no record speaks against it."""
         schedule = self.moving(1)
         if schedule is not None:
             return f"{schedule}: training is not the same after a perturbation at one epoch as at another"
-        return self._tied("at random times")
+        return self._tied("at other epochs")
 
     def _tied(self, otherwise: str) -> str | None:
         rule = self.origins[-1]

@@ -19,7 +19,7 @@ Where the same perturbation was measured at a second period ``P1`` the two resid
 both restricted alike. With its interval within the tolerance every period between the two is valid; beyond it, periods from ``P0`` towards
 ``P1`` and further are not.
 
-All of it takes a training that is the same at every epoch. Where a record says otherwise (`fptlib.response.records`), the first error is
+All of it takes training to be the same at every epoch. Where a record says otherwise (`fptlib.response.records`), the first error is
 no error, and the prediction is unverified unless two measured periods speak for it.
 
 Two things stay unseen: a state that the metric does not show, and survivors whom perturbations at another period would change in

@@ -143,8 +143,9 @@ def read_store_file(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: damaged (not JSON)") from None
     if not isinstance(content, dict) or content.get("format") != STORE_FORMAT:
         raise InputError(f"{path}: not a store of format {STORE_FORMAT}")
-    if not all(isinstance(content.get(name), kind) for name, kind in (("digest", str), ("runs", int), ("epochs", int))):
-        raise InputError(f"{path}: damaged (digest, runs or epochs missing)")
+    counts = [content.get(name) for name in ("runs", "epochs")]
+    if not isinstance(content.get("digest"), str) or not all(isinstance(n, int) and n > 0 for n in counts):
+        raise InputError(f"{path}: damaged (digest, runs or epochs missing or impossible)")
     if content.get("retirement") is not None:
         try:
             Retirement.from_dict(content["retirement"])
