@@ -36,7 +36,7 @@ from companion import published
 from fptlib import ensemble, spec
 from fptlib.files import write_atomically
 from fptlib.optimise import Candidate, Ledger, Live, Recorded, Settings, Source, optimise
-from fptlib.trajectories import Retirement, Trajectories
+from fptlib.trajectories import Target, Trajectories
 
 ROOT = Path(__file__).resolve().parents[1]
 PARAMS = "params/ensembles/digits_bn.yml"
@@ -47,7 +47,7 @@ RULES: dict[str, dict[str, Any]] = {
 }
 PERIODS = (5, 7, 10, 15, 20, 30, 50, 70)  # of the digits
 THRESHOLD = 0.942  # of the digits
-AT = Retirement(threshold=THRESHOLD, direction="above", metric="test_metric")
+AT = Target(THRESHOLD, metric="test_metric")
 POOL = 256  # training runs of the digits for each cell
 LADDER = (250, 500, 750, 1000, 1500, 2000, 3000, 4000, 6000, 9000)  # run-epochs
 LIVE_LADDER = (750, 1000, 1500, 2000, 3000)
@@ -75,7 +75,7 @@ class Study:
 def published_study(threshold: float) -> Study:
     """The published trajectories: two perturbations at the twelve periods that both were published at."""
     plain = published.unperturbed()
-    retirement = Retirement(threshold=threshold, direction="above", metric=plain.metric_name())
+    retirement = Target(threshold, metric=plain.metric_name())
     known = published.dataset("cifar10").periods
     named = {name: Candidate(name, {"name": name}) for name in known}
     periods = sorted(set.intersection(*map(set, known.values())))
@@ -128,7 +128,7 @@ def _truth(
     plain: Trajectories, pools: Mapping[tuple[str, int], Trajectories], threshold: float
 ) -> dict[tuple[str | None, int | None], float]:
     keyed: dict[tuple[str | None, int | None], Trajectories] = {(None, None): plain, **pools}
-    times = {key: fpt.first_passage(runs, threshold=threshold) for key, runs in keyed.items()}
+    times = {key: fpt.first_passage(runs, threshold) for key, runs in keyed.items()}
     return {key: fpt.restricted_mean(t, n_boot=50).mean for key, t in times.items()}
 
 

@@ -32,7 +32,7 @@ from fptlib.cli.output import print_table
 from fptlib.firstpassage import Estimate
 from fptlib.response import Response
 from fptlib.spec import EnsembleSpec
-from fptlib.trajectories import Retirement, Trajectories, retire
+from fptlib.trajectories import Target, Trajectories, retire
 
 PARAMS = Path(__file__).resolve().parents[1] / "params" / "ensembles" / "digits_bn.yml"
 PERTURBATION = {"name": "shrink_perturb", "shrink": 0.4, "perturb": 0.1}
@@ -98,7 +98,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _predict(asked: EnsembleSpec, options: argparse.Namespace, retirement: Retirement, folder: str) -> Method:
+def _predict(asked: EnsembleSpec, options: argparse.Namespace, retirement: Target, folder: str) -> Method:
     """Unperturbed training, one fork, the prediction."""
     how: dict[str, Any] = {"out": folder, "workers": options.workers, "retirement": retirement}
     started = time.perf_counter()
@@ -114,13 +114,11 @@ def _predict(asked: EnsembleSpec, options: argparse.Namespace, retirement: Retir
 
 
 def _mean(trajectories: Trajectories, threshold: float) -> Estimate:
-    times = fpt.first_passage(trajectories, threshold=threshold)
+    times = fpt.first_passage(trajectories, threshold)
     return fpt.restricted_mean(times, horizon=trajectories.n_epochs)
 
 
-def _measure(
-    method: Method, prediction: Any, options: argparse.Namespace, retirement: Retirement, folder: str
-) -> Period:
+def _measure(method: Method, prediction: Any, options: argparse.Namespace, retirement: Target, folder: str) -> Period:
     """Runs that one period needs, trained from scratch to the horizon, or forked where they are only counted."""
     period, verdict = prediction.period, prediction.verdict.status.value
     if options.count:
@@ -161,7 +159,7 @@ def _from_scratch(
     return ensemble.train(perturbed, out=folder, workers=options.workers), time.perf_counter() - started
 
 
-def _same(scratch: Trajectories, forked: Trajectories, retirement: Retirement) -> None:
+def _same(scratch: Trajectories, forked: Trajectories, retirement: Target) -> None:
     """Make sure that forks give what training from scratch gives."""
     n = min(scratch.n_runs, forked.n_runs)
     whole = retire(scratch.head(runs=n), retirement)
@@ -214,7 +212,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Train, count and print."""
     options = _options(arguments)
     asked = spec.override(spec.load(PARAMS), {"runs": options.runs, "device": "cpu"})
-    retirement = Retirement(threshold=options.threshold, direction="above", metric="test_metric")
+    retirement = Target(options.threshold, metric="test_metric")
     head = machine.head("fptlib", "torch", "numpy")
     print(f"{options.workers} processes")
     with tempfile.TemporaryDirectory() as folder:

@@ -4,7 +4,7 @@ The public names are loaded when they are first used, so that analysing logs nev
 
     import fptlib as fpt
     runs = fpt.read("logs/")
-    times = fpt.first_passage(runs, threshold=0.9)
+    times = fpt.first_passage(runs, 0.9)
     print(fpt.restricted_mean(times))
 """
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from fptlib.response import predict as predict
     from fptlib.response import recommend as recommend
     from fptlib.spec import EnsembleSpec as EnsembleSpec
-    from fptlib.trajectories import Retirement as Retirement
+    from fptlib.trajectories import Target as Target
     from fptlib.trajectories import Trajectories as Trajectories
 
 __version__ = "0.1.0"
@@ -40,7 +40,7 @@ _NAMES = {
     "readers": ("read",),
     "response": ("predict", "recommend"),
     "spec": ("EnsembleSpec",),
-    "trajectories": ("Retirement", "Trajectories"),
+    "trajectories": ("Target", "Trajectories"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = list(_HOME)

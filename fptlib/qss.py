@@ -28,7 +28,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes, first_passage
 from fptlib.firstpassage.estimates import contributions, survival_curves
 from fptlib.firstpassage.resampling import bootstrap_weights, generator, percentile_interval, weighted_slope
-from fptlib.trajectories import Direction, Trajectories
+from fptlib.trajectories import Direction, Target, Trajectories
 from fptlib.trajectories.origin import Origin
 
 TOLERANCE = 0.2  # on published trajectories predictions hold within 7 % across distances of 0.12 to 0.17
@@ -120,7 +120,7 @@ def judge(
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance {tolerance} is not between 0 and 1 (a Kolmogorov-Smirnov distance)")
     values = trajectories.metric(metric)
-    times = first_passage(trajectories, threshold=threshold, direction=direction, metric=metric)
+    times = first_passage(trajectories, Target(threshold, direction, metric))
     horizon = times.supported(trajectories.n_epochs)
     n_survivors = np.array([times.running(t).sum() for t in range(1, horizon + 1)])
     testable = np.flatnonzero(n_survivors >= MIN_SURVIVORS) + 1

@@ -17,7 +17,7 @@ from fptlib.errors import InputError
 from fptlib.files import write_atomically
 from fptlib.firstpassage import first_passage, survival
 from fptlib.response import Outcome, Recommendation
-from fptlib.trajectories import Direction, Trajectories
+from fptlib.trajectories import Direction, Target, Trajectories
 
 _STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #222; background: #fff; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
@@ -138,7 +138,7 @@ def _unperturbed(
 ) -> str:
     curves, profiles, verdicts = {}, {}, []
     for threshold, answer in known.items():
-        times = first_passage(runs.head(epochs=answer.horizon), threshold=threshold, direction=direction, metric=metric)
+        times = first_passage(runs.head(epochs=answer.horizon), Target(threshold, direction, metric))
         curves[f"threshold {threshold:g}"] = tables.survival_table(survival(times))
         state = answer.quasi_steady_state
         if len(state.epoch):

@@ -13,7 +13,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import Hazard, Survival, first_passage, residual_times, restricted_mean
 from fptlib.qss import QuasiSteadyState
 from fptlib.response import Outcome, Recommendation, Response
-from fptlib.trajectories import Direction, Trajectories
+from fptlib.trajectories import Direction, Target, Trajectories
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -219,7 +219,7 @@ def measured_row(
     metric: str | None = None,
 ) -> dict[str, float | int]:
     """Return the measured restricted mean and mean residual time of one perturbed ensemble, with intervals and numbers of runs."""
-    times = first_passage(perturbed, threshold=threshold, direction=direction, metric=metric)
+    times = first_passage(perturbed, Target(threshold, direction, metric))
     mean = restricted_mean(times)
     row: dict[str, float | int] = {
         "period": period,

@@ -17,7 +17,7 @@ from fptlib.ensemble.contexts import Best
 from fptlib.ensemble.store import Store
 from fptlib.errors import InputError
 from fptlib.perturbations import Context, Perturbation, State, rule
-from fptlib.trajectories import Retirement, retire
+from fptlib.trajectories import Target, retire
 from known import same
 
 SMALL: dict[str, Any] = known.SMALL | {
@@ -124,7 +124,7 @@ def test_going_back_is_the_same_however_a_run_is_trained(
     half = spec.override(asked, {"epochs": 3, "execution.stack": 5})
     ensemble.train(half, out=tmp_path / "grown", workers=1)
     assert same(ensemble.train(asked, out=tmp_path / "grown", workers=1), whole)
-    at = Retirement(float(np.median(whole.metric()[:, :4].max(axis=1))), "above", "test_metric")
+    at = Target(float(np.median(whole.metric()[:, :4].max(axis=1))), "above", "test_metric")
     assert same(ensemble.train(asked, out=tmp_path / "retired", retirement=at, workers=1), retire(whole, at))
     assert same(ensemble.train(asked, out=tmp_path / "retired", workers=1), whole)
     save, written = Store.save, 0

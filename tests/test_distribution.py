@@ -95,7 +95,7 @@ def test_it_is_one_with_the_prediction_of_the_mean() -> None:
     found = distribution(told)
     assert tuple(d.prediction for d in found) == told.predictions  # those of all measured periods
     assert (found[0].n_runs, found[0].n_censored) == (told.residual.n_runs, told.residual.n_censored)
-    assert found[1].n_runs == int(first_passage(at_60, threshold=0.5).running(60).sum())  # who tell of their own period
+    assert found[1].n_runs == int(first_passage(at_60, 0.5).running(60).sum())  # who tell of their own period
     for one in found:
         assert one.survival[:-1].sum() == pytest.approx(one.prediction.mean)
         assert one.survival[-1] == one.prediction.running
@@ -160,7 +160,7 @@ def test_published_medians_and_budgets_at_another_period(name: Any, threshold: f
     told = predict(*runs, period=50, threshold=threshold, periods=[20], n_boot=500)
     (found,) = distribution(told, quantiles=[0.25, 0.5, 0.75, 0.9], budgets=[22, 30, 60])
     assert found.prediction.form == form
-    times = first_passage(published.perturbed(name, 20), threshold=threshold)
+    times = first_passage(published.perturbed(name, 20), threshold)
     for quantile in found.quantiles:
         measured = np.quantile(times.time, quantile.share, method="inverted_cdf")
         assert quantile.epoch == pytest.approx(measured, abs=max(2, 0.1 * measured))

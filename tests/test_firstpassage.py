@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal
 
 import lifelines
@@ -15,9 +16,11 @@ from scipy import stats
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import (
+    Estimate,
     FirstPassageTimes,
     first_passage,
     hazard,
+    ratio,
     require_passage,
     residual_times,
     restricted_mean,
@@ -26,7 +29,7 @@ from fptlib.firstpassage import (
 from fptlib.firstpassage.estimates import contributions, survival_curves
 from fptlib.firstpassage.resampling import bootstrap_weights, percentile_interval, weighted_slope
 from fptlib.processes import GeometricWithKick
-from fptlib.trajectories import Retirement, Trajectories, retire
+from fptlib.trajectories import Target, Trajectories, retire
 
 directions = st.sampled_from(["above", "below"])
 metrics = nps.arrays(
@@ -64,7 +67,7 @@ def geometric(
 
 
 def test_four_runs_by_hand() -> None:
-    times = first_passage(record([[1, 3, 0, 0], [3, 0, 0, 0], [0, 1, 2, 2.9], [0, 0, 0, 3]]), threshold=3)
+    times = first_passage(record([[1, 3, 0, 0], [3, 0, 0, 0], [0, 1, 2, 2.9], [0, 0, 0, 3]]), 3)
     assert times.time.tolist() == [2, 1, 4, 4]
     assert times.observed.tolist() == [True, True, False, True]
     assert (times.n_runs, times.n_censored, times.horizon) == (4, 1, 4)
@@ -85,7 +88,7 @@ def test_a_run_censored_early_counts_as_long_as_it_was_followed() -> None:
 
 def test_a_run_that_ended_early_is_censored_at_its_own_end() -> None:
     values = [[1, 3, 0, 0], [0, 0, 3, 3], [0, 1, 2, 2.9], [0, 0, 0, 3]]
-    times = first_passage(record(values, ends=[3, 2, 4, 1]), threshold=3)
+    times = first_passage(record(values, ends=[3, 2, 4, 1]), 3)
     assert times.time.tolist() == [2, 2, 4, 1]
     assert times.observed.tolist() == [True, False, False, False]
     assert [times.running(epoch).tolist() for epoch in (1, 2)] == [[True] * 4, [False, True, True, False]]
@@ -136,7 +139,7 @@ def test_a_harder_threshold_is_never_reached_earlier(
     values: Any, low: float, more: float, direction: Literal["above", "below"]
 ) -> None:
     harder = low + more if direction == "above" else low - more
-    easy, hard = (first_passage(record(values), threshold=at, direction=direction) for at in (low, harder))
+    easy, hard = (first_passage(record(values), Target(at, direction=direction)) for at in (low, harder))
     assert (hard.time >= easy.time).all()
     assert (hard.observed <= easy.observed).all()
     for epoch in range(values.shape[1] + 1):
@@ -145,18 +148,18 @@ def test_a_harder_threshold_is_never_reached_earlier(
 
 @given(values=metrics, threshold=st.floats(-3, 3))
 def test_below_a_metric_is_above_its_negative(values: Any, threshold: float) -> None:
-    below = first_passage(record(values), threshold=threshold, direction="below")
-    above = first_passage(record(-values), threshold=-threshold, direction="above")
+    below = first_passage(record(values), Target(threshold, direction="below"))
+    above = first_passage(record(-values), Target(-threshold, direction="above"))
     np.testing.assert_array_equal(below.time, above.time)
     np.testing.assert_array_equal(below.observed, above.observed)
 
 
 @given(values=metrics, threshold=st.floats(-3, 3))
 def test_no_run_is_dropped_and_a_longer_record_changes_no_passage(values: Any, threshold: float) -> None:
-    whole = first_passage(record(values), threshold=threshold)
+    whole = first_passage(record(values), threshold)
     assert whole.n_runs == len(values)
     assert whole.n_censored == int((values < threshold).all(axis=1).sum())
-    half = first_passage(record(values[:, : (values.shape[1] + 1) // 2]), threshold=threshold)
+    half = first_passage(record(values[:, : (values.shape[1] + 1) // 2]), threshold)
     np.testing.assert_array_equal(half.time[half.observed], whole.time[half.observed])
     np.testing.assert_array_equal(half.running(1), whole.running(1))
 
@@ -166,8 +169,8 @@ def test_retired_runs_pass_when_they_would_have_passed(
     values: Any, threshold: float, easier: float, direction: Literal["above", "below"]
 ) -> None:
     asked = threshold - easier if direction == "above" else threshold + easier
-    cut = retire(record(values), Retirement(threshold=threshold, direction=direction, metric="metric"))
-    retired, whole = (first_passage(runs, threshold=asked, direction=direction) for runs in (cut, record(values)))
+    cut = retire(record(values), Target(threshold, direction=direction, metric="metric"))
+    retired, whole = (first_passage(runs, Target(asked, direction=direction)) for runs in (cut, record(values)))
     np.testing.assert_array_equal(retired.time, whole.time)
     np.testing.assert_array_equal(retired.observed, whole.observed)
 
@@ -194,7 +197,7 @@ def test_restricted_mean_grows_with_the_horizon_by_the_survival(pairs: list[tupl
 
 @given(values=metrics, threshold=st.floats(-3, 3))
 def test_with_one_horizon_the_restricted_mean_is_the_plain_mean(values: Any, threshold: float) -> None:
-    times = first_passage(record(values), threshold=threshold)
+    times = first_passage(record(values), threshold)
     horizon = times.horizon
     estimate = restricted_mean(times, horizon=horizon, n_boot=2)
     assert estimate.mean == pytest.approx(np.minimum(times.time, horizon).mean())
@@ -207,7 +210,7 @@ def test_an_earlier_end_changes_no_passage_before_it_and_claims_nothing_after(
 ) -> None:
     n_runs, n_epochs = values.shape
     ends = np.array(data.draw(st.lists(st.integers(1, n_epochs), min_size=n_runs, max_size=n_runs)))
-    whole, cut = (first_passage(record(values, ends=at), threshold=threshold) for at in (None, ends))
+    whole, cut = (first_passage(record(values, ends=at), threshold) for at in (None, ends))
     np.testing.assert_array_equal(cut.time, np.minimum(whole.time, ends))
     np.testing.assert_array_equal(cut.observed, whole.observed & (whole.time <= ends))
     for epoch in range(n_epochs + 1):
@@ -307,13 +310,13 @@ def test_where_all_runs_were_lost_nothing_is_known() -> None:
 
 
 def test_runs_of_which_none_was_retired_may_be_asked_anything() -> None:
-    runs = retire(record([[1, 2], [2, 1]]), Retirement(threshold=3, direction="above", metric="metric"))
-    assert first_passage(runs, threshold=9).n_censored == 2
-    assert first_passage(runs, threshold=1, direction="below").time.tolist() == [1, 2]
+    runs = retire(record([[1, 2], [2, 1]]), Target(3, metric="metric"))
+    assert first_passage(runs, 9).n_censored == 2
+    assert first_passage(runs, Target(1, direction="below")).time.tolist() == [1, 2]
 
 
 def test_without_a_passage_the_survival_is_one_and_the_mean_is_the_horizon() -> None:
-    times = first_passage(record(np.zeros((20, 7))), threshold=1)
+    times = first_passage(record(np.zeros((20, 7))), 1)
     curve, mean = survival(times), restricted_mean(times)
     assert (curve.survival == 1).all()
     assert mean.mean == mean.low == mean.high == 7
@@ -323,13 +326,13 @@ def test_without_a_passage_the_survival_is_one_and_the_mean_is_the_horizon() -> 
 
 
 def test_where_all_have_passed_the_interval_is_that_of_none_of_all_runs() -> None:
-    times = first_passage(record(np.triu(np.ones((20, 30)))), threshold=1)
+    times = first_passage(record(np.triu(np.ones((20, 30)))), 1)
     assert survival(times).survival[-1] == 0
     assert survival(times).high[-1] == pytest.approx(1 - 0.025 ** (1 / 20))
 
 
 def test_one_run_and_one_epoch() -> None:
-    passed = first_passage(record([[1.0]]), threshold=1)
+    passed = first_passage(record([[1.0]]), 1)
     assert passed.time.tolist() == [1]
     assert survival(passed).survival.tolist() == [1, 0]
     assert restricted_mean(passed).mean == 1
@@ -400,6 +403,33 @@ def test_a_slope_is_found_though_runs_are_lost() -> None:
     assert abs(naive[0]) < 0.7 * abs(exact)
 
 
+# Ratios
+
+
+def test_the_interval_of_a_ratio_adds_distances_on_the_logarithmic_scale_as_squares() -> None:
+    one, other = Estimate(8.0, 4.0, 16.0, 10, 3), Estimate(2.0, 2.0, 2.0, 20, 1, level=0.9)
+    assert ratio(one, other) == Estimate(4.0, 2.0, 8.0, 10, 4)
+    inverse = ratio(other, one)
+    assert (inverse.mean, inverse.low, inverse.high, inverse.level) == pytest.approx((0.25, 0.125, 0.5, 0.9))
+    both = ratio(one, Estimate(2.0, 1.0, 4.0, 20, 1))
+    assert both.high / both.mean == pytest.approx(2 ** math.sqrt(2)) == pytest.approx(both.mean / both.low)
+    for bad in (math.nan, 0.0, -1.0):
+        half = ratio(one, Estimate(2.0, bad, 4.0, 20, 1))
+        assert math.isnan(half.high)
+        assert half.low == both.low
+        assert math.isnan(ratio(one, Estimate(bad, 1.0, 4.0, 20, 1)).mean)
+
+
+def test_the_interval_of_a_ratio_covers() -> None:
+    rng, covered = np.random.default_rng(5), 0
+    for seed in range(200):
+        plain, perturbed = (geometric(rng, p=p, horizon=60, n_runs=40) for p in (0.05, 0.2))
+        speedup = ratio(*(restricted_mean(t, horizon=60, n_boot=200, seed=seed) for t in (plain, perturbed)))
+        truth = (1 - 0.95**60) / 0.05 / ((1 - 0.8**60) / 0.2)
+        covered += speedup.low <= truth <= speedup.high
+    assert 182 <= covered <= 199  # 95 % of 200 and three standard deviations, one run in twenty to spare
+
+
 # What is refused
 
 
@@ -407,9 +437,9 @@ def test_bad_input_is_one_clear_line() -> None:
     runs, times = record([[0.1, 0.4]]), times_of([(3, True), (3, False)])
     sideways: Any = "sideways"
     with pytest.raises(InputError, match="direction 'sideways' is not known; choose above or below"):
-        first_passage(runs, threshold=1, direction=sideways)
+        first_passage(runs, Target(1, direction=sideways))
     with pytest.raises(InputError, match="no metric 'loss'"):
-        first_passage(runs, threshold=1, metric="loss")
+        first_passage(runs, Target(1, metric="loss"))
     with pytest.raises(InputError, match="epochs counted from 1"):
         times_of([(0, True)])
     with pytest.raises(InputError, match="at least one run"):
@@ -434,16 +464,16 @@ def test_bad_input_is_one_clear_line() -> None:
 def test_runs_that_were_retired_say_nothing_of_what_they_were_not_followed_to(asked: dict[str, Any], said: str) -> None:
     values = np.array([[1.0, 3, 4], [0, 0, 0]])
     runs = Trajectories(metrics={"m": values, "loss": -values}, run=np.arange(2))
-    cut = retire(runs, Retirement(threshold=3, direction="above", metric="m"))
+    cut = retire(runs, Target(3, metric="m"))
     with pytest.raises(InputError, match=r"^trajectories: runs were retired at m above 3, ") as refused:
-        first_passage(cut, **{"metric": "m", **asked})
+        first_passage(cut, Target(**{"metric": "m", **asked}))
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
     # Falling metrics have their harder thresholds below.
-    falling = retire(runs, Retirement(threshold=-3, direction="below", metric="loss"))
-    assert first_passage(falling, threshold=-2, direction="below", metric="loss").time.tolist() == [2, 3]
+    falling = retire(runs, Target(-3, direction="below", metric="loss"))
+    assert first_passage(falling, Target(-2, direction="below", metric="loss")).time.tolist() == [2, 3]
     with pytest.raises(InputError, match="ask for loss below at least -3"):
-        first_passage(falling, threshold=-4, direction="below", metric="loss")
+        first_passage(falling, Target(-4, direction="below", metric="loss"))
 
 
 @pytest.mark.parametrize(("direction", "best"), [("above", "0.4"), ("below", "0.1")])
@@ -453,6 +483,6 @@ def test_a_threshold_that_nobody_reaches_is_refused_with_what_was_reached(
     values = np.array([[0.1, 0.4], [0.2, 0.3], [0.2, np.nan]])
     beyond = 0.5 if direction == "above" else 0.05
     with pytest.raises(InputError, match=rf"no run reaches the threshold {beyond} \({direction}\).* {best} \(logs\)"):
-        require_passage(beyond, direction=direction, logs=values)
-    require_passage(beyond, direction=direction, logs=values, other=np.array([[beyond]]))
-    require_passage(float(best), direction=direction, logs=values)  # reaching it exactly counts
+        require_passage(Target(beyond, direction), logs=values)
+    require_passage(Target(beyond, direction), logs=values, other=np.array([[beyond]]))
+    require_passage(Target(float(best), direction), logs=values)  # reaching it exactly counts

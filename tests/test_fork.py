@@ -13,7 +13,7 @@ from fptlib import ensemble, firstpassage, spec, trajectories
 from fptlib.ensemble.store import Store
 from fptlib.errors import InputError
 from fptlib.response import predict
-from fptlib.trajectories import Retirement, Trajectories, retire
+from fptlib.trajectories import Target, Trajectories, retire
 from known import same
 
 SMALL = known.SMALL | {"optimiser": {"name": "sgd", "lr": 0.2, "momentum": 0.5}, "runs": 32, "epochs": 12}
@@ -31,10 +31,10 @@ def asked(request: pytest.FixtureRequest) -> spec.EnsembleSpec:
     return spec.override(SMALL, KINDS[request.param])
 
 
-def middle(record: Trajectories, epoch: int = 6) -> Retirement:
+def middle(record: Trajectories, epoch: int = 6) -> Target:
     """A threshold that about half of the runs have reached by an epoch."""
     best = record.metrics["test_metric"][:, :epoch].max(axis=1)
-    return Retirement(threshold=float(np.median(best)), direction="above", metric="test_metric")
+    return Target(float(np.median(best)), metric="test_metric")
 
 
 # -- retirement
@@ -47,8 +47,8 @@ def test_retired_runs_are_the_whole_runs_cut_and_cost_no_more(asked: spec.Ensemb
     retired = ensemble.train(asked, out=tmp_path / "retired", retirement=at)
     assert same(retired, retire(whole, at))
     assert retired.meta["trained"] == retired.n_trained < whole.n_trained
-    times = firstpassage.first_passage(retired, threshold=at.threshold)
-    assert np.array_equal(times.time, firstpassage.first_passage(whole, threshold=at.threshold).time)
+    times = firstpassage.first_passage(retired, at.threshold)
+    assert np.array_equal(times.time, firstpassage.first_passage(whole, at.threshold).time)
     assert same(trajectories.read_store(ensemble.store_path(asked, tmp_path / "retired")), retired)
 
 
@@ -59,8 +59,8 @@ def test_what_a_retired_run_did_not_show_is_trained_when_it_is_asked_for(
     at = middle(whole)
     first = ensemble.train(asked, out=tmp_path, retirement=at)
     with pytest.raises(InputError, match="retired"):
-        firstpassage.first_passage(first, threshold=at.threshold + 0.05)
-    harder = Retirement(threshold=at.threshold + 0.02, direction="above", metric="test_metric")
+        firstpassage.first_passage(first, at.threshold + 0.05)
+    harder = Target(at.threshold + 0.02, metric="test_metric")
     second = ensemble.train(asked, out=tmp_path, retirement=harder)
     assert same(second, retire(whole, harder))
     assert second.meta["trained"] == second.n_trained - first.n_trained
@@ -71,7 +71,7 @@ def test_what_a_retired_run_did_not_show_is_trained_when_it_is_asked_for(
 
 
 def test_a_metric_that_is_not_recorded_cannot_retire(tmp_path: Path) -> None:
-    at = Retirement(threshold=0.5, direction="above", metric="valid_metric")
+    at = Target(0.5, metric="valid_metric")
     with pytest.raises(
         InputError, match="no metric 'valid_metric' is recorded; there is train_loss, test_loss, test_metric"
     ):

@@ -19,6 +19,7 @@ PACKAGE = ROOT / "fptlib"
 # A module imports only from modules before it.
 ORDER = [
     "errors",
+    "record",
     "files",
     "progress",
     "sources",

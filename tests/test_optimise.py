@@ -22,7 +22,7 @@ from fptlib.optimise.evidence import gather
 from fptlib.optimise.planning import fork_period, relaxation
 from fptlib.optimise.result import Outcome
 from fptlib.processes import FiniteChain, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process
-from fptlib.trajectories import Retirement, Trajectories
+from fptlib.trajectories import Target, Trajectories
 from known import CHAIN, DELAYED
 
 KICK = Candidate("kick", {"name": "shrink_perturb"})
@@ -36,7 +36,7 @@ STEPS[0], STEPS[5] = 0.99 * np.eye(6)[0], 0.8 * np.eye(6)[5]
 INTERIOR = FiniteChain(transition=STEPS, perturbation=np.tile(np.eye(6)[1], (6, 1)), start=np.eye(6)[0])
 # A run that is kicked passes at once with 1/4: the shortest period is the best one.
 EDGE = GeometricWithKick(hazard=0.01, kick=0.25)
-AT = Retirement(threshold=0.5, direction="above", metric="test_metric")
+AT = Target(0.5, metric="test_metric")
 
 
 def exact(process: Process, period: int | None = None, *, horizon: int = HORIZON) -> float:
@@ -110,7 +110,7 @@ def test_a_period_is_told_by_another_where_one_perturbation_counts(period: int) 
     assert arm.mean[0] == pytest.approx(exact(DELAYED, period), rel=0.1)
     assert arm.optimistic[0] <= arm.mean[0]
     # A full reset needs no perturbed run.
-    t, s = first_passage(plain, threshold=0.5), DELAYED.survival(HORIZON)
+    t, s = first_passage(plain, 0.5), DELAYED.survival(HORIZON)
     whole, rest = divmod(HORIZON, period)
     restart = sum(s[period] ** k * s[:period].sum() for k in range(whole)) + s[period] ** whole * s[:rest].sum()
     assert seen.arm(RESET, period).mean[0] == pytest.approx(restart, rel=0.1)
@@ -340,7 +340,7 @@ def test_what_is_kept_with_the_book_compares_the_loop_with_every_rival() -> None
 def test_live_it_trains_resumes_and_repeats_itself(tmp_path: Any, root: Any) -> None:
     small = {"model.widths": [32], "epochs": 40, "device": "cpu", "seed": 7}
     asked = spec.override(spec.load(root / "params" / "ensembles" / "digits_bn.yml"), small)
-    at = Retirement(threshold=0.90, direction="above", metric="test_metric")
+    at = Target(0.90, metric="test_metric")
     candidates = parse(["shrink_perturb:shrink=0.4,perturb=0.1", "full_reset"])
 
     def search(budget: int) -> tuple[Outcome, int]:

@@ -23,6 +23,7 @@ from fptlib.firstpassage import first_passage, residual_times, restricted_mean
 from fptlib.qss import QuasiSteadyState, judge
 from fptlib.response.verdicts import MIN_SURVIVORS
 from fptlib.sources.source import digest_of
+from fptlib.trajectories import Target
 
 SETS = published.SUPPLEMENTARY
 MEASURED = {15: "16.54", 20: "18.92", 30: "21.69", 50: "29.74", 100: "44.33"}
@@ -199,16 +200,16 @@ class TestTrajectories:
 
     def test_times_count_epochs_from_one_and_keep_censored_runs(self) -> None:
         runs = published.unperturbed()
-        times = first_passage(runs, threshold=72)
+        times = first_passage(runs, 72)
         assert (runs.n_runs, runs.n_epochs, times.n_censored) == (1000, 200, 293)
         assert restricted_mean(times, n_boot=2).mean == pytest.approx(np.minimum(times.time, 200).mean())
-        left = residual_times(first_passage(published.perturbed("shrink_perturb", 50), threshold=72), period=50)
+        left = residual_times(first_passage(published.perturbed("shrink_perturb", 50), 72), period=50)
         assert left.n_runs == 82
         assert left.time.mean() == pytest.approx(4.01, abs=0.005)
 
     def test_distance_between_survivors_of_two_epochs(self) -> None:
         values = published.unperturbed().metric()
-        times = first_passage(published.unperturbed(), threshold=72)
+        times = first_passage(published.unperturbed(), 72)
 
         def survivors(epoch: int) -> Any:
             return values[times.running(epoch), epoch - 1]
@@ -260,7 +261,7 @@ class TestTrajectories:
         for threshold, share in zip(known.thresholds, published.SHARES, strict=True):
             assert np.mean(best >= threshold) == pytest.approx(share, abs=0.04)
         kicked = {p: published.perturbed("shrink_perturb", p, name) for p in known.periods["shrink_perturb"]}
-        times = {p: first_passage(r, threshold=known.threshold, metric=known.metric) for p, r in kicked.items()}
+        times = {p: first_passage(r, Target(known.threshold, metric=known.metric)) for p, r in kicked.items()}
         enough = [p for p in kicked if times[p].running(p).sum() >= MIN_SURVIVORS]
         assert known.source == min(enough, key=lambda p: abs(np.log(4 * p / known.horizon)))
 
@@ -282,7 +283,7 @@ class TestTrajectories:
     @pytest.mark.parametrize("period", [6, 7])
     def test_lists_count_from_zero(self, period: int) -> None:
         # Right after a perturbation the accuracy is low and hardly anybody passes: an epoch that marks the counting.
-        trained = first_passage(published.perturbed("partial_reset", period), threshold=published.LISTED_THRESHOLD)
+        trained = first_passage(published.perturbed("partial_reset", period), published.LISTED_THRESHOLD)
         listed = lists.listed_times(period)
         after = 2 * period + 1
         for times in (trained, listed):

@@ -13,7 +13,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage
 from fptlib.processes import GeometricWithKick, OrnsteinUhlenbeck
 from fptlib.qss import MIN_SURVIVORS, judge
-from fptlib.trajectories import Retirement, Trajectories, retire
+from fptlib.trajectories import Target, Trajectories, retire
 
 NEVER = 1e9  # a threshold that keeps every run
 
@@ -79,7 +79,7 @@ def test_the_effect_is_what_the_drift_means_for_the_time_left() -> None:
     # Ranks are frozen and each run rises by 4 per epoch: the time left falls by a quarter per unit of the metric, and
     # the mean rises by 4 t while t doubles. At epoch 2 nobody has passed nor will before epoch 4.
     runs = record(np.linspace(-400, -100, 301)[:, None] + 4 * np.arange(1, 121))
-    state, times = judge(runs, threshold=0.0), first_passage(runs, threshold=0.0)
+    state, times = judge(runs, threshold=0.0), first_passage(runs, 0.0)
     two = int(np.flatnonzero(state.epoch == 2)[0])
     assert state.effect[two] == pytest.approx(-(4 * 2) / 4 / times.time.mean(), rel=0.02)
     assert state.effect_low[two] < state.effect[two] < state.effect_high[two]
@@ -125,7 +125,7 @@ def test_a_wider_tolerance_never_relaxes_later() -> None:
 @pytest.mark.parametrize("threshold", [1.5, 1.2], ids=["at the retirement", "easier"])
 def test_retired_runs_give_the_same_verdict(threshold: float) -> None:
     runs = relaxing(0.9, -3.0, threshold=1.5)
-    retired = retire(runs, Retirement(threshold=1.5, direction="above", metric="test_metric"))
+    retired = retire(runs, Target(1.5, metric="test_metric"))
     assert not retired.complete
     whole, cut = (judge(record, threshold=threshold, n_boot=50) for record in (runs, retired))
     assert whole.reached
@@ -175,7 +175,7 @@ def test_epochs_to_which_few_runs_are_followed_are_not_judged() -> None:
 
 def test_profile_is_consistent() -> None:
     runs = relaxing(0.9, -3.0, threshold=1.5)
-    state, times = judge(runs, threshold=1.5, n_boot=99), first_passage(runs, threshold=1.5)
+    state, times = judge(runs, threshold=1.5, n_boot=99), first_passage(runs, 1.5)
     assert state.n_survivors.tolist() == [times.running(t).sum() for t in state.epoch]
     assert (state.at > state.epoch).all()
     assert (state.at <= 2 * state.epoch).all()
@@ -237,7 +237,7 @@ def test_nothing_that_moves_is_a_steady_state_from_the_first_epoch() -> None:
 
 def test_distance_is_the_two_sample_statistic_of_the_survivors() -> None:
     runs = relaxing(0.9, -3.0, threshold=1.5)
-    values, times = runs.metric(), first_passage(runs, threshold=1.5)
+    values, times = runs.metric(), first_passage(runs, 1.5)
     state = judge(runs, threshold=1.5, n_boot=2)
     for epoch, at, distance in zip(state.epoch, state.at, state.distance, strict=True):
         two = [values[times.running(t), t - 1] for t in (epoch, at)]

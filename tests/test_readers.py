@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from fptlib import readers
 from fptlib.errors import InputError
 from fptlib.readers import Format, Log, Series, read, register
-from fptlib.trajectories import Retirement, Trajectories, retire, write_shard
+from fptlib.trajectories import Target, Trajectories, retire, write_shard
 from fptlib.trajectories.store import write_store_file
 
 
@@ -175,7 +175,7 @@ def test_folder_csv_table_parquet_table_and_store_give_the_same_numbers(tmp_path
 
 
 def test_a_store_of_retired_runs_is_read_as_it_was_written(tmp_path: Path) -> None:
-    at = Retirement(threshold=0.6, direction="above", metric="test_metric")
+    at = Target(0.6, metric="test_metric")
     whole = Trajectories(
         metrics={"test_metric": np.random.default_rng(0).random((5, 7))}, run=np.arange(5), meta={"digest": "d"}
     )

@@ -14,7 +14,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage
 from fptlib.readers import Log, Series, assemble
 from fptlib.readers.logs import decimals
-from fptlib.trajectories import Trajectories
+from fptlib.trajectories import Target, Trajectories
 
 Places = list[float]
 
@@ -245,8 +245,8 @@ def test_a_metric_to_minimise_passes_when_its_negative_does(values: list[float],
         )
         for sign in (1, -1)
     ]
-    below = first_passage(both[0], threshold=threshold, direction="below")
-    above = first_passage(both[1], threshold=-threshold)
+    below = first_passage(both[0], Target(threshold, direction="below"))
+    above = first_passage(both[1], -threshold)
     np.testing.assert_array_equal(below.time, above.time)
     np.testing.assert_array_equal(below.observed, above.observed)
     assert below.time[1] == min(below.time[0], cut)

@@ -18,6 +18,7 @@ import pytest
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage
 from fptlib.readers import read
+from fptlib.trajectories import Target
 
 LOGS = Path(__file__).parent / "logs"
 TRUTH = json.loads((LOGS / "truth.json").read_text())
@@ -43,7 +44,7 @@ class TestLightning:
                 np.testing.assert_array_equal(read_.astype(np.float32), np.array(truth[metric], dtype=np.float32))
         assert "epochs that the log counts from 0 are counted from 1" in runs.meta["notes"]
         falling = runs.metric("val_loss")
-        times = first_passage(runs, threshold=falling[0, 2], direction="below", metric="val_loss")
+        times = first_passage(runs, Target(falling[0, 2], direction="below", metric="val_loss"))
         assert (times.time[0], times.observed[0]) == (3, True)
         again = r"train_loss_step is logged more than once at epoch 0, .*axis='step' counts"
         with pytest.raises(InputError, match=again):
@@ -78,7 +79,7 @@ class TestTensorBoard:
         runs = read(LOGS / "tb_two")
         assert runs.run.tolist() == [12, 3]
         np.testing.assert_array_equal(runs.metric(), [[0.5, 0.6, np.nan], [0.7, 0.9, 0.1]])
-        times = first_passage(runs, threshold=0.9)  # kept in 32 bits it is less
+        times = first_passage(runs, 0.9)  # kept in 32 bits it is less
         assert (times.time.tolist(), times.observed.tolist()) == ([2, 2], [False, True])
 
     def test_scalars_only_are_read_by_steps_and_one_file_is_one_run(self, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from fptlib.processes import DelayedGeometric, OrnsteinUhlenbeck, Process
 from fptlib.readers import read
 from fptlib.response import Recommendation, at_each, outcomes, predict, recommend
 from fptlib.response.verdicts import Status
-from fptlib.trajectories import Retirement, Trajectories, retire
+from fptlib.trajectories import Target, Trajectories, retire
 from known import DELAYED, KICK, MIXTURE, RESET, sampled
 
 BAD = DelayedGeometric(silent=12, hazard=0.01, silent_after=20, hazard_after=0.05)
@@ -251,7 +251,7 @@ def test_thresholds_without_an_answer_say_why() -> None:
 
 def test_final_and_best_metric_by_hand() -> None:
     runs = Trajectories(metrics={"m": np.array([[1.0, 3.0, 2.0], [2.0, 2.0, 0.0]])}, run=np.arange(2))
-    cut = retire(runs, Retirement(threshold=3.0, direction="above", metric="m"))
+    cut = retire(runs, Target(3.0, metric="m"))
     results = outcomes({"whole": runs, "retired": cut}, n_boot=50)
     whole, retired = results["whole"], results["retired"]
     assert not isinstance(whole, str)
@@ -323,7 +323,7 @@ class TestPublished:
     def test_a_network_that_has_not_settled_is_not_vouched_for(self) -> None:
         folder = sources.fetch("published") / "SI_figs" / "fc_with_adam"
         short = read(folder / "s_and_p_reset10")
-        truth = restricted_mean(first_passage(short, threshold=0.35, metric="test_ssim"), n_boot=2).mean
+        truth = restricted_mean(first_passage(short, Target(0.35, metric="test_ssim")), n_boot=2).mean
         (found,) = predict(
             read(folder / "reg_training"),
             read(folder / "s_and_p_reset100"),

@@ -26,7 +26,7 @@ from fptlib.response.forms import (
     summed,
 )
 from fptlib.response.verdicts import Cause, Status
-from fptlib.trajectories import Retirement, Trajectories, retire
+from fptlib.trajectories import Target, Trajectories, retire
 from known import CHAIN, DELAYED, KICK, MIXTURE, RESET, SHRINK, TYPES, every_process, sampled
 
 MANY = 10**9  # runs behind an exact curve
@@ -384,7 +384,7 @@ def test_runs_that_share_their_seed_are_drawn_together() -> None:
 
 @pytest.mark.parametrize("paired", [False, True])
 def test_retired_runs_give_the_same_response(paired: bool) -> None:
-    at = Retirement(threshold=1.5, direction="above", metric="test_metric")
+    at = Target(1.5, metric="test_metric")
     plain = sampled(SHRINK, 1, n_runs=1000)
     kicked = sampled(SHRINK, 2, n_runs=1000, period=20)
     if paired:

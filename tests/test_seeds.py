@@ -21,7 +21,7 @@ PROCESS = OrnsteinUhlenbeck(shrink=0.4)
 def ensemble(values: Any, *, run: Any = None, period: int | None = None) -> Ensemble:
     labels = np.arange(len(values)) if run is None else np.asarray(run)
     runs = Trajectories(metrics={"m": np.asarray(values, dtype=float)}, run=labels)
-    return Ensemble(runs.metric(), first_passage(runs, threshold=1.5), period)
+    return Ensemble(runs.metric(), first_passage(runs, 1.5), period)
 
 
 def forked(plain: Any, period: int, *, seed: int) -> Any:

@@ -17,12 +17,12 @@ from fptlib.processes import GeometricWithKick, OrnsteinUhlenbeck
 from fptlib.qss import judge
 from fptlib.response import predict
 from fptlib.tables import hazard_table, measured_row, quantile_table, response_table, state_table, survival_table
-from fptlib.trajectories import Retirement, Trajectories, retire
+from fptlib.trajectories import Target, Trajectories, retire
 
 PROCESS = OrnsteinUhlenbeck(shrink=0.4)
 RUNS = PROCESS.sample(np.random.default_rng(0), n_runs=150, horizon=60)
 KICKED = PROCESS.sample(np.random.default_rng(1), n_runs=150, horizon=60, period=10)
-TIMES = first_passage(RUNS, threshold=PROCESS.threshold)
+TIMES = first_passage(RUNS, PROCESS.threshold)
 
 
 def some(values: NDArray[np.float64]) -> Trajectories:
@@ -97,7 +97,7 @@ def test_tables_keep_every_number_of_the_estimates() -> None:
 
 
 def test_a_measured_row_is_what_the_estimates_say() -> None:
-    times = first_passage(KICKED, threshold=PROCESS.threshold)
+    times = first_passage(KICKED, PROCESS.threshold)
     row = measured_row(KICKED, period=10, threshold=PROCESS.threshold)
     mean, residual = restricted_mean(times), restricted_mean(residual_times(times, period=10))
     assert (row["mean"], row["low"], row["high"]) == (mean.mean, mean.low, mean.high)
@@ -106,7 +106,7 @@ def test_a_measured_row_is_what_the_estimates_say() -> None:
 
 
 def test_retired_runs_are_measured_alike_and_have_no_spread_over_all_runs() -> None:
-    at = Retirement(threshold=PROCESS.threshold, direction="above", metric="test_metric")
+    at = Target(PROCESS.threshold, metric="test_metric")
     whole, cut = (measured_row(runs, period=10, threshold=PROCESS.threshold) for runs in (KICKED, retire(KICKED, at)))
     assert cut == whole
     with pytest.raises(

@@ -20,7 +20,7 @@ from fptlib.ensemble import losses
 from fptlib.ensemble.estimate import estimate
 from fptlib.errors import InputError
 from fptlib.parameters import kinds_of
-from fptlib.trajectories import Retirement
+from fptlib.trajectories import Target
 
 NUCLEI: dict[str, Any] = {
     "data": {"name": "nuclear-masses", "train_size": 60, "test_size": 50},
@@ -160,12 +160,12 @@ def test_a_store_of_regression_is_read_and_predicted_from(tmp_path: Path, capsys
             "--direction", "below", "--threshold", threshold, "--json",
         )
     )  # fmt: skip
-    times = first_passage(record, threshold=threshold, metric="test_rmse", direction="below")
+    times = first_passage(record, Target(threshold, metric="test_rmse", direction="below"))
     assert answer["unperturbed"]["n_runs"] == 16
     assert answer["unperturbed"]["n_censored"] == int((~times.observed).sum()) > 0
     # R2 rises where the error falls: the same passages.
     r2 = 1 - (threshold / source.target_scale) ** 2 / spread
-    same = first_passage(record, threshold=r2, metric="test_metric", direction="above")
+    same = first_passage(record, Target(r2, metric="test_metric", direction="above"))
     assert np.array_equal(same.time, times.time)
 
 
@@ -173,15 +173,13 @@ def test_a_training_that_passes_below_an_error_is_retired(tmp_path: Path) -> Non
     asked = nuclei(runs=16, epochs=8)
     whole = ensemble.train(asked, out=tmp_path / "whole")
     threshold = float(np.median(whole.metrics["test_rmse"][:, 4]))
-    at = Retirement(threshold=threshold, direction="below", metric="test_rmse")
+    at = Target(threshold, direction="below", metric="test_rmse")
     short = ensemble.train(asked, out=tmp_path / "short", retirement=at)
     passed = (whole.metrics["test_rmse"] <= threshold).argmax(axis=1) + 1
     reached = (whole.metrics["test_rmse"] <= threshold).any(axis=1)
     assert np.array_equal(short.lengths, np.where(reached, passed, 8))
     with pytest.raises(InputError, match=r"no metric 'valid_rmse' is recorded; there is .*test_rmse"):
-        ensemble.train(
-            asked, out=tmp_path, retirement=Retirement(threshold=1.0, metric="valid_rmse", direction="below")
-        )
+        ensemble.train(asked, out=tmp_path, retirement=Target(1.0, metric="valid_rmse", direction="below"))
 
 
 def test_what_regression_would_cost_is_known_before(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis.extra import numpy as nps
 from fptlib.errors import InputError
 from fptlib.files import write_atomically
 from fptlib.trajectories import (
-    Retirement,
+    Target,
     Trajectories,
     concatenate,
     read_shard,
@@ -43,9 +43,9 @@ def record(
     return Trajectories(metrics=metrics, run=labels, meta=meta or {}, followed=length)
 
 
-def at(threshold: float, *, metric: str = "test_metric") -> Retirement:
+def at(threshold: float, *, metric: str = "test_metric") -> Target:
     """Return a retirement of a metric that grows."""
-    return Retirement(threshold=threshold, direction="above", metric=metric)
+    return Target(threshold, metric=metric)
 
 
 def store(
@@ -112,7 +112,7 @@ def test_a_retired_run_ends_with_its_passage() -> None:
     assert columns["run"] == [0, 0, 1, 1, 1, 1, 2]
     assert columns["epoch"] == [1, 2, 1, 2, 3, 4, 1]
     assert columns["test_loss"] == [0, 1, 4, 5, 6, 7, 8]
-    falling = retire(whole, Retirement(threshold=5, direction="below", metric="test_loss"))
+    falling = retire(whole, Target(5, direction="below", metric="test_loss"))
     assert falling.lengths.tolist() == [1, 1, 4]
     assert whole.complete
     # Where training stopped somewhat later than it might have, the record of the passage is whole.
@@ -290,7 +290,7 @@ def test_passages_are_censored_at_the_last_epoch(values: Any, data: st.DataObjec
     n_epochs = values.shape[1]
     ends = np.array(data.draw(st.lists(st.integers(1, n_epochs), min_size=len(values), max_size=len(values))))
     cut = record(np.where(np.arange(n_epochs) < ends[:, None], values, np.nan), followed=ends)
-    time, observed = passages(cut, **at(threshold).to_dict())
+    time, observed = passages(cut, at(threshold))
     for row, end, t, reached in zip(values, ends, time, observed, strict=True):
         first = [epoch for epoch in range(1, end + 1) if row[epoch - 1] >= threshold]
         assert (t, reached) == ((first[0], True) if first else (end, False))
@@ -352,6 +352,23 @@ def test_files_get_the_permissions_of_a_plain_open(tmp_path: Path) -> None:
     assert (tmp_path / "atomic").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+# Targets
+
+
+def test_a_target_is_a_number_or_names_its_metric() -> None:
+    runs = record(f1=SMALL)
+    assert Target.of(np.float32(72)) == Target.of(72) == Target(72.0, "above", None)
+    assert Target.of(at(0.3)) == at(0.3)
+    assert Target(0.3).on(runs) == at(0.3)
+    assert Target(0.3, metric="f1").on(runs).name == "f1"
+    with pytest.raises(InputError, match="no metric 'loss'"):
+        Target(0.3, metric="loss").on(runs)
+    with pytest.raises(InputError, match=r"target metric above 0\.3: name the metric"):
+        _ = Target(0.3).name
+    assert retire(runs, Target(0.3)).retirement == at(0.3)  # the record names it
+    assert passages(runs, Target(0.3))[0].tolist() == [3, 1]
+
+
 # What is refused
 
 
@@ -393,9 +410,10 @@ def test_files_get_the_permissions_of_a_plain_open(tmp_path: Path) -> None:
         (lambda: concatenate([record(), retire(record(run=[5, 6]), at(0.3))]), "retired differently"),
         (lambda: retire(record(), at(0.2, metric="f1")), "no metric 'f1'; there is test_metric"),
         (lambda: at(float("nan")), "threshold nan is not possible; a finite number is needed"),
-        (lambda: Retirement.from_dict({"threshold": "high", "direction": "above", "metric": "m"}), "threshold 'high'"),
-        (lambda: Retirement.from_dict({"threshold": 1, "direction": "up", "metric": "m"}), "choose above or below"),
-        (lambda: Retirement.from_dict({"threshold": 1}), "threshold, direction and metric are needed"),
+        (lambda: Target.from_dict({"threshold": "high", "direction": "above", "metric": "m"}), "threshold 'high'"),
+        (lambda: Target.from_dict({"threshold": 1, "direction": "up", "metric": "m"}), "choose above or below"),
+        (lambda: Target.from_dict({"threshold": 1}), "threshold, direction and metric are needed"),
+        (lambda: Target.from_dict({"threshold": 1, "direction": "above", "metric": None}), "name the metric"),
     ],
 )
 def test_a_record_is_checked_when_it_is_made(make: Callable[[], object], said: str) -> None:

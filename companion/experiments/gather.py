@@ -15,7 +15,7 @@ from companion.experiments.kept import keep, kept_path, read_kept, refuse_orphan
 from companion.experiments.rows import Key, Row, load_rows, words
 from fptlib.errors import InputError
 from fptlib.sources import cache_dir
-from fptlib.trajectories import Retirement, Trajectories
+from fptlib.trajectories import Target, Trajectories
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +93,11 @@ def threshold_of(row: Row, unperturbed: Trajectories) -> Threshold:
     return Threshold(float(sign * middle[chosen]), float(shares[chosen]))
 
 
-def retirement_of(row: Row, threshold: Threshold) -> Retirement | None:
+def retirement_of(row: Row, threshold: Threshold) -> Target | None:
     """Return where perturbed runs of the row leave their training."""
     if not row.retire:
         return None
-    return Retirement(threshold=threshold.value, direction=row.direction, metric=row.metric)
+    return Target(threshold.value, direction=row.direction, metric=row.metric)
 
 
 def read_row(row: Row) -> Ensembles | None:

@@ -18,7 +18,7 @@ from companion import ROOT
 from companion.experiments.rows import Metric, Row
 from fptlib.errors import InputError
 from fptlib.spec import ENGINE_VERSION, EnsembleSpec
-from fptlib.trajectories import Retirement, Trajectories, read_shard, write_shard
+from fptlib.trajectories import Target, Trajectories, read_shard, write_shard
 
 FOLDER = ROOT / "book" / "results" / "ensembles"
 _PACKAGES = ("numpy", "torch", "numba", "scipy")
@@ -54,7 +54,7 @@ def keep(trajectories: Trajectories, spec: EnsembleSpec) -> None:
     write_shard(kept_path(spec), record, level=19)
 
 
-def read_kept(spec: EnsembleSpec, *, retirement: Retirement | None = None) -> Trajectories | None:
+def read_kept(spec: EnsembleSpec, *, retirement: Target | None = None) -> Trajectories | None:
     """Read the kept ensemble of a specification; return ``None`` where none is kept.
 
     Parameters

@@ -18,7 +18,7 @@ from fptlib.firstpassage.resampling import corrected_interval, percentile_interv
 from fptlib.qss import QuasiSteadyState, judge
 from fptlib.response.prediction import predict_all
 from fptlib.response.sample import draw
-from fptlib.trajectories import Direction, Trajectories, reached
+from fptlib.trajectories import Direction, Target, Trajectories, reached
 
 By = Literal["measured", "predicted"]
 Means = Mapping[Key, NDArray[np.float64]]  # the mean in the data (first entry), and in every replicate over seeds
@@ -154,7 +154,7 @@ def measure_runs(
             low, high = corrected_interval(alone, LEVEL, n_runs=runs.n_runs)
             off = means / alone - 1
             off_low, off_high = percentile_interval(off[1:], LEVEL)
-            passed = reached(runs.metric(metric), threshold=threshold, direction=direction).any(axis=1)
+            passed = reached(runs.metric(metric), Target(threshold, direction)).any(axis=1)
             lines.append(
                 {
                     "perturbation": kick,

@@ -20,7 +20,7 @@ from companion.experiments.rows import Key, Row, words
 from fptlib.errors import InputError
 from fptlib.firstpassage.resampling import generator
 from fptlib.spec import EnsembleSpec
-from fptlib.trajectories import Retirement
+from fptlib.trajectories import Target
 
 EARLY = 2  # epochs in which a rounding error has not grown yet
 EARLY_TOLERANCE = 0.02  # of the metric: rounding errors move single images across a decision, not two in a hundred
@@ -123,7 +123,7 @@ def verify(rows: Mapping[str, Row], *, runs: int = 4, seed: int = 0) -> list[Com
 
 
 def retrain(
-    spec: EnsembleSpec, runs: Iterable[int], retirement: Retirement | None = None
+    spec: EnsembleSpec, runs: Iterable[int], retirement: Target | None = None
 ) -> dict[str, NDArray[np.float64]]:
     """Train some runs of a specification by themselves, from their first epoch; no store is read or written.
 

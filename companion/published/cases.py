@@ -17,7 +17,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, survival
 from fptlib.response import predict
 from fptlib.tables import measured_table, response_table, state_table, survival_table
-from fptlib.trajectories import Direction, Trajectories
+from fptlib.trajectories import Direction, Target, Trajectories
 
 _MEAN = ("mean", "low", "high", "n_runs", "n_censored")
 
@@ -158,7 +158,7 @@ def own_case(
         source=period,
         predicted=response_table(response),
         measured=measured_table(runs, **options),
-        curve=survival_table(survival(first_passage(unperturbed, **options))),
+        curve=survival_table(survival(first_passage(unperturbed, Target(**options)))),
         unperturbed={name: getattr(response.unperturbed, name) for name in _MEAN},
         state={"reached": state.reached, "relaxation_epoch": start, "reasons": "; ".join(state.reasons)}
         | deciding(state_table(state), relaxation_epoch=start),

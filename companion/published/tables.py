@@ -32,6 +32,7 @@ from fptlib.tables import (
     state_table,
     survival_table,
 )
+from fptlib.trajectories import Target
 
 THRESHOLDS_BEYOND = (75.0, 76.0, 78.0, 80.0, 82.0)  # the best accuracy of any unperturbed run is 74.08 %
 RANKED = (71.0, 72.0, 73.0, 74.0, 75.0, 76.0)
@@ -58,7 +59,7 @@ def survival_curve(*, threshold: float, data: str = MAIN) -> pd.DataFrame:
     metric = dataset(data).metric
 
     def compute() -> pd.DataFrame:
-        return survival_table(survival(first_passage(unperturbed(data), threshold=threshold, metric=metric)))
+        return survival_table(survival(first_passage(unperturbed(data), Target(threshold, metric=metric))))
 
     return _table("survival", data, compute, threshold=threshold)
 
@@ -68,7 +69,7 @@ def hazard_bins(*, threshold: float) -> pd.DataFrame:
     return _table(
         "hazard",
         MAIN,
-        lambda: hazard_table(hazard(first_passage(unperturbed(), threshold=threshold))),
+        lambda: hazard_table(hazard(first_passage(unperturbed(), threshold))),
         threshold=threshold,
     )
 
@@ -83,7 +84,7 @@ def unperturbed_mean(*, threshold: float, data: str = MAIN) -> pd.DataFrame:
 
     def compute() -> pd.DataFrame:
         runs = unperturbed(data)
-        mean = restricted_mean(first_passage(runs, threshold=threshold, metric=metric))
+        mean = restricted_mean(first_passage(runs, Target(threshold, metric=metric)))
         line = {name: getattr(mean, name) for name in ("mean", "low", "high", "n_runs", "n_censored")}
         if data != MAIN:
             verdict = _judged(data, threshold)

@@ -25,7 +25,7 @@ from fptlib.charts.common import (
     thin,
 )
 from fptlib.firstpassage import first_passage
-from fptlib.trajectories import Direction, Trajectories
+from fptlib.trajectories import Direction, Target, Trajectories
 
 
 def survival(curves: Mapping[str, pd.DataFrame], *, description: str = "", log: bool = False) -> alt.LayerChart:
@@ -155,7 +155,7 @@ def trajectories(
     """Draw the first few runs one by one, with the threshold and a mark where each first reaches it."""
     shown = runs.head(runs=n_shown)
     values = shown.metric(metric)
-    times = first_passage(shown, threshold=threshold, direction=direction, metric=metric)
+    times = first_passage(shown, Target(threshold, direction, metric))
     step = max(1, int(np.ceil(values.size / 1800)))
     rows = [
         (str(label), epoch + 1, float(value))

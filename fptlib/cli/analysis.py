@@ -77,10 +77,12 @@ def qss(
     from fptlib.firstpassage import require_passage
     from fptlib.qss import judge
     from fptlib.tables import state_table
+    from fptlib.trajectories import Target
 
     runs, _ = ensembles(path, {}, axis=axis, every=every)
-    runs.require_followed(threshold=threshold, direction=direction, metric=runs.metric_name(metric))
-    require_passage(threshold, direction=direction, unperturbed=runs.metric(metric))
+    target = Target(threshold, direction, metric).on(runs)
+    runs.require_followed(target)
+    require_passage(target, unperturbed=runs.metric(metric))
     state = judge(runs, threshold=threshold, direction=direction, metric=metric, seed=seed)
     if as_json:
         profile = json.loads(state_table(state).to_json(orient="records"))

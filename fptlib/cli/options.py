@@ -13,7 +13,7 @@ import typer
 from fptlib.errors import InputError
 
 if TYPE_CHECKING:
-    from fptlib.trajectories import Retirement, Trajectories
+    from fptlib.trajectories import Target, Trajectories
 
 Key = TypeVar("Key", bound=Hashable)
 PathArgument = Annotated[
@@ -115,11 +115,11 @@ def ending(option: str, path: Path, *known: str) -> None:
         raise InputError(f"{option} {path}: a name that ends in {' or '.join(known)} is needed")
 
 
-def retirement_of(threshold: float | None, direction: Literal["above", "below"], metric: str) -> Retirement | None:
+def retirement_of(threshold: float | None, direction: Literal["above", "below"], metric: str) -> Target | None:
     """Return the retirement at a threshold; ``None`` without one."""
-    from fptlib.trajectories import Retirement
+    from fptlib.trajectories import Target
 
-    return None if threshold is None else Retirement(threshold=threshold, direction=direction, metric=metric)
+    return None if threshold is None else Target(threshold=threshold, direction=direction, metric=metric)
 
 
 def assignments(texts: Iterable[str]) -> dict[str, str]:

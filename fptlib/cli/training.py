@@ -149,7 +149,7 @@ def optimise(
     from fptlib.optimise import Live, Settings, parse
     from fptlib.optimise import optimise as search
     from fptlib.response.prediction import DEFAULT_PERIODS
-    from fptlib.trajectories import Retirement
+    from fptlib.trajectories import Target
 
     parameters = spec.load(params, set_ or [])
     named = parse([word for text in candidates for word in text.split()])
@@ -159,7 +159,7 @@ def optimise(
         [p for p in DEFAULT_PERIODS if p < parameters.epochs] if periods is None else integers("--periods", periods)
     )
     settings = Settings(periods=tuple(chosen), budget=budget, precision=precision, level=level, seed=seed)
-    at = Retirement(threshold=threshold, direction=direction, metric=metric)
+    at = Target(threshold=threshold, direction=direction, metric=metric)
     source = Live(parameters, retirement=at, periods=chosen, out=out, workers=workers, scheduler=scheduler)
     result = search(source, named, settings=settings)
     output.print_json(answers.search_json(result)) if as_json else answers.print_search(result)

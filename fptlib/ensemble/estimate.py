@@ -27,7 +27,7 @@ from fptlib.errors import InputError
 from fptlib.models import Network
 from fptlib.perturbations import State
 from fptlib.spec import EnsembleSpec
-from fptlib.trajectories import Retirement
+from fptlib.trajectories import Target
 
 # Seconds that are enough to be timed.
 _TIMED_S: Final = 0.3
@@ -72,7 +72,7 @@ def estimate(
     spec: EnsembleSpec,
     *,
     out: str | os.PathLike[str] | None = None,
-    retirement: Retirement | None = None,
+    retirement: Target | None = None,
     workers: int | None = None,
 ) -> Cost:
     """Count, and time a few steps of one stack; nothing is written.

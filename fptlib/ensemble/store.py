@@ -31,7 +31,7 @@ from fptlib.errors import InputError
 from fptlib.sources import cache_dir
 from fptlib.spec import ENGINE_VERSION, EnsembleSpec
 from fptlib.spec.uses import noted
-from fptlib.trajectories import Retirement, Trajectories, read_shard, retire, write_shard
+from fptlib.trajectories import Target, Trajectories, read_shard, retire, write_shard
 from fptlib.trajectories.record import holds
 from fptlib.trajectories.store import read_store_file, write_store_file
 
@@ -71,7 +71,7 @@ class Store:
         """Return the path of a file of the runs from ``unit`` on."""
         return self.folder / f"runs-{unit:05d}-{unit + UNIT - 1:05d}{suffix}"
 
-    def note_request(self, spec: EnsembleSpec, retirement: Retirement | None) -> None:
+    def note_request(self, spec: EnsembleSpec, retirement: Target | None) -> None:
         """Put what was asked for in ``store.json``, unless more than that was asked for before.
 
         Of files of the user's it keeps name and digest; also of those of which nothing is used yet, for a fork may.
@@ -218,7 +218,7 @@ def _covers(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
         old["digest"] == new["digest"]
         and old["runs"] >= new["runs"]
         and old["epochs"] >= new["epochs"]
-        and (then is None or (at is not None and Retirement.from_dict(then).covers(Retirement.from_dict(at))))
+        and (then is None or (at is not None and Target.from_dict(then).covers(Target.from_dict(at))))
     )
 
 

@@ -22,7 +22,7 @@ from fptlib.models import Tensors
 from fptlib.perturbations import Context, State
 from fptlib.spec import EnsembleSpec
 from fptlib.spec.schedules import ConstantSpec
-from fptlib.trajectories import Retirement, reached
+from fptlib.trajectories import Target, reached
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Task:
     runs: tuple[int, ...]
     epochs: int
     device: str
-    retirement: Retirement | None = None
+    retirement: Target | None = None
     keep: tuple[int, ...] = ()
 
     @property
@@ -162,8 +162,8 @@ class Training:
             return True
         if retirement is None or epoch == 0:
             return False
-        values = self.metrics[retirement.metric][row, :epoch]
-        return bool(reached(values, threshold=retirement.threshold, direction=retirement.direction).any())
+        values = self.metrics[retirement.name][row, :epoch]
+        return bool(reached(values, retirement).any())
 
     # -- snapshots
 

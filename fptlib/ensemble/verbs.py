@@ -20,7 +20,7 @@ from fptlib.ensemble.training import Task, recorded
 from fptlib.ensemble.work import Outcome, perform
 from fptlib.errors import InputError
 from fptlib.spec import EnsembleSpec, override, restore
-from fptlib.trajectories import Retirement, Trajectories, concatenate
+from fptlib.trajectories import Target, Trajectories, concatenate
 from fptlib.trajectories.record import passages
 from fptlib.trajectories.store import read_store_file
 
@@ -32,7 +32,7 @@ def train(
     spec: EnsembleSpec,
     *,
     out: str | os.PathLike[str] | None = None,
-    retirement: Retirement | None = None,
+    retirement: Target | None = None,
     keep: Iterable[int] = (),
     workers: int | None = None,
     scheduler: str | None = None,
@@ -119,7 +119,7 @@ def fork(
     *,
     at: int,
     perturbation: Mapping[str, Any],
-    retirement: Retirement | None = None,
+    retirement: Target | None = None,
     out: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     scheduler: str | None = None,
@@ -159,14 +159,14 @@ def fork(
     forked = train(child, **options)
     going = plain.n_runs
     if retirement is not None:
-        time, observed = passages(plain, **retirement.to_dict())
+        time, observed = passages(plain, retirement)
         going = int(((time > at) | ~observed).sum())
     return Fork(child, forked, plain.n_runs, going)
 
 
 def read_request(
     store: str | os.PathLike[str], uses: Iterable[str | os.PathLike[str]] = ()
-) -> tuple[EnsembleSpec, Retirement | None]:
+) -> tuple[EnsembleSpec, Target | None]:
     """Return what a store was made from: the specification, with the runs and epochs asked for, and the retirement.
 
     Nothing that the store holds is executed.
@@ -193,11 +193,11 @@ def read_request(
     if spec.digest() != content["digest"]:
         raise InputError(f"{store}: made by another version of this library; train it again with its parameter file")
     retired = content.get("retirement")
-    return spec, None if retired is None else Retirement.from_dict(retired)
+    return spec, None if retired is None else Target.from_dict(retired)
 
 
 def _checked(
-    spec: EnsembleSpec, retirement: Retirement | None, keep: Iterable[int], workers: int | None, scheduler: str | None
+    spec: EnsembleSpec, retirement: Target | None, keep: Iterable[int], workers: int | None, scheduler: str | None
 ) -> tuple[int, ...]:
     """Return the epochs to be kept, in order; an InputError names an argument that is impossible."""
     if workers is not None and workers < 1:
@@ -205,8 +205,8 @@ def _checked(
     if workers is not None and scheduler is not None:
         raise InputError("workers and scheduler: name one of them; a scheduler has its own workers")
     known = recorded(regression=spec.data.TASK == "regression", validated=spec.data.validation_size > 0)
-    if retirement is not None and retirement.metric not in known:
-        raise InputError(f"retirement: no metric {retirement.metric!r} is recorded; there is {', '.join(known)}")
+    if retirement is not None and retirement.name not in known:
+        raise InputError(f"retirement: no metric {retirement.name!r} is recorded; there is {', '.join(known)}")
     optimisers.shared(spec.optimiser)  # refuses a class that cannot train stacked runs
     epochs = tuple(sorted(set(keep)))
     if epochs and spec.perturbation is not None:

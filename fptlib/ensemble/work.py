@@ -118,7 +118,7 @@ def _from_parent(store: Store, task: Task, units: list[int]) -> tuple[list[Snaps
         snapshot = None if "best" in schedule.rule.needs else parent.snapshot(unit, schedule.period)
         branches += [] if snapshot is None else [snapshot]
         if task.retirement is not None and (shard := parent.shard(unit)) is not None:
-            passage, observed = passages(shard, **task.retirement.to_dict())
+            passage, observed = passages(shard, task.retirement)
             for row in np.flatnonzero(observed & (passage <= schedule.period)):
                 values = {name: column[row] for name, column in shard.metrics.items()}
                 records[int(shard.run[row])] = values, int(passage[row])
@@ -136,7 +136,7 @@ def _retrace(store: Store, task: Task, epoch: int) -> int:
         have = set(kept.run.tolist()) if kept is not None else set()
         going = np.ones(len(shard.run), dtype=bool)
         if task.retirement is not None:
-            passage, observed = passages(shard, **task.retirement.to_dict())
+            passage, observed = passages(shard, task.retirement)
             going = (passage > epoch) | ~observed
         missing = [int(run) for run in shard.run[going] if run not in have]
         needed += missing

@@ -6,7 +6,7 @@ runs are. A run that was retired at some threshold is censored at none: it has r
 known. The bootstrap behind the intervals is `fptlib.firstpassage.resampling`.
 """
 
-from fptlib.firstpassage.estimates import N_BOOT, Estimate, Hazard, Survival, hazard, restricted_mean, survival
+from fptlib.firstpassage.estimates import N_BOOT, Estimate, Hazard, Survival, hazard, ratio, restricted_mean, survival
 from fptlib.firstpassage.times import FirstPassageTimes, first_passage, require_passage, residual_times
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Survival",
     "first_passage",
     "hazard",
+    "ratio",
     "require_passage",
     "residual_times",
     "restricted_mean",

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.trajectories import Direction, Trajectories
+from fptlib.record import Record
+from fptlib.trajectories import Target, Trajectories, reached
 from fptlib.trajectories.record import passages
 
 
 @dataclass(frozen=True, slots=True)
-class FirstPassageTimes:
+class FirstPassageTimes(Record):
     """First-passage times of many runs, some of them censored.
 
     Parameters
@@ -85,53 +86,48 @@ class FirstPassageTimes:
         return np.asarray((self.time > epoch) | ((self.time == epoch) & ~self.observed))
 
 
-def first_passage(
-    trajectories: Trajectories, *, threshold: float, direction: Direction = "above", metric: str | None = None
-) -> FirstPassageTimes:
-    """Return the first epoch at which each run reaches the threshold; runs that do not are censored at their last epoch.
+def first_passage(trajectories: Trajectories, target: Target | float) -> FirstPassageTimes:
+    """Return the first epoch at which each run reaches the target; runs that do not are censored at their last epoch.
 
     Parameters
     ----------
     trajectories
         The runs.
-    threshold
-        Metric value to reach, in the unit of the metric; reaching it exactly counts.
-    direction
-        ``"above"`` for a metric to maximise, ``"below"`` for one to minimise.
-    metric
-        Name of the metric; ``test_metric``, or the only one, by default.
+    target
+        What the metric is to reach; a number is a threshold that ``test_metric``, or the only metric, is to rise to.
 
     Raises
     ------
     InputError
-        If the metric is missing or not finite, the direction is unknown, or runs were retired before they could reach this threshold:
-        at an easier one, or one of another metric or direction.
+        If the metric is missing or not finite, or runs were retired before they could reach this target: at an easier one, or one of
+        another metric or direction.
 
     Examples
     --------
     >>> t = Trajectories(metrics={"acc": np.array([[0.2, 0.5, 0.4], [0.1, 0.2, 0.3]])}, run=np.array([0, 1]))
-    >>> times = first_passage(t, threshold=0.5)
+    >>> times = first_passage(t, 0.5)
     >>> times.time, times.observed
     (array([2, 3]), array([ True, False]))
     """
-    if direction not in ("above", "below"):
-        raise InputError(f"direction {direction!r} is not known; choose above or below")
-    name = trajectories.metric_name(metric)
-    trajectories.metric(name)  # finite everywhere
-    trajectories.require_followed(threshold=threshold, direction=direction, metric=name)
-    time, observed = passages(trajectories, threshold=threshold, direction=direction, metric=name)
+    target = Target.of(target).on(trajectories)
+    trajectories.metric(target.name)  # finite everywhere
+    trajectories.require_followed(target)
+    time, observed = passages(trajectories, target)
     return FirstPassageTimes(time=time, observed=observed, run=trajectories.run)
 
 
-def require_passage(threshold: float, *, direction: Direction = "above", **values: NDArray[np.float64]) -> None:
-    """Raise an InputError if no run of any ensemble reaches the threshold.
+def require_passage(target: Target | float, **values: NDArray[np.float64]) -> None:
+    """Raise an InputError if no run of any ensemble reaches the target.
 
     ``values`` are metrics ``(runs, epochs)`` by ensemble, NaN after the last epoch that a run was followed to.
     """
-    best = {name: float(np.nanmax(v) if direction == "above" else np.nanmin(v)) for name, v in values.items()}
-    if not any(value >= threshold if direction == "above" else value <= threshold for value in best.values()):
-        reached = ", ".join(f"{value:.6g} ({name})" for name, value in best.items())
-        raise InputError(f"no run reaches the threshold {threshold:g} ({direction}); the best values are {reached}")
+    target = Target.of(target)
+    if not any(reached(v, target).any() for v in values.values()):
+        best = np.nanmax if target.direction == "above" else np.nanmin
+        ends = ", ".join(f"{float(best(v)):.6g} ({name})" for name, v in values.items())
+        raise InputError(
+            f"no run reaches the threshold {target.threshold:g} ({target.direction}); the best values are {ends}"
+        )
 
 
 def residual_times(times: FirstPassageTimes, *, period: int) -> FirstPassageTimes:

@@ -27,7 +27,7 @@ from fptlib.hooks.single import (
 )
 from fptlib.parameters import NaturalNumber, Number, Part, Seed, build
 from fptlib.perturbations import Context, Perturbation, Schedule, State, schedule
-from fptlib.trajectories import reached
+from fptlib.trajectories import Target, reached
 
 Rule = Perturbation | Schedule | Mapping[str, Any] | str
 
@@ -215,7 +215,7 @@ class Perturber:
         if self.threshold is None:
             return False
         value = torch.as_tensor(metric, dtype=torch.float64).numpy(force=True)
-        if self.passed is None and bool(reached(value, threshold=self.threshold, direction=self.direction)):
+        if self.passed is None and bool(reached(value, Target(self.threshold, self.direction))):
             self.passed = epoch
         return self.passed is not None
 

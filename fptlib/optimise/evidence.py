@@ -35,7 +35,7 @@ from fptlib.response.forms import (
 from fptlib.response.recommendation import MIN_PASSED
 from fptlib.response.seeds import Ensemble, joint_weights
 from fptlib.response.verdicts import ERROR_TOLERANCE
-from fptlib.trajectories import Retirement, Trajectories
+from fptlib.trajectories import Target, Trajectories
 
 Array = NDArray[np.float64]
 Kind = Literal["measured", "exact", "predicted", "bound"]
@@ -126,7 +126,7 @@ def gather(
     candidates: Sequence[Candidate],
     periods: Sequence[int],
     horizon: int,
-    retirement: Retirement,
+    retirement: Target,
     start: int | None,
     per_octave: float = ERROR_TOLERANCE,
     n_boot: int,
@@ -295,9 +295,9 @@ def _reduced(candidate: Candidate, period: int, times: FirstPassageTimes, curve:
     return Cell(candidate, period, times, curve, seen, complete)
 
 
-def times_of(runs: Trajectories, retirement: Retirement) -> FirstPassageTimes:
+def times_of(runs: Trajectories, retirement: Target) -> FirstPassageTimes:
     """Return first-passage times at a retirement's threshold."""
-    return first_passage(runs, threshold=retirement.threshold, direction=retirement.direction, metric=retirement.metric)
+    return first_passage(runs, retirement)
 
 
 def _widened(mean: Array, n_runs: int) -> Array:

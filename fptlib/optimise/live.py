@@ -11,7 +11,7 @@ from fptlib.errors import InputError
 from fptlib.optimise.candidates import Candidate
 from fptlib.optimise.source import Source
 from fptlib.spec import EnsembleSpec, override
-from fptlib.trajectories import Retirement, Trajectories
+from fptlib.trajectories import Target, Trajectories
 
 
 @final
@@ -47,7 +47,7 @@ class Live(Source):
         self,
         spec: EnsembleSpec,
         *,
-        retirement: Retirement,
+        retirement: Target,
         periods: Iterable[int],
         out: str | os.PathLike[str] | None = None,
         workers: int | None = None,

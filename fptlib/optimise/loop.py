@@ -111,7 +111,7 @@ class _Search(State):
             if not self.do(Action("unperturbed", None, None, n_runs, epochs)):
                 return False
             times = self.times(self.plain)
-            self.start = relaxation(self.plain, times, metric=self.source.retirement.metric)
+            self.start = relaxation(self.plain, times, metric=self.source.retirement.name)
             if self.start is not None:
                 break
             most = GREATEST * self.whole(self.settings.batch)

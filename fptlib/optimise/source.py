@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fptlib.errors import InputError
 from fptlib.optimise.candidates import Candidate
 from fptlib.processes import Process
-from fptlib.trajectories import DEFAULT_METRIC, Retirement, Trajectories, concatenate, retire
+from fptlib.trajectories import DEFAULT_METRIC, Target, Trajectories, concatenate, retire
 from fptlib.trajectories.record import passages
 
 _BLOCK = 16  # simulated runs are drawn in blocks: more of them leave those that were drawn as they are
@@ -130,7 +130,7 @@ class Source(ABC):
 
     __slots__ = ("horizon", "ledger", "retirement", "unit")
 
-    def __init__(self, *, horizon: int, retirement: Retirement, unit: int = 1, ledger: Ledger | None = None) -> None:
+    def __init__(self, *, horizon: int, retirement: Target, unit: int = 1, ledger: Ledger | None = None) -> None:
         if horizon < 2:
             raise InputError(f"horizon {horizon} of the search is too short; at least 2 epochs are needed")
         self.horizon, self.retirement, self.unit = horizon, retirement, unit
@@ -159,7 +159,7 @@ class Source(ABC):
         return runs
 
     def _passed(self, runs: Trajectories) -> NDArray[np.bool_]:
-        return passages(runs, **self.retirement.to_dict())[1]
+        return passages(runs, self.retirement)[1]
 
 
 @final
@@ -192,7 +192,7 @@ class Recorded(Source):
         unperturbed: Trajectories,
         perturbed: Mapping[tuple[str, int], Trajectories],
         *,
-        retirement: Retirement,
+        retirement: Target,
         seed: int = 0,
         common_seeds: bool = False,
         ledger: Ledger | None = None,
@@ -228,10 +228,10 @@ class Recorded(Source):
         return drawn.head(epochs=epochs)
 
 
-def _reduced(record: Trajectories, horizon: int, retirement: Retirement) -> Trajectories:
+def _reduced(record: Trajectories, horizon: int, retirement: Target) -> Trajectories:
     cut = retire(record.head(epochs=horizon), retirement)
     meta: dict[str, Any] = {"retirement": retirement.to_dict()}
-    return Trajectories({retirement.metric: cut.metrics[retirement.metric]}, cut.run, meta, cut.followed)
+    return Trajectories({retirement.name: cut.metrics[retirement.name]}, cut.run, meta, cut.followed)
 
 
 @final
@@ -253,7 +253,7 @@ class Simulated(Source):
     def __init__(self, processes: Mapping[str, Process], *, horizon: int, threshold: float, seed: int = 0) -> None:
         if not processes:
             raise InputError("no process to simulate; at least one is needed")
-        retirement = Retirement(threshold=threshold, direction="above", metric=DEFAULT_METRIC)
+        retirement = Target(threshold, metric=DEFAULT_METRIC)
         super().__init__(horizon=horizon, retirement=retirement)
         self._processes, self._seed = dict(processes), seed
 

@@ -10,7 +10,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage
 from fptlib.response.records import check_labels, oddities
 from fptlib.response.sample import Plain, Sample, draw
-from fptlib.trajectories import Direction, Trajectories
+from fptlib.trajectories import Direction, Target, Trajectories
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def horizons(
         if not 1 <= period <= shortest:
             raise InputError(f"period {period} is not between 1 and the horizon {shortest}")
     for runs in ensembles:
-        times = first_passage(runs.head(epochs=horizon), threshold=threshold, direction=direction, metric=metric)
+        times = first_passage(runs.head(epochs=horizon), Target(threshold, direction, metric))
         horizon = times.supported(horizon)
     for period, _ in measured:
         if period >= horizon:

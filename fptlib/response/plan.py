@@ -19,7 +19,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +31,7 @@ from fptlib.response.pilot import Pilot, common, variance
 from fptlib.response.records import check_labels
 from fptlib.response.seeds import Ensemble
 from fptlib.response.verdicts import MIN_SURVIVORS
-from fptlib.trajectories import Direction, Trajectories
+from fptlib.trajectories import Direction, Target, Trajectories
 
 CAUTION = 0.9  # share of the replicates of a pilot for which the cautious numbers are enough
 MIN_WIDTH = 1e-3  # relative width below which no number of runs is practical
@@ -183,16 +182,16 @@ def plan(
     stand_in = unperturbed if perturbed is None else perturbed
     if not periods:
         raise InputError("periods is empty; name at least one period to predict for")
-    options: dict[str, Any] = {"threshold": threshold, "direction": direction, "metric": metric}
-    _, horizon = horizons(unperturbed, [(period, stand_in)], periods, **options)
+    target = Target(threshold, direction, metric)
+    _, horizon = horizons(unperturbed, [(period, stand_in)], periods, **target.to_dict())
     if beyond := [p for p in periods if p > horizon]:
         raise InputError(f"period {beyond[0]} is beyond epoch {horizon}, the last that enough runs were followed to")
     plain, kicked = (
-        Ensemble(head.metric(metric), first_passage(head, **options), at)
+        Ensemble(head.metric(metric), first_passage(head, target), at)
         for runs, at in ((unperturbed, None), (stand_in, period))
         for head in (runs.head(epochs=horizon),)
     )
-    require_passage(threshold, direction=direction, unperturbed=plain.values, perturbed=kicked.values)
+    require_passage(target, unperturbed=plain.values, perturbed=kicked.values)
     pilot = Pilot.of(plain, kicked, horizon=horizon, kicked=perturbed is not None)
     needs = [
         _require(pilot, p, level=level, relative_width=relative_width, fork=fork, weights=pilot.weights(n_boot, seed))

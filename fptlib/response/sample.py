@@ -15,7 +15,7 @@ from fptlib.firstpassage.resampling import corrected_interval, weighted_slope, w
 from fptlib.response.forms import Summed, cycles, sum_cycles, summed
 from fptlib.response.records import Records
 from fptlib.response.seeds import Ensemble, agreement, joint_weights
-from fptlib.trajectories import Direction, Trajectories
+from fptlib.trajectories import Direction, Target, Trajectories
 
 _OTHER_UNIT = 10.0  # factor between metrics that no chance makes: a percentage is a hundred times a fraction
 
@@ -201,7 +201,7 @@ def draw(
     for period, runs in perturbed:
         ensembles.append(Ensemble(*_passages(runs, threshold, direction, metric), period))
     named = {"unperturbed": values} | {_label(e, len(perturbed)): e.values for e in ensembles[1:]}
-    require_passage(threshold, direction=direction, **named)
+    require_passage(Target(threshold, direction), **named)
     scale = f"is {threshold:g} on the scale of the metric, and is {direction!r} the right direction?"
     if times.observed.all() and times.time.max() == 1:
         raise InputError(f"all unperturbed runs reach {threshold:g} at epoch 1: {scale}")
@@ -253,7 +253,7 @@ def _sample(plain: Plain, ensemble: Ensemble, weights_p: NDArray[np.float32], re
 def _passages(
     runs: Trajectories, threshold: float, direction: Direction, metric: str | None
 ) -> tuple[NDArray[np.float64], FirstPassageTimes]:
-    return runs.metric(metric), first_passage(runs, threshold=threshold, direction=direction, metric=metric)
+    return runs.metric(metric), first_passage(runs, Target(threshold, direction, metric))
 
 
 def _require_one_unit(plain: Ensemble, perturbed: Ensemble) -> None:

@@ -2,20 +2,18 @@
 
 from fptlib.trajectories.record import (
     DEFAULT_METRIC,
-    Direction,
-    Retirement,
     Trajectories,
     concatenate,
-    reached,
     retire,
 )
 from fptlib.trajectories.store import STORE_FILE, read_shard, read_store, write_shard
+from fptlib.trajectories.target import Direction, Target, reached
 
 __all__ = [
     "DEFAULT_METRIC",
     "STORE_FILE",
     "Direction",
-    "Retirement",
+    "Target",
     "Trajectories",
     "concatenate",
     "reached",

@@ -7,90 +7,17 @@ next, as a time limit has nothing; a run stopped because it got no better is no 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
+from fptlib.trajectories.target import Target, reached
 
-Direction = Literal["above", "below"]
 DEFAULT_METRIC = "test_metric"
-
-
-def reached(values: NDArray[np.float64], *, threshold: float, direction: Direction) -> NDArray[np.bool_]:
-    """Test where a metric is at the threshold or beyond it; never where it is NaN."""
-    return np.asarray(values >= threshold if direction == "above" else values <= threshold)
-
-
-@dataclass(frozen=True, slots=True)
-class Retirement:
-    """The end of a run's training: the first epoch at which ``metric`` reaches ``threshold``.
-
-    Parameters
-    ----------
-    threshold
-        In the unit of the metric; reaching it exactly counts.
-    direction
-        ``"above"`` for a metric to maximise, ``"below"`` for one to minimise.
-    metric
-        Name of the metric.
-
-    Raises
-    ------
-    InputError
-        If the threshold is no finite number, the direction is unknown or the metric is no name.
-
-    Examples
-    --------
-    >>> at = Retirement(threshold=0.94, direction="above", metric="test_metric")
-    >>> str(at), at == Retirement.from_dict(at.to_dict())
-    ('test_metric above 0.94', True)
-    """
-
-    threshold: float
-    direction: Direction
-    metric: str
-
-    def __post_init__(self) -> None:
-        try:
-            finite = math.isfinite(self.threshold)
-        except TypeError:
-            finite = False
-        if not finite:
-            raise InputError(f"retirement: threshold {self.threshold!r} is not possible; a finite number is needed")
-        if self.direction not in ("above", "below"):
-            raise InputError(f"retirement: direction {self.direction!r} is not known; choose above or below")
-        if not isinstance(self.metric, str):
-            raise InputError(f"retirement: metric {self.metric!r} is not the name of a metric")
-
-    def __str__(self) -> str:
-        return f"{self.metric} {self.direction} {self.threshold:.10g}"
-
-    def covers(self, other: Retirement) -> bool:
-        """Test whether a run that retired here had reached ``other`` by then: the same metric and direction, and not harder."""
-        easier = self.threshold >= other.threshold if self.direction == "above" else self.threshold <= other.threshold
-        return (self.metric, self.direction) == (other.metric, other.direction) and easier
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return it as JSON keeps it."""
-        return {"threshold": float(self.threshold), "direction": self.direction, "metric": self.metric}
-
-    @classmethod
-    def from_dict(cls, content: Any) -> Retirement:
-        """Undo `to_dict`.
-
-        Raises
-        ------
-        InputError
-            If this is not what `to_dict` makes.
-        """
-        if not isinstance(content, Mapping) or set(content) != {"threshold", "direction", "metric"}:
-            raise InputError(f"retirement {content!r}: threshold, direction and metric are needed, and nothing else")
-        return cls(**content)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +33,7 @@ class Trajectories:
         Label of each run (its seed or number), int64, shape ``(runs,)``, all different.
     meta
         What is known of the origin: ``spec``, ``digest``, ``n_evaluated`` (images behind an accuracy), ``source``; ``retirement`` (as
-        `Retirement.to_dict` makes it) if training stopped at a threshold; of foreign logs what `fptlib.readers.assemble` says.
+        `Target.to_dict` makes it) if training stopped at a threshold; of foreign logs what `fptlib.readers.assemble` says.
     followed
         Epochs recorded of each run, int64, shape ``(runs,)``; ``None`` means all of them. A run with fewer was retired, if it had
         reached the retirement by then, or else ended early.
@@ -199,7 +126,7 @@ class Trajectories:
         retirement = self.retirement
         if self.complete or retirement is None:
             return np.zeros(self.n_runs, dtype=bool)
-        return (self.lengths < self.n_epochs) & passages(self, **retirement.to_dict())[1]
+        return (self.lengths < self.n_epochs) & passages(self, retirement)[1]
 
     @property
     def ended_early(self) -> NDArray[np.bool_]:
@@ -212,13 +139,13 @@ class Trajectories:
         return int(self.lengths.sum())
 
     @property
-    def retirement(self) -> Retirement | None:
+    def retirement(self) -> Target | None:
         """Return where training stopped, as ``meta`` says."""
         content = self.meta.get("retirement")
-        return None if content is None else Retirement.from_dict(content)
+        return None if content is None else Target.from_dict(content)
 
-    def require_followed(self, *, threshold: float, direction: Direction, metric: str) -> None:
-        """Make sure that no run was retired before it could reach a threshold.
+    def require_followed(self, target: Target) -> None:
+        """Make sure that no run was retired before it could reach the target.
 
         Raises
         ------
@@ -228,7 +155,7 @@ class Trajectories:
         retirement = self.retirement
         if retirement is None or not self.retired.any():
             return
-        asked = Retirement(threshold=threshold, direction=direction, metric=metric)
+        asked = target.on(self)
         if not retirement.covers(asked):
             bound = "at most" if retirement.direction == "above" else "at least"
             raise InputError(
@@ -319,19 +246,17 @@ def concatenate(parts: Iterable[Trajectories]) -> Trajectories:
     )
 
 
-def passages(
-    trajectories: Trajectories, *, threshold: float, direction: Direction, metric: str
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the first epoch at which each run reaches a threshold, censored: time and ``observed``, shape ``(runs,)`` each.
+def passages(trajectories: Trajectories, target: Target) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the first epoch at which each run reaches a target, censored: time and ``observed``, shape ``(runs,)`` each.
 
     The time of a run that does not reach it is its last epoch. Values that are not finite reach nothing, or are infinite.
     """
-    passed = reached(trajectories.metrics[metric], threshold=threshold, direction=direction)  # (runs, epochs)
+    passed = reached(trajectories.metrics[target.on(trajectories).name], target)  # (runs, epochs)
     observed = np.asarray(passed.any(axis=1))
     return np.where(observed, passed.argmax(axis=1) + 1, trajectories.lengths).astype(np.int64), observed
 
 
-def holds(trajectories: Trajectories, *, epochs: int, retirement: Retirement | None) -> bool:
+def holds(trajectories: Trajectories, *, epochs: int, retirement: Target | None) -> bool:
     """Test whether a record has ``epochs`` epochs of each run, or those up to where it reaches ``retirement``.
 
     A record with fewer epochs than that does not, even where all its runs have reached the threshold.
@@ -340,11 +265,11 @@ def holds(trajectories: Trajectories, *, epochs: int, retirement: Retirement | N
         return False
     enough = trajectories.lengths >= epochs
     if retirement is not None and retirement.metric in trajectories.metrics:
-        enough |= passages(trajectories, **retirement.to_dict())[1]
+        enough |= passages(trajectories, retirement)[1]
     return bool(enough.all())
 
 
-def retire(trajectories: Trajectories, retirement: Retirement) -> Trajectories:
+def retire(trajectories: Trajectories, retirement: Target) -> Trajectories:
     """Cut each run after its first passage, as training with this retirement would; one that ended before stays as it is.
 
     Raises
@@ -355,12 +280,12 @@ def retire(trajectories: Trajectories, retirement: Retirement) -> Trajectories:
     Examples
     --------
     >>> t = Trajectories(metrics={"acc": np.array([[0.2, 0.5, 0.4], [0.1, 0.2, 0.3]])}, run=np.array([0, 1]))
-    >>> cut = retire(t, Retirement(threshold=0.5, direction="above", metric="acc"))
+    >>> cut = retire(t, Target(0.5, metric="acc"))
     >>> cut.lengths, cut.metric()
     (array([2, 3]), array([[0.2, 0.5, nan], [0.1, 0.2, 0.3]]))
     """
-    trajectories.metric_name(retirement.metric)
-    followed, observed = passages(trajectories, **retirement.to_dict())
+    retirement = retirement.on(trajectories)
+    followed, observed = passages(trajectories, retirement)
     if (trajectories.retired & ~observed).any():
         raise InputError(
             f"{trajectories._where}: retired at {trajectories.retirement}, and not all runs followed to {retirement}"

@@ -21,7 +21,8 @@ import pyarrow.parquet as pq
 
 from fptlib.errors import InputError
 from fptlib.files import write_atomically
-from fptlib.trajectories.record import Retirement, Trajectories, concatenate, holds, retire
+from fptlib.trajectories.record import Trajectories, concatenate, holds, retire
+from fptlib.trajectories.target import Target
 
 STORE_FILE = "store.json"
 STORE_FORMAT = 1
@@ -148,7 +149,7 @@ def read_store_file(folder: Path) -> dict[str, Any]:
         raise InputError(f"{path}: damaged (digest, runs or epochs missing or impossible)")
     if content.get("retirement") is not None:
         try:
-            Retirement.from_dict(content["retirement"])
+            Target.from_dict(content["retirement"])
         except InputError as error:
             raise InputError(f"{path}: damaged ({error})") from None
     return content
@@ -166,7 +167,7 @@ def read_store(folder: str | os.PathLike[str]) -> Trajectories:
     folder = Path(folder)
     content = read_store_file(folder)
     runs, epochs = content["runs"], content["epochs"]
-    retirement = None if content.get("retirement") is None else Retirement.from_dict(content["retirement"])
+    retirement = None if content.get("retirement") is None else Target.from_dict(content["retirement"])
     parts: list[Trajectories] = []
     for path in sorted(folder.glob("runs-*.parquet")):
         part = read_shard(path, digest=content["digest"])

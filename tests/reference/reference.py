@@ -200,7 +200,7 @@ def search() -> dict[str, Any]:
     """Steps and choices of searches on simulated and on recorded runs."""
     from fptlib.optimise import Candidate, Recorded, Settings, Simulated, optimise
     from fptlib.processes import DelayedGeometric, GeometricWithKick
-    from fptlib.trajectories import Retirement
+    from fptlib.trajectories import Target
 
     periods = (5, 10, 15, 20, 30, 40)
     kick = Candidate("kick", {"name": "shrink_perturb"})
@@ -216,7 +216,7 @@ def search() -> dict[str, Any]:
         recorded = Recorded(
             pool.unperturbed(n_runs=80, epochs=120),
             {("kick", p): pool.perturbed(kick, period=p, n_runs=60, epochs=120) for p in periods},
-            retirement=Retirement(threshold=0.5, direction="above", metric="test_metric"),
+            retirement=Target(0.5, metric="test_metric"),
             seed=1,
         )
         result[f"recorded {name}"] = steps(
