@@ -57,7 +57,7 @@ ANALYSIS = [
 ]
 LONGEST = 400
 # Lines of Python in all, docstrings included.
-LINES = {"fptlib": 19_500, "companion": 5_000, "tests": 15_000, "benchmarks": 2_400}
+LINES = {"fptlib": 19_500, "companion": 5_200, "tests": 15_000, "benchmarks": 2_400}
 FILES, EXPORTED, AT_THE_TOP = 130, 160, 20
 
 

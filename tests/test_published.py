@@ -15,7 +15,8 @@ import pytest
 from scipy import stats
 
 from companion import published
-from companion.published import lists
+from companion.published import __main__ as writing
+from companion.published import archive, table
 from companion.published.agreement import Reproduction
 from fptlib import cli, sources
 from fptlib.errors import InputError
@@ -73,6 +74,48 @@ def _computed(name: str) -> pd.DataFrame:
 def verdict() -> QuasiSteadyState:
     """Judge the unperturbed runs at 72 %."""
     return judge(published.unperturbed(), threshold=72)
+
+
+# The table of first-passage times
+
+
+def test_the_table_has_the_times_of_the_trajectories() -> None:
+    times = published.times(72)
+    assert (times.n_runs, times.n_censored) == (1000, 293)
+    assert f"{restricted_mean(times, n_boot=2).mean:.2f}" == "76.96"
+    left = residual_times(published.times(72, "shrink_perturb", 50), period=50)
+    assert (left.n_runs, f"{left.time.mean():.2f}") == (82, "4.01")
+    assert published.times(88, "shrink_perturb", 15).observed.any()
+    assert sum(path.stat().st_size for path in (table.PASSAGES, table.METRICS)) < 1_500_000
+
+
+def test_labels_are_shared_where_seeds_are() -> None:
+    for data in ("cifar10", "cifar100", "cifar100_momentum", "fc_adam"):
+        plain, *others = (
+            published.times(data=data),
+            *(published.times(None, *key, data=data) for key in published.dataset(data).keys),
+        )
+        shared = {bool(np.isin(part.run, plain.run).any()) for part in others}
+        assert shared == {published.dataset(data).shared_seeds}
+
+
+def test_values_are_those_of_the_survivors() -> None:
+    values = published.survivors(50, threshold=72)
+    assert len(values) == published.times(72).running(50).sum()
+    assert values.max() < 72
+    assert stats.ks_2samp(published.survivors(20, threshold=72), values).statistic == pytest.approx(0.12, abs=0.005)
+    assert published.fan()["q50"].iloc[-1] == pytest.approx(71.9, abs=0.1)
+    best = published.metrics("best").groupby(["perturbation", "period"])["value"].mean()
+    assert best["shrink_perturb", 15] == pytest.approx(88.16, abs=0.01)
+
+
+@pytest.mark.published
+def test_the_tables_are_what_the_archive_gives() -> None:
+    small = writing.passage_table().astype(
+        {"period": "int16", "run": "int32", "epoch": "int16", "threshold": "float32"}
+    )
+    pd.testing.assert_frame_equal(pd.read_parquet(table.PASSAGES), small, check_dtype=False)
+    pd.testing.assert_frame_equal(pd.read_parquet(table.METRICS), writing.metric_table(), check_dtype=False)
 
 
 # The main text, from the trajectories and from the summary
@@ -284,7 +327,7 @@ class TestTrajectories:
     def test_lists_count_from_zero(self, period: int) -> None:
         # Right after a perturbation the accuracy is low and hardly anybody passes: an epoch that marks the counting.
         trained = first_passage(published.perturbed("partial_reset", period), published.LISTED_THRESHOLD)
-        listed = lists.listed_times(period)
+        listed = archive.listed_times(period)
         after = 2 * period + 1
         for times in (trained, listed):
             passed = np.array([(times.time == t).sum() for t in (after - 1, after, after + 1)])
@@ -305,6 +348,9 @@ class TestTrajectories:
         (published.unperturbed, "fetch them with: fpt data fetch published"),
         (lambda: published.perturbed("shrink_perturb", 50), "fetch them with: fpt data fetch published"),
         (lambda: published.stored("nothing"), "no such table"),
+        (lambda: published.times(72.5), "no first-passage times for threshold 72.5; the table has 70, 71, 72"),
+        (lambda: published.times(72, "partial_reset", 8), "period 8 of partial_reset was not published"),
+        (lambda: published.survivors(7), "values are kept at epochs 5, 10"),
         (lambda: published.measured("warm_restart", threshold=72), "there is shrink_perturb, partial_reset"),
         (
             lambda: published.predicted(period=25, threshold=72),

@@ -7,6 +7,7 @@ Where the trajectories are at hand every table is computed from them. Where they
 """
 
 from companion.published.agreement import FEWEST_RUNS
+from companion.published.archive import LISTED_THRESHOLD, available, perturbed, unperturbed
 from companion.published.cases import own_case, published_case
 from companion.published.claims import (
     VOUCHED,
@@ -17,11 +18,12 @@ from companion.published.claims import (
     ratios,
     supplementary_claims,
 )
-from companion.published.datasets import SHARES, SUPPLEMENTARY, dataset, perturbed, unperturbed
+from companion.published.datasets import SHARES, SUPPLEMENTARY, dataset
 from companion.published.judges import Judgement
-from companion.published.lists import LISTED_THRESHOLD, batches, listed, listed_predicted, listed_row
+from companion.published.lists import batches, listed, listed_predicted, listed_row
 from companion.published.page import glance, in_full
-from companion.published.summary import available, origin, stored
+from companion.published.summary import origin, stored
+from companion.published.table import fan, metrics, survivors, times
 from companion.published.tables import (
     advice,
     beyond,
@@ -53,6 +55,7 @@ __all__ = [
     "case_claims",
     "claim",
     "dataset",
+    "fan",
     "final_metrics",
     "glance",
     "hazard_bins",
@@ -62,6 +65,7 @@ __all__ = [
     "listed_row",
     "main_claims",
     "measured",
+    "metrics",
     "origin",
     "other_claims",
     "own_case",
@@ -78,6 +82,8 @@ __all__ = [
     "stored",
     "supplementary_claims",
     "survival_curve",
+    "survivors",
+    "times",
     "unperturbed",
     "unperturbed_mean",
 ]

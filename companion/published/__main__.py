@@ -1,88 +1,111 @@
-"""Write the summary that stands in for the published trajectories: ``FPTLIB_DATA=FOLDER python -m companion.published``."""
+"""Write the tables that chapters and tests analyse: ``FPTLIB_DATA=FOLDER python -m companion.published``.
+
+``passages.parquet`` has a row for each run and threshold: ``data, perturbation, period, run, threshold, epoch, observed``; of unperturbed
+runs the perturbation is "none" and the period 0. ``metrics.parquet`` has what else is used of the metrics: ``data, perturbation, period,
+metric, statistic, run, epoch, value``; run or epoch is 0 where it has no meaning. `companion.published.table` reads both.
+"""
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable
-from itertools import product
-from pathlib import Path
+from collections.abc import Iterator
 
+import numpy as np
 import pandas as pd
 
-from companion.published import lists, tables
-from companion.published.datasets import DATASETS, MAIN
-from companion.published.summary import SUMMARY, available
+from companion.published.archive import (
+    LISTED_PERIODS,
+    LISTED_THRESHOLD,
+    available,
+    listed_times,
+    perturbed,
+    unperturbed,
+)
+from companion.published.datasets import DATASETS
+from companion.published.table import LISTS, METRICS, PASSAGES, QUANTILES, VALUES
 from fptlib.files import write_atomically
+from fptlib.firstpassage import FirstPassageTimes, first_passage
 from fptlib.sources import PUBLISHED
+from fptlib.trajectories import Target, Trajectories
 
-_DIGITS = 6
-_KEYS = (
-    "row",
-    "perturbation",
-    "threshold",
-    "from_period",
-    "asked",
-)  # columns of a file that name its table, in this order
-_ARGUMENTS = {"row": "data", "from_period": "period", "asked": "form"}  # of the functions, where they have another name
-# File, function, and the keys that it is written for, the outermost loop first.
-_MAIN: list[tuple[str, Callable[..., pd.DataFrame], str]] = [
-    ("quantiles", tables.quantiles, ""),
-    ("survival", tables.survival_curve, "threshold"),
-    ("hazard", tables.hazard_bins, "threshold"),
-    ("unperturbed", tables.unperturbed_mean, "threshold"),
-    ("state", tables.state, "threshold"),
-    ("verdict", tables.state_verdict, "threshold"),
-    ("measured", tables.measured, "threshold perturbation"),
-    ("predicted", tables.predicted, "threshold perturbation asked from_period"),
-    ("beyond", tables.beyond, "perturbation from_period"),
-    ("ranking", tables.ranking, "ranked"),
-    ("advice", lambda threshold: pd.DataFrame({"said": tables.advice(threshold=threshold)}), "ranked"),
-    ("speedups", tables.speedups, ""),
-    ("final_metrics", tables.final_metrics, ""),
-    ("listed", lists.listed, ""),
-    ("listed_predicted", lists.listed_predicted, "from_period"),
-]
-_SUPPLEMENT: list[tuple[str, Callable[..., pd.DataFrame], str]] = [
-    ("supplement_outcomes", tables.final_metrics, "row"),
-    ("supplement_unperturbed", tables.unperturbed_mean, "row threshold"),
-    ("supplement_measured", tables.measured, "row threshold"),
-    ("supplement_survival", tables.survival_curve, "row threshold"),
-    ("supplement_predicted", tables.predicted, "row threshold from_period asked"),
-]
+_SMALL = {"period": "int16", "run": "int32", "epoch": "int16", "threshold": "float32"}
+_DIGITS = 5
 
 
-def write_summary(folder: Path = SUMMARY) -> None:
-    """Write every table of the summary, and what it was made from, as CSV and JSON."""
-    parts: dict[str, list[pd.DataFrame]] = {}
-    for data in DATASETS:
-        known = DATASETS[data]
-        values: dict[str, tuple[object, ...]] = {
-            "row": (data,),
-            "perturbation": tuple(known.periods),
-            "threshold": known.thresholds,
-            "ranked": tables.RANKED,
-            "from_period": known.source_periods,
-            "asked": tuple(tables.FORMS),
-        }
-        for file, function, loops in _MAIN if data == MAIN else _SUPPLEMENT:
-            for chosen in product(*(values[name] for name in loops.split())):
-                keys = dict(zip(loops.replace("ranked", "threshold").split(), chosen, strict=True))
-                frame = function(**{_ARGUMENTS.get(name, name): value for name, value in keys.items()})
-                columns = {name: [keys[name]] * len(frame) for name in _KEYS if name in keys}
-                parts.setdefault(file, []).append(pd.DataFrame({**columns, **frame}))
-    about = {
-        "command": "FPTLIB_DATA=FOLDER python -m companion.published",
-        "data": {"url": PUBLISHED.url, "digest": PUBLISHED.digest},
-        "tables": sorted(parts),
-    }
-    texts = {f"{file}.csv": pd.concat(frames).round(_DIGITS).to_csv(index=False) for file, frames in parts.items()}
-    for name, text in {**texts, "about.json": json.dumps(about, indent=1) + "\n"}.items():
-        write_atomically(folder / name, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
+def ensembles(data: str) -> Iterator[tuple[str, int, Trajectories]]:
+    """Read every ensemble of a data set, with the name of the perturbation and the period that the tables have."""
+    yield "none", 0, unperturbed(data)
+    for name, period in DATASETS[data].keys:
+        yield name, period, perturbed(name, period, data)
+
+
+def passage_table() -> pd.DataFrame:
+    """Compute the first-passage times of every run at every threshold."""
+    parts = []
+    for data, known in DATASETS.items():
+        for name, period, runs in ensembles(data):
+            for threshold in known.thresholds:
+                times = first_passage(runs, Target(threshold, "above", known.metric))
+                parts.append(_rows(times, data=data, perturbation=name, period=period, threshold=threshold))
+    for period in LISTED_PERIODS:
+        at = {"data": LISTS, "perturbation": "partial_reset", "period": period, "threshold": LISTED_THRESHOLD}
+        parts.append(_rows(listed_times(period), **at))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _rows(times: FirstPassageTimes, **columns: object) -> pd.DataFrame:
+    return pd.DataFrame({**columns, "run": times.run, "epoch": times.time, "observed": times.observed})
+
+
+def metric_table() -> pd.DataFrame:
+    """Compute mean curves, and the best and the last value of each run; of unperturbed runs also quantiles, and values at some epochs."""
+    parts = []
+    for data, known in DATASETS.items():
+        for name, period, runs in ensembles(data):
+            about: dict[str, object] = {"data": data, "perturbation": name, "period": period}
+            epochs = np.arange(1, runs.n_epochs + 1)
+            for metric, values in runs.metrics.items():
+                curves = {"mean": values.mean(axis=0)} if name == "none" or metric == known.metric else {}
+                if name == "none" and metric == known.metric:
+                    curves |= {f"q{100 * q:02.0f}": np.quantile(values, q, axis=0) for q in QUANTILES}
+                for statistic, curve in curves.items():
+                    line = {
+                        **about,
+                        "metric": metric,
+                        "statistic": statistic,
+                        "run": 0,
+                        "epoch": epochs,
+                        "value": curve,
+                    }
+                    parts.append(pd.DataFrame(line))
+            values, about = runs.metric(known.metric), about | {"metric": known.metric}
+            for statistic, ends in {"best": values.max(axis=1), "last": values[:, -1]}.items():
+                parts.append(
+                    pd.DataFrame({**about, "statistic": statistic, "run": runs.run, "epoch": 0, "value": ends})
+                )
+            for epoch in VALUES if name == "none" else ():
+                if epoch <= runs.n_epochs:
+                    line = {
+                        **about,
+                        "statistic": "value",
+                        "run": runs.run,
+                        "epoch": epoch,
+                        "value": values[:, epoch - 1],
+                    }
+                    parts.append(pd.DataFrame(line))
+    return pd.concat(parts, ignore_index=True).round({"value": _DIGITS})
+
+
+def write() -> None:
+    """Write both tables, with the digest of the archive in their metadata."""
+    for path, table in ((PASSAGES, passage_table()), (METRICS, metric_table())):
+        small = table.astype({name: kind for name, kind in _SMALL.items() if name in table})
+        small.attrs = {"command": "python -m companion.published", "archive": PUBLISHED.digest}
+        write_atomically(path, lambda file, small=small: small.to_parquet(file, index=False, compression="zstd"))  # type: ignore[misc]
 
 
 if __name__ == "__main__":
     if not available():
         raise SystemExit("the published trajectories are not here; name their folder in $FPTLIB_DATA")
-    write_summary()
-    sys.stdout.write(f"wrote {SUMMARY}\n")
+    write()
+    sys.stdout.write(f"wrote {PASSAGES} and {METRICS}\n")

@@ -15,6 +15,7 @@ import yaml
 
 from companion.published import judges, lists, tables
 from companion.published.agreement import interval
+from companion.published.archive import LISTED_THRESHOLD
 from companion.published.cases import Case, published_case
 from companion.published.datasets import DATASETS, MAIN, SHARES, SUPPLEMENTARY, dataset
 from companion.published.judges import Judgement
@@ -157,7 +158,7 @@ def other_claims(*, period: int = 50) -> pd.DataFrame:
     table = lists.listed_row(period=period)
     valid = table["status"] == "valid"
     about: dict[str, Any] = {"where": "data of the main text, lists of first-passage times"}
-    about |= {"case": f"partial reset; to {lists.LISTED_THRESHOLD:g} %, P0 = {period}"}
+    about |= {"case": f"partial reset; to {LISTED_THRESHOLD:g} %, P0 = {period}"}
     about |= {"parameters": f"published.listed_row(period={period})"}
     for kind, part in (("listed", table[valid]), ("listed-unvouched", table[~valid])):
         name = kind.replace("listed", f"listed-{period}")
@@ -207,7 +208,7 @@ def ratios(thresholds: tuple[float, ...] = (72.0, 74.0), *, period: int = 50, re
         for threshold in thresholds:
             case = published_case(name, threshold=threshold, period=period)
             parts[f"CIFAR-10, {words}, {threshold:g} %"] = case.table
-    parts[f"CIFAR-10, partial reset, {lists.LISTED_THRESHOLD:g} %, lists"] = lists.listed_row(period=period)
+    parts[f"CIFAR-10, partial reset, {LISTED_THRESHOLD:g} %, lists"] = lists.listed_row(period=period)
     for data in SUPPLEMENTARY:
         known = dataset(data)
         case = published_case(data=data, threshold=known.thresholds[SHARES.index(reached)])

@@ -2,7 +2,7 @@
 
 Two numbers of the supplementary sets are not in the archive, and follow from rules. The thresholds are those that three quarters, half and
 one quarter of the unperturbed runs reach (`SHARES`): 72 % of the main text is of the first kind. Predictions are made from the period
-nearest to a quarter of the horizon (as 50 of 200 epochs is) that leaves enough survivors, and, for comparison, from another one.
+nearest to a quarter of the horizon (as 50 of 200 epochs is) that leaves 30 survivors.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from typing import Any
 
 import yaml
 
-from companion.published.summary import read
 from fptlib.errors import InputError
-from fptlib.trajectories import Trajectories
 
 SHARES = (0.75, 0.5, 0.25)  # shares of the unperturbed runs that reach the thresholds within the horizon
+LABELS = 10_000  # labels that each ensemble has for itself where seeds are not shared
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +29,13 @@ class Dataset:
     title, short
         Network, data and optimiser, as far as the archive says; and the same in a word or two.
     folder, unperturbed, perturbed
-        Folder of the archive; in it the folder of the unperturbed runs, and how those of each perturbation begin, before the period.
+        Folder of the archive; in it the folder of the unperturbed runs, and the beginning of the names of the perturbed ones, before the
+        period.
+    shared_seeds
+        Whether runs with one label are one run up to the first perturbation. Only those of ``fc_adam`` are; everywhere else even the first
+        epochs of equally labelled runs differ.
+    supports
+        What of the claimed transfer the set can support.
     metric, unit
         Column of the metric, to be maximised, and its unit.
     horizon
@@ -38,7 +43,7 @@ class Dataset:
     periods
         Published periods of each perturbation, in epochs.
     thresholds, threshold
-        Metric values that the summary is written for, and the one of them that is used where none is named.
+        Metric values that first-passage times are kept for, and the one of them that is used where none is named.
     source_periods, source
         Periods that predictions are made from, in epochs, and the one of them that is used where none is named.
     """
@@ -48,6 +53,8 @@ class Dataset:
     folder: str
     unperturbed: str
     perturbed: Mapping[str, str]
+    shared_seeds: bool
+    supports: str
     metric: str
     unit: str
     horizon: int
@@ -61,6 +68,11 @@ class Dataset:
     def sign(self) -> str:
         """The unit as it is written after a number: empty for a fraction."""
         return "%" if self.unit == "per cent" else ""
+
+    @property
+    def keys(self) -> tuple[tuple[str, int], ...]:
+        """Perturbation and period of every perturbed ensemble."""
+        return tuple((name, period) for name, periods in self.periods.items() for period in periods)
 
     def check(self, perturbation: str, period: int | None = None) -> None:
         """Refuse a perturbation or a period that was not published.
@@ -78,9 +90,14 @@ class Dataset:
                 f"period {period} of {perturbation} was not published; there is {', '.join(map(str, known))}"
             )
 
+    def offset(self, perturbation: str | None, period: int | None) -> int:
+        """Return what is added to the labels of an ensemble so that only runs that share a seed share a label."""
+        key = (perturbation, period)
+        return 0 if self.shared_seeds or perturbation is None else LABELS * (1 + self.keys.index(key))
+
 
 def _record(content: dict[str, Any]) -> Dataset:
-    lists = {name: tuple(content[name]) for name in ("thresholds", "source_periods")}
+    lists = {"thresholds": tuple(map(float, content["thresholds"])), "source_periods": tuple(content["source_periods"])}
     periods = {name: tuple(periods) for name, periods in content["periods"].items()}
     return Dataset(**{**content, **lists, "periods": periods})
 
@@ -102,28 +119,3 @@ def dataset(name: str) -> Dataset:
     if name not in DATASETS:
         raise InputError(f"data set {name!r} was not published; there is {', '.join(DATASETS)}")
     return DATASETS[name]
-
-
-def unperturbed(data: str = MAIN) -> Trajectories:
-    """Read the unperturbed runs of a data set.
-
-    Raises
-    ------
-    InputError
-        If the trajectories are not at hand, or there is no such data set.
-    """
-    known = dataset(data)
-    return read(f"{known.folder}/{known.unperturbed}")
-
-
-def perturbed(perturbation: str, period: int, data: str = MAIN) -> Trajectories:
-    """Read the runs of a data set that were perturbed with one of the published periods.
-
-    Raises
-    ------
-    InputError
-        If the trajectories are not at hand, or this data set, perturbation or period was not published.
-    """
-    known = dataset(data)
-    known.check(perturbation, period)
-    return read(f"{known.folder}/{known.perturbed[perturbation]}{period}")

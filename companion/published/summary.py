@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
-from pathlib import Path
 
 import pandas as pd
 
 from companion import ROOT
+from companion.published.archive import available, read
 from fptlib.errors import InputError
-from fptlib.readers import read as read_logs
-from fptlib.sources import PUBLISHED, find
-from fptlib.trajectories import Trajectories
+from fptlib.sources import PUBLISHED
+
+__all__ = ["SUMMARY", "available", "origin", "read", "stored", "tabulate"]
 
 SUMMARY = ROOT / "book" / "results" / "published"
-
-
-def available() -> bool:
-    """Test whether the trajectories themselves are at hand."""
-    return find("published") is not None
 
 
 def origin() -> str:
@@ -27,20 +21,6 @@ def origin() -> str:
     if available():
         return f"published trajectories ({PUBLISHED.name}, digest {PUBLISHED.digest[:16]})"
     return "summary table of the published trajectories (book/results/published)"
-
-
-def path_of(name: str) -> Path:
-    """Return the path of a folder or file of the archive, which must be at hand."""
-    root = find("published")
-    if root is None:
-        raise InputError("the published trajectories are not here; fetch them with: fpt data fetch published")
-    return root / name
-
-
-@lru_cache(maxsize=64)
-def read(folder: str) -> Trajectories:
-    """Read the runs of one folder of the archive, which must be at hand."""
-    return read_logs(path_of(folder))
 
 
 def tabulate(name: str, keys: Mapping[str, object], compute: Callable[[], pd.DataFrame]) -> pd.DataFrame:
