@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 import machine
 import numpy as np
 
-import fptlib as fpt
+from fptlib import former
 from fptlib.processes import OrnsteinUhlenbeck
 
 PROCESS = OrnsteinUhlenbeck(
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def prediction(periods: list[int] | None) -> Callable[[], object]:
         how = {"period": PERIOD, "threshold": PROCESS.threshold, "periods": periods, "n_boot": options.replicates}
-        return lambda: fpt.predict(unperturbed, perturbed, **how)
+        return lambda: former.predict(unperturbed, perturbed, **how)
 
     machine.head("fptlib", "numpy", "scipy")
     print(

@@ -24,6 +24,9 @@ from scipy import stats
 
 from fptlib.errors import InputError
 from fptlib.firstpassage.resampling import percentile_interval
+from fptlib.former.coverage import interval_flag
+from fptlib.former.forms import cycle_mean, restart_restricted_mean, splice_mean
+from fptlib.former.sample import Plain, Sample, draw, estimate
 from fptlib.processes import (
     DelayedGeometric,
     FiniteChain,
@@ -32,9 +35,6 @@ from fptlib.processes import (
     Heterogeneous,
     OrnsteinUhlenbeck,
 )
-from fptlib.response.coverage import interval_flag
-from fptlib.response.forms import cycle_mean, restart_restricted_mean, splice_mean
-from fptlib.response.sample import Plain, Sample, draw, estimate
 from fptlib.trajectories import Trajectories
 
 LEVEL = 0.95

@@ -27,10 +27,10 @@ import machine
 import numpy as np
 
 import fptlib as fpt
-from fptlib import ensemble, spec
+from fptlib import ensemble, former, spec
 from fptlib.cli.output import print_table
 from fptlib.firstpassage import Estimate
-from fptlib.response import Response
+from fptlib.former import Response
 from fptlib.spec import EnsembleSpec
 from fptlib.trajectories import Target, Trajectories, retire
 
@@ -104,7 +104,9 @@ def _predict(asked: EnsembleSpec, options: argparse.Namespace, retirement: Targe
     started = time.perf_counter()
     plain = ensemble.train(asked, keep=(options.period,), **how)
     forked = ensemble.fork(asked, at=options.period, perturbation=PERTURBATION, **how).trajectories
-    response = fpt.predict(plain, forked, period=options.period, threshold=options.threshold, periods=options.periods)
+    response = former.predict(
+        plain, forked, period=options.period, threshold=options.threshold, periods=options.periods
+    )
     seconds = time.perf_counter() - started
     # What was asked for; the engine counts the rest of a shard of 16 too.
     run_epochs = plain.n_trained + int((forked.lengths - options.period)[plain.lengths >= options.period].clip(0).sum())

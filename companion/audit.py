@@ -15,10 +15,10 @@ import numpy as np
 import pandas as pd
 
 from fptlib.errors import InputError
+from fptlib.former.common import draw_ensembles
+from fptlib.former.prediction import Form, predict_all
+from fptlib.former.verdicts import ERROR_TOLERANCE, Status
 from fptlib.processes import Process
-from fptlib.response.common import draw_ensembles
-from fptlib.response.prediction import Form, predict_all
-from fptlib.response.verdicts import ERROR_TOLERANCE, Status
 
 __all__ = ["audit", "audit_errors", "failures_known", "failures_measured", "spelled_audit"]
 
@@ -63,7 +63,7 @@ def audit(
     repeats
         Studies, at least 1.
     threshold, form, tolerance, level, n_boot
-        As in `fptlib.response.predict`.
+        As in `fptlib.former.predict`.
     seed
         Of the studies; each has random numbers of its own.
 
@@ -78,7 +78,7 @@ def audit(
     Raises
     ------
     InputError
-        If there is no study, or as `fptlib.response.predict`.
+        If there is no study, or as `fptlib.former.predict`.
 
     Examples
     --------

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from fptlib.firstpassage import restricted_mean as restricted_mean
     from fptlib.firstpassage import survival as survival
     from fptlib.hooks import Perturber as Perturber
+    from fptlib.qss import assess_qss as assess_qss
     from fptlib.qss import judge as judge
     from fptlib.readers import read as read
     from fptlib.response import predict as predict
     from fptlib.response import recommend as recommend
     from fptlib.spec import EnsembleSpec as EnsembleSpec
+    from fptlib.study import Study as Study
     from fptlib.trajectories import Target as Target
     from fptlib.trajectories import Trajectories as Trajectories
 
@@ -36,10 +38,11 @@ _NAMES = {
     "errors": ("InputError",),
     "firstpassage": ("first_passage", "hazard", "residual_times", "restricted_mean", "survival"),
     "hooks": ("Perturber",),
-    "qss": ("judge",),
+    "qss": ("assess_qss", "judge"),
     "readers": ("read",),
     "response": ("predict", "recommend"),
     "spec": ("EnsembleSpec",),
+    "study": ("Study",),
     "trajectories": ("Target", "Trajectories"),
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names}

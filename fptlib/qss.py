@@ -28,6 +28,8 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes, first_passage
 from fptlib.firstpassage.estimates import contributions, survival_curves
 from fptlib.firstpassage.resampling import bootstrap_weights, generator, percentile_interval, weighted_slope
+from fptlib.record import Record, plain
+from fptlib.study import Study
 from fptlib.trajectories import Direction, Target, Trajectories
 from fptlib.trajectories.origin import Origin
 
@@ -40,7 +42,7 @@ N_BOOT = 500
 
 
 @dataclass(frozen=True, slots=True)
-class QuasiSteadyState:
+class QuasiSteadyState(Record):
     """Verdict on an unperturbed ensemble, with the profile it rests on; arrays have shape ``(tested epochs,)``.
 
     Parameters
@@ -88,6 +90,41 @@ class QuasiSteadyState:
     tolerance: float
     variance_between: float
     n_runs: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdict as JSON types: reached, relaxation_epoch and reasons."""
+        return {name: plain(getattr(self, name)) for name in ("reached", "relaxation_epoch", "reasons")}
+
+
+def assess_qss(study: Study, *, tolerance: float = TOLERANCE, n_boot: int = N_BOOT) -> QuasiSteadyState:
+    """Test whether the unperturbed runs of a study reach a quasi-steady state.
+
+    Parameters
+    ----------
+    study
+        Only its unperturbed runs up to its horizon count.
+    tolerance
+        Largest Kolmogorov-Smirnov distance taken as no change, between 0 and 1.
+    n_boot
+        Bootstrap replicates behind the p-values and the interval of the effect.
+
+    Raises
+    ------
+    InputError
+        If only first-passage times are known, or ``tolerance`` is not between 0 and 1.
+    """
+    if not isinstance(study.unperturbed, Trajectories):
+        raise InputError("a quasi-steady state is a matter of the metric, and only first-passage times are known")
+    runs, target = study.unperturbed.head(epochs=study.horizon), study.target
+    return judge(
+        runs,
+        threshold=target.threshold,
+        direction=target.direction,
+        metric=target.metric,
+        tolerance=tolerance,
+        n_boot=n_boot,
+        seed=study.seed,
+    )
 
 
 def judge(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ class Record:
         """Return the fields in JSON types: lists for arrays and tuples, ``None`` for what is not finite."""
         return {field.name: plain(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
 
-    def rows(self) -> list[dict[str, Any]]:
+    def rows(self) -> Iterable[dict[str, Any]]:
         """Return the rows of the table: one for each entry of the fields that are arrays, or else one of the scalar fields.
 
         Raises
@@ -43,7 +43,7 @@ class Record:
         """Return the `rows` as a data frame (pandas)."""
         import pandas as pd
 
-        return pd.DataFrame(self.rows())
+        return pd.DataFrame([*self.rows()])
 
 
 def plain(value: Any) -> Any:

@@ -16,7 +16,7 @@ from fptlib.charts import render
 from fptlib.errors import InputError
 from fptlib.files import write_atomically
 from fptlib.firstpassage import first_passage, survival
-from fptlib.response import Outcome, Recommendation
+from fptlib.former import Outcome, Recommendation
 from fptlib.trajectories import Direction, Target, Trajectories
 
 _STYLE = """

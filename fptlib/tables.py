@@ -11,8 +11,8 @@ from scipy import stats
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import Hazard, Survival, first_passage, residual_times, restricted_mean
+from fptlib.former import Outcome, Recommendation, Response
 from fptlib.qss import QuasiSteadyState
-from fptlib.response import Outcome, Recommendation, Response
 from fptlib.trajectories import Direction, Target, Trajectories
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

@@ -18,9 +18,9 @@ from companion import charts as own
 from fptlib import charts, tables
 from fptlib.charts import common, render
 from fptlib.firstpassage import first_passage, hazard, survival
+from fptlib.former import predict
 from fptlib.processes import OrnsteinUhlenbeck
 from fptlib.qss import judge
-from fptlib.response import predict
 from fptlib.trajectories import Trajectories
 
 PROCESS = OrnsteinUhlenbeck(shrink=0.4)

@@ -18,7 +18,7 @@ from scipy import stats
 
 from fptlib.errors import InputError
 from fptlib.firstpassage.resampling import bootstrap_weights, corrected_interval, percentile_interval
-from fptlib.response.coverage import interval_flag, mean_skewness
+from fptlib.former.coverage import interval_flag, mean_skewness
 
 values = st.lists(st.integers(1, 400).map(float), min_size=2, max_size=60)
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from companion import published
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage
-from fptlib.response import Distribution, distribution, predict
-from fptlib.response.distribution import quantile_epochs
-from fptlib.response.verdicts import Status
+from fptlib.former import Distribution, distribution, predict
+from fptlib.former.distribution import quantile_epochs
+from fptlib.former.verdicts import Status
 from known import DELAYED, KICK, RESET, sampled
 
 falling = st.lists(st.floats(0, 1), min_size=3, max_size=30).map(lambda factors: np.cumprod([1.0, *factors])[None])

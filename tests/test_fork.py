@@ -12,7 +12,7 @@ import known
 from fptlib import ensemble, firstpassage, spec, trajectories
 from fptlib.ensemble.store import Store
 from fptlib.errors import InputError
-from fptlib.response import predict
+from fptlib.former import predict
 from fptlib.trajectories import Target, Trajectories, retire
 from known import same
 

@@ -35,7 +35,9 @@ ORDER = [
     "hooks",
     "processes",
     "firstpassage",
+    "study",
     "qss",
+    "former",
     "response",
     "optimise",
     "tables",
@@ -49,7 +51,9 @@ ANALYSIS = [
     "readers",
     "processes",
     "firstpassage",
+    "study",
     "qss",
+    "former",
     "response",
     "tables",
     "charts",
@@ -57,8 +61,8 @@ ANALYSIS = [
 ]
 LONGEST = 400
 # Lines of Python in all, docstrings included.
-LINES = {"fptlib": 19_500, "companion": 5_200, "tests": 15_000, "benchmarks": 2_400}
-FILES, EXPORTED, AT_THE_TOP = 130, 160, 20
+LINES = {"fptlib": 21_500, "companion": 5_500, "tests": 16_500, "benchmarks": 3_400}
+FILES, EXPORTED, AT_THE_TOP = 150, 190, 20
 
 
 def sources(package: str = "fptlib") -> list[Path]:

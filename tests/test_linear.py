@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from companion import published
+from fptlib.former import linear_response
+from fptlib.former.verdicts import Status
 from fptlib.processes import DelayedGeometric, GeometricWithKick
-from fptlib.response import linear_response
-from fptlib.response.verdicts import Status
 from known import DELAYED, KICK, sampled
 
 

@@ -11,11 +11,11 @@ import pytest
 
 from companion import published
 from fptlib.errors import InputError
+from fptlib.former import predict
+from fptlib.former.plan import Plan, plan
+from fptlib.former.prediction import predict_all
+from fptlib.former.sample import draw
 from fptlib.processes import DelayedGeometric, FiniteChain, Process
-from fptlib.response import predict
-from fptlib.response.plan import Plan, plan
-from fptlib.response.prediction import predict_all
-from fptlib.response.sample import draw
 from fptlib.trajectories import Trajectories
 from known import DELAYED, KICK, SHRINK
 

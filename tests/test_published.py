@@ -21,8 +21,8 @@ from companion.published.agreement import Reproduction
 from fptlib import cli, sources
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, residual_times, restricted_mean
+from fptlib.former.verdicts import MIN_SURVIVORS
 from fptlib.qss import QuasiSteadyState, judge
-from fptlib.response.verdicts import MIN_SURVIVORS
 from fptlib.sources.source import digest_of
 from fptlib.trajectories import Target
 

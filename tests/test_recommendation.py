@@ -13,10 +13,10 @@ from companion import published
 from fptlib import sources, tables
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, restricted_mean
+from fptlib.former import Recommendation, at_each, outcomes, predict, recommend
+from fptlib.former.verdicts import Status
 from fptlib.processes import DelayedGeometric, OrnsteinUhlenbeck, Process
 from fptlib.readers import read
-from fptlib.response import Recommendation, at_each, outcomes, predict, recommend
-from fptlib.response.verdicts import Status
 from fptlib.trajectories import Target, Trajectories, retire
 from known import DELAYED, KICK, MIXTURE, RESET, sampled
 

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fptlib.errors import InputError
+from fptlib.former import linear_response, plan, predict, recommend
+from fptlib.former.records import Records
+from fptlib.former.verdicts import Status
 from fptlib.optimise.candidates import Candidate
 from fptlib.processes import Annealed, OrnsteinUhlenbeck, Process
 from fptlib.qss import judge
-from fptlib.response import linear_response, plan, predict, recommend
-from fptlib.response.records import Records
-from fptlib.response.verdicts import Status
 from fptlib.trajectories import Trajectories
 from fptlib.trajectories.origin import Origin, is_full_reset
 from known import DELAYED, KICK, RESET

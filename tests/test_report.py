@@ -12,8 +12,8 @@ import pytest
 
 from fptlib import charts, report, tables
 from fptlib.errors import InputError
+from fptlib.former import Recommendation, at_each, outcomes, recommend
 from fptlib.processes import OrnsteinUhlenbeck
-from fptlib.response import Recommendation, at_each, outcomes, recommend
 from fptlib.trajectories import Trajectories
 
 PROCESS = OrnsteinUhlenbeck(shrink=0.4)

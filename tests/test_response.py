@@ -12,9 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fptlib.errors import InputError
-from fptlib.processes import DelayedGeometric, Heterogeneous, Process
-from fptlib.response import Response, predict
-from fptlib.response.forms import (
+from fptlib.former import Response, predict
+from fptlib.former.forms import (
     cycle_mean,
     cycle_residual,
     cycles,
@@ -25,7 +24,8 @@ from fptlib.response.forms import (
     sum_cycles,
     summed,
 )
-from fptlib.response.verdicts import Cause, Status
+from fptlib.former.verdicts import Cause, Status
+from fptlib.processes import DelayedGeometric, Heterogeneous, Process
 from fptlib.trajectories import Target, Trajectories, retire
 from known import CHAIN, DELAYED, KICK, MIXTURE, RESET, SHRINK, TYPES, every_process, sampled
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fptlib.firstpassage import first_passage
 from fptlib.firstpassage.resampling import bootstrap_weights, generator
+from fptlib.former.seeds import Ensemble, joint_weights, seeds_of
 from fptlib.processes import OrnsteinUhlenbeck
-from fptlib.response.seeds import Ensemble, joint_weights, seeds_of
 from fptlib.trajectories import Trajectories
 
 PROCESS = OrnsteinUhlenbeck(shrink=0.4)

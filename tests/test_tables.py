@@ -13,9 +13,9 @@ from scipy import stats
 from fptlib import tables
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, hazard, residual_times, restricted_mean, survival
+from fptlib.former import predict
 from fptlib.processes import GeometricWithKick, OrnsteinUhlenbeck
 from fptlib.qss import judge
-from fptlib.response import predict
 from fptlib.tables import hazard_table, measured_row, quantile_table, response_table, state_table, survival_table
 from fptlib.trajectories import Target, Trajectories, retire
 

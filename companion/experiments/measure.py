@@ -15,9 +15,9 @@ from companion.experiments.rows import Key
 from fptlib.errors import InputError
 from fptlib.firstpassage import Estimate
 from fptlib.firstpassage.resampling import corrected_interval, percentile_interval
+from fptlib.former.prediction import predict_all
+from fptlib.former.sample import draw
 from fptlib.qss import QuasiSteadyState, judge
-from fptlib.response.prediction import predict_all
-from fptlib.response.sample import draw
 from fptlib.trajectories import Direction, Target, Trajectories, reached
 
 By = Literal["measured", "predicted"]
@@ -116,7 +116,7 @@ def measure_runs(
     controls
         Perturbations that are no candidates for a choice.
     n_boot, seed
-        As in `fptlib.response.predict`.
+        As in `fptlib.former.predict`.
 
     Notes
     -----
@@ -126,7 +126,7 @@ def measure_runs(
     Raises
     ------
     InputError
-        As `fptlib.response.predict`, or if a perturbation was not measured at ``period``.
+        As `fptlib.former.predict`, or if a perturbation was not measured at ``period``.
     """
     plain, drawn = draw(
         unperturbed,

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fptlib.errors import InputError
-from fptlib.response.verdicts import ERROR_TOLERANCE
+from fptlib.former.verdicts import ERROR_TOLERANCE
 
 Interval = tuple[float, float, float]
 """Estimate, lower end, upper end."""

@@ -15,7 +15,7 @@ from companion.published.datasets import MAIN, dataset
 from companion.published.summary import available
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, survival
-from fptlib.response import predict
+from fptlib.former import predict
 from fptlib.tables import measured_table, response_table, state_table, survival_table
 from fptlib.trajectories import Direction, Target, Trajectories
 

@@ -12,7 +12,7 @@ from companion.published.archive import LISTED_PERIODS, LISTED_THRESHOLD, listed
 from companion.published.summary import tabulate
 from companion.published.tables import measured
 from fptlib.firstpassage import restricted_mean
-from fptlib.response import predict
+from fptlib.former import predict
 from fptlib.tables import response_table
 
 

@@ -18,10 +18,10 @@ from companion.published.datasets import DATASETS, MAIN, dataset
 from companion.published.summary import tabulate
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, hazard, restricted_mean, survival
+from fptlib.former import Recommendation, outcomes, predict, recommend
+from fptlib.former.prediction import Form
+from fptlib.former.verdicts import ERROR_TOLERANCE
 from fptlib.qss import QuasiSteadyState, judge
-from fptlib.response import Recommendation, outcomes, predict, recommend
-from fptlib.response.prediction import Form
-from fptlib.response.verdicts import ERROR_TOLERANCE
 from fptlib.tables import (
     hazard_table,
     measured_table,
@@ -146,7 +146,7 @@ def predicted(
     period
         Period ``P0`` of the ensemble that predicts; by default the data set's ``source``.
     form
-        As in `fptlib.response.predict`.
+        As in `fptlib.former.predict`.
     data
         Name of the data set.
     """
@@ -193,7 +193,7 @@ def ranking(*, threshold: float) -> pd.DataFrame:
 
 
 def advice(*, threshold: float) -> list[str]:
-    """Return what `fptlib.response.recommend` says of these ensembles, sentence by sentence."""
+    """Return what `fptlib.former.recommend` says of these ensembles, sentence by sentence."""
     table = _table(
         "advice", MAIN, lambda: pd.DataFrame({"said": _recommendation(threshold).sentences}), threshold=threshold
     )

@@ -126,8 +126,8 @@ def predict(
 ) -> None:
     """Predict the mean first-passage time at many periods from runs perturbed with one."""
     from fptlib.cli import answers
-    from fptlib.response import at_each, distribution, outcomes, too_few
-    from fptlib.response import predict as respond
+    from fptlib.former import at_each, distribution, outcomes, too_few
+    from fptlib.former import predict as respond
 
     if chart is not None:
         ending("--chart", chart, ".svg", ".png", ".html")
@@ -194,8 +194,8 @@ def recommend(
 ) -> None:
     """Rank perturbations and periods, full reset and doing nothing among them; say what to do and what to measure next."""
     from fptlib.cli import answers
-    from fptlib.response import at_each, outcomes
-    from fptlib.response import recommend as rank
+    from fptlib.former import at_each, outcomes
+    from fptlib.former import recommend as rank
 
     if report is not None:
         ending("--report", report, ".html")
@@ -248,7 +248,7 @@ def plan(
 ) -> None:
     """Say how many unperturbed runs and survivors an interval of a wanted width needs, from a pilot."""
     from fptlib.cli import answers
-    from fptlib.response import plan as design
+    from fptlib.former import plan as design
 
     paths = {} if perturbed is None else {period: perturbed}
     plain, kicked = ensembles(unperturbed, paths, axis=axis, every=every)

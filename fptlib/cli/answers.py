@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from fptlib import tables
 from fptlib.cli.output import print_json, print_table
 from fptlib.errors import InputError
+from fptlib.former import Distribution, Outcome, Plan, Recommendation, Response
+from fptlib.former.plan import Requirement
 from fptlib.qss import QuasiSteadyState
-from fptlib.response import Distribution, Outcome, Plan, Recommendation, Response
-from fptlib.response.plan import Requirement
 from fptlib.tables import spelled
 
 if TYPE_CHECKING:

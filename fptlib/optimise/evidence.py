@@ -21,8 +21,7 @@ from scipy import stats
 from fptlib.firstpassage import FirstPassageTimes, first_passage
 from fptlib.firstpassage.estimates import survival_curves
 from fptlib.firstpassage.resampling import percentile_interval
-from fptlib.optimise.candidates import Candidate
-from fptlib.response.forms import (
+from fptlib.former.forms import (
     Summed,
     cycle_mean,
     cycle_residual,
@@ -32,9 +31,10 @@ from fptlib.response.forms import (
     sum_cycles,
     summed,
 )
-from fptlib.response.recommendation import MIN_PASSED
-from fptlib.response.seeds import Ensemble, joint_weights
-from fptlib.response.verdicts import ERROR_TOLERANCE
+from fptlib.former.recommendation import MIN_PASSED
+from fptlib.former.seeds import Ensemble, joint_weights
+from fptlib.former.verdicts import ERROR_TOLERANCE
+from fptlib.optimise.candidates import Candidate
 from fptlib.trajectories import Target, Trajectories
 
 Array = NDArray[np.float64]

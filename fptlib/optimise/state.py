@@ -10,13 +10,13 @@ import numpy as np
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes
+from fptlib.former.prediction import DEFAULT_PERIODS
+from fptlib.former.verdicts import ERROR_TOLERANCE
 from fptlib.optimise.candidates import Candidate
 from fptlib.optimise.evidence import Arm, Evidence, gather, times_of
 from fptlib.optimise.planning import Action, leading
 from fptlib.optimise.result import Settings, Step
 from fptlib.optimise.source import Source
-from fptlib.response.prediction import DEFAULT_PERIODS
-from fptlib.response.verdicts import ERROR_TOLERANCE
 from fptlib.trajectories import Trajectories
 
 UNSETTLED_ERROR = 0.5  # of the mean for each doubling of the period, where unperturbed training does not come to rest

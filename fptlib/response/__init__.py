@@ -1,36 +1,11 @@
-"""Predictions of the first-passage time under a perturbation.
+"""Predictions of the mean first-passage time under a perturbation, each with one interval and one grade, and the choice between them.
 
-The forms of the theory are functions of survival curves (`forms`). `seeds` and `sample` reduce ensembles to curves of the data and of
-every bootstrap replicate, seeds drawn with all their runs; `common` checks the ensembles and puts them on one horizon. From the samples
-come predictions of means (`prediction`, `linear`) and of whole distributions (`distribution`), each with a verdict (`verdicts`,
-`validity`) and a word on its interval (`coverage`). `recommendation` and `advice` compare perturbations, `outcome` the metric that runs
-end with, and `plan` computes how many runs a wanted interval needs. `records` holds the record of the training against a prediction:
-where training is not the same at every epoch, nothing is vouched for.
+`predict` and `recommend` take a `fptlib.study.Study` and return a `Ranking` of `Prediction` records; `compare` holds predictions against
+measurements. The curves behind them are put together in `curves`, the interval in `interval`, and the sentences in `advice`.
 """
 
-from fptlib.response.advice import Option, too_few
-from fptlib.response.distribution import Distribution, distribution
-from fptlib.response.linear import LinearResponse, linear_response
-from fptlib.response.outcome import Outcome, outcomes
-from fptlib.response.plan import Plan, plan
-from fptlib.response.prediction import Prediction, Response, predict
-from fptlib.response.recommendation import Recommendation, at_each, recommend
+from fptlib.response.compare import Comparison, compare
+from fptlib.response.ranking import at_each, predict, recommend
+from fptlib.response.results import Prediction, Ranking
 
-__all__ = [
-    "Distribution",
-    "LinearResponse",
-    "Option",
-    "Outcome",
-    "Plan",
-    "Prediction",
-    "Recommendation",
-    "Response",
-    "at_each",
-    "distribution",
-    "linear_response",
-    "outcomes",
-    "plan",
-    "predict",
-    "recommend",
-    "too_few",
-]
+__all__ = ["Comparison", "Prediction", "Ranking", "at_each", "compare", "predict", "recommend"]

@@ -1,209 +1,82 @@
-"""The options of a ranking, and the ranking in words: what to do, how sure that is, and what to measure next."""
+"""A ranking in words: what to do, how sure that is, and what to measure next."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 from fptlib.firstpassage import Estimate
-from fptlib.qss import QuasiSteadyState
-from fptlib.response.prediction import Prediction
-from fptlib.response.verdicts import MIN_SURVIVORS, Status
+from fptlib.response.results import Prediction, Ranking
 
-USEFUL_RUNS = (
-    100  # unperturbed runs below which few periods come out valid: a survival of one half is then known to 0.1
-)
-_UNDECIDED = 0.95  # share of replicates that an option must win to be called the best
+_SETTLED_RUNS = 30  # unperturbed runs to leave below the threshold where a first perturbation is measured
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One perturbation at one period, with the mean first-passage time predicted for it, restricted to the horizon.
-
-    Parameters
-    ----------
-    perturbation, period
-        Its name, and the period in epochs.
-    source
-        Period of the runs that the prediction rests on; ``None`` where unperturbed runs are enough.
-    prediction
-        Mean with interval, form and verdict.
-    speedup
-        Unperturbed restricted mean over this one, both up to the horizon, with its interval. Where unperturbed runs are censored the
-        ratio without a horizon is larger.
-    best_in
-        Share of the replicates in which this option has the smallest mean among the valid ones; 0 if it is not valid.
-    """
-
-    perturbation: str
-    period: int
-    source: int | None
-    prediction: Prediction
-    speedup: Estimate
-    best_in: float = 0.0
-
-    @property
-    def mean(self) -> float:
-        """Predicted restricted mean in epochs."""
-        return self.prediction.mean
-
-    @property
-    def low(self) -> float:
-        """Lower end of its interval."""
-        return self.prediction.low
-
-    @property
-    def high(self) -> float:
-        """Upper end of its interval."""
-        return self.prediction.high
-
-    @property
-    def valid(self) -> bool:
-        """True if the prediction is valid."""
-        return self.prediction.valid
-
-    @property
-    def reason(self) -> str:
-        """Status of the prediction and what decided it."""
-        return f"{self.prediction.verdict.status.value}: {self.prediction.reason}"
-
-    def __str__(self) -> str:
-        return f"{self.perturbation} every {self.period} epoch{'s' if self.period > 1 else ''}"
+def advise(ranking: Ranking) -> tuple[str, ...]:
+    """Return the advice that follows from a ranking, the answer first."""
+    return tuple(sentence for part in (_what_to_do, _how_sure, _what_next) for sentence in part(ranking))
 
 
-def advise(
-    ranking: Sequence[Option],
-    *,
-    unperturbed: Estimate,
-    horizon: int,
-    state: QuasiSteadyState,
-    survivors: Mapping[tuple[str, int], int],
-    suspicious: Sequence[str] = (),
-) -> tuple[str, ...]:
-    """Return the ranking in sentences for people.
-
-    Parameters
-    ----------
-    ranking
-        Options, the best first.
-    unperturbed, horizon, state
-        Restricted mean without perturbation, where it ends, and the verdict on the unperturbed runs.
-    survivors
-        Name and measured period of each perturbation to the survivors there.
-    suspicious
-        Sentences on oddities of the ensembles.
-    """
-    best = ranking[0] if ranking and ranking[0].valid else None
-    sentences = [*_what_to_do(best, unperturbed, horizon), *_how_sure(best, ranking)]
-    sentences += _what_next(best, ranking, horizon)
-    if not state.reached:
-        why = f" ({state.reasons[0]})" if state.reasons else ""
-        sentences.append(
-            f"Unperturbed training has not reached a quasi-steady state{why}: periods far from a measured one are a guess."
-        )
-    if best is not None and all(o.source is None for o in ranking):
-        sentences += _first_measurement(ranking, horizon)
-    return (*suspicious, *sentences, *too_few(unperturbed, survivors))
-
-
-def too_few(unperturbed: Estimate, survivors: Mapping[tuple[str, int], int]) -> tuple[str, ...]:
-    """Return warnings where runs are fewer than is useful."""
-    sentences = []
-    if unperturbed.n_runs < USEFUL_RUNS:
-        sentences.append(
-            f"Only {unperturbed.n_runs} unperturbed runs: below {USEFUL_RUNS} few predictions can be verified; fpt plan says how many a "
-            "wanted interval needs."
-        )
-    sentences += [
-        f"Only {n} runs of {name} are left at epoch {period}; {MIN_SURVIVORS} are needed for an interval."
-        for (name, period), n in survivors.items()
-        if n < MIN_SURVIVORS
-    ]
-    return tuple(sentences)
-
-
-def _what_to_do(best: Option | None, unperturbed: Estimate, horizon: int) -> list[str]:
-    plain = _interval(unperturbed)
-    if best is None:
-        return [
-            f"No prediction is valid: nothing can be recommended over training without perturbation ({plain} epochs)."
-        ]
-    speedup = best.speedup
-    if speedup.low <= 1:
-        return [
-            f"No perturbation is shown to beat training without any ({plain} epochs up to epoch {horizon}); the best is {best}, with "
-            f"{_interval(best)} epochs."
-        ]
-    sentences = [
-        f"Use {best}: a mean first-passage time of {_interval(best)} epochs, against {plain} without perturbation, counted up to epoch "
-        f"{horizon}: {speedup.mean:.2f} times shorter, and at least {speedup.low:.2f} times."
-    ]
-    if unperturbed.n_censored:
-        sentences.append(
-            f"The speed-up is a lower bound: {unperturbed.n_censored} of {unperturbed.n_runs} unperturbed runs had not passed by then."
-        )
-    return sentences
-
-
-def _how_sure(best: Option | None, ranking: Sequence[Option]) -> list[str]:
-    if best is None:
-        return []
-    sentences = []
-    rivals = [o for o in ranking if o.valid and o.perturbation != best.perturbation]
-    if best.best_in < _UNDECIDED:
-        near = [str(o) for o in ranking[1:] if o.valid and o.best_in >= 0.05][:3]
-        if near:
-            sentences.append(
-                f"It has the smallest mean in {best.best_in:.0%} of the replicates; not told from it: {', '.join(near)}."
-            )
-    full = next((o for o in rivals if o.source is None), None)
-    if full is not None:
-        sentences.append(f"The best full reset is every {full.period} epochs, with {_interval(full)} epochs.")
-    return sentences
-
-
-def _what_next(best: Option | None, ranking: Sequence[Option], horizon: int) -> list[str]:
-    if best is None:
-        return _first_measurement(ranking, horizon)
-    sentences = []
-    own = sorted(o.period for o in ranking if o.perturbation == best.perturbation and o.valid)
-    if best.period == own[0] and best.period > 1:
-        shorter = [o.period for o in ranking if o.perturbation == best.perturbation and o.period < best.period]
-        half = best.period / 2
-        at = min(shorter, key=lambda p: abs(math.log(p / half)), default=max(1, round(half)))
-        sentences.append(
-            f"{best.period} is the shortest valid period of {best.perturbation}: a shorter one may be better still. Measure "
-            f"{best.perturbation} at {at} directly."
-        )
-    elif best.period == own[-1] and len(own) > 1:
-        sentences.append(
-            f"{best.period} is the longest valid period of {best.perturbation}: perturbing rarely, or not at all, may be better."
-        )
-    tempting = [
-        o
-        for o in ranking
-        if o.prediction.verdict.status is Status.UNVERIFIED
-        and o.mean < best.mean
-        and o.perturbation != best.perturbation
-    ]
-    for name in dict.fromkeys(o.perturbation for o in tempting):
-        least = min((o for o in tempting if o.perturbation == name), key=lambda o: o.mean)
-        if least.source is not None:
-            sentences.append(f"{least} may be better ({least.mean:.1f} epochs, unverified): measure it there.")
-    return sentences
-
-
-def _first_measurement(ranking: Sequence[Option], horizon: int) -> list[str]:
-    measured = sorted({o.source for o in ranking if o.source is not None})
-    if not measured:
-        return [
-            "Measure a perturbation next: fork it from the unperturbed runs once they have settled, where at least "
-            f"{MIN_SURVIVORS} of them are still below the threshold, and at most half-way to epoch {horizon}."
-        ]
-    periods = ", ".join(str(p) for p in measured)
-    return [f"Measured so far: {periods}. Measure at a second period, with more runs, or choose another threshold."]
-
-
-def _interval(estimate: Estimate | Option) -> str:
+def interval(estimate: Estimate | Prediction) -> str:
+    """Return a mean in epochs with its interval, or the range alone where the mean is open."""
+    if estimate.mean is None:
+        return f"{estimate.low:.1f} to {estimate.high:.1f}"
     return f"{estimate.mean:.1f} ({estimate.low:.1f} to {estimate.high:.1f})"
+
+
+def _what_to_do(ranking: Ranking) -> Iterator[str]:
+    choice, plain, gain = ranking.choice, interval(ranking.unperturbed), ranking.speedup()
+    if choice.perturbation is None:
+        known = "nothing else is known to be faster" if ranking.next else "nothing that was looked at is faster"
+        yield f"Train without perturbation, which needs {plain} epochs: {known}."
+    elif gain.low > 1:
+        yield (
+            f"Use {choice}: {interval(choice)} epochs, at least {gain.low:.2g} times faster than without perturbation ({plain} epochs)."
+        )
+    else:
+        yield (
+            f"{_runs(ranking)} do not tell whether perturbing helps: {choice} needs {interval(choice)} epochs, training without "
+            f"perturbation {plain}."
+        )
+
+
+def _runs(ranking: Ranking) -> str:
+    perturbed = "" if ranking.choice.source is None else f" + {ranking.choice.n_runs}"
+    return f"{ranking.unperturbed.n_runs}{perturbed} runs"
+
+
+def _how_sure(ranking: Ranking) -> Iterator[str]:
+    choice, plain = ranking.choice, ranking.unperturbed
+    level = f"intervals are at {100 * ranking.level:g} %, means up to epoch {ranking.horizon}"
+    if choice.perturbation is None:
+        yield f"It was measured on {plain.n_runs} runs; {level}."
+    elif choice.measured:
+        yield f"It was measured, on {choice.n_runs} runs left at epoch {choice.period}; {level}."
+    elif choice.source is None:
+        yield f"It follows from {choice.n_runs} unperturbed runs alone, {choice.grade}; {level}."
+    else:
+        yield f"It is predicted {choice.grade}, from {choice.n_runs} runs perturbed at epoch {choice.source}; {level}."
+    if plain.n_censored and choice.perturbation is not None:
+        yield (
+            f"{plain.n_censored} of {plain.n_runs} unperturbed runs had not reached the threshold by then; the true speed-up is larger."
+        )
+
+
+def _what_next(ranking: Ranking) -> Iterator[str]:
+    if ranking.next is not None:
+        name, period = ranking.next
+        promised = [p for p in ranking.predictions if (p.perturbation, p.period) == (name, period)]
+        what = f"Next, measure {name} every {period} epoch{'' if period == 1 else 's'}"
+        if promised:
+            yield f"{what}: it may be better, with {promised[0].low:.1f} to {promised[0].high:.1f} epochs expected."
+        else:
+            yield f"{what}: {ranking.choice.period} is the shortest period looked at, and a shorter one may be better still."
+    if all(p.source is None for p in ranking.predictions):
+        start = "once they have settled" if ranking.qss is None or not ranking.qss.reached else _settled(ranking)
+        yield (
+            f"Measure a perturbation next: fork it from the unperturbed runs {start}, where at least {_SETTLED_RUNS} are still below "
+            f"the threshold, and at most half-way to epoch {ranking.horizon}."
+        )
+
+
+def _settled(ranking: Ranking) -> str:
+    assert ranking.qss is not None
+    return f"at epoch {ranking.qss.relaxation_epoch} or later"

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from fptlib.firstpassage import N_BOOT, Estimate
 from fptlib.firstpassage.resampling import percentile_interval
-from fptlib.response.common import draw_ensembles
-from fptlib.response.forms import Beyond, sum_cycles
-from fptlib.response.sample import Sample
-from fptlib.response.verdicts import FAR, OUT_OF_RANGE, Cause, Status, Verdict, doubted, flag_few, percent
+from fptlib.former.common import draw_ensembles
+from fptlib.former.forms import Beyond, sum_cycles
+from fptlib.former.sample import Sample
+from fptlib.former.verdicts import FAR, OUT_OF_RANGE, Cause, Status, Verdict, doubted, flag_few, percent
 from fptlib.trajectories import Direction, Trajectories
 from fptlib.trajectories.origin import Origin
 
@@ -70,7 +70,7 @@ def linear_response(
     Parameters
     ----------
     unperturbed, perturbed, period, threshold, direction, metric, level, n_boot, seed
-        As in `fptlib.response.predict`; runs perturbed only once, as their store says, suit best.
+        As in `fptlib.former.predict`; runs perturbed only once, as their store says, suit best.
 
     Notes
     -----

@@ -19,7 +19,7 @@ Where the same perturbation was measured at a second period ``P1`` the two resid
 both restricted alike. With its interval within the tolerance every period between the two is valid; beyond it, periods from ``P0`` towards
 ``P1`` and further are not.
 
-All of it takes training to be the same at every epoch. Where a record says otherwise (`fptlib.response.records`), the first error is
+All of it takes training to be the same at every epoch. Where a record says otherwise (`fptlib.former.records`), the first error is
 no error, and the prediction is unverified unless two measured periods speak for it.
 
 Two things stay unseen: a state that the metric does not show, and survivors whom perturbations at another period would change in
@@ -32,9 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.firstpassage.resampling import percentile_interval
-from fptlib.response.forms import Beyond, cycle_mean, restart_restricted_mean, splice_mean
-from fptlib.response.sample import Sample
-from fptlib.response.verdicts import (
+from fptlib.former.forms import Beyond, cycle_mean, restart_restricted_mean, splice_mean
+from fptlib.former.sample import Sample
+from fptlib.former.verdicts import (
     ERROR_TOLERANCE,
     MIN_SURVIVORS,
     Cause,

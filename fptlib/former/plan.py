@@ -26,11 +26,11 @@ from scipy import stats
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, require_passage
-from fptlib.response.common import check_level, horizons
-from fptlib.response.pilot import Pilot, common, variance
-from fptlib.response.records import check_labels
-from fptlib.response.seeds import Ensemble
-from fptlib.response.verdicts import MIN_SURVIVORS
+from fptlib.former.common import check_level, horizons
+from fptlib.former.pilot import Pilot, common, variance
+from fptlib.former.records import check_labels
+from fptlib.former.seeds import Ensemble
+from fptlib.former.verdicts import MIN_SURVIVORS
 from fptlib.trajectories import Direction, Target, Trajectories
 
 CAUTION = 0.9  # share of the replicates of a pilot for which the cautious numbers are enough
@@ -141,7 +141,7 @@ def plan(
     threshold, direction, metric
         As in `fptlib.firstpassage.first_passage`.
     periods
-        Periods to predict for, in epochs, each from 1 to the horizon, which is that of `fptlib.response.predict`: the last epoch that
+        Periods to predict for, in epochs, each from 1 to the horizon, which is that of `fptlib.former.predict`: the last epoch that
         enough runs were followed to.
     relative_width
         Wanted width of the interval, upper less lower end, over the predicted mean: 0.2 is about plus or minus 10 %.

@@ -11,9 +11,9 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes
 from fptlib.firstpassage.estimates import survival_curves
 from fptlib.firstpassage.resampling import bootstrap_weights, generator
-from fptlib.response.forms import Summed, cycle_mean, cycles, splice_mean, sum_cycles, summed
-from fptlib.response.prediction import SECOND_PERTURBATION
-from fptlib.response.seeds import Ensemble, seeds_of
+from fptlib.former.forms import Summed, cycle_mean, cycles, splice_mean, sum_cycles, summed
+from fptlib.former.prediction import SECOND_PERTURBATION
+from fptlib.former.seeds import Ensemble, seeds_of
 
 SMALLEST = 10  # runs, and survivors, below which a pilot says nothing about a variance
 
@@ -67,7 +67,7 @@ class Pilot:
         )
 
     def form(self, period: int) -> int:
-        """Return the form that `fptlib.response.predict` takes; without perturbed runs the cycles are not those of a perturbation."""
+        """Return the form that `fptlib.former.predict` takes; without perturbed runs the cycles are not those of a perturbation."""
         first = self.cycles[0]
         near = period < self.period and period <= first.length
         return 7 if self.kicked and near and first.curve[0, period] > SECOND_PERTURBATION else 2

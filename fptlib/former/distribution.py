@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import Estimate
-from fptlib.response.forms import Curves
-from fptlib.response.prediction import Prediction, Response, predicted_survival
-from fptlib.response.sample import Sample
+from fptlib.former.forms import Curves
+from fptlib.former.prediction import Prediction, Response, predicted_survival
+from fptlib.former.sample import Sample
 
 QUANTILES = (0.5, 0.9)
 
@@ -56,7 +56,7 @@ class Distribution:
     Parameters
     ----------
     prediction
-        Restricted mean, form and verdict, as `fptlib.response.predict` gives them. The verdict is on the mean.
+        Restricted mean, form and verdict, as `fptlib.former.predict` gives them. The verdict is on the mean.
     epoch, survival, low, high
         Survival at epochs ``0 .. horizon`` with its pointwise interval, each ``(horizon + 1,)``. The interval is by the bootstrap; where
         nobody or everybody is left in the data, by the binomial law.
@@ -85,7 +85,7 @@ def distribution(
     Parameters
     ----------
     response
-        Predictions, see `fptlib.response.predict`.
+        Predictions, see `fptlib.former.predict`.
     quantiles
         Shares of the runs, each above 0 and below 1.
     budgets

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.firstpassage.resampling import percentile_interval
-from fptlib.response.sample import Sample
+from fptlib.former.sample import Sample
 
 Replicates = NDArray[np.float64]  # (replicates,), the data first
 
@@ -82,7 +82,7 @@ def weigh_error(
     tolerance: float = ERROR_TOLERANCE,
     open_because: str = "",
 ) -> Verdict:
-    """Return the verdict on a prediction from the parts of its relative error, as `fptlib.response.validity` explains them.
+    """Return the verdict on a prediction from the parts of its relative error, as `fptlib.former.validity` explains them.
 
     Parameters
     ----------

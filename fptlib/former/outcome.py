@@ -49,7 +49,7 @@ def outcomes(
     direction
         ``"above"``: the best is the largest; ``"below"``: the smallest.
     metric, level, n_boot, seed
-        As in `fptlib.firstpassage.first_passage` and `fptlib.response.predict`; intervals are by the bootstrap over runs.
+        As in `fptlib.firstpassage.first_passage` and `fptlib.former.predict`; intervals are by the bootstrap over runs.
 
     Examples
     --------

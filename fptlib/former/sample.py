@@ -12,9 +12,9 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import Estimate, FirstPassageTimes, first_passage, require_passage, residual_times
 from fptlib.firstpassage.estimates import contributions, survival_curves
 from fptlib.firstpassage.resampling import corrected_interval, weighted_slope, weighted_sums
-from fptlib.response.forms import Summed, cycles, sum_cycles, summed
-from fptlib.response.records import Records
-from fptlib.response.seeds import Ensemble, agreement, joint_weights
+from fptlib.former.forms import Summed, cycles, sum_cycles, summed
+from fptlib.former.records import Records
+from fptlib.former.seeds import Ensemble, agreement, joint_weights
 from fptlib.trajectories import Direction, Target, Trajectories
 
 _OTHER_UNIT = 10.0  # factor between metrics that no chance makes: a percentage is a hundred times a fraction
@@ -33,7 +33,7 @@ class Sample:
     residual
         Survival of the residual time after ``P0``, ``(replicates, horizon - period + 1)``; NaN without survivors.
     cycles
-        Survival after each perturbation, see `fptlib.response.forms.cycles`.
+        Survival after each perturbation, see `fptlib.former.forms.cycles`.
     metric_at_p0, left_at_p0, weights_at_p0
         Metric at ``P0`` ``(survivors,)``, residual times and weights ``(replicates, survivors)`` of the perturbed survivors.
     n_survivors, n_residual_censored

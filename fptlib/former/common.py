@@ -8,8 +8,8 @@ from typing import Any
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage
-from fptlib.response.records import check_labels, oddities
-from fptlib.response.sample import Plain, Sample, draw
+from fptlib.former.records import check_labels, oddities
+from fptlib.former.sample import Plain, Sample, draw
 from fptlib.trajectories import Direction, Target, Trajectories
 
 
@@ -22,7 +22,7 @@ class Drawn:
     unperturbed
         Unperturbed runs up to the common horizon.
     plain, samples
-        See `fptlib.response.sample.draw`.
+        See `fptlib.former.sample.draw`.
     notes
         Sentences on oddities of the runs: a period that they do not show, records cut short, other training.
     """

@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import N_BOOT, Estimate
+from fptlib.former.advice import Option, advise
+from fptlib.former.common import draw_ensembles
+from fptlib.former.forms import restart_restricted_mean
+from fptlib.former.prediction import DEFAULT_PERIODS, Prediction, predict_all
+from fptlib.former.sample import Plain, estimate
+from fptlib.former.verdicts import ERROR_TOLERANCE, Cause, Status, Verdict, doubted
 from fptlib.qss import QuasiSteadyState, judge
-from fptlib.response.advice import Option, advise
-from fptlib.response.common import draw_ensembles
-from fptlib.response.forms import restart_restricted_mean
-from fptlib.response.prediction import DEFAULT_PERIODS, Prediction, predict_all
-from fptlib.response.sample import Plain, estimate
-from fptlib.response.verdicts import ERROR_TOLERANCE, Cause, Status, Verdict, doubted
 from fptlib.trajectories import Direction, Trajectories
 from fptlib.trajectories.origin import FULL_RESET, Origin, is_full_reset
 

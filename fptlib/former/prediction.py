@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import N_BOOT, Estimate
-from fptlib.qss import QuasiSteadyState, judge
-from fptlib.response.common import draw_ensembles
-from fptlib.response.coverage import interval_flag
-from fptlib.response.forms import (
+from fptlib.former.common import draw_ensembles
+from fptlib.former.coverage import interval_flag
+from fptlib.former.forms import (
     Curves,
     cycle_mean,
     cycle_residual,
@@ -23,9 +22,10 @@ from fptlib.response.forms import (
     splice,
     splice_mean,
 )
-from fptlib.response.sample import Sample
-from fptlib.response.validity import checked, drift_error, verdict
-from fptlib.response.verdicts import ERROR_TOLERANCE, Cause, Status, Verdict
+from fptlib.former.sample import Sample
+from fptlib.former.validity import checked, drift_error, verdict
+from fptlib.former.verdicts import ERROR_TOLERANCE, Cause, Status, Verdict
+from fptlib.qss import QuasiSteadyState, judge
 from fptlib.trajectories import Direction, Trajectories
 
 Form = Literal["auto", "2", "4", "7"]
@@ -40,7 +40,7 @@ class Prediction:
     Parameters
     ----------
     period, form
-        Perturbation period in epochs, and the form of the theory that was used (see `fptlib.response.forms`).
+        Perturbation period in epochs, and the form of the theory that was used (see `fptlib.former.forms`).
     mean, low, high
         Prediction and its bootstrap interval.
     verdict
@@ -49,7 +49,7 @@ class Prediction:
         Predicted share of runs still below the threshold at the horizon.
     flag
         One sentence if the interval cannot be trusted to cover, whatever the verdict on the mean; see
-        `fptlib.response.coverage.interval_flag`.
+        `fptlib.former.coverage.interval_flag`.
     """
 
     period: int
@@ -91,7 +91,7 @@ class Response:
     notes
         Sentences on oddities of the runs: a period that they do not show, records cut short.
     samples
-        Curves behind the predictions, those of ``P0`` first: what `fptlib.response.distribution` is made from.
+        Curves behind the predictions, those of ``P0`` first: what `fptlib.former.distribution` is made from.
     """
 
     period: int

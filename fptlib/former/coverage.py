@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fptlib.errors import InputError
-from fptlib.response.verdicts import MIN_SURVIVORS
+from fptlib.former.verdicts import MIN_SURVIVORS
 
 MAX_SKEWNESS = 0.4  # skewness over root of n; Cochran's rule is 0.2
 
