@@ -23,6 +23,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, residual_times, restricted_mean
 from fptlib.former.verdicts import MIN_SURVIVORS
 from fptlib.qss import QuasiSteadyState, judge
+from fptlib.response import compare, predict, recommend
 from fptlib.sources.source import digest_of
 from fptlib.trajectories import Target
 
@@ -105,8 +106,22 @@ def test_values_are_those_of_the_survivors() -> None:
     assert values.max() < 72
     assert stats.ks_2samp(published.survivors(20, threshold=72), values).statistic == pytest.approx(0.12, abs=0.005)
     assert published.fan()["q50"].iloc[-1] == pytest.approx(71.9, abs=0.1)
-    best = published.metrics("best").groupby(["perturbation", "period"])["value"].mean()
-    assert best["shrink_perturb", 15] == pytest.approx(88.16, abs=0.01)
+    assert published.ends()["shrink_perturb", 15].mean == pytest.approx(88.16, abs=0.01)
+    assert published.ends("last")[None].mean == pytest.approx(71.81, abs=0.01)
+
+
+def test_a_study_of_the_table_is_analysed_like_logs() -> None:
+    study = published.study(threshold=72, keys=[("shrink_perturb", 50)])
+    cells = compare(predict(study, (1, 15, 20, 30, 50, 100)), published.means(threshold=72)).cells
+    assert [(cell.prediction.period, cell.prediction.grade) for cell in cells] == [
+        (1, "open"),
+        *((p, "to 10 %") for p in (15, 20, 30, 100)),
+    ]
+    assert all(cell.covered for cell in cells)
+    assert all(abs(cell.error.mean) < 0.07 for cell in cells[1:])
+    assert recommend(published.study()).choice.period == 2
+    assert ("shrink_perturb", 100) not in published.study(threshold=70).perturbed  # all pass before
+    assert set(published.means(threshold=70)) == set(published.dataset("cifar10").keys)
 
 
 @pytest.mark.published

@@ -23,7 +23,7 @@ from companion.published.judges import Judgement
 from companion.published.lists import batches, listed, listed_predicted, listed_row
 from companion.published.page import glance, in_full
 from companion.published.summary import origin, stored
-from companion.published.table import fan, metrics, survivors, times
+from companion.published.table import VALUES, ends, fan, means, metrics, study, survivors, times, values
 from companion.published.tables import (
     advice,
     beyond,
@@ -46,6 +46,7 @@ __all__ = [
     "LISTED_THRESHOLD",
     "SHARES",
     "SUPPLEMENTARY",
+    "VALUES",
     "VOUCHED",
     "Judgement",
     "advice",
@@ -55,6 +56,7 @@ __all__ = [
     "case_claims",
     "claim",
     "dataset",
+    "ends",
     "fan",
     "final_metrics",
     "glance",
@@ -64,6 +66,7 @@ __all__ = [
     "listed_predicted",
     "listed_row",
     "main_claims",
+    "means",
     "measured",
     "metrics",
     "origin",
@@ -80,10 +83,12 @@ __all__ = [
     "state",
     "state_verdict",
     "stored",
+    "study",
     "supplementary_claims",
     "survival_curve",
     "survivors",
     "times",
     "unperturbed",
     "unperturbed_mean",
+    "values",
 ]

@@ -1,11 +1,13 @@
-"""First-passage times of the published runs, kept as a table: all that chapters and tests analyse.
+"""First-passage times of the published runs, kept as a table, and a `Study` of them: all that chapters and tests analyse.
 
 The archive is not needed for any of it. ``python -m companion.published`` makes the tables from it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +16,10 @@ from numpy.typing import NDArray
 from companion import ROOT
 from companion.published.datasets import MAIN, dataset
 from fptlib.errors import InputError
-from fptlib.firstpassage import FirstPassageTimes
+from fptlib.firstpassage import N_BOOT, Estimate, FirstPassageTimes, restricted_mean
+from fptlib.firstpassage.resampling import bootstrap_weights, generator, percentile_interval
+from fptlib.study import Key, Study
+from fptlib.trajectories import Target
 
 FOLDER = ROOT / "book" / "results" / "published"
 PASSAGES, METRICS = FOLDER / "passages.parquet", FOLDER / "metrics.parquet"
@@ -67,6 +72,57 @@ def listed(period: int) -> FirstPassageTimes:
     return times(72.0, "partial_reset", period, data=LISTS)
 
 
+def study(
+    data: str = MAIN,
+    *,
+    threshold: float | None = None,
+    perturbations: Iterable[str] | None = None,
+    keys: Iterable[tuple[str, int]] | None = None,
+    **options: Any,
+) -> Study:
+    """Return a published data set as evidence, as anybody's logs would be.
+
+    Parameters
+    ----------
+    data
+        Name of the data set.
+    threshold
+        Metric value to reach; by default the usual one of the data set.
+    perturbations, keys
+        Names of the perturbations, or ``(perturbation, period)`` of the ensembles, that count as measured; by default all of them.
+        An ensemble whose runs all pass before they are perturbed has no residual time and is left out.
+    **options
+        Of `fptlib.study.Study`: ``level, n_boot, seed``.
+
+    Raises
+    ------
+    InputError
+        As in `times`.
+    """
+    known = dataset(data)
+    threshold = known.threshold if threshold is None else threshold
+    chosen = _keys(data, perturbations) if keys is None else keys
+    runs = {key: times(threshold, *key, data=data) for key in chosen}
+    left = {key: part for key, part in runs.items() if part.running(key[1]).any()}
+    return Study(times(threshold, data=data), left, Target(threshold, "above", known.metric), **options)
+
+
+def means(
+    data: str = MAIN, *, threshold: float | None = None, perturbations: Iterable[str] | None = None
+) -> dict[Key, Estimate]:
+    """Return the measured mean first-passage time of every perturbed ensemble, restricted to the epochs that all were followed for."""
+    horizon = dataset(data).horizon
+    return {
+        key: restricted_mean(times(threshold, *key, data=data), horizon=horizon) for key in _keys(data, perturbations)
+    }
+
+
+def _keys(data: str, perturbations: Iterable[str] | None) -> list[Key]:
+    known = dataset(data)
+    names = known.periods if perturbations is None else set(perturbations)
+    return [key for key in known.keys if key[0] in names]
+
+
 @lru_cache(maxsize=1)
 def _metrics() -> pd.DataFrame:
     return pd.read_parquet(METRICS)
@@ -106,11 +162,26 @@ def fan() -> pd.DataFrame:
     return pd.DataFrame({"epoch": table["epoch"], **columns})
 
 
+def ends(statistic: str = "best", *, data: str = MAIN) -> dict[Key | None, Estimate]:
+    """Return the mean over runs of their best, or their last, metric for each ensemble (bootstrap over runs); ``None``: unperturbed."""
+    estimates: dict[Key | None, Estimate] = {}
+    for (name, period), part in metrics(statistic, data=data).groupby(["perturbation", "period"], sort=False):
+        weights = bootstrap_weights([np.arange(len(part))], n_boot=N_BOOT, rng=generator(0))
+        replicates = weights @ part["value"].to_numpy() / len(part)
+        key = None if name == "none" else (str(name), int(period))
+        estimates[key] = Estimate(float(replicates[0]), *percentile_interval(replicates[1:], 0.95), len(part), 0)
+    return estimates
+
+
+def values(data: str = MAIN) -> pd.DataFrame:
+    """Return the metric of the unperturbed runs, a row for each run, in the order of `times`, and a column for each epoch of `VALUES`."""
+    table = metrics("value", data=data).pivot(index="run", columns="epoch", values="value")
+    return table.loc[times(data=data).run]
+
+
 def survivors(epoch: int, *, threshold: float | None = None, data: str = MAIN) -> NDArray[np.float64]:
     """Return the metric of the unperturbed runs that are below the threshold after an epoch, one of `VALUES`."""
-    table = metrics("value", data=data)
-    table = table[table["epoch"] == epoch].set_index("run")["value"]
-    if table.empty:
-        raise InputError(f"{data}: values are kept at epochs {', '.join(map(str, VALUES))}, not at {epoch}")
-    first = times(threshold, data=data)
-    return np.asarray(table.reindex(first.run[first.running(epoch)]), dtype=float)
+    table, first = values(data), times(threshold, data=data)
+    if epoch not in table:
+        raise InputError(f"{data}: values are kept at epochs {', '.join(map(str, table.columns))}, not at {epoch}")
+    return np.asarray(table[epoch][first.running(epoch)], dtype=float)
