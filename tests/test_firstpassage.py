@@ -26,7 +26,7 @@ from fptlib.firstpassage import (
     restricted_mean,
     survival,
 )
-from fptlib.firstpassage.estimates import contributions, survival_curves
+from fptlib.firstpassage.estimates import binomial_interval, contributions, survival_curves
 from fptlib.firstpassage.resampling import bootstrap_weights, percentile_interval, weighted_slope
 from fptlib.processes import GeometricWithKick
 from fptlib.trajectories import Target, Trajectories, retire
@@ -401,6 +401,35 @@ def test_a_slope_is_found_though_runs_are_lost() -> None:
     naive, _ = weighted_slope(x, np.minimum(times.time, horizon).astype(float), weights)
     assert slope[0] == pytest.approx(exact, abs=0.8)
     assert abs(naive[0]) < 0.7 * abs(exact)
+
+
+# SciPy as oracle
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_survival_and_hazard_agree_with_scipy(seed: int) -> None:
+    times = geometric(np.random.default_rng(seed), p=0.07, horizon=30, n_runs=80, lost=0.03)
+    curve, bins = survival(times, level=0.9), hazard(times, width=4, level=0.9)
+    oracle = stats.ecdf(stats.CensoredData.right_censored(times.time.astype(float), ~times.observed)).sf
+    interval = oracle.confidence_interval(0.9, method="log-log")
+    inside = (curve.survival < 1) & (curve.survival > 0)
+    assert np.array_equal(curve.survival, oracle.evaluate(curve.epoch))
+    for own, other in ((curve.low, interval.low), (curve.high, interval.high)):
+        assert own[inside] == pytest.approx(other.evaluate(curve.epoch[inside]), rel=1e-12)
+    spans = zip(bins.first, bins.last, strict=True)
+    exposed = [np.clip(np.minimum(times.time, last) - first + 1, 0, None).sum() for first, last in spans]
+    pairs = zip(bins.n_passed, exposed, strict=True)
+    exact = [stats.binomtest(int(k), int(n)).proportion_ci(0.9, "exact") for k, n in pairs]
+    assert bins.low == pytest.approx([each.low for each in exact], abs=1e-11)
+    assert bins.high == pytest.approx([each.high for each in exact], abs=1e-11)
+
+
+@pytest.mark.parametrize("passed", [0, 1, 30, 59, 60])
+def test_the_exact_binomial_interval_is_that_of_the_beta_distribution(passed: int) -> None:
+    low, high = binomial_interval(np.array([passed]), np.array([60]), 0.95)
+    assert low[0] == pytest.approx(stats.beta.ppf(0.025, passed, 61 - passed) if passed else 0, rel=1e-12)
+    assert high[0] == pytest.approx(stats.beta.ppf(0.975, passed + 1, 60 - passed) if passed < 60 else 1, rel=1e-12)
+    assert stats.binom.cdf(passed, 60, high[0]) == pytest.approx(0.025 if passed < 60 else 1)
 
 
 # Ratios

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from fptlib.errors import InputError
 from fptlib.firstpassage.resampling import bootstrap_weights, corrected_interval, generator
@@ -16,6 +16,7 @@ from fptlib.firstpassage.times import FirstPassageTimes
 from fptlib.record import Record
 
 N_BOOT = 2000
+_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +90,9 @@ class Survival(Record):
 
 
 def survival(times: FirstPassageTimes, *, level: float = 0.95) -> Survival:
-    """Estimate the survival function (Kaplan-Meier) with a pointwise log-log interval.
+    """Estimate the survival function (Kaplan-Meier) with a pointwise log-log interval from Greenwood's variance.
 
-    Where the log-log interval is undefined (nobody or everybody has passed) the exact binomial interval of the runs whose state is
+    Where that interval is undefined (nobody or everybody has passed) the exact binomial interval of the runs whose state is
     known stands in.
 
     References
@@ -105,22 +106,37 @@ def survival(times: FirstPassageTimes, *, level: float = 0.95) -> Survival:
     array([1.   , 0.667, 0.333])
     """
     epoch = np.arange(times.horizon + 1)
-    if times.n_censored == times.n_runs:
-        estimate, low, high = np.ones((3, len(epoch)))
-    else:
-        sample = stats.CensoredData.right_censored(times.time.astype(float), ~times.observed)
-        curve = stats.ecdf(sample).sf
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # undefined ends are dealt with below
-            interval = curve.confidence_interval(level, method="log-log")
-        estimate, low, high = (np.array(f.evaluate(epoch), dtype=float) for f in (curve, interval.low, interval.high))
+    passing, lost = (np.bincount(times.time[kind], minlength=len(epoch)) for kind in (times.observed, ~times.observed))
+    at_risk = times.n_runs - np.cumsum(passing + lost) + passing + lost
+    estimate = np.cumprod((at_risk - passing) / at_risk)
+    with np.errstate(divide="ignore", invalid="ignore"):  # undefined ends are dealt with below
+        greenwood = np.cumsum(passing / (at_risk * (at_risk - passing)))
+        half = special.ndtri(0.5 + level / 2) * np.sqrt(greenwood / np.log(estimate) ** 2)
+        low, high = (np.exp(-np.exp(np.log(-np.log(estimate)) + side)) for side in (half, -half))
     undefined = (estimate <= 0) | (estimate >= 1) | ~np.isfinite(low) | ~np.isfinite(high)
-    for k in np.flatnonzero(undefined):
-        known = int(np.sum(times.observed | (times.time >= epoch[k])))  # all but those censored earlier
-        exact = stats.binomtest(round(estimate[k] * known), known).proportion_ci(level, "exact")
-        low[k], high[k] = exact.low, exact.high
+    known = (times.n_runs - np.cumsum(lost) + lost)[undefined]  # all but those censored earlier
+    low[undefined], high[undefined] = binomial_interval(np.rint(estimate[undefined] * known), known, level)
     low[0] = high[0] = 1.0  # no run can have passed before its first epoch
     return Survival(epoch, estimate, low, high, times.n_runs, times.n_censored, level)
+
+
+def binomial_interval(passed: NDArray[Any], n: NDArray[Any], level: float) -> tuple[_Floats, _Floats]:
+    """Return the exact intervals of proportions ``passed / n``, whole numbers of one shape.
+
+    References
+    ----------
+    C. J. Clopper and E. S. Pearson, Biometrika 26, 404 (1934).
+
+    Examples
+    --------
+    >>> low, high = binomial_interval(np.array([7]), np.array([50]), 0.95)
+    >>> low.round(4), high.round(4)
+    (array([0.0582]), array([0.2674]))
+    """
+    tail, k = (1 - level) / 2, np.asarray(passed, dtype=np.float64)
+    inside = np.maximum(k, 1), np.minimum(k, n - 1)  # where nobody or everybody passed an end is 0 or 1
+    low = np.where(k > 0, special.betaincinv(inside[0], n - inside[0] + 1, tail), 0.0)
+    return low, np.where(k < n, special.betaincinv(inside[1] + 1, n - inside[1], 1 - tail), 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,17 +162,15 @@ def hazard(times: FirstPassageTimes, *, width: int = 10, level: float = 0.95) ->
     starts = np.arange(0, times.horizon, width)
     d, exposure = np.add.reduceat(passed, starts), np.add.reduceat(followed, starts)
     keep = exposure > 0
-    intervals = [
-        stats.binomtest(int(a), int(b)).proportion_ci(level, "exact")
-        for a, b in zip(d[keep], exposure[keep], strict=True)
-    ]
+    d, exposure = d[keep], exposure[keep]
+    low, high = binomial_interval(d, exposure, level)
     return Hazard(
         first=starts[keep] + 1,
         last=np.minimum(starts[keep] + width, times.horizon),
-        hazard=d[keep] / exposure[keep],
-        low=np.array([interval.low for interval in intervals]),
-        high=np.array([interval.high for interval in intervals]),
-        n_passed=d[keep],
+        hazard=d / exposure,
+        low=low,
+        high=high,
+        n_passed=d,
         n_runs=times.n_runs,
         level=level,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from fptlib.errors import InputError
 
@@ -104,11 +104,11 @@ def corrected_interval(replicates: NDArray[np.float64], level: float, *, n_runs:
         return float(finite.min()), float(finite.max())
     a = float(np.mean((spread / deviation) ** 3)) / 6
     below = (np.mean(finite < data) + np.mean(finite <= data)) / 2
-    z0 = float(stats.norm.ppf(np.clip(below, 0.5 / len(finite), 1 - 0.5 / len(finite))))
-    z = float(stats.t.ppf(0.5 + level / 2, n_runs - 1)) * np.sqrt(n_runs / (n_runs - 1))
+    z0 = float(special.ndtri(np.clip(below, 0.5 / len(finite), 1 - 0.5 / len(finite))))
+    z = float(special.stdtrit(n_runs - 1, 0.5 + level / 2)) * np.sqrt(n_runs / (n_runs - 1))
     at = np.array([z0 - z, z0 + z])
     room = 1 - a * at  # beyond its pole the map has reached the end of the distribution
-    share = stats.norm.cdf(z0 + at / np.where(room > 0, room, 1.0))
+    share = special.ndtr(z0 + at / np.where(room > 0, room, 1.0))
     low, high = np.quantile(finite, np.where(room > 0, share, (at > 0).astype(float)))
     return float(low), float(high)
 
