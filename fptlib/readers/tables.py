@@ -7,16 +7,16 @@ import gzip
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, TYPE_CHECKING, Any, final
 
 import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
 from fptlib.readers.logs import Series
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EPOCH = ("epoch",)
 STEP = ("step", "_step", "global_step", "trainer/global_step")
@@ -163,6 +163,9 @@ def _read_csv(path: Path, text: IO[str]) -> tuple[_Columns, NDArray[np.int64]]:
 
 
 def _read_parquet(path: Path) -> _Columns:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         frame: pd.DataFrame = pq.read_table(path).to_pandas()
     except pa.ArrowException as error:

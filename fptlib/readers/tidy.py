@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
@@ -47,6 +46,8 @@ def _read(path: Path, _: Sequence[Path]) -> list[Log]:
 
 def _runs(table: Table) -> tuple[NDArray[np.int64], list[str]]:
     """Return for each row the place of its run among the sorted names of runs, and these names."""
+    import pandas as pd
+
     cells = pd.Series(table.columns["run"])
     missing = cells.isna() | cells.isin(table.blank)
     if missing.any():

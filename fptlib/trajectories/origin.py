@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from fptlib.errors import InputError
-from fptlib.parameters import read_kind
-from fptlib.spec.schedules import ScheduleSpec
 from fptlib.trajectories.record import Trajectories
 
 _TRAINED_BY = ("data", "model", "optimiser", "training")  # sections that change how a run is trained
@@ -130,6 +128,11 @@ class Origin:
 
 def _factors(schedule: Mapping[str, Any], horizon: int) -> list[float] | None:
     """Return the factor on the learning rate at epochs ``1 .. horizon``; ``None`` for a schedule that is not known here."""
+    if schedule == _CONSTANT:
+        return [1.0] * horizon
+    from fptlib.parameters import read_kind
+    from fptlib.spec.schedules import ScheduleSpec
+
     try:
         known = read_kind(ScheduleSpec, schedule)
     except InputError:

@@ -13,16 +13,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from fptlib.errors import InputError
 from fptlib.files import write_atomically
 from fptlib.trajectories.record import Trajectories, concatenate, holds, retire
 from fptlib.trajectories.target import Target
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 STORE_FILE = "store.json"
 STORE_FORMAT = 1
@@ -35,6 +36,8 @@ def to_table(trajectories: Trajectories) -> pa.Table:
 
     The schema holds ``meta`` with a checksum of the metrics, and the horizon.
     """
+    import pyarrow as pa
+
     recorded = np.arange(trajectories.n_epochs) < trajectories.lengths[:, None]  # (runs, epochs)
     columns: dict[str, pa.Array] = {
         "run": pa.array(np.repeat(trajectories.run, trajectories.lengths)),
@@ -59,6 +62,8 @@ def _checksum(trajectories: Trajectories) -> str:
 
 def write_shard(path: str | os.PathLike[str], trajectories: Trajectories, *, level: int | None = None) -> None:
     """Write a Parquet shard in one step, compressed at a level of zstd."""
+    import pyarrow.parquet as pq
+
     table = to_table(trajectories)
     write_atomically(Path(path), lambda file: pq.write_table(table, file, compression="zstd", compression_level=level))
 
@@ -80,6 +85,9 @@ def read_shard(path: str | os.PathLike[str], *, digest: str | None = None, first
     InputError
         If the file is not a shard, is damaged or altered, or holds other runs than asked for.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         table = pq.ParquetFile(path).read()
     except (pa.ArrowException, OSError) as error:
