@@ -1,69 +1,72 @@
 # ruff: noqa: T201
-"""How long a prediction with its bootstrap takes: two ensembles of simulated runs, many replicates.
+"""How long ``fpt recommend`` takes on the published ensembles, the start of the process included.
 
-Run with ``python benchmarks/analysis.py``; ``--help`` lists the options. Times are those of a whole `fptlib.predict`, the verdict on
-the quasi-steady state included; the data are made before, and one prediction of each kind is not counted.
+Run with ``python benchmarks/analysis.py``; ``--help`` lists the options. Below the whole command are its parts: the start of Python with
+the modules that the answer needs, reading 1556 files, and the answer. The processor time is about the same on a busy machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import os
+import resource
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 
 import machine
-import numpy as np
 
-from fptlib import former
-from fptlib.processes import OrnsteinUhlenbeck
+from fptlib import sources
 
-PROCESS = OrnsteinUhlenbeck(
-    decay=0.9, noise=0.4, threshold=1.9, start=-2.0, shrink=0.4
-)  # a third is censored at epoch 200
-PERIOD = 20
-
-
-def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--runs", type=int, default=1000, help="runs of each of the two ensembles")
-    parser.add_argument("--epochs", type=int, default=200, help="horizon")
-    parser.add_argument("--replicates", type=int, default=10_000, help="of the bootstrap")
-    parser.add_argument("--repeats", type=int, default=7, help="measurements of each, in turn")
-    return parser.parse_args(arguments)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+PERTURBED = {"shrink_perturb": "testacc_list_s_and_p_reset50", "partial_reset": "testacc_list_partial_reset50"}
+PARTS = """
+import sys, time
+from fptlib.readers import read
+from fptlib.response import recommend
+from fptlib.study import Study
+started = time.perf_counter()
+plain, *perturbed = map(read, sys.argv[1:])
+read_at = time.perf_counter()
+recommend(Study(plain, {(str(i), 50): runs for i, runs in enumerate(perturbed)}, 72)).advice
+print(read_at - started, time.perf_counter() - read_at)
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print."""
-    options = _options(arguments)
-    unperturbed, perturbed = (
-        PROCESS.sample(np.random.default_rng(seed), n_runs=options.runs, horizon=options.epochs, period=period)
-        for seed, period in ((0, None), (1, PERIOD))
-    )
-    perturbed = dataclasses.replace(perturbed, run=perturbed.run + options.runs)  # other seeds, drawn by themselves
-
-    def prediction(periods: list[int] | None) -> Callable[[], object]:
-        how = {"period": PERIOD, "threshold": PROCESS.threshold, "periods": periods, "n_boot": options.replicates}
-        return lambda: former.predict(unperturbed, perturbed, **how)
-
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=7, help="measurements of each, in turn")
+    repeats = parser.parse_args(arguments).repeats
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # as `fpt` does
+    folder = Path(sources.fetch("published"))
+    plain, paths = folder / "testacc_list_reg_training", [folder / name for name in PERTURBED.values()]
+    options = [f"--perturbed={name}:50={path}" for name, path in zip(PERTURBED, paths, strict=True)]
+    command = ["-m", "fptlib", "recommend", f"--unperturbed={plain}", *options, "--threshold=72"]
     machine.head("fptlib", "numpy", "scipy")
-    print(
-        f"2 x {options.runs} runs of {options.epochs} epochs, {options.replicates} replicates, {options.repeats} repeats"
-    )
-    kinds = {"default periods": prediction(None), "one period": prediction([50])}
-    for work in kinds.values():
-        work()
-    measured = [{name: _seconds(work) for name, work in kinds.items()} for _ in range(options.repeats)]
-    for name in kinds:
-        times = [seconds[name] for seconds in measured]
-        print(f"{name:>16}: median {statistics.median(times):.2f} s (from {min(times):.2f} to {max(times):.2f} s)")
+    times: dict[str, list[float]] = {"fpt recommend": [], "start": [], "read": [], "answer": []}
+    processor: list[float] = []
+    for repeat in range(-1, repeats):  # the first fills the cache of the file system
+        whole, spent, _ = _run(*command)
+        total, _, output = _run("-c", PARTS, str(plain), *map(str, paths))
+        read, answer = map(float, output.split())
+        if repeat >= 0:
+            processor.append(spent)
+            for name, seconds in zip(times, (whole, total - read - answer, read, answer), strict=True):
+                times[name].append(seconds)
+    for name, own in {**times, "processor": processor}.items():
+        print(f"{name:>13}: median {statistics.median(own):.2f} s (from {min(own):.2f} to {max(own):.2f} s)")
+
+
+def _run(*arguments: str) -> tuple[float, float, str]:
+    """Run Python, and return the seconds that it took, those of a processor, and what it printed."""
+    started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, *arguments], check=True, capture_output=True, text=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+    return time.perf_counter() - started, spent, done.stdout
 
 
 if __name__ == "__main__":

@@ -151,8 +151,8 @@ def test_scikit_learn_is_imported_only_where_data_is_loaded() -> None:
 
 
 def loaded_after(statement: str) -> set[str]:
-    """Packages loaded in a fresh interpreter after a statement."""
-    code = f"import sys\n{statement}\nprint(' '.join({{name.partition('.')[0] for name in sys.modules}}))"
+    """Modules loaded in a fresh interpreter after a statement."""
+    code = f"import sys\n{statement}\nprint(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
@@ -165,6 +165,11 @@ def test_analysis_half_never_imports_torch() -> None:
         "torchvision",
         "sklearn",
     }
+
+
+def test_an_answer_from_csv_files_loads_what_it_needs() -> None:
+    loaded = loaded_after("import fptlib.readers, fptlib.study, fptlib.response")
+    assert not loaded & {"pandas", "pyarrow", "pydantic", "altair", "scipy.stats", "scipy.optimize"}
 
 
 @pytest.mark.parametrize("statement", ["import fptlib", "import fptlib.sources", "from companion import book"])

@@ -43,6 +43,9 @@ for _addition in _additions:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
+    os.environ.setdefault(
+        "OPENBLAS_NUM_THREADS", "1"
+    )  # for NumPy, loaded later: on matrices so small more threads wait
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 
