@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +13,31 @@ import numpy as np
 import pandas as pd
 import pytest
 import vl_convert
+from numpy.typing import NDArray
 
 from companion import charts as own
 from fptlib import charts, tables
 from fptlib.charts import common, render
 from fptlib.firstpassage import first_passage, hazard, survival
-from fptlib.former import predict
 from fptlib.processes import OrnsteinUhlenbeck
-from fptlib.qss import judge
+from fptlib.qss import assess_qss
+from fptlib.response import at_each, predict, recommend
+from fptlib.response.interval import GRADES
+from fptlib.study import Study
 from fptlib.trajectories import Trajectories
 
 PROCESS = OrnsteinUhlenbeck(shrink=0.4)
 RUNS = PROCESS.sample(np.random.default_rng(0), n_runs=150, horizon=1200)
 SHORT = RUNS.head(epochs=60)
 KICKED = PROCESS.sample(np.random.default_rng(1), n_runs=150, horizon=60, period=10)
-TIMES = first_passage(RUNS, PROCESS.threshold)
-CURVE = tables.survival_table(survival(TIMES))
-HAZARD = tables.hazard_table(hazard(first_passage(SHORT, PROCESS.threshold), width=5))
-STATE = judge(SHORT, threshold=PROCESS.threshold, n_boot=20)
-PROFILE = tables.state_table(STATE)
-PREDICTED = tables.response_table(
-    predict(SHORT, KICKED, period=10, threshold=PROCESS.threshold, periods=[1, 2, 5, 10, 20, 40], n_boot=50)
-)
-MEASURED = pd.DataFrame([tables.measured_row(KICKED, period=10, threshold=PROCESS.threshold)])
-RANKED = pd.concat([PREDICTED.assign(perturbation="shrink"), PREDICTED.assign(perturbation="reset", status="valid")])
-FASTER = pd.DataFrame(
-    [("shrink", t, 20, t, 0.8 * t, 1.2 * t) for t in (1.0, 2.0)] + [("reset", t, 5, 2.0, 1.8, 2.3) for t in (1.0, 2.0)],
-    columns=["perturbation", "threshold", "period", "speedup", "speedup_low", "speedup_high"],
-)
+CURVE = survival(first_passage(RUNS, PROCESS.threshold)).to_frame()
+HAZARD = hazard(first_passage(SHORT, PROCESS.threshold), width=5).to_frame()
+STUDY = Study(SHORT, {("shrink", 10): KICKED}, PROCESS.threshold, n_boot=50)
+STATE = assess_qss(STUDY, n_boot=20)
+PROFILE = STATE.to_frame()
+PREDICTED = predict(STUDY, [1, 2, 5, 10, 20, 40]).to_frame()
+RANKED = recommend(STUDY).to_frame()
+FASTER = at_each([1.4, 1.5, 99], lambda x: recommend(STUDY.at(x)))
 REGRET = pd.DataFrame(
     [(m, b, 9 / b, 8 / b, 10 / b) for m in ("closed loop", "grid") for b in (10, 20, 40)],
     columns=["method", "budget", "regret", "low", "high"],
@@ -64,9 +61,10 @@ CHARTS: dict[str, Callable[[], alt.LayerChart]] = {
     "hazard where nobody passes": lambda: charts.hazard({"a": HAZARD.assign(hazard=0.0, low=0.0)}),
     "response": lambda: charts.response(PREDICTED),
     "response with everything": lambda: charts.response(
-        PREDICTED, MEASURED, period=10, unperturbed=40.0, cap=60.0, description="As measured."
+        PREDICTED, STUDY.means(), period=10, unperturbed=40.0, cap=60.0, description="As measured."
     ),
-    "ranking": lambda: charts.ranking(RANKED, unperturbed=40.0),
+    "ranking": lambda: charts.ranking(RANKED),
+    "ranking, all open": lambda: charts.ranking(RANKED.assign(mean=np.nan, grade="open", measured=False)),
     "speed-up": lambda: charts.speedup(FASTER),
     "regret at budgets": lambda: charts.regret(REGRET),
     "regret, in steps": lambda: charts.regret(REGRET, steps=True),
@@ -103,11 +101,28 @@ def test_first_passages_are_marked_where_they_happen() -> None:
 
 
 def test_the_response_chart_says_which_period_is_best() -> None:
-    spec = charts.response(PREDICTED, MEASURED).to_dict()
-    both = pd.concat([PREDICTED, MEASURED.assign(status="measured")])
-    best = both.sort_values("mean").iloc[0]
-    assert f"{best['mean']:.1f} epochs at period {best['period']} ({best['status']})" in spec["description"]
-    assert "6 predictions, 1 measurements" in spec["description"]
+    table = pd.DataFrame(
+        [
+            (5, np.nan, 3.0, 30.0, "open", False),
+            (10, 12.0, 10.0, 14.0, "to 20 %", False),
+            (20, 21.0, 20, 22, "to 10 %", True),
+        ],
+        columns=["period", "mean", "low", "high", "grade", "measured"],
+    )
+    measured = pd.DataFrame({"period": [20], "mean": [20.5], "low": [20.0], "high": [21.5]})
+    spec = charts.response(table, measured).to_dict()
+    text = "2 predictions, 1 measurements; the smallest is 12.0 epochs at period 10 (to 20 %)."
+    assert spec["description"].endswith(text)
+    drawn = {(r["period"], r["mean"], r["grade"]) for data in rows(spec).values() for r in data}
+    assert drawn == {(5, None, "open"), (10, 12.0, "to 20 %"), (20, 20.5, "measured")}
+
+
+def test_open_predictions_are_ranges_without_a_point() -> None:
+    table = PREDICTED.assign(mean=np.nan, grade="open", measured=False)
+    spec = charts.response(table).to_dict() | {"width": 500}
+    picture = vl_convert.vegalite_to_svg(json.dumps(spec), vl_version=render.vegalite_version())
+    assert picture.count('aria-roledescription="rule mark"') == len(table)
+    assert 'aria-roledescription="point"' not in picture
 
 
 def test_the_chart_names_axes_lines_and_the_marked_epoch() -> None:
@@ -151,10 +166,40 @@ def test_a_given_description_is_kept() -> None:
     assert charts.fan(tables.quantile_table(SHORT), description="Mine.").to_dict()["description"] == "Mine."
 
 
-def test_colours_and_shapes_tell_statuses_apart() -> None:
-    assert set(common.STATUS_COLOURS) == set(common.STATUS_SHAPES)
-    assert len(set(common.STATUS_COLOURS.values())) == len(set(common.STATUS_SHAPES.values())) == 4
-    assert set(common.STATUS_COLOURS.values()) <= {*charts.PALETTE, common.INK}
+def seen(colours: list[str]) -> dict[str, NDArray[np.float64]]:
+    """Return CIELAB coordinates ``(colours, 3)`` as all eyes see them, and with deuteranopia and protanopia (Machado et al., 2009)."""
+    visions = {
+        "all": np.eye(3),
+        "deuteranopia": [
+            [0.367322, 0.860646, -0.227968],
+            [0.280085, 0.672501, 0.047413],
+            [-0.011820, 0.042940, 0.968881],
+        ],
+        "protanopia": [
+            [0.152286, 1.052583, -0.204868],
+            [0.114503, 0.786281, 0.099216],
+            [-0.003882, -0.048116, 1.051998],
+        ],
+    }
+    white = np.array([0.95047, 1, 1.08883])
+    to_xyz = np.array(
+        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+    )
+    result = {}
+    for name, vision in visions.items():
+        xyz = np.clip(linear(colours) @ np.array(vision).T, 0, 1) @ to_xyz.T / white
+        x, y, z = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29).T
+        result[name] = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+    return result
+
+
+def test_grades_are_a_sequence_for_every_eye() -> None:
+    assert list(common.GRADE_COLOURS) == list(common.GRADE_SHAPES) == ["measured", *GRADES, "open"]
+    assert len(set(common.GRADE_SHAPES.values())) == 6
+    for vision, lab in seen([*common.GRADE_COLOURS.values()][1:]).items():
+        apart = np.linalg.norm(lab[:, None] - lab[None], axis=2)
+        assert apart[~np.eye(len(lab), dtype=bool)].min() > 30, vision
+        assert (np.diff(lab[:, 2]) > 0).all(), f"{vision}: from blue to yellow"
 
 
 def test_no_two_names_look_the_same_even_where_colours_are_used_again() -> None:
@@ -168,20 +213,22 @@ def test_no_two_names_look_the_same_even_where_colours_are_used_again() -> None:
     assert [len(set(channel)) for channel in few] == [7, 7, 7]
 
 
-def contrast(one: str, other: str) -> float:
-    """Return the contrast ratio that WCAG 2.2 defines, from 1 to 21, of two colours ``#RRGGBB`` or ``rgb(R, G, B)``."""
-    channels = [
-        re.findall(r"\d+", c) if c[0] != "#" else [int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in (one, other)
-    ]
+def linear(colours: Sequence[str]) -> NDArray[np.float64]:
+    """Return linear RGB ``(colours, 3)`` of ``#RRGGBB`` or ``rgb(R, G, B)``."""
+    channels = [re.findall(r"\d+", c) if c[0] != "#" else [int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in colours]
     coded = np.array(channels, dtype=float) / 255
-    linear = np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
-    dark, light = sorted(linear @ (0.2126, 0.7152, 0.0722))
+    return np.where(coded <= 0.04045, coded / 12.92, ((coded + 0.055) / 1.055) ** 2.4)
+
+
+def contrast(one: str, other: str) -> float:
+    """Return the contrast ratio that WCAG 2.2 defines, from 1 to 21, of two colours."""
+    dark, light = sorted(linear([one, other]) @ (0.2126, 0.7152, 0.0722))
     return float((light + 0.05) / (dark + 0.05))
 
 
 @pytest.mark.parametrize("page", ["#FFFFFF", "#121212"])
 def test_marks_stand_out_from_both_pages(page: str) -> None:
-    for colour in charts.PALETTE:
+    for colour in {*charts.PALETTE, *common.GRADE_COLOURS.values()} - {common.INK}:
         assert contrast(colour, page) >= 3, (colour, page)
     assert contrast("#000000", "#FFFFFF") == pytest.approx(21)
     assert contrast("#777777", "#FFFFFF") == pytest.approx(4.48, abs=0.01)  # the textbook case that just fails at 4.5

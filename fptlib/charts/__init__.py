@@ -1,4 +1,4 @@
-"""Charts of estimates (Altair): tidy tables (`fptlib.tables`) in, one chart with a description in words out.
+"""Charts of estimates (Altair): frames of the records (`to_frame`) in, one chart with a description in words out.
 
 Seven colours that colour-blind readers can tell apart and that stand out from a white and from a dark page (`PALETTE`); dashes and shapes
 say the same again. Every axis has its unit, and every estimate its interval where its table holds one.

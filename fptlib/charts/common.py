@@ -21,6 +21,16 @@ SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down"
 INK, GREY = "#000000", "#555555"
 STATUS_COLOURS = {"measured": INK, "valid": PALETTE[0], "unverified": PALETTE[4], "not valid": PALETTE[1]}
 STATUS_SHAPES = {"measured": "cross", "valid": "circle", "unverified": "triangle-up", "not valid": "square"}
+# How well a mean is known: from violet to orange, in one order for every eye and at most 6:1 against either page; the tests compute both.
+GRADE_COLOURS = {
+    "measured": INK,
+    "to 10 %": "#6440ED",
+    "to 20 %": "#8A4CB3",
+    "to a factor 1.5": "#AA5280",
+    "to a factor 2": "#CE5250",
+    "open": "#FD461A",
+}
+GRADE_SHAPES = dict(zip(GRADE_COLOURS, ("cross", "circle", "square", "triangle-up", "diamond", "stroke"), strict=True))
 HEIGHT = 280
 _PHONE, _SYMBOL, _LETTER = 300, 34, 6  # pixels: room for a legend, for a symbol in it, for a letter
 MAX_POINTS = 500  # points on one curve: more cannot be seen on a page
@@ -113,10 +123,10 @@ def level(at: float, text: str) -> list[alt.Chart]:
     return [named.encode(y="at:Q", x=alt.value("width"), text="text"), rule(at)]
 
 
-def periods(table: pd.DataFrame) -> alt.X:
+def periods(table: pd.DataFrame, column: str = "period") -> alt.X:
     """Return the axis of perturbation periods."""
-    ends = float(table["period"].min()) * 0.85, float(table["period"].max()) * 1.15
-    return alt.X("period:Q", title="perturbation period P (epochs)", **log_axis(*ends))
+    ends = float(table[column].min()) * 0.85, float(table[column].max()) * 1.15
+    return alt.X(f"{column}:Q", title="perturbation period P (epochs)", **log_axis(*ends))
 
 
 def statuses(table: pd.DataFrame, channel: type[Any], values: Mapping[str, str], legend: alt.Legend) -> Any:
@@ -124,6 +134,13 @@ def statuses(table: pd.DataFrame, channel: type[Any], values: Mapping[str, str],
     present = [name for name in values if name in set(table["status"])]
     scale = alt.Scale(domain=present, range=[values[name] for name in present])
     return channel("status:N", title=None, scale=scale, legend=legend)
+
+
+def grades(table: pd.DataFrame, channel: type[Any], values: Mapping[str, str], legend: alt.Legend) -> Any:
+    """Return a channel with one of the values for each grade that the table holds."""
+    present = [name for name in values if name in set(table["grade"])]
+    scale = alt.Scale(domain=present, range=[values[name] for name in present])
+    return channel("grade:N", title=None, scale=scale, legend=legend)
 
 
 def numbers(names: Sequence[str], number: str = ".2f") -> list[alt.Tooltip]:
@@ -154,8 +171,9 @@ def intervals(
         Columns of the estimate and of its ends.
     """
     mean, low, high = names
-    bars = base.mark_rule(strokeWidth=width).encode(y=alt.Y(f"{low}:Q", **axis), y2=f"{high}:Q")
-    points = base.mark_point(filled=filled, size=size, strokeWidth=1.5, opacity=1)
+    bars = base.mark_rule(strokeWidth=width).encode(y=alt.Y(f"{low}:Q", **axis), y2=f"{high}:Q", tooltip=list(tips))
+    known = f"isValid(datum.{mean})"  # of the others only the range is known
+    points = base.transform_filter(known).mark_point(filled=filled, size=size, strokeWidth=1.5, opacity=1)
     return [bars, points.encode(y=alt.Y(f"{mean}:Q", **axis), shape=shape, tooltip=list(tips))]
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
 import pandas as pd
 
+from fptlib.charts import former
 from fptlib.charts.common import (
+    GRADE_COLOURS,
+    GRADE_SHAPES,
     GREY,
-    STATUS_COLOURS,
-    STATUS_SHAPES,
     colour,
     dash,
     finish,
+    grades,
     intervals,
     level,
     log_axis,
@@ -21,28 +24,34 @@ from fptlib.charts.common import (
     periods,
     rule,
     shape,
-    statuses,
 )
+from fptlib.firstpassage import Estimate
+from fptlib.response import Ranking
+from fptlib.study import Key
 
 _INTERVAL = ("mean", "low", "high")
+_ASIDE = 0.03  # of the period, between perturbations
+_SPEEDUP = ("speedup", "speedup_low", "speedup_high")
 
 
 def response(
     predicted: pd.DataFrame,
-    measured: pd.DataFrame | None = None,
+    measured: Mapping[Key, Estimate] | pd.DataFrame | None = None,
     *,
     period: int | None = None,
     unperturbed: float | None = None,
     cap: float | None = None,
     description: str = "",
 ) -> alt.LayerChart:
-    """Draw predicted and measured mean first-passage times against the perturbation period, with intervals.
+    """Draw predicted and measured mean first-passage times of one perturbation against its period, with intervals.
 
     Parameters
     ----------
-    predicted, measured
-        Columns ``period, mean, low, high``, and in ``predicted`` also ``status``; see `fptlib.tables.response_table` and
-        `fptlib.tables.measured_row`.
+    predicted
+        Frame of a `fptlib.response.Ranking`, columns ``period, mean, low, high, grade, measured``. Colour and shape tell the grade; of an
+        open prediction only the range is drawn.
+    measured
+        Means of ensembles by perturbation and period, see `fptlib.study.Study.means`, or columns ``period, mean, low, high``.
     period
         Period of the ensemble that the prediction is made from; marked by a dotted line.
     unperturbed
@@ -50,93 +59,135 @@ def response(
     cap
         Upper end of the axis in epochs; predictions beyond it are drawn at the edge.
     """
-    parts = [predicted, *([] if measured is None else [measured.assign(status="measured")])]
-    frame = pd.concat([part[["period", "mean", "low", "high", "status"]] for part in parts], ignore_index=True)
-    words = "datum.label == 'measured' ? 'measured' : 'predicted, ' + datum.label"
-    legend = alt.Legend(orient="top", columns=2, labelExpr=words)  # two fit on a phone
-    hue = statuses(frame, alt.Color, STATUS_COLOURS, legend)
-    marks = statuses(frame, alt.Shape, STATUS_SHAPES, legend)
+    if "status" in predicted:
+        return former.response(
+            predicted, measured, period=period, unperturbed=unperturbed, cap=cap, description=description
+        )
+    frame = _with_measured(predicted, measured)
+    legend = alt.Legend(orient="top", columns=2, symbolOpacity=1)  # two fit on a phone
     layers = [] if unperturbed is None else level(unperturbed, "without perturbation")
     if period is not None:
         source = alt.Chart(pd.DataFrame({"period": [period], "text": ["P0"]})).encode(x="period:Q")
         layers.append(source.mark_text(align="left", dx=4, dy=8, color=GREY).encode(y=alt.value(0), text="text"))
         layers.append(source.mark_rule(strokeDash=[2, 3], color=GREY))
-    axis, x, tips = _means(frame, cap), periods(frame), ["status", "period", *numbers(_INTERVAL)]
-    is_measured = frame["status"] == "measured"
-    for part, size, width in ((frame[~is_measured], 130, 2), (frame[is_measured], 45, 1)):
-        if len(part):
-            base = alt.Chart(part).encode(x=x, color=hue)
-            layers += intervals(base, axis, shape=marks, tips=tips, size=size, width=width, filled=size < 100)
-    best = frame.sort_values("mean").iloc[0]
-    text = (
-        f"Mean first-passage time against period: {len(predicted)} predictions, "
-        f"{0 if measured is None else len(measured)} measurements; the smallest is {best['mean']:.1f} epochs at period "
-        f"{int(best['period'])} ({best['status']})."
+    hue, marks = (
+        grades(frame, channel, values, legend)
+        for channel, values in ((alt.Color, GRADE_COLOURS), (alt.Shape, GRADE_SHAPES))
     )
-    return finish(layers, description or text)
+    axis, x, tips = _means(frame, cap), periods(frame), ["grade", "period", *numbers(_INTERVAL)]
+    is_measured = frame["grade"] == "measured"
+    for part, filled in ((frame[~is_measured], False), (frame[is_measured], True)):
+        if part.empty:
+            continue
+        base, size = alt.Chart(part).encode(x=x, color=hue), 45 if filled else 130
+        layers += intervals(base, axis, shape=marks, tips=tips, size=size, width=1 if filled else 2, filled=filled)
+    n_measured = int(is_measured.sum())
+    text = f"Mean first-passage time against period: {len(frame) - n_measured} predictions, {n_measured} measurements"
+    return finish(layers, description or f"{text}{_smallest(frame)}.")
 
 
 def ranking(
     table: pd.DataFrame, *, unperturbed: float | None = None, cap: float | None = None, description: str = ""
 ) -> alt.LayerChart:
-    """Draw predicted mean first-passage times of several perturbations against their period.
+    """Draw mean first-passage times of several perturbations against their period.
 
     Parameters
     ----------
     table
-        Columns ``perturbation, period, mean, low, high, status`` of `fptlib.tables.ranking_table`. Colour and dashes tell the perturbation,
-        shape the status; predictions that are not valid are hollow.
+        Frame of a `fptlib.response.Ranking`, columns ``perturbation, period, mean, low, high, grade, measured``. Colour and dashes tell
+        the perturbation, the shape how well the mean is known; of an open prediction only the range is drawn.
     unperturbed
-        Mean without perturbation, drawn as a dashed line.
+        Mean without perturbation, drawn as a dashed line; by default that of the row without a perturbation, if there is one.
     cap
         Upper end of the axis in epochs; what lies beyond is drawn at the edge.
     """
-    names = sorted(table["perturbation"].unique())
-    axis, x = _means(table, cap), periods(table)
-    marks = statuses(table, alt.Shape, STATUS_SHAPES, alt.Legend(orient="bottom"))
-    hue, dashes = colour(names, "perturbation", lines=True), dash(names, "perturbation", lines=True)
-    tips: list[Any] = ["perturbation", "period", "status", *numbers(_INTERVAL)]
+    if "status" in table:
+        return former.ranking(table, unperturbed=unperturbed, cap=cap, description=description)
+    nothing = table["perturbation"].isna()
+    if unperturbed is None and nothing.any():
+        unperturbed = float(table.loc[nothing, "mean"].iloc[0])
+    frame = _with_measured(table[~nothing], None)
+    names = sorted(frame["perturbation"].unique())
+    aside = {name: 1 + _ASIDE * (i - (len(names) - 1) / 2) for i, name in enumerate(names)}
+    frame = frame.assign(at=frame["period"] * frame["perturbation"].map(aside))
+    axis, x, hue = _means(frame, cap), periods(frame, "at"), colour(names, "perturbation", lines=True)
+    below: dict[str, Any] = {"orient": "bottom", "columns": 2, "symbolFillColor": GREY, "symbolStrokeColor": GREY}
+    marks = grades(frame, alt.Shape, GRADE_SHAPES, alt.Legend(**below, symbolStrokeWidth=1.5))
+    tips: list[Any] = ["perturbation", "period", "grade", *numbers(_INTERVAL)]
     layers = [] if unperturbed is None else level(unperturbed, "without perturbation")
-    is_valid = table["status"] == "valid"
-    valid, others = table[is_valid], table[~is_valid]
-    for part, filled in ((others, False), (valid, True)):
-        if len(part):
-            base = alt.Chart(part).encode(x=x, color=hue)
-            layers += intervals(base, axis, shape=marks, tips=tips, size=70, filled=filled)
-    if len(valid):
-        line = alt.Chart(valid).encode(x=x, color=hue, strokeDash=dashes).mark_line(strokeWidth=1.5)
-        layers.append(line.encode(y=alt.Y("mean:Q", **axis)))
-    text = f"Predicted mean first-passage time of {', '.join(names)} against their period; {len(valid)} of {len(table)} are valid"
-    if len(valid):
-        best = valid.sort_values("mean").iloc[0]
-        text += f", the smallest is {best['mean']:.1f} epochs for {best['perturbation']} every {int(best['period'])}"
-    return finish(layers, description or f"{text}.")
+    base = alt.Chart(frame).encode(x=x, color=hue)
+    layers += intervals(base, axis, shape=marks, tips=tips, size=70)
+    line = alt.Chart(frame.dropna(subset=["mean"])).mark_line(strokeWidth=1.5)
+    layers.append(
+        line.encode(x=x, color=hue, strokeDash=dash(names, "perturbation", lines=True), y=alt.Y("mean:Q", **axis))
+    )
+    text = f"Mean first-passage time of {', '.join(names)} against their period"
+    return finish(layers, description or f"{text}{_smallest(frame)}.")
 
 
-def speedup(table: pd.DataFrame, *, metric: str = "threshold", description: str = "") -> alt.LayerChart:
-    """Draw the speed-up over training without perturbation against the threshold, for the best valid period of each perturbation.
+def speedup(
+    answers: Mapping[float, Ranking | str], *, metric: str = "threshold", description: str = ""
+) -> alt.LayerChart:
+    """Draw the speed-up over training without perturbation against the threshold, for the best period of each perturbation.
 
     Parameters
     ----------
-    table
-        Columns of `fptlib.tables.speedup_table`. Both means end at the horizon, so that a speed-up is a lower bound where unperturbed
-        runs are censored.
+    answers
+        Threshold to its ranking, or to the reason why there is none, see `fptlib.response.at_each`. Both means end at the horizon, so
+        that a speed-up is a lower bound where unperturbed runs are censored. Where the mean is open, only the range is drawn.
     metric
         Title of the horizontal axis, with its unit.
     """
+    if isinstance(answers, pd.DataFrame):
+        return former.speedup(answers, metric=metric, description=description)
+    table = pd.concat(
+        [_best(answer).assign(threshold=x) for x, answer in answers.items() if not isinstance(answer, str)]
+    )
     names = sorted(table["perturbation"].unique())
     ends = min(0.9, float(table["speedup_low"].min()) * 0.9), max(1.1, float(table["speedup_high"].max()) * 1.1)
     axis: dict[str, Any] = {"title": "speed-up (ratio of means)", **log_axis(*ends)}
-    columns = ("speedup", "speedup_low", "speedup_high")
-    tips: list[Any] = ["perturbation", "threshold", "period", *numbers(columns)]
+    tips: list[Any] = ["perturbation", "threshold", "period", "grade", *numbers(_SPEEDUP)]
     x = alt.X("threshold:Q", title=metric, scale=alt.Scale(zero=False, padding=20))
-    base = alt.Chart(table).encode(x=x, color=colour(names, "perturbation"))
-    line = base.mark_line(strokeWidth=1.5).encode(y=alt.Y("speedup:Q", **axis), strokeDash=dash(names, "perturbation"))
-    points = intervals(base, axis, names=columns, shape=shape(names, "perturbation"), tips=tips)
+    hue = colour(names, "perturbation")
+    line = alt.Chart(table.dropna(subset=["speedup"])).mark_line(strokeWidth=1.5).encode(x=x, color=hue)
+    line = line.encode(y=alt.Y("speedup:Q", **axis), strokeDash=dash(names, "perturbation"))
+    base = alt.Chart(table).encode(x=x, color=hue)
+    points = intervals(base, axis, names=_SPEEDUP, shape=shape(names, "perturbation"), tips=tips)
     last = table.loc[table["threshold"] == table["threshold"].max()]
-    text = "; ".join(f"{row.perturbation} every {row.period}: {row.speedup:.1f}" for row in last.itertuples())
+    text = "; ".join(f"{r.perturbation} every {r.period:g}: at least {r.speedup_low:.2g}" for r in last.itertuples())
     text = f"Speed-up against threshold. At {table['threshold'].max():g}: {text}."
     return finish([rule(1.0), line, *points], description or text)
+
+
+def _with_measured(predicted: pd.DataFrame, measured: Mapping[Key, Estimate] | pd.DataFrame | None) -> pd.DataFrame:
+    """Return predictions, and measurements under the grade "measured", which stand in for what was measured at the same period."""
+    frame = predicted.assign(grade=predicted["grade"].where(~predicted["measured"].astype(bool), "measured"))
+    if measured is None:
+        return frame
+    if isinstance(measured, Mapping):
+        rows = [(period, m.mean, m.low, m.high) for (_, period), m in measured.items()]
+        measured = pd.DataFrame(rows, columns=["period", *_INTERVAL])
+    doubled = (frame["grade"] == "measured") & frame["period"].isin(measured["period"])
+    parts = [
+        part[["period", "mean", "low", "high", "grade"]]
+        for part in (frame[~doubled], measured.assign(grade="measured"))
+    ]
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
+def _best(answer: Ranking) -> pd.DataFrame:
+    """Return the smallest mean of each perturbation, of those with a grade where there are any."""
+    frame = answer.to_frame().dropna(subset=["perturbation"])
+    return frame.sort_values("mean", kind="stable", na_position="last").drop_duplicates("perturbation")
+
+
+def _smallest(frame: pd.DataFrame) -> str:
+    known = frame.dropna(subset=["mean"])
+    if known.empty:
+        return ", all of them open"
+    best = known.sort_values("mean").iloc[0]
+    name = "" if "perturbation" not in frame or frame["perturbation"].nunique() < 2 else f" of {best['perturbation']}"
+    return f"; the smallest is {best['mean']:.1f} epochs at period {int(best['period'])}{name} ({best['grade']})"
 
 
 def _means(table: pd.DataFrame, cap: float | None) -> dict[str, Any]:
