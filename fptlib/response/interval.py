@@ -38,7 +38,7 @@ class Source:
     survival
         Survival of the unperturbed runs, ``(horizon + 1, replicates)``.
     residual
-        Survival after ``P0``, ``(horizon - P0 + 1, replicates)``.
+        Survival after ``P0``, ``(horizon - P0 + 1, replicates)``; shorter where runs were not followed to the horizon.
     seen
         Survival after each perturbation, see `fptlib.response.curves.cycles`.
     n_survivors, n_passed
@@ -63,12 +63,21 @@ class Source:
         """Last epoch that counts."""
         return len(self.survival) - 1
 
+    def measures(self, period: int) -> bool:
+        """Test whether the mean at a period is a measurement: the period of these runs, followed to the horizon."""
+        return period == self.period and len(self.residual) > self.horizon - period
+
     def after(self, period: int) -> Curves:
         """Return the residual survival after the first perturbation under a period, ``(horizon - period + 1, replicates)``."""
         left = self.horizon - period
-        if self.once or period == self.period:
+        if self.once or self.measures(period):
             return held(self.residual, left)
-        return periodic(self.seen, period, left, self.survival)
+        later = periodic(self.seen, period, left, self.survival)
+        if period != self.period:
+            return later
+        end = len(self.residual) - 1  # followed so far; beyond, cycles go on from there
+        share = np.divide(later[end + 1 :], later[end], out=np.zeros_like(later[end + 1 :]), where=later[end] > 0)
+        return np.concatenate([self.residual, self.residual[end] * share])
 
 
 def source(study: Study, key: Key) -> Source:
@@ -135,36 +144,49 @@ def carried(
     origin
         Runs perturbed at ``P0``.
     period
-        Period, from 1 to below the horizon. At ``P0`` itself it is a measurement, and only sampling counts.
+        Period, from 1 to below the horizon. At ``P0`` itself it is a measurement, and only sampling counts, if runs were followed to
+        the horizon.
     level
         Confidence level.
     exponent
         Of the reach.
     """
-    survival, left = origin.survival, origin.horizon - period
-    before, entering = survival[:period].sum(axis=0), survival[period]  # RM(P) and S(P), (replicates,)
-    least = before + entering
+    survival = origin.survival
+    least = survival[:period].sum(axis=0) + survival[period]
     floor = float(np.quantile(least[1:], 0.5 - level / 2))
     if origin.n_survivors < 2:
-        most = float(before[0] + entering[0] * left)
+        most = float(least[0] + survival[period, 0] * (origin.horizon - period - 1))
         low = min(floor, most)
-        return Interval(math.nan, low, most, (low, most)), np.full_like(before, math.nan)
+        return Interval(math.nan, low, most, (low, most)), np.full_like(least, math.nan)
+    mean, low, high = transfer(origin, period, exponent=exponent)
+    part = sampling(mean, level, n=origin.n_survivors, n_passed=origin.n_passed, least=float(least[0]))
+    return combined(float(mean[0]), low, high, part, floor=floor, horizon=origin.horizon), mean
+
+
+def transfer(
+    origin: Source, period: int, *, exponent: float = REACH_EXPONENT
+) -> tuple[NDArray[np.float64], float, float]:
+    """Return the mean at a period, ``(replicates,)``, and its fast and slow end beside sampling; arguments as those of `carried`."""
+    survival, left = origin.survival, origin.horizon - period
+    before, entering = survival[:period].sum(axis=0), survival[period]  # RM(P) and S(P), (replicates,)
     after = np.clip(origin.after(period)[:left].sum(axis=0), 1, left)  # tau, (replicates,)
     mean = before + np.where(entering > 0, entering * after, 0.0)
     alone = float(held(origin.residual[:, :1], left)[:left].sum())
     ends = _ends(origin, period, min(alone, after[0]), max(alone, after[0]), reach(period, origin.period, exponent))
     low, high = (float(before[0] + entering[0] * np.clip(end, 1, left)) for end in ends)
-    part = sampling(mean, level, n=origin.n_survivors, n_passed=origin.n_passed, least=float(least[0]))
-    return _combined(float(mean[0]), low, high, part, floor, origin.horizon), mean
+    return mean, low, high
 
 
 def _ends(origin: Source, period: int, low: float, high: float, r: float) -> tuple[float, float]:
     """Return the ends of the residual time beside sampling."""
     left, low = origin.horizon - period, low / r
-    if len(origin.seen) < 2 and not origin.once and period != origin.period:
-        # What a second perturbation does was not seen: all may pass right after it. That none does is the slow end already.
-        first = extended(origin.seen[0][:, :1], 1, period, origin.survival[:, :1])[:, 0]
-        low = min(low, float(first[: min(period, left)].sum() + (first[period] if period < left else 0.0)) / r)
+    if len(origin.seen) > 1 or origin.once or origin.measures(period):
+        return low, high * r
+    # What a second perturbation does was not seen: all may pass right after it. That none does is the slow end already.
+    if period == origin.period:
+        return min(low, float(origin.residual[:, 0].sum())), high * r
+    first = extended(origin.seen[0][:, :1], 1, period, origin.survival[:, :1])[:, 0]
+    low = min(low, float(first[: min(period, left)].sum() + (first[period] if period < left else 0.0)) / r)
     return low, high * r
 
 
@@ -174,7 +196,8 @@ def restart(study: Study, period: int) -> tuple[Interval, NDArray[np.float64]]:
     mean = restarted(survival, period)[:-1].sum(axis=0)
     floor = float(np.quantile((survival[:period].sum(axis=0) + survival[period])[1:], 0.5 - study.level / 2))
     part = sampling(mean, study.level, n=times.n_runs)
-    return _combined(float(mean[0]), float(mean[0]), float(mean[0]), part, floor, study.horizon), mean
+    centre = float(mean[0])
+    return combined(centre, centre, centre, part, floor=floor, horizon=study.horizon), mean
 
 
 def sampling(
@@ -201,8 +224,18 @@ def sampling(
     return float(special.stdtrit(n - 1, 0.5 + level / 2)) * spread
 
 
-def _combined(mean: float, low: float, high: float, part: float, floor: float, horizon: int) -> Interval:
-    """Return the interval from what a period may change and what sampling does, added as squares on the log scale."""
+def combined(mean: float, low: float, high: float, part: float, *, floor: float, horizon: int) -> Interval:
+    """Return the interval from what a period may change and what sampling does, added as squares on the log scale.
+
+    Parameters
+    ----------
+    mean, low, high
+        The mean, and its ends beside sampling.
+    part
+        Half-width of the sampling interval of its log.
+    floor, horizon
+        Between which the interval lies, unless the mean does not.
+    """
 
     def within(value: float) -> float:
         return min(max(value, min(floor, mean)), max(horizon, mean))
