@@ -108,7 +108,7 @@ def survival(times: FirstPassageTimes, *, level: float = 0.95) -> Survival:
     epoch = np.arange(times.horizon + 1)
     passing, lost = (np.bincount(times.time[kind], minlength=len(epoch)) for kind in (times.observed, ~times.observed))
     at_risk = times.n_runs - np.cumsum(passing + lost) + passing + lost
-    estimate = np.cumprod((at_risk - passing) / at_risk)
+    estimate = np.cumprod((at_risk - passing) / at_risk, dtype=np.float64)
     with np.errstate(divide="ignore", invalid="ignore"):  # undefined ends are dealt with below
         greenwood = np.cumsum(passing / (at_risk * (at_risk - passing)))
         half = special.ndtri(0.5 + level / 2) * np.sqrt(greenwood / np.log(estimate) ** 2)
