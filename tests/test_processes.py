@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from scipy import integrate, stats
 
 from fptlib.errors import InputError
 from fptlib.processes import (
+    Annealed,
     DelayedGeometric,
     DriftDiffusion,
     FiniteChain,
@@ -336,3 +338,14 @@ def test_processes_cannot_be_changed() -> None:
         KICK.hazard = 0.5  # type: ignore[misc]
     with pytest.raises(ValueError, match="read-only"):
         CHAIN.start[0] = 0.5
+
+
+def test_the_annealed_process_passes_by_the_product_of_its_hazards() -> None:
+    process = Annealed(hazard=0.02, hazard_after=0.3, epochs=40, floor=0.1)
+    for period in (1, 7, 39, 60):
+        factor = [
+            0.1 + 0.9 * (1 + math.cos(math.pi * min((t - 1) / 40, 1))) / 2 for t in range(period + 1, period + 4000)
+        ]
+        left = np.cumprod([1.0, *(1 - (0.02 + 0.28 * c) for c in factor)])
+        assert process.residual_mean(period) == pytest.approx(left.sum(), rel=1e-9)
+    assert process.mfpt() == pytest.approx(50)

@@ -56,7 +56,7 @@ def _how_sure(ranking: Ranking) -> Iterator[str]:
         yield f"It is predicted {choice.grade}, from {choice.n_runs} runs perturbed at epoch {choice.source}; {level}."
     if plain.n_censored and choice.perturbation is not None:
         yield (
-            f"{plain.n_censored} of {plain.n_runs} unperturbed runs had not reached the threshold by then; the true speed-up is larger."
+            f"By then {plain.n_censored} of {plain.n_runs} unperturbed runs had not reached the threshold, so the true speed-up is larger."
         )
 
 

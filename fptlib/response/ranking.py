@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-import numpy as np
-
 from fptlib.errors import InputError
 from fptlib.firstpassage import Estimate
 from fptlib.qss import QuasiSteadyState, assess_qss
@@ -202,6 +200,8 @@ def _doubts(study: Study, at: Source, period: int, qss: QuasiSteadyState | None)
         yield Cause.UNSETTLED.note(source=at.period, period=period)
     elif qss is not None and min(period, at.period) < (qss.relaxation_epoch or 0):
         yield Cause.RELAXATION.note(epoch=min(period, at.period), start=qss.relaxation_epoch)
+    if not (study.ensembles[None].times.time <= min(period, at.period)).any():
+        yield Cause.NONE_PASSED.note(epoch=min(period, at.period))
 
 
 def _disjoint(study: Study, other: Source, period: int, prediction: Prediction) -> Note | None:
@@ -251,9 +251,10 @@ def _ranked(
 
 def choose(candidates: Sequence[Prediction]) -> tuple[Prediction, Key | None]:
     """Return the choice among candidates, and where to measure next, if anywhere; see `recommend`."""
-    known = [p for p in candidates if not np.isnan(p.centre)]
-    measured = [p for p in known if p.measured]
-    best = min(measured, key=lambda p: p.centre)
+    known = [p for p in candidates if not math.isnan(p.centre)]
+    if not known:  # one survivor at most: only the range is known
+        return next(p for p in candidates if p.measured), None
+    best = min((p for p in known if p.measured), key=lambda p: p.centre)
     smallest = min(known, key=lambda p: (p.centre, not p.measured))
     if smallest.measured or smallest.high < best.centre:
         return smallest, _half(smallest, candidates)

@@ -16,6 +16,9 @@ class Cause(Enum):
     TIED = "{rule} anneals the learning rate over its period of {source} epochs; with another period it is another perturbation"
     UNSETTLED = "without a quasi-steady state of unperturbed training the residual time may differ between epochs {source} and {period}"
     RELAXATION = "epoch {epoch} lies before the quasi-steady state, which begins at epoch {start}"
+    NONE_PASSED = (
+        "no unperturbed run reaches the threshold by epoch {epoch}, so that training may be in another state there"
+    )
     FEW_SURVIVORS = (
         "only {n} of the perturbed runs are left at epoch {source}, too few to say anything but the possible range"
     )
