@@ -25,7 +25,9 @@ falling = st.lists(st.floats(0, 1), min_size=3, max_size=30).map(lambda factors:
 def studied(
     process: Any, *, period: int = 20, seed: int = 0, n_runs: int = 1000, horizon: int = 150, **more: Any
 ) -> Study:
-    plain, kicked = (sampled(process, seed, n_runs=n_runs, horizon=horizon, period=p) for p in (None, period))
+    """Return a study of first-passage times alone, which needs no test of a quasi-steady state."""
+    runs = (sampled(process, seed, n_runs=n_runs, horizon=horizon, period=p) for p in (None, period))
+    plain, kicked = (first_passage(each, process.threshold) for each in runs)
     return Study(plain, {("kick", period): kicked}, process.threshold, **{"n_boot": 200} | more)
 
 
@@ -152,15 +154,15 @@ def test_of_one_survivor_the_possible_range_is_known() -> None:
 def test_intervals_cover() -> None:
     truth, hits, periods = DELAYED.survival(80, period=40), np.zeros((2, 3)), [20, 40]
     median = exact_quantile(DELAYED, 40, 0.5)
-    for seed in range(40):
+    for seed in range(30):
         for i, at in enumerate(periods):
             study = studied(DELAYED, period=at, seed=seed, n_runs=150, horizon=80, n_boot=150, level=0.9)
             (result,) = distributed(study, [40], budgets=[30, 50])
             hits[i, :2] += [s.probability.low <= 1 - truth[s.budget] <= s.probability.high for s in result.successes]
             quantile = result.quantiles[0]
             hits[i, 2] += quantile.low <= median and (quantile.high is None or median <= quantile.high)
-    assert (hits >= 30).all()  # 0.9 of 40 within three standard errors
-    assert hits[1, :2].mean() < 40  # as a measurement it is not so wide that it could never miss
+    assert (hits >= 22).all()  # 0.9 of 30 within three standard errors
+    assert hits[1, :2].mean() < 30  # as a measurement it is not so wide that it could never miss
 
 
 # The real thing
