@@ -9,24 +9,20 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from fptlib.charts.common import (
-    GREY,
-    INK,
-    SHAPES,
-    STATUS_COLOURS,
-    STATUS_SHAPES,
-    colour,
-    finish,
-    log_axis,
-    numbers,
-    statuses,
-)
+from fptlib.charts.common import GREY, INK, PALETTE, SHAPES, STATUS_COLOURS, finish, log_axis, numbers, statuses
 
 _VERDICTS = {
     "reproduces": ("#0072B2", "circle"),
     "within the interval": ("#E69F00", "triangle-up"),
     "does not reproduce": ("#D55E00", "square"),
     "cannot be tested here": ("#555555", "cross"),
+}
+_GRADES = {
+    "to 10 %": (PALETTE[0], "circle"),
+    "to 20 %": (PALETTE[2], "square"),
+    "to a factor 1.5": (PALETTE[4], "diamond"),
+    "to a factor 2": (PALETTE[1], "triangle-up"),
+    "open": (GREY, "cross"),
 }
 _ACCEPTED, _SPAN = (
     (0.9, 1.1),
@@ -41,6 +37,7 @@ _ON_DARK, _ON_LIGHT = "#FFFFFF", "#0A0A0A"
 _ROOMY = 10  # columns up to which letters have their full size
 _ASIDE = 0.03  # of the period, between sets of predictions
 _TOLERANCE = 10.0  # error up to which a prediction serves, in per cent
+_BAND = 20.0  # error that is shaded, in per cent
 _CAP = 100.0  # largest error on the axis, in per cent: larger ones are drawn at its edge
 
 
@@ -90,30 +87,18 @@ def agreement(table: pd.DataFrame) -> alt.LayerChart:
     return finish(layers, description).properties(height=int(frame["line"].max() + 1) * _STEP)
 
 
-def agreement_by_row(cells: pd.DataFrame, *, unperturbed: Mapping[str, float]) -> alt.LayerChart:
-    """Draw predicted against measured mean first-passage time, a colour for each row, a shape for each verdict, with both intervals.
+def predictions(cells: pd.DataFrame) -> alt.LayerChart:
+    """Draw predicted against measured mean first-passage time, with both intervals; colour and shape say the grade.
 
     Parameters
     ----------
     cells
-        Columns ``row, perturbation, period, status, predicted, predicted_low, predicted_high, measured, measured_low, measured_high``; see
-        `companion.experiments.Measured`.
-    unperturbed
-        Mean without perturbation of each row, drawn as a diamond on the diagonal.
+        Columns ``row, perturbation, period, grade, predicted, low, high, measured, measured_low, measured_high, error, covered``; see
+        `companion.experiments.cells_of`.
     """
-    if cells.empty:
-        nothing = alt.Chart(pd.DataFrame({"text": ["no row of this step was trained for this page"]}))
-        empty = "An empty figure: no row of this step was trained for this page."
-        return finish([nothing.mark_text(color=GREY).encode(text="text:N")], empty)
-    names = list(dict.fromkeys(cells["row"]))
-    ends = cells[[f"{kind}{end}" for kind in ("predicted", "measured") for end in ("", "_low", "_high")]]
-    low = min([float(np.nanmin(ends.to_numpy())), *unperturbed.values()]) * 0.9
-    high = max([float(np.nanmax(ends.to_numpy())), *unperturbed.values()]) * 1.1
+    ends = cells[["predicted", "measured"]].to_numpy(dtype=float)
+    low, high = float(np.nanmin(ends)) * 0.6, float(np.nanmax(ends)) * 1.1
     axis = log_axis(low, high)
-    legend = alt.Legend(
-        orient="top", labelExpr="'predicted: ' + datum.label", symbolSize=100, labelLimit=300, columns=1
-    )
-    shape = statuses(cells, alt.Shape, STATUS_SHAPES, legend)
 
     def x(name: str) -> alt.X:
         return alt.X(f"{name}:Q", title="measured mean first-passage time (epochs)", **axis)
@@ -121,24 +106,20 @@ def agreement_by_row(cells: pd.DataFrame, *, unperturbed: Mapping[str, float]) -
     def y(name: str) -> alt.Y:
         return alt.Y(f"{name}:Q", title="predicted (epochs)", **axis)
 
-    base = alt.Chart(cells).encode(color=colour(names, "row"))
-    tips = ["row", "perturbation", "period", "status", *numbers(("predicted", "measured"), ".1f")]
+    base = alt.Chart(cells).encode(color=_grades(cells, alt.Color))
+    tips = ["row", "perturbation", "period", "grade", "covered", *numbers(("predicted", "measured"), ".1f")]
     diagonal = alt.Chart(pd.DataFrame({"a": [low, high]})).mark_line(strokeDash=[6, 4], color=GREY)
-    points = base.mark_point(filled=True, size=70, opacity=1)
-    frame = pd.DataFrame({"row": list(unperturbed), "mean": list(unperturbed.values())})
-    plain = alt.Chart(frame).mark_point(shape="diamond", size=160, strokeWidth=2, opacity=1)
-    tip = ["row", alt.Tooltip("mean", format=".1f", title="without perturbation")]
+    points = base.mark_point(filled=True, size=60, opacity=1)
     layers = [
         diagonal.encode(x=x("a"), y=y("a")),
-        base.mark_rule(opacity=0.6).encode(x=x("measured"), y=y("predicted_low"), y2="predicted_high:Q"),
-        base.mark_rule(opacity=0.6).encode(x=x("measured_low"), x2="measured_high:Q", y=y("predicted")),
-        points.encode(x=x("measured"), y=y("predicted"), shape=shape, tooltip=tips),
-        plain.encode(x=x("mean"), y=y("mean"), color=colour(names, "row"), tooltip=tip),
+        base.mark_rule(opacity=0.4).encode(x=x("measured"), y=y("low"), y2="high:Q"),
+        base.mark_rule(opacity=0.4).encode(x=x("measured_low"), x2="measured_high:Q", y=y("predicted")),
+        points.encode(x=x("measured"), y=y("predicted"), shape=_grades(cells, alt.Shape), tooltip=tips),
     ]
-    off = (cells["predicted"] / cells["measured"] - 1).abs()
     description = (
-        f"Predicted against measured mean first-passage time of {len(cells)} perturbed ensembles in {len(names)} rows "
-        f"({', '.join(names)}): {int((off <= 0.1).sum())} predictions lie within 10 per cent of the measurement."
+        f"Predicted against measured mean first-passage time of {len(cells)} perturbed ensembles in {cells['row'].nunique()} rows: "
+        f"{int((cells['error'].abs() <= 0.2).sum())} predictions lie within 20 per cent of the measurement, "
+        f"{int(cells['covered'].sum())} intervals hold it."
     )
     return finish(layers, description)
 
@@ -168,6 +149,57 @@ def matrix(table: pd.DataFrame) -> alt.LayerChart:
     average = 100 * others["regret"].mean()
     description = f"Matrix of regrets between {len(targets)} rows; between rows the mean is {average:.0f} per cent."
     return finish([cell, text], description).properties(height=26 * len(sources) + 20)
+
+
+def compared(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
+    """Draw the error of predictions against the period, with its interval and the band of 20 per cent.
+
+    Parameters
+    ----------
+    curves
+        Name of a set of predictions to its table, columns ``period, grade, error, error_low, error_high``; see
+        `fptlib.response.Comparison`. The colour says the grade, the shape the set; sets are drawn side by side, a little off their period.
+    """
+    aside = {name: 1 + _ASIDE * (i - (len(curves) - 1) / 2) for i, name in enumerate(curves)}
+    sets = [table.assign(curve=name, at=table["period"] * aside[name]) for name, table in curves.items()]
+    frame = pd.concat(sets, ignore_index=True)
+    names = ["error", "error_low", "error_high"]
+    frame[names] = (100 * frame[names]).clip(-100, _CAP)
+    scale = alt.Scale(domain=[min(-30.0, float(frame["error_low"].min())), max(30.0, float(frame["error_high"].max()))])
+    ends = float(frame["at"].min()) * 0.9, float(frame["at"].max()) * 1.1
+    x = alt.X("at:Q", title="perturbation period P (epochs)", **log_axis(*ends))
+
+    def y(name: str) -> alt.Y:
+        return alt.Y(f"{name}:Q", title="prediction less truth (% of truth)", scale=scale)
+
+    below: dict[str, Any] = {"orient": "bottom", "title": None, "columns": 1, "labelLimit": 300}
+    below |= {"symbolStrokeColor": GREY, "symbolFillColor": "transparent"}
+    shapes = alt.Scale(domain=list(curves), range=list(SHAPES[: len(curves)]))
+    shape = alt.Shape("curve:N", title=None, scale=shapes, legend=alt.Legend(**below))
+    band = alt.Chart(pd.DataFrame({"low": [-_BAND], "high": [_BAND]})).mark_rect(color=GREY, opacity=0.15)
+    base = alt.Chart(frame).encode(x=x, color=_grades(frame, alt.Color, symbolType="stroke", symbolStrokeWidth=4))
+    tips = ["curve", "period", "grade", alt.Tooltip("error", format="+.0f", title="error (%)")]
+    layers = [
+        band.encode(y=y("low"), y2="high:Q"),
+        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=INK, strokeWidth=1).encode(y="at:Q"),
+        base.mark_rule(strokeWidth=2).encode(y=y("error_low"), y2="error_high:Q"),
+        base.mark_point(size=110, strokeWidth=2, opacity=1).encode(y=y("error"), shape=shape, tooltip=tips),
+    ]
+    parts = []
+    for name, table in curves.items():
+        worst = table.loc[table["error"].abs().idxmax()]
+        parts.append(
+            f"{name}: at most {100 * worst['error']:+.0f} % at period {int(worst['period'])} ({worst['grade']})"
+        )
+    return finish(layers, f"Error of predictions against period. {'; '.join(parts)}.")
+
+
+def _grades(table: pd.DataFrame, channel: type[Any], **legend: Any) -> Any:
+    """Return a channel with the colour or shape of each grade that a table holds."""
+    present = [name for name in _GRADES if name in set(table["grade"])]
+    values = [_GRADES[name][channel is alt.Shape] for name in present]
+    above = alt.Legend(orient="top", title=None, symbolOpacity=1, columns=2, **legend)
+    return channel("grade:N", title=None, scale=alt.Scale(domain=present, range=values), legend=above)
 
 
 def errors(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from companion.experiments import gather, kept, rows
 from companion.experiments.transfer import CHANCE, NOTHING
 from companion.experiments.verification import retrain
 from fptlib.errors import InputError
+from fptlib.firstpassage import Estimate, ratio
 from fptlib.processes import DelayedGeometric
 from fptlib.trajectories import Trajectories, read_shard
 
@@ -154,70 +156,73 @@ def synthetic(project: Path, name: str, process: DelayedGeometric, seed: int) ->
 
 
 HELPS = DelayedGeometric(silent=5, hazard=0.005, silent_after=1, hazard_after=0.3)
+SLOW = DelayedGeometric(silent=5, hazard=0.02, silent_after=4, hazard_after=0.06)
 HARMS = DelayedGeometric(silent=5, hazard=0.03, silent_after=25, hazard_after=0.02)
 
 
+def analysed(project: Path, **processes: DelayedGeometric) -> dict[str, ex.Measured]:
+    """Measure rows of known processes."""
+    found = {name: synthetic(project, name, process, 1 + i) for i, (name, process) in enumerate(processes.items())}
+    return {name: ex.measure(e.study(n_boot=200), period=20) for name, e in found.items()}
+
+
 def test_a_known_process_is_predicted_and_measured(project: Path) -> None:
-    found = ex.measure(synthetic(project, "helps", HELPS, 1), n_boot=300)
-    cells = found.cells.set_index("period")
-    for period in (5, 20, 40):
+    found = analysed(project, helps=HELPS)["helps"]
+    cells = found.comparison.to_frame().set_index("period")
+    for period in (5, 40):
         exact = sum((1 - 0.005) ** max(k - 5, 0) for k in range(period)) + (1 - 0.005) ** (period - 5) * (1 + 1 / 0.3)
         assert cells.loc[period, "measured"] == pytest.approx(exact, rel=0.1)
         assert cells.loc[period, "predicted"] == pytest.approx(exact, rel=0.12)
-    assert cells.loc[20, "status"] == "measured"
-    assert cells["agrees"].all()
-    assert found.best("measured") == ("shrink_perturb", 5)
+    assert sorted(cells.index) == [5, 40], "at P0 there is nothing to predict"
+    assert cells["covered"].all()
+    assert found.best == found.choice() == found.choice(more=True) == ("shrink_perturb", 5)
+
+
+def test_a_further_ensemble_is_measured_where_the_ensembles_at_p0_name_one(project: Path) -> None:
+    study = synthetic(project, "slow", SLOW, 1).study(n_boot=100)
+    found = ex.measure(study, period=20)
+    assert found.choice() == ("shrink_perturb", 20)
+    assert found.ranking.next == ("shrink_perturb", 5)
+    assert found.choice(more=True) == ("shrink_perturb", 5)
+    with pytest.raises(InputError, match="shrink_perturb is not measured at P0 = 30"):
+        ex.measure(study, period=30)
+    assert ex.measure(study, period=20, controls=["shrink_perturb"]).means.keys() == {None}
 
 
 def test_regret_is_nothing_at_home_and_large_where_the_choice_harms(project: Path) -> None:
-    results = {
-        name: ex.measure(synthetic(project, name, process, seed), n_boot=300)
-        for name, process, seed in (("helps", HELPS, 1), ("again", HELPS, 2), ("harms", HARMS, 3))
-    }
-    table = ex.transfer(results).set_index(["source", "target"])
+    results = analysed(project, helps=HELPS, again=HELPS, harms=HARMS)
+    means = {name: result.means for name, result in results.items()}
+    table = ex.transfer(means).set_index(["source", "target"])
     for name in results:
-        assert table.loc[(name, name), "regret"] == 0
-        assert table.loc[(name, name), "rank"] == 1
+        assert table.loc[(name, name), ["regret", "low", "high", "rank"]].tolist() == [0, 0, 0, 1]
     assert table.loc[("helps", "again"), "regret"] == 0
-    assert table.loc[("harms", "harms"), "choice"] == "nothing"
-    harm = table.loc[("helps", "harms")]
-    means = results["harms"].measured
-    assert harm["regret"] == pytest.approx(means["shrink_perturb", 5][0] / means[None][0] - 1)
+    assert table.loc[("harms", "harms"), "choice"] == "without perturbation"
+    harm, there = table.loc[("helps", "harms")], means["harms"]
+    expected = ratio(there["shrink_perturb", 5], there[None])
+    assert harm[["regret", "low", "high"]].tolist() == [expected.mean - 1, expected.low - 1, expected.high - 1]
     assert harm["low"] > 0.3
-    assert table.loc[(NOTHING, "helps"), "regret"] == pytest.approx(
-        results["helps"].measured[None][0] / results["helps"].measured["shrink_perturb", 5][0] - 1
-    )
+    assert table.loc[(NOTHING, "helps"), "regret"] == ex.regret(means["helps"], None).mean
     assert table.loc[(NOTHING, "harms"), "regret"] == 0
     assert 0 < table.loc[(CHANCE, "helps"), "regret"] < table.loc[(NOTHING, "helps"), "regret"]
-    average = ex.summary(results).set_index("source")
-    pairs = table.reset_index()
-    others = pairs[(pairs["source"] != pairs["target"]) & pairs["source"].isin(list(results))]
-    assert average.loc["another row", "regret"] == pytest.approx(others["regret"].mean())
-    assert average.loc["another row", "n"] == 6
-    assert average.loc["the row itself", "largest"] == 0
-    assert ex.rank_correlation(results["helps"], results["again"])[0] == 1
-    assert ex.rank_correlation(results["helps"], results["harms"])[0] < 0
-    with pytest.raises(InputError, match="rows helps, other have no perturbation in common"):
-        ex.transfer({"helps": results["helps"], "other": {None: np.ones(1), ("dash", 5): np.ones(1)}})
+    assert (table["regret"] >= 0).all()
+    assert (table["rank"] <= table["n_candidates"]).all()
+    assert table["kind"].value_counts().to_dict() == {"another row": 6, "the row itself": 3, CHANCE: 3, NOTHING: 3}
+    with pytest.raises(InputError, match="rows other and helps have no perturbation in common"):
+        ex.transfer({"helps": means["helps"], "other": {None: there[None], ("dash", 5): there[None]}})
 
 
-# -- laws
+def test_a_choice_is_carried_out_at_the_nearest_period() -> None:
+    def rows(**times: float) -> dict[Any, Estimate]:
+        made = {key: Estimate(mean, mean, mean, 9, 0) for key, mean in times.items()}
+        return {None if key == "none" else ("kick", int(key[1:])): mean for key, mean in made.items()}
 
-
-def test_regrets_are_not_negative_and_a_seed_gives_the_same_numbers(project: Path) -> None:
-    helps = synthetic(project, "helps", HELPS, 1)
-    results = {"helps": ex.measure(helps, n_boot=100)}
-    results["harms"] = ex.measure(synthetic(project, "harms", HARMS, 3), n_boot=100)
-    for by in ("measured", "predicted"):
-        table = ex.transfer(results, by=by)  # type: ignore[arg-type]
-        assert (table["regret"] >= 0).all()
-        assert (table["low"] <= table["high"]).all()
-        assert (table["rank"] <= table["n_candidates"]).all()
-    pd.testing.assert_frame_equal(results["helps"].cells, ex.measure(helps, n_boot=100).cells)
-    same = ex.compare(results["helps"], "shrink_perturb", "shrink_perturb")
-    assert same["period"].tolist() == [5, 20, 40]
-    assert (same[["ratio", "low", "high"]] == 1).all().all()
-    assert ex.compare(results["helps"], "shrink_perturb", "none").empty
+    one, other = rows(none=20, p9=10, p40=12), rows(none=20, p5=30, p20=25)
+    table = ex.transfer({"one": one, "other": other}).set_index(["source", "target"])
+    assert table.loc[("one", "other"), "choice"] == "kick every 5"
+    assert table.loc[("one", "other"), "regret"] == pytest.approx(0.5)
+    known: Any = {name: SimpleNamespace(steps={"data": place}) for place, name in enumerate(("one", "other"))}
+    steps = ex.step_table(known, table.reset_index())
+    assert steps[["step", "source", "target"]].to_numpy().tolist() == [["data", "one", "other"]]
 
 
 # -- parity: kept is what training gives
@@ -467,63 +472,42 @@ def test_the_projects_own_rows_and_results() -> None:
 # -- tables, figures and chapters
 
 
-def test_predictions_are_counted_by_verdict(project: Path) -> None:
-    cells = pd.DataFrame(
-        {
-            "row": ["a", "a", "b"],
-            "status": ["valid", "unverified", "valid"],
-            "off": [0.05, -0.3, 0.2],
-            "agrees": [True, False, True],
-        }
-    )
-    table = ex.status_table(cells, near=0.1).set_index(["row", "status"])
-    assert table.loc[("a", "valid")].tolist() == [1, 1, 1, 0.05]
-    assert table.loc[("a", "unverified")].tolist() == [1, 0, 0, 0.3]
-    assert table.loc[("b", "valid")].tolist() == [1, 0, 1, 0.2]
-    assert ex.status_table(pd.DataFrame()).empty
+def test_predictions_are_counted_by_grade() -> None:
+    table = {"row": ["a", "a", "b"], "grade": ["to 20 %", "open", "to 20 %"], "error": [0.05, -0.3, 0.2]}
+    cells = pd.DataFrame({**table, "covered": [True, False, True]})
+    counts = ex.grade_table(cells).set_index("grade")
+    assert counts.loc["to 20 %"].tolist() == [2, 0.5, 1, 1, 1, 0.2]
+    assert counts.loc["open"].tolist() == [1, 0, 0, 1, 0, 0.3]
+    assert ex.grade_table(cells, ["row"])["covered"].tolist() == [0.5, 1]
 
 
-def test_validation_data_have_a_threshold_of_their_own(row: ex.Row, project: Path) -> None:
+def test_validation_data_have_a_threshold_of_their_own(row: ex.Row) -> None:
     full = complete(row)
     with pytest.raises(InputError, match="retire: false"):
-        ex.on_validation(full)
-    free = row.sized(retire=False)
-    plain = full.unperturbed
-    found = ex.on_validation(ex.Ensembles(free, full.threshold, plain, {}))
+        full.on_validation()
+    found = ex.Ensembles(row.sized(retire=False), full.threshold, full.unperturbed, {}).on_validation()
     assert found.row.metric == "valid_metric"
-    best = plain.metrics["valid_metric"].max(axis=1)
+    best = full.unperturbed.metrics["valid_metric"].max(axis=1)
     assert found.threshold.censored == np.mean(best < found.threshold.value)
-
-
-def test_published_means_are_rows_without_intervals(without_trajectories: None) -> None:
-    means = ex.published_means()
-    first = means["CIFAR-10"]
-    assert first[None] == pytest.approx([76.963])
-    assert first["shrink_perturb", 2] == pytest.approx([5.827586])
-    table = ex.transfer(means).set_index(["source", "target"])
-    assert len(table) == 4 * 6
-    assert table.loc[("CIFAR-10", "CIFAR-10"), "choice"] == "shrink_perturb every 2"
-    assert table.loc[(NOTHING, "CIFAR-10"), "regret"] == pytest.approx(76.963 / 5.827586 - 1)
-    # No runs, no replicates: nothing is made up in their place.
-    assert table[["low", "high"]].isna().all(axis=None)
-    assert ex.summary(means)[["low", "high"]].isna().all(axis=None)
+    assert found.study().target.metric == "valid_metric"
 
 
 def test_figures_hold_every_number(project: Path) -> None:
-    results = {
-        name: ex.measure(synthetic(project, name, process, 1), n_boot=50)
-        for name, process in (("helps", HELPS), ("harms", HARMS))
-    }
+    results = analysed(project, helps=HELPS, harms=HARMS)
     cells = ex.cells_of(results)
     assert len(cells) == 4, "two periods beside P0 in each of two rows"
-    chart = charts.agreement_by_row(cells, unperturbed={name: r.unperturbed.mean for name, r in results.items()})
-    assert "4 perturbed ensembles in 2 rows (helps, harms)" in chart.description
+    chart = charts.predictions(cells)
+    assert "4 perturbed ensembles in 2 rows" in chart.description
     assert chart.to_dict()
-    empty = charts.agreement_by_row(ex.cells_of(results, []), unperturbed={})
-    assert "empty" in empty.description.lower()
-    table = ex.transfer(results)
+    chart = charts.compared({name: cells[cells["row"] == name] for name in results})
+    assert "helps: at most" in chart.description
+    assert chart.to_dict()
+    table = ex.transfer({name: result.means for name, result in results.items()})
     drawn = charts.matrix(table)
     assert len(next(iter(drawn.to_dict()["datasets"].values()))) == len(table) == 8
+    line = ex.row_table(results).set_index("row").loc["helps"]
+    assert (line["best"], line["choice"]) == ("shrink_perturb every 5", "shrink_perturb every 5")
+    assert line["choice_mean"] == line["best_mean"]
 
 
 def test_a_chapter_gets_what_is_kept_and_says_what_is_not(row: ex.Row, project: Path, monkeypatch: Any) -> None:

@@ -6,44 +6,32 @@
 
 from companion.experiments.gather import Ensembles, keep_row, missing_of, read_rows, run_epochs, train_row
 from companion.experiments.kept import refuse_orphans
-from companion.experiments.measure import Measured, measure, measure_runs
+from companion.experiments.measure import Means, Measured, cells_of, grade_table, measure
 from companion.experiments.rows import STEPS, Row, chain, load_rows
-from companion.experiments.tables import (
-    cells_of,
-    compare,
-    on_validation,
-    published_means,
-    row_table,
-    size_table,
-    status_table,
-)
-from companion.experiments.transfer import rank_correlation, step_table, summary, transfer
+from companion.experiments.tables import row_table, size_table
+from companion.experiments.transfer import regret, step_table, transfer
 from companion.experiments.verification import verify
 
 __all__ = [
     "STEPS",
     "Ensembles",
+    "Means",
     "Measured",
     "Row",
     "cells_of",
     "chain",
-    "compare",
+    "grade_table",
     "keep_row",
     "load_rows",
     "measure",
-    "measure_runs",
     "missing_of",
-    "on_validation",
-    "published_means",
-    "rank_correlation",
     "read_rows",
     "refuse_orphans",
+    "regret",
     "row_table",
     "run_epochs",
     "size_table",
-    "status_table",
     "step_table",
-    "summary",
     "train_row",
     "transfer",
     "verify",

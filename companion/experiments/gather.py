@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from companion.experiments.kept import keep, kept_path, read_kept, refuse_orphan
 from companion.experiments.rows import Key, Row, load_rows, words
 from fptlib.errors import InputError
 from fptlib.sources import cache_dir
+from fptlib.study import Study
 from fptlib.trajectories import Target, Trajectories
 
 
@@ -53,6 +55,25 @@ class Ensembles:
     def of(self, key: Key) -> Trajectories:
         """Return the runs of one ensemble."""
         return self.unperturbed if key is None else self.perturbed[key]
+
+    def study(self, **options: Any) -> Study:
+        """Return all of them as a `Study` with the row's target; options are those of a study."""
+        target = Target(self.threshold.value, self.row.direction, self.row.metric)
+        return Study(self.unperturbed, self.perturbed, target, **options)
+
+    def on_validation(self) -> Ensembles:
+        """Return the same runs judged by validation data, with a threshold of its own by the same rule.
+
+        Raises
+        ------
+        InputError
+            If runs were retired by the test metric, or there is no validation metric.
+        """
+        row = self.row
+        if row.retire or row.metric != "test_metric" or "valid_metric" not in self.unperturbed.metrics:
+            raise InputError(f"row {row.name}: needs runs followed to the end (retire: false) and data.validation_size")
+        other = row.sized(metric="valid_metric")
+        return Ensembles(other, threshold_of(other, self.unperturbed), self.unperturbed, self.perturbed)
 
 
 def threshold_of(row: Row, unperturbed: Trajectories) -> Threshold:

@@ -1,186 +1,121 @@
-"""The result of one row: the prediction from one period beside what is measured at the others, and the best choice by each."""
+"""Predictions from one period of a row beside what was measured at the others, and the best choice by each."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from companion.experiments.gather import Ensembles
 from companion.experiments.rows import Key
 from fptlib.errors import InputError
 from fptlib.firstpassage import Estimate
-from fptlib.firstpassage.resampling import corrected_interval, percentile_interval
-from fptlib.former.prediction import predict_all
-from fptlib.former.sample import draw
-from fptlib.qss import QuasiSteadyState, judge
-from fptlib.trajectories import Direction, Target, Trajectories, reached
+from fptlib.response import Comparison, Prediction, Ranking, compare, recommend
+from fptlib.response.ranking import choose
+from fptlib.study import Study
 
-By = Literal["measured", "predicted"]
-Means = Mapping[Key, NDArray[np.float64]]  # the mean in the data (first entry), and in every replicate over seeds
-LEVEL = 0.95
-N_BOOT = 1000
+Means = Mapping[Key, Estimate]  # measured restricted means of all candidates; ``None``: without perturbation
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Predictions and measurements of one row.
+    """What one ensemble for each perturbation, all at ``P0``, predicts of a row, and what was measured.
 
     Parameters
     ----------
-    threshold
-        Metric value to reach.
-    unperturbed, state
-        Restricted mean without perturbation, and the verdict on these runs.
-    cells
-        One line for each perturbation and period, columns ``perturbation, period, control, form, predicted, predicted_low, predicted_high,
-        status, reason, measured, measured_low, measured_high, n_runs, n_censored, off, off_low, off_high, agrees``; ``off`` is the
-        prediction over the measurement less 1, ``agrees`` whether its interval contains 0, means are in epochs. At ``P0`` the prediction
-        is no prediction: ``status`` is ``measured``.
-    predicted, measured
-        Means of all cells and, under ``None``, without perturbation. Entry ``i`` of all of them is the same replicate.
+    ranking
+        From these ensembles alone, at all periods that were measured.
+    means
+        Measured means of all candidates, controls left out.
     """
 
-    threshold: float
-    unperturbed: Estimate
-    state: QuasiSteadyState
-    cells: pd.DataFrame
-    predicted: Means
-    measured: Means
+    ranking: Ranking
+    means: Means
 
-    def means(self, by: By) -> Means:
-        """Return the means of all that a choice is made from: no perturbation, and all perturbations that are no controls.
+    @property
+    def comparison(self) -> Comparison:
+        """Predictions beside measurements."""
+        return compare(self.ranking, {key: mean for key, mean in self.means.items() if key is not None})
 
-        Parameters
-        ----------
-        by
-            ``"measured"``, or ``"predicted"``: infinite where the prediction is not valid, which ``P0`` and no perturbation always are.
-        """
-        own = self.cells[~self.cells["control"]]
-        keys: list[Key] = [None, *zip(own["perturbation"], own["period"], strict=True)]
-        if by == "measured":
-            return {key: self.measured[key] for key in keys}
-        good = {key: np.nan_to_num(self.predicted[key], nan=np.inf, posinf=np.inf) for key in keys}
-        bad = np.full_like(self.measured[None], np.inf)
-        valid = [True, *(own["status"] != "not valid")]
-        return {key: good[key] if ok else bad for key, ok in zip(keys, valid, strict=True)}
+    @property
+    def best(self) -> Key:
+        """The candidate with the smallest measured mean."""
+        return best_of(self.means)
 
-    def best(self, by: By) -> Key:
-        """Return the candidate with the smallest mean."""
-        means = self.means(by)
-        return min(means, key=lambda key: float(means[key][0]))
+    def choice(self, *, more: bool = False) -> Key:
+        """Return the candidate that the ensembles at ``P0`` choose; with one ``more`` ensemble, where they name one to measure next."""
+        known = [p for p in self.ranking.predictions if _key(p) in self.means]
+        chosen, following = choose(known)
+        if not more or following is None or following not in self.means:
+            return _key(chosen)
+        return best_of({key: self.means[key] for key in (following, *(_key(p) for p in known if p.measured))})
 
 
-def measure(ensembles: Ensembles, *, n_boot: int = N_BOOT, seed: int = 0) -> Measured:
-    """Analyse a row, see `measure_runs`."""
-    row = ensembles.row
-    return measure_runs(
-        ensembles.unperturbed,
-        ensembles.perturbed,
-        threshold=ensembles.threshold.value,
-        period=row.period,
-        direction=row.direction,
-        metric=row.metric,
-        controls=tuple(row.controls),
-        n_boot=n_boot,
-        seed=seed,
-    )
+def best_of(means: Means) -> Key:
+    """Return the candidate with the smallest mean."""
+    return min(means, key=lambda key: means[key].mean)
 
 
-def measure_runs(
-    unperturbed: Trajectories,
-    perturbed: Mapping[tuple[str, int], Trajectories],
-    *,
-    threshold: float,
-    period: int,
-    direction: Direction = "above",
-    metric: str | None = None,
-    controls: tuple[str, ...] = (),
-    n_boot: int = N_BOOT,
-    seed: int = 0,
-) -> Measured:
-    """Predict from ``P0`` and compare with what was measured at the other periods.
+def _key(prediction: Prediction) -> Key:
+    name, period = prediction.perturbation, prediction.period
+    return None if name is None or period is None else (name, period)
+
+
+def measure(study: Study, *, period: int, controls: Collection[str] = ()) -> Measured:
+    """Predict from ``P0`` and measure at all periods.
 
     Parameters
     ----------
-    unperturbed, perturbed
-        Runs without perturbation, and perturbation and period to runs; each perturbation was measured at ``period``.
-    threshold, direction, metric
-        As in `fptlib.firstpassage.first_passage`.
+    study
+        All ensembles of a row.
     period
-        ``P0``.
+        ``P0``, at which each perturbation was measured.
     controls
         Perturbations that are no candidates for a choice.
-    n_boot, seed
-        As in `fptlib.former.predict`.
-
-    Notes
-    -----
-    Every ensemble is reduced to curves under one set of bootstrap weights, in which a seed carries all its runs: intervals of differences
-    are those of runs that share their seeds. A measurement is the restricted mean of the perturbed runs by themselves.
 
     Raises
     ------
     InputError
-        As `fptlib.former.predict`, or if a perturbation was not measured at ``period``.
+        If a perturbation was not measured at ``period``.
     """
-    plain, drawn = draw(
-        unperturbed,
-        [(p, runs) for (_, p), runs in perturbed.items()],
-        threshold=threshold,
-        direction=direction,
-        metric=metric,
-        level=LEVEL,
-        n_boot=n_boot,
-        seed=seed,
-    )
-    samples = dict(zip(perturbed, drawn, strict=True))
-    none = plain.survival.mean(plain.survival.length)
-    predicted: dict[Key, NDArray[np.float64]] = {None: none}
-    measured: dict[Key, NDArray[np.float64]] = {None: none}
-    lines = []
-    for kick in dict.fromkeys(kick for kick, _ in perturbed):
-        own = {p: samples[kick, p] for other, p in perturbed if other == kick}
-        if period not in own:
-            raise InputError(f"{kick} is not measured at P0 = {period}")
-        for prediction, means in predict_all([own[period]], sorted(own)):
-            key = (kick, prediction.period)
-            alone, runs = samples[key].alone, perturbed[key]
-            predicted[key], measured[key] = means, alone
-            low, high = corrected_interval(alone, LEVEL, n_runs=runs.n_runs)
-            off = means / alone - 1
-            off_low, off_high = percentile_interval(off[1:], LEVEL)
-            passed = reached(runs.metric(metric), Target(threshold, direction)).any(axis=1)
-            lines.append(
-                {
-                    "perturbation": kick,
-                    "period": prediction.period,
-                    "control": kick in controls,
-                    "form": prediction.form,
-                    "predicted": prediction.mean,
-                    "predicted_low": prediction.low,
-                    "predicted_high": prediction.high,
-                    "status": "measured" if prediction.period == period else prediction.verdict.status.value,
-                    "reason": prediction.reason,
-                    "measured": float(alone[0]),
-                    "measured_low": low,
-                    "measured_high": high,
-                    "n_runs": runs.n_runs,
-                    "n_censored": int((~passed).sum()),
-                    "off": float(off[0]),
-                    "off_low": off_low,
-                    "off_high": off_high,
-                    "agrees": bool(off_low <= 0 <= off_high),
-                }
-            )
-    state = judge(unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed)
-    return Measured(threshold, plain.mean, state, pd.DataFrame(lines), predicted, measured)
+    keys = [key for key in study.perturbed if key[0] not in controls]
+    for name in dict.fromkeys(name for name, _ in keys):
+        if (name, period) not in keys:
+            raise InputError(f"{name} is not measured at P0 = {period}")
+    evidence = study.only(*[key for key in keys if key[1] == period])
+    ranking = recommend(evidence, sorted({p for _, p in keys}))
+    measured: list[Key] = [None, *keys]
+    return Measured(ranking, {key: study.mean(key, horizon=ranking.horizon) for key in measured})
 
 
-def words_of(key: Key) -> str:
-    """Name a candidate in words."""
-    return "nothing" if key is None else f"{key[0]} every {key[1]}"
+def cells_of(results: Mapping[str, Measured]) -> pd.DataFrame:
+    """Collect the predictions of several rows beside their measurements, with a column ``row``.
+
+    Cells of which prediction and measurement both sit at the horizon, where there is nothing to predict, are left out.
+    """
+    parts = [result.comparison.to_frame().assign(row=name) for name, result in results.items()]
+    table = pd.concat(parts, ignore_index=True)
+    return table[~table["at_horizon"]].reset_index(drop=True)
+
+
+def grade_table(cells: pd.DataFrame, by: Iterable[str] = ("grade",)) -> pd.DataFrame:
+    """Count how predictions fared, in groups.
+
+    Parameters
+    ----------
+    cells
+        See `cells_of`.
+    by
+        Columns that make the groups, ``grade`` or ``row``.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``predictions``, shares ``within_10, within_20, within_50`` of those that lie that close to the measurement in per cent, and
+        ``covered``, whose interval holds it, its noise allowed for; ``worst``, the largest relative error; after those of the groups.
+    """
+    size = cells["error"].abs()
+    shares = {f"within_{percent}": size <= percent / 100 for percent in (10, 20, 50)}
+    grouped = cells.assign(**shares, size=size).groupby([*by], sort=False)
+    kinds = {name: (name, "mean") for name in [*shares, "covered"]}
+    return grouped.agg(predictions=("size", "size"), **kinds, worst=("size", "max")).reset_index()
