@@ -5,20 +5,19 @@ import vl_convert
 from companion import ROOT, published
 from fptlib import charts
 from fptlib.files import write_atomically
+from fptlib.response import predict
 
 PATH = ROOT / "book" / "_static" / "main-figure.svg"
+THRESHOLD, SOURCE = 72.0, ("shrink_perturb", 50)
 _WIDTH = 640  # pixels; a file has no container to fill
 
 
 def draw() -> str:
-    """Return the SVG of predicted and measured mean first-passage times, from the summary of the published trajectories."""
-    keys = {"perturbation": "shrink_perturb", "threshold": 72.0}
+    """Return the SVG of predicted and measured mean first-passage times of the published runs."""
+    measured = published.means(threshold=THRESHOLD, perturbations=[SOURCE[0]])
+    answer = predict(published.study(threshold=THRESHOLD, keys=[SOURCE]), [period for _, period in measured])
     chart = charts.response(
-        published.stored("predicted", **keys, from_period=50, asked="auto"),
-        published.stored("measured", **keys),
-        period=50,
-        unperturbed=float(published.stored("unperturbed", threshold=72.0)["mean"].iloc[0]),
-        cap=100,
+        answer.to_frame().round(2), measured, period=SOURCE[1], unperturbed=round(answer.unperturbed.mean, 2), cap=100
     )
     svg = vl_convert.vegalite_to_svg(chart.properties(width=_WIDTH, background="white").to_dict())
     return svg + "\n"
