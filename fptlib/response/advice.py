@@ -2,79 +2,114 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from fptlib.firstpassage import Estimate
-from fptlib.response.results import Prediction, Ranking
+from fptlib.response.results import Prediction, Ranking, named, when
 
 _SETTLED_RUNS = 30  # unperturbed runs to leave below the threshold where a first perturbation is measured
+_NEVER = 0.99  # of the horizon: a mean beyond says that hardly any run reaches the threshold
 
 
 def advise(ranking: Ranking) -> tuple[str, ...]:
     """Return the advice that follows from a ranking, the answer first."""
-    return tuple(sentence for part in (_what_to_do, _how_sure, _what_next) for sentence in part(ranking))
+    better = _better(ranking)
+    return (*_answer(ranking, better), *_how_sure(ranking, better), *_what_next(ranking, better))
 
 
 def interval(estimate: Estimate | Prediction) -> str:
     """Return a mean in epochs with its interval, or the range alone where the mean is open."""
+    ends = f"{estimate.low:.1f} to {estimate.high:.1f}"
     if estimate.mean is None:
-        return f"{estimate.low:.1f} to {estimate.high:.1f}"
-    return f"{estimate.mean:.1f} ({estimate.low:.1f} to {estimate.high:.1f})"
+        return f"{ends} epochs ({100 * estimate.level:g} % interval)"
+    return f"{estimate.mean:.1f} epochs ({100 * estimate.level:g} % interval {ends})"
 
 
-def _what_to_do(ranking: Ranking) -> Iterator[str]:
-    choice, plain, gain = ranking.choice, interval(ranking.unperturbed), ranking.speedup()
-    if choice.perturbation is None:
-        known = "nothing else is known to be faster" if ranking.next else "nothing that was looked at is faster"
-        yield f"Train without perturbation, which needs {plain} epochs: {known}."
-    elif gain.low > 1:
-        yield (
-            f"Use {choice}: {interval(choice)} epochs, at least {gain.low:.2g} times faster than without perturbation ({plain} epochs)."
-        )
+def _better(ranking: Ranking) -> Prediction | None:
+    """Return what is faster than no perturbation for all that the intervals say: the choice, or else the one that is so by most."""
+    perturbed = [p for p in ranking.predictions if p.perturbation is not None]
+    candidates = [ranking.choice] if ranking.choice.perturbation is not None else []
+    for among in (candidates, perturbed):
+        factor, best = max(((ranking.speedup(p).low, p) for p in among), key=lambda pair: pair[0], default=(0, None))
+        if factor > 1:
+            return best
+    return None
+
+
+def _answer(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
+    choice, plain = ranking.choice, ranking.unperturbed
+    if better is not None:
+        factor = ranking.speedup(better).low
+        factor = math.floor(10 * factor) / 10 if factor < 10 else math.floor(factor)
+        faster = f"{f'at least {factor:g} times ' if factor > 1 else ''}faster than without perturbation"
+        start = f"Use {better}:" if better is choice else f"Perturbing helps: with {better}"
+        yield f"{start} training takes {interval(better)}, {faster} ({plain.mean:.1f})."
+    elif min(plain.mean, choice.centre) > _NEVER * ranking.horizon:
+        yield f"Hardly any run reaches the threshold within {ranking.horizon} epochs, perturbed or not: train longer, or set an easier one."
+    elif choice.perturbation is None and ranking.next is None:
+        yield f"Train without perturbation, which takes {interval(plain)}: nothing that was looked at is faster."
     else:
-        yield (
-            f"{_runs(ranking)} do not tell whether perturbing helps: {choice} needs {interval(choice)} epochs, training without "
-            f"perturbation {plain}."
-        )
+        rival = "" if choice.perturbation is None else f", {interval(choice)} with {choice}"
+        yield f"{_runs(ranking)} do not tell whether perturbing helps: training takes {interval(plain)} without perturbation{rival}."
 
 
 def _runs(ranking: Ranking) -> str:
-    perturbed = "" if ranking.choice.source is None else f" + {ranking.choice.n_runs}"
-    return f"{ranking.unperturbed.n_runs}{perturbed} runs"
+    """Return the numbers of runs, the perturbed ones being those that were left at their period."""
+    perturbed = {(p.perturbation, p.source): p.n_runs for p in ranking.predictions if p.source is not None}
+    n = ranking.unperturbed.n_runs
+    k = sum(perturbed.values())
+    return f"{n} unperturbed runs" + (f" and {k} perturbed one{'' if k == 1 else 's'}" if perturbed else "")
 
 
-def _how_sure(ranking: Ranking) -> Iterator[str]:
-    choice, plain = ranking.choice, ranking.unperturbed
-    level = f"intervals are at {100 * ranking.level:g} %, means up to epoch {ranking.horizon}"
-    if choice.perturbation is None:
-        yield f"It was measured on {plain.n_runs} runs; {level}."
-    elif choice.measured:
-        yield f"It was measured, on {choice.n_runs} runs left at epoch {choice.period}; {level}."
-    elif choice.source is None:
-        yield f"It follows from {choice.n_runs} unperturbed runs alone, {choice.grade}; {level}."
+def _how_sure(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
+    plain, n = ranking.unperturbed, 0 if better is None else better.n_runs
+    if better is None:
+        if ranking.choice.perturbation is None and ranking.next is None:
+            yield f"This was measured on {plain.n_runs} runs."
+        return
+    if better.measured:
+        yield f"This was measured on {n} perturbed runs."
     else:
-        yield f"It is predicted {choice.grade}, from {choice.n_runs} runs perturbed at epoch {choice.source}; {level}."
-    if plain.n_censored and choice.perturbation is not None:
-        yield (
-            f"By then {plain.n_censored} of {plain.n_runs} unperturbed runs had not reached the threshold, so the true speed-up is larger."
+        runs = (
+            f"{n} runs perturbed {when(better.source, once=better.once)}" if better.source else f"{n} unperturbed runs"
         )
+        grade = better.grade.replace("to ", "to within ", 1).replace("factor", "factor of")
+        yield f"This is predicted {grade} from {runs}." if better.mean else f"This range is predicted from {runs}."
+    if plain.n_censored:
+        passed = plain.n_runs - plain.n_censored or "none"
+        larger = "" if better.n_censored else ", so the true speed-up is larger"
+        until = f"Means are taken up to epoch {ranking.horizon}, when {passed} of {plain.n_runs} unperturbed runs"
+        yield f"{until} had reached the threshold{larger}."
 
 
-def _what_next(ranking: Ranking) -> Iterator[str]:
-    if ranking.next is not None:
-        name, period = ranking.next
-        promised = [p for p in ranking.predictions if (p.perturbation, p.period) == (name, period)]
-        what = f"Next, measure {name} every {period} epoch{'' if period == 1 else 's'}"
-        if promised:
-            yield f"{what}: it may be better, with {promised[0].low:.1f} to {promised[0].high:.1f} epochs expected."
+def _what_next(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
+    choice, following = ranking.choice, ranking.next
+    measured = any(p.source is not None for p in ranking.predictions)
+    if better is None and following is None and choice.perturbation is not None and not choice.measured:
+        following = choice.perturbation, choice.period or 0  # nothing but runs of its own can tell
+    if following is not None:
+        expected = [p for p in ranking.predictions if (p.perturbation, p.period) == following]
+        what = str(expected[0]) if expected else named(*following, once=choice.once)
+        if not expected:
+            yield f"Next, measure {what}: {choice.period} is the shortest period looked at, and a shorter one may be faster still."
+        elif better is None:
+            yield f"One more ensemble, of {what}, may tell: {_range(expected[0])} are expected of it."
         else:
-            yield f"{what}: {ranking.choice.period} is the shortest period looked at, and a shorter one may be better still."
-    if all(p.source is None for p in ranking.predictions):
-        start = "once they have settled" if ranking.qss is None or not ranking.qss.reached else _settled(ranking)
+            yield f"Next, measure {what}, which may be faster still: {_range(expected[0])} are expected of it."
+    elif measured and better is choice and not choice.measured:
+        purpose = "narrow the range" if choice.mean is None else "confirm it"
+        yield f"No other ensemble is needed to choose; runs with this period would {purpose}."
+    if not measured:
+        settled = "once they have settled" if ranking.qss is None or not ranking.qss.reached else _settled(ranking)
         yield (
-            f"Measure a perturbation next: fork it from the unperturbed runs {start}, where at least {_SETTLED_RUNS} are still below "
-            f"the threshold, and at most half-way to epoch {ranking.horizon}."
+            f"{'Next,' if following is None else 'Or'} measure another perturbation, such as shrink_perturb: fork the unperturbed runs "
+            f"{settled}, with at least {_SETTLED_RUNS} still below the threshold, and not after epoch {ranking.horizon // 2}."
         )
+
+
+def _range(prediction: Prediction) -> str:
+    return f"{prediction.low:.1f} to {prediction.high:.1f} epochs"
 
 
 def _settled(ranking: Ranking) -> str:

@@ -35,7 +35,7 @@ def predict(study: Study, periods: Sequence[int] | None = None) -> Ranking:
     Returns
     -------
     Ranking
-        Predictions in the order of the periods; its choice is the best of these periods.
+        Predictions in the order of the periods; its choice is the best of these periods, or no perturbation.
 
     Raises
     ------
@@ -65,7 +65,8 @@ def predict(study: Study, periods: Sequence[int] | None = None) -> Ranking:
     if len(study.perturbed) == 1:
         (key,) = study.perturbed
         residual = key[1], study.residual(key)
-    return _ranked(study, predictions, [*predictions, *(p for p in measured if p not in predictions)], qss, residual)
+    others = [_nothing(study), *(p for p in measured if p not in predictions)]
+    return _ranked(study, predictions, [*predictions, *others], qss, residual)
 
 
 def recommend(study: Study, periods: Sequence[int] | None = None) -> Ranking:
@@ -186,6 +187,7 @@ def _carried(study: Study, at: Source, period: int, qss: QuasiSteadyState | None
         n_censored=at.n_survivors - at.n_passed,
         level=study.level,
         notes=tuple(_doubts(study, at, period, qss)),
+        once=at.once,
     )
 
 
@@ -262,8 +264,13 @@ def choose(candidates: Sequence[Prediction]) -> tuple[Prediction, Key | None]:
 
 
 def _half(choice: Prediction, candidates: Sequence[Prediction]) -> Key | None:
-    """Return half of the period of a choice that sits at the shortest one that was looked at: below, nothing is known."""
+    """Return half of the period of a choice that sits at the shortest one that was looked at: below, nothing is known.
+
+    Of a full reset it is known that no run passes within a shorter one.
+    """
     own = [p.period for p in candidates if p.perturbation == choice.perturbation and p.period is not None]
-    if choice.perturbation is None or choice.period is None or choice.period > min(own) or choice.period == 1:
+    if choice.method == "restart" or choice.perturbation is None or choice.period is None:
+        return None
+    if choice.period > min(own) or choice.period == 1:
         return None
     return choice.perturbation, choice.period // 2

@@ -37,6 +37,8 @@ class Prediction(Record):
         Confidence level of the interval.
     notes
         What speaks against it.
+    once
+        Whether the perturbation is applied once, at its period, and not again.
     """
 
     perturbation: str | None
@@ -48,6 +50,7 @@ class Prediction(Record):
     n_censored: int
     level: float
     notes: tuple[Note, ...] = ()
+    once: bool = False
 
     @property
     def centre(self) -> float:
@@ -100,9 +103,23 @@ class Prediction(Record):
         return {name: plain(getattr(self, name)) for name in names} | {"notes": [str(note) for note in self.notes]}
 
     def __str__(self) -> str:
-        if self.perturbation is None:
-            return "no perturbation"
-        return f"{self.perturbation} every {self.period} epoch{'' if self.period == 1 else 's'}"
+        return named(self.perturbation, self.period, once=self.once)
+
+
+def named(perturbation: str | None, period: int | None, *, once: bool = False) -> str:
+    """Return a perturbation with its period in words.
+
+    Examples
+    --------
+    >>> named(None, None), named("full_reset", 1), named("shrink_perturb", 20), named("shrink_perturb", 20, once=True)
+    ('no perturbation', 'full_reset every epoch', 'shrink_perturb every 20 epochs', 'shrink_perturb at epoch 20')
+    """
+    return "no perturbation" if perturbation is None else f"{perturbation} {when(period, once=once)}"
+
+
+def when(period: int | None, *, once: bool) -> str:
+    """Return in words when a perturbation is applied."""
+    return f"at epoch {period}" if once else "every epoch" if period == 1 else f"every {period} epochs"
 
 
 @dataclass(frozen=True, slots=True)
