@@ -9,6 +9,7 @@ from fptlib.firstpassage import Estimate
 from fptlib.response.results import Prediction, Ranking, named, when
 
 _SETTLED_RUNS = 30  # unperturbed runs to leave below the threshold where a first perturbation is measured
+_WORTH = 1.2  # a speed-up that one would measure another ensemble for
 _NEVER = 0.99  # of the horizon: a mean beyond says that hardly any run reaches the threshold
 
 
@@ -47,11 +48,22 @@ def _answer(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
         yield f"{start} training takes {interval(better)}, {faster} ({plain.mean:.1f})."
     elif min(plain.mean, choice.centre) > _NEVER * ranking.horizon:
         yield f"Hardly any run reaches the threshold within {ranking.horizon} epochs, perturbed or not: train longer, or set an easier one."
-    elif choice.perturbation is None and ranking.next is None:
-        yield f"Train without perturbation, which takes {interval(plain)}: nothing that was looked at is faster."
+    elif _pointless(ranking):
+        rival = (
+            "nothing that was looked at"
+            if choice.perturbation is None
+            else f"not even {choice}, with {interval(choice)},"
+        )
+        yield f"Train without perturbation, which takes {interval(plain)}: {rival} is known to be faster."
     else:
         rival = "" if choice.perturbation is None else f", {interval(choice)} with {choice}"
         yield f"{_runs(ranking)} do not tell whether perturbing helps: training takes {interval(plain)} without perturbation{rival}."
+
+
+def _pointless(ranking: Ranking) -> bool:
+    """Test whether neither the choice nor what is to be measured next can be much faster than no perturbation."""
+    hopes = [p for p in ranking.predictions if p is ranking.choice or (p.perturbation, p.period) == ranking.next]
+    return all(p.perturbation is None or ranking.speedup(p).high < _WORTH for p in hopes)
 
 
 def _runs(ranking: Ranking) -> str:
@@ -65,7 +77,7 @@ def _runs(ranking: Ranking) -> str:
 def _how_sure(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
     plain, n = ranking.unperturbed, 0 if better is None else better.n_runs
     if better is None:
-        if ranking.choice.perturbation is None and ranking.next is None:
+        if _pointless(ranking):
             yield f"This was measured on {plain.n_runs} runs."
         return
     if better.measured:
@@ -86,6 +98,8 @@ def _how_sure(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
 def _what_next(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
     choice, following = ranking.choice, ranking.next
     measured = any(p.source is not None for p in ranking.predictions)
+    if better is None and _pointless(ranking):
+        return
     if better is None and following is None and choice.perturbation is not None and not choice.measured:
         following = choice.perturbation, choice.period or 0  # nothing but runs of its own can tell
     if following is not None:

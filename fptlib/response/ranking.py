@@ -35,7 +35,7 @@ def predict(study: Study, periods: Sequence[int] | None = None) -> Ranking:
     Returns
     -------
     Ranking
-        Predictions in the order of the periods; its choice is the best of these periods, or no perturbation.
+        Predictions in the order of the periods; its choice is the best of these periods.
 
     Raises
     ------
@@ -65,8 +65,7 @@ def predict(study: Study, periods: Sequence[int] | None = None) -> Ranking:
     if len(study.perturbed) == 1:
         (key,) = study.perturbed
         residual = key[1], study.residual(key)
-    others = [_nothing(study), *(p for p in measured if p not in predictions)]
-    return _ranked(study, predictions, [*predictions, *others], qss, residual)
+    return _ranked(study, predictions, [*predictions, *(p for p in measured if p not in predictions)], qss, residual)
 
 
 def recommend(study: Study, periods: Sequence[int] | None = None) -> Ranking:
