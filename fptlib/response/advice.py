@@ -49,11 +49,8 @@ def _answer(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
     elif min(plain.mean, choice.centre) > _NEVER * ranking.horizon:
         yield f"Hardly any run reaches the threshold within {ranking.horizon} epochs, perturbed or not: train longer, or set an easier one."
     elif _pointless(ranking):
-        rival = (
-            "nothing that was looked at"
-            if choice.perturbation is None
-            else f"not even {choice}, with {interval(choice)},"
-        )
+        least = f"not even {choice}, with {interval(choice)},"
+        rival = least if choice.perturbation is not None else "nothing that was looked at"
         yield f"Train without perturbation, which takes {interval(plain)}: {rival} is known to be faster."
     else:
         rival = "" if choice.perturbation is None else f", {interval(choice)} with {choice}"
@@ -99,8 +96,8 @@ def _what_next(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
     choice, following = ranking.choice, ranking.next
     measured = any(p.source is not None for p in ranking.predictions)
     if better is None and _pointless(ranking):
-        return
-    if better is None and following is None and choice.perturbation is not None and not choice.measured:
+        following = None
+    elif better is None and following is None and choice.perturbation is not None and not choice.measured:
         following = choice.perturbation, choice.period or 0  # nothing but runs of its own can tell
     if following is not None:
         expected = [p for p in ranking.predictions if (p.perturbation, p.period) == following]
