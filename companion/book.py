@@ -18,11 +18,13 @@ from companion import ROOT
 from fptlib.errors import InputError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from companion.experiments import Ensembles
     from fptlib.spec import EnsembleSpec
     from fptlib.trajectories import Trajectories
 
-__all__ = ["ensemble", "experiments", "glue", "note", "published_note", "setup", "uses"]
+__all__ = ["compared", "ensemble", "experiments", "glue", "note", "published_note", "setup", "uses"]
 
 # The folder of MIME types that myst-nb reads glued values from and shows nowhere else.
 _GLUE = "application/papermill.record/"
@@ -186,6 +188,28 @@ def spell(value: object, *, digits: int = 2, level: float = 0.95) -> str:
         )
     mean, low, high = (f"{float(part):.{digits}f}" for part in parts)
     return f"{mean} ({100 * level:g} % interval {low} to {high})"
+
+
+def compared(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return the table of a `fptlib.response.Comparison` in words: predictions beside measurements, of open ones the range alone."""
+    import pandas as pd
+
+    rows = []
+    for row in frame.itertuples():
+        span, is_open = f"{row.low:.1f} to {row.high:.1f}", row.grade == "open"
+        exact = row.measured_low == row.measured_high
+        ends = "" if exact else f" ({row.measured_low:.1f} to {row.measured_high:.1f})"
+        words = {
+            "predicted": span if is_open else f"{row.predicted:.1f} ({span})",
+            "grade": row.grade,
+            "exact" if exact else "measured": f"{row.measured:.1f}{ends}",
+            "error": "" if is_open else f"{100 * row.error:+.1f} %",
+        }
+        rows.append({"perturbation": row.perturbation, "period": row.period, **words})
+    table = pd.DataFrame(rows)
+    if table["perturbation"].nunique() == 1:
+        table = table.drop(columns="perturbation")
+    return table
 
 
 def note(text: str, *, title: str = "Note") -> None:
