@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from fptlib.firstpassage import survival as survival
     from fptlib.hooks import Perturber as Perturber
     from fptlib.qss import assess_qss as assess_qss
-    from fptlib.qss import judge as judge
     from fptlib.readers import read as read
     from fptlib.response import predict as predict
     from fptlib.response import recommend as recommend
@@ -38,7 +37,7 @@ _NAMES = {
     "errors": ("InputError",),
     "firstpassage": ("first_passage", "hazard", "residual_times", "restricted_mean", "survival"),
     "hooks": ("Perturber",),
-    "qss": ("assess_qss", "judge"),
+    "qss": ("assess_qss",),
     "readers": ("read",),
     "response": ("predict", "recommend"),
     "spec": ("EnsembleSpec",),

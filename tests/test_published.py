@@ -22,9 +22,10 @@ from fptlib import cli, sources
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, residual_times, restricted_mean
 from fptlib.former.verdicts import MIN_SURVIVORS
-from fptlib.qss import QuasiSteadyState, judge
+from fptlib.qss import QuasiSteadyState, assess_qss
 from fptlib.response import compare, predict, recommend
 from fptlib.sources.source import digest_of
+from fptlib.study import Study
 from fptlib.trajectories import Target
 
 SETS = published.SUPPLEMENTARY
@@ -74,7 +75,7 @@ def _computed(name: str) -> pd.DataFrame:
 @cache
 def verdict() -> QuasiSteadyState:
     """Judge the unperturbed runs at 72 %."""
-    return judge(published.unperturbed(), threshold=72)
+    return assess_qss(Study(published.unperturbed(), {}, 72))
 
 
 # The table of first-passage times

@@ -12,7 +12,8 @@ from scipy import stats
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage
 from fptlib.processes import GeometricWithKick, OrnsteinUhlenbeck
-from fptlib.qss import MIN_SURVIVORS, judge
+from fptlib.qss import MIN_SURVIVORS, QuasiSteadyState, assess_qss, plain_ks
+from fptlib.study import Study
 from fptlib.trajectories import Target, Trajectories, retire
 
 NEVER = 1e9  # a threshold that keeps every run
@@ -21,6 +22,13 @@ NEVER = 1e9  # a threshold that keeps every run
 def record(values: Any) -> Trajectories:
     """Return trajectories with one metric."""
     return Trajectories(metrics={"metric": np.asarray(values, dtype=float)}, run=np.arange(len(values)))
+
+
+def assessed(
+    runs: Trajectories, *, threshold: float, direction: Any = "above", seed: int = 0, **options: Any
+) -> QuasiSteadyState:
+    """Assess the runs of a study that has no others."""
+    return assess_qss(Study(runs, {}, Target(threshold, direction), seed=seed), **options)
 
 
 def relaxing(decay: float, start: float, *, seed: int = 0, threshold: float = 20.0) -> Trajectories:
@@ -55,7 +63,7 @@ def test_relaxation_epoch_is_that_of_the_exact_law(decay: float, start: float) -
     exact = np.array([np.abs(cdf[t - 1] - cdf[t : 2 * t]).max() for t in range(1, 51)])
     # Distances of 500 runs are known to about 0.05.
     latest, earliest = (int(np.flatnonzero(exact > at)[-1]) + 2 for at in (0.14, 0.26))
-    state = judge(relaxing(decay, start), threshold=20.0)
+    state = assessed(relaxing(decay, start), threshold=20.0)
     assert state.reached
     assert state.relaxation_epoch is not None
     assert earliest <= state.relaxation_epoch <= latest + 1
@@ -67,7 +75,7 @@ def test_relaxation_epoch_is_that_of_the_exact_law(decay: float, start: float) -
 def test_share_of_variance_between_runs_is_that_of_the_levels(persistent: float, expected: float) -> None:
     rng = np.random.default_rng(0)
     levels, noise = rng.standard_normal((400, 1)), rng.standard_normal((400, 60))
-    state = judge(record(np.sqrt(persistent) * levels + np.sqrt(1 - persistent) * noise), threshold=NEVER)
+    state = assessed(record(np.sqrt(persistent) * levels + np.sqrt(1 - persistent) * noise), threshold=NEVER)
     assert state.reached
     assert state.relaxation_epoch == 1
     assert state.variance_between == pytest.approx(expected, abs=0.04)
@@ -79,12 +87,12 @@ def test_the_effect_is_what_the_drift_means_for_the_time_left() -> None:
     # Ranks are frozen and each run rises by 4 per epoch: the time left falls by a quarter per unit of the metric, and
     # the mean rises by 4 t while t doubles. At epoch 2 nobody has passed nor will before epoch 4.
     runs = record(np.linspace(-400, -100, 301)[:, None] + 4 * np.arange(1, 121))
-    state, times = judge(runs, threshold=0.0), first_passage(runs, 0.0)
+    state, times = assessed(runs, threshold=0.0), first_passage(runs, 0.0)
     two = int(np.flatnonzero(state.epoch == 2)[0])
     assert state.effect[two] == pytest.approx(-(4 * 2) / 4 / times.time.mean(), rel=0.02)
     assert state.effect_low[two] < state.effect[two] < state.effect_high[two]
     # Where nobody ever passes the time left is the same for all, and no drift changes it.
-    np.testing.assert_allclose(judge(runs, threshold=NEVER).effect, 0, atol=1e-12)
+    np.testing.assert_allclose(assessed(runs, threshold=NEVER).effect, 0, atol=1e-12)
 
 
 # Laws
@@ -92,9 +100,9 @@ def test_the_effect_is_what_the_drift_means_for_the_time_left() -> None:
 
 def test_the_verdict_does_not_depend_on_the_unit_of_the_metric_and_mirrors_its_direction() -> None:
     runs = relaxing(0.9, -3.0, threshold=1.5)
-    plain = judge(runs, threshold=1.5, n_boot=50)
-    scaled = judge(record(100 + 5 * runs.metric()), threshold=107.5, n_boot=50)
-    mirrored = judge(record(-runs.metric()), threshold=-1.5, direction="below", n_boot=50)
+    plain = assessed(runs, threshold=1.5, n_boot=50)
+    scaled = assessed(record(100 + 5 * runs.metric()), threshold=107.5, n_boot=50)
+    mirrored = assessed(record(-runs.metric()), threshold=-1.5, direction="below", n_boot=50)
     for other in (scaled, mirrored):
         assert (other.reached, other.relaxation_epoch) == (plain.reached, plain.relaxation_epoch)
         np.testing.assert_allclose(other.distance, plain.distance, atol=0.02)
@@ -104,19 +112,19 @@ def test_the_verdict_does_not_depend_on_the_unit_of_the_metric_and_mirrors_its_d
 
 def test_the_same_seed_gives_the_same_verdict_and_the_order_of_runs_does_not_matter() -> None:
     runs = relaxing(0.9, -3.0, threshold=1.5)
-    first, again, other = (judge(runs, threshold=1.5, n_boot=50, seed=seed) for seed in (1, 1, 2))
+    first, again, other = (assessed(runs, threshold=1.5, n_boot=50, seed=seed) for seed in (1, 1, 2))
     for name in ("distance", "p_value", "effect", "effect_low", "effect_high"):
         np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
     assert first.reasons == again.reasons
     assert (first.effect_low != other.effect_low).any()
-    shuffled = judge(record(runs.metric()[::-1]), threshold=1.5, n_boot=50, seed=1)
+    shuffled = assessed(record(runs.metric()[::-1]), threshold=1.5, n_boot=50, seed=1)
     np.testing.assert_allclose(shuffled.distance, first.distance, atol=1e-12)
     assert shuffled.relaxation_epoch == first.relaxation_epoch
 
 
 def test_a_wider_tolerance_never_relaxes_later() -> None:
     runs = relaxing(0.9, -3.0)
-    epochs = [judge(runs, threshold=20.0, tolerance=at, n_boot=2).relaxation_epoch for at in (0.2, 0.3, 0.6)]
+    epochs = [assessed(runs, threshold=20.0, tolerance=at, n_boot=2).relaxation_epoch for at in (0.2, 0.3, 0.6)]
     assert None not in epochs
     assert sorted(epochs, key=lambda e: -(e or 0)) == epochs
     assert epochs[0] != epochs[-1]
@@ -127,7 +135,7 @@ def test_retired_runs_give_the_same_verdict(threshold: float) -> None:
     runs = relaxing(0.9, -3.0, threshold=1.5)
     retired = retire(runs, Target(1.5, metric="test_metric"))
     assert not retired.complete
-    whole, cut = (judge(record, threshold=threshold, n_boot=50) for record in (runs, retired))
+    whole, cut = (assessed(record, threshold=threshold, n_boot=50) for record in (runs, retired))
     assert whole.reached
     for field in dataclasses.fields(whole):
         if field.name not in ("variance_between", "reasons"):
@@ -145,8 +153,8 @@ def test_runs_that_end_early_are_used_up_to_their_end(threshold: float) -> None:
     whole = process.sample(np.random.default_rng(0), n_runs=600, horizon=120)
     ends = np.where(np.arange(600) < 200, np.random.default_rng(1).integers(1, 120, 600), 120)
     values = np.where(np.arange(120) < ends[:, None], whole.metric(), np.nan)
-    cut = judge(Trajectories(metrics={"m": values}, run=whole.run, followed=ends), threshold=threshold, n_boot=50)
-    full = judge(whole, threshold=threshold, n_boot=50)
+    cut = assessed(Trajectories(metrics={"m": values}, run=whole.run, followed=ends), threshold=threshold, n_boot=50)
+    full = assessed(whole, threshold=threshold, n_boot=50)
     assert cut.reached
     assert cut.relaxation_epoch is not None
     assert full.relaxation_epoch is not None
@@ -164,8 +172,8 @@ def test_epochs_to_which_few_runs_are_followed_are_not_judged() -> None:
     values = np.random.default_rng(0).standard_normal((300, 64))
     ends = np.where(np.arange(300) < 200, 40, 64)
     cut = np.where(np.arange(64) < ends[:, None], values, np.nan)
-    state = judge(Trajectories(metrics={"m": cut}, run=np.arange(300), followed=ends), threshold=NEVER, n_boot=20)
-    alike = judge(record(values[:, :40]), threshold=NEVER, n_boot=20)
+    state = assessed(Trajectories(metrics={"m": cut}, run=np.arange(300), followed=ends), threshold=NEVER, n_boot=20)
+    alike = assessed(record(values[:, :40]), threshold=NEVER, n_boot=20)
     np.testing.assert_array_equal(state.epoch, alike.epoch)
     assert state.epoch.max() <= 20
     np.testing.assert_array_equal(state.distance, alike.distance)
@@ -175,7 +183,7 @@ def test_epochs_to_which_few_runs_are_followed_are_not_judged() -> None:
 
 def test_profile_is_consistent() -> None:
     runs = relaxing(0.9, -3.0, threshold=1.5)
-    state, times = judge(runs, threshold=1.5, n_boot=99), first_passage(runs, 1.5)
+    state, times = assessed(runs, threshold=1.5, n_boot=99), first_passage(runs, 1.5)
     assert state.n_survivors.tolist() == [times.running(t).sum() for t in state.epoch]
     assert (state.at > state.epoch).all()
     assert (state.at <= 2 * state.epoch).all()
@@ -193,7 +201,7 @@ def test_profile_is_consistent() -> None:
 def test_what_never_settles_is_not_reached(kind: str) -> None:
     noise, epoch = np.random.default_rng(0).standard_normal((300, 100)), np.arange(1, 101)
     moving = {"drift": noise - 0.02 * epoch, "decay": noise - np.log(epoch), "spread": noise * epoch**2}[kind]
-    state = judge(record(moving), threshold=NEVER)
+    state = assessed(record(moving), threshold=NEVER)
     assert not state.reached
     assert state.relaxation_epoch is None
     assert np.isnan(state.variance_between)
@@ -202,9 +210,9 @@ def test_what_never_settles_is_not_reached(kind: str) -> None:
 
 
 def test_a_plateau_shorter_than_two_doublings_is_not_told() -> None:
-    whole = judge(relaxing(0.95, -3.0), threshold=20.0)
+    whole = assessed(relaxing(0.95, -3.0), threshold=20.0)
     assert whole.relaxation_epoch is not None
-    early = judge(relaxing(0.95, -3.0).head(epochs=3 * whole.relaxation_epoch), threshold=20.0)
+    early = assessed(relaxing(0.95, -3.0).head(epochs=3 * whole.relaxation_epoch), threshold=20.0)
     assert not early.reached
     assert early.relaxation_epoch is None
     (reason,) = early.reasons
@@ -212,19 +220,19 @@ def test_a_plateau_shorter_than_two_doublings_is_not_told() -> None:
 
 
 def test_few_survivors_are_a_reason() -> None:
-    few = judge(record(np.random.default_rng(0).standard_normal((MIN_SURVIVORS - 1, 50))), threshold=NEVER)
+    few = assessed(record(np.random.default_rng(0).standard_normal((MIN_SURVIVORS - 1, 50))), threshold=NEVER)
     assert not few.reached
     assert len(few.epoch) == 0
     assert "too few to compare distributions" in few.reasons[0]
     fast = GeometricWithKick(hazard=0.5, kick=0.5).sample(np.random.default_rng(0), n_runs=500, horizon=50)
-    assert "fewer than 30 from epoch" in judge(fast, threshold=0.5).reasons[0]
-    enough = judge(record(np.random.default_rng(0).standard_normal((MIN_SURVIVORS, 50))), threshold=NEVER)
+    assert "fewer than 30 from epoch" in assessed(fast, threshold=0.5).reasons[0]
+    enough = assessed(record(np.random.default_rng(0).standard_normal((MIN_SURVIVORS, 50))), threshold=NEVER)
     assert len(enough.epoch) > 0
 
 
 def test_nothing_that_moves_is_a_steady_state_from_the_first_epoch() -> None:
     memoryless = GeometricWithKick(hazard=0.02, kick=0.02).sample(np.random.default_rng(0), n_runs=300, horizon=60)
-    state = judge(memoryless, threshold=0.5)
+    state = assessed(memoryless, threshold=0.5)
     assert state.reached
     assert state.relaxation_epoch == 1
     np.testing.assert_array_equal(state.distance, 0)
@@ -238,7 +246,7 @@ def test_nothing_that_moves_is_a_steady_state_from_the_first_epoch() -> None:
 def test_distance_is_the_two_sample_statistic_of_the_survivors() -> None:
     runs = relaxing(0.9, -3.0, threshold=1.5)
     values, times = runs.metric(), first_passage(runs, 1.5)
-    state = judge(runs, threshold=1.5, n_boot=2)
+    state = assessed(runs, threshold=1.5, n_boot=2)
     for epoch, at, distance in zip(state.epoch, state.at, state.distance, strict=True):
         two = [values[times.running(t), t - 1] for t in (epoch, at)]
         assert distance == pytest.approx(stats.ks_2samp(*two).statistic, abs=0.015)
@@ -250,7 +258,7 @@ def test_the_family_of_tests_rejects_a_stationary_ensemble_as_rarely_as_it_says(
     rng = np.random.default_rng(1)
     smallest = np.array(
         [
-            judge(
+            assessed(
                 stationary(rng, n_runs=n_runs, persistent=persistent, hazard=0.02), threshold=8, n_boot=59, seed=seed
             ).p_value.min()
             for seed in range(repeats)
@@ -261,10 +269,34 @@ def test_the_family_of_tests_rejects_a_stationary_ensemble_as_rarely_as_it_says(
     assert 0.3 < np.median(smallest) < 0.75
 
 
+def test_the_plain_test_of_survivors_rejects_far_too_rarely_where_nothing_changes() -> None:
+    # Of one run the metric at two epochs is correlated by 0.7, as in the published runs, or not at all.
+    rng, lag = np.random.default_rng(0), 20
+    rejected = {}
+    for persistent in (0.7, 0.0):
+        ensembles = (stationary(rng, n_runs=100, persistent=persistent, hazard=0.01) for _ in range(200))
+        tests = [plain_ks(Study(runs, {}, 8.0), [5, 8], lag) for runs in ensembles]
+        rejected[persistent] = np.mean([test.p_value <= 0.05 for test in tests])
+        assert all(((t.distance > t.critical) == (t.p_value < t.level)).all() for t in tests)
+    assert rejected[0.7] <= 0.02
+    assert 0.02 < rejected[0.0] < 0.08
+
+
+def test_the_plain_test_of_all_runs_sees_those_that_pass() -> None:
+    study = Study(stationary(np.random.default_rng(0), n_runs=300, persistent=0.7, hazard=0.04), {}, 8.0)
+    survivors, everybody = (plain_ks(study, [5, 10], 15, survivors=which) for which in (True, False))
+    assert (survivors.p_value > 0.05).all()
+    assert (everybody.p_value < 0.001).all()
+    assert everybody.n_first.tolist() == [300, 300]
+    assert survivors.to_frame()["n_second"].tolist() == [study.ensembles[None].times.running(t).sum() for t in (20, 25)]
+    with pytest.raises(InputError, match="epochs 20 and 35 do not follow each other within 30 epochs"):
+        plain_ks(study, [20], 15)
+
+
 def test_many_runs_reject_a_difference_too_small_to_matter_and_the_verdict_does_not() -> None:
     rng = np.random.default_rng(0)
     values = rng.standard_normal((3000, 1)) + 0.02 * rng.standard_normal((3000, 64)) + 0.1 * (np.arange(64) >= 40)
-    state = judge(record(values), threshold=NEVER, n_boot=199)
+    state = assessed(record(values), threshold=NEVER, n_boot=199)
     assert state.reached
     assert state.p_value.min() == 1 / 200
     assert state.distance.max() < 0.1
@@ -273,7 +305,7 @@ def test_many_runs_reject_a_difference_too_small_to_matter_and_the_verdict_does_
 def test_a_drift_that_matters_for_the_time_left_is_not_steady_whatever_the_distance() -> None:
     # Levels far apart hide a small common drift from the distance, yet a run passes once it has drifted far enough.
     level = np.random.default_rng(0).uniform(-3.0, -0.2, (1000, 1))
-    state = judge(record(level + 1.5 * np.log2(np.arange(1, 129)) / 7), threshold=0.0, n_boot=50)
+    state = assessed(record(level + 1.5 * np.log2(np.arange(1, 129)) / 7), threshold=0.0, n_boot=50)
     assert state.distance.max() <= 0.12
     moving = np.flatnonzero(np.abs(state.effect) > 0.1)
     assert len(moving) > 0
@@ -287,15 +319,15 @@ def test_a_drift_that_matters_for_the_time_left_is_not_steady_whatever_the_dista
 @pytest.mark.parametrize("tolerance", [0.0, 1.0, -0.1])
 def test_an_impossible_tolerance_is_refused(tolerance: float) -> None:
     with pytest.raises(InputError, match="is not between 0 and 1"):
-        judge(relaxing(0.8, -2.0), threshold=1.0, tolerance=tolerance)
+        assessed(relaxing(0.8, -2.0), threshold=1.0, tolerance=tolerance)
 
 
 def test_a_missing_metric_is_refused() -> None:
     with pytest.raises(InputError, match="no metric 'loss'"):
-        judge(relaxing(0.8, -2.0), threshold=1.0, metric="loss")
+        assess_qss(Study(relaxing(0.8, -2.0), {}, Target(1.0, metric="loss")))
 
 
 def test_the_verdict_cannot_be_changed() -> None:
-    state = judge(record(np.zeros((10, 20))), threshold=NEVER)
+    state = assessed(record(np.zeros((10, 20))), threshold=NEVER)
     with pytest.raises(dataclasses.FrozenInstanceError):
         state.reached = True  # type: ignore[misc]

@@ -15,7 +15,8 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, hazard, residual_times, restricted_mean, survival
 from fptlib.former import predict
 from fptlib.processes import GeometricWithKick, OrnsteinUhlenbeck
-from fptlib.qss import judge
+from fptlib.qss import assess_qss
+from fptlib.study import Study
 from fptlib.tables import hazard_table, measured_row, quantile_table, response_table, state_table, survival_table
 from fptlib.trajectories import Target, Trajectories, retire
 
@@ -88,7 +89,7 @@ def test_other_runs_and_single_runs_are_refused() -> None:
 
 
 def test_tables_keep_every_number_of_the_estimates() -> None:
-    curve, bins, state = survival(TIMES), hazard(TIMES), judge(RUNS, threshold=PROCESS.threshold, n_boot=20)
+    curve, bins, state = survival(TIMES), hazard(TIMES), assess_qss(Study(RUNS, {}, PROCESS.threshold), n_boot=20)
     for table, estimate in ((survival_table(curve), curve), (hazard_table(bins), bins), (state_table(state), state)):
         assert len(table) > 0
         for name in table.columns:
@@ -140,7 +141,7 @@ def test_no_prediction_and_no_profile_are_empty_tables_with_their_columns() -> N
     found = predict(RUNS, KICKED, period=10, threshold=PROCESS.threshold, periods=[], n_boot=2)
     assert response_table(found).empty
     assert "status" in response_table(found)
-    few = state_table(judge(RUNS.head(runs=5), threshold=PROCESS.threshold))
+    few = state_table(assess_qss(Study(RUNS.head(runs=5), {}, PROCESS.threshold)))
     assert isinstance(few, pd.DataFrame)
     assert few.empty
     assert "p_value" in few

@@ -142,7 +142,7 @@ def optimum(case: Case, predicted: pd.DataFrame | None = None) -> Judgement:
 
 
 def state(case: Case) -> Judgement:
-    """Test that unperturbed training is in a quasi-steady state, as `fptlib.qss.judge` sees it."""
+    """Test that unperturbed training is in a quasi-steady state, as `fptlib.qss.assess_qss` sees it."""
     effect: Interval = tuple(100 * x for x in interval(case.state, ("effect", "effect_low", "effect_high")))  # type: ignore[assignment]
     against = ""
     if not case.state["reached"] and float(case.state["p_value"]) <= 0.05:

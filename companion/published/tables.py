@@ -21,7 +21,8 @@ from fptlib.firstpassage import first_passage, hazard, restricted_mean, survival
 from fptlib.former import Recommendation, outcomes, predict, recommend
 from fptlib.former.prediction import Form
 from fptlib.former.verdicts import ERROR_TOLERANCE
-from fptlib.qss import QuasiSteadyState, judge
+from fptlib.qss import QuasiSteadyState, assess_qss
+from fptlib.study import Study
 from fptlib.tables import (
     hazard_table,
     measured_table,
@@ -220,7 +221,7 @@ def final_metrics(data: str = MAIN) -> pd.DataFrame:
 
 @lru_cache(maxsize=8)
 def _judged(data: str, threshold: float) -> QuasiSteadyState:
-    return judge(unperturbed(data), threshold=threshold, metric=dataset(data).metric)
+    return assess_qss(Study(unperturbed(data), {}, Target(threshold, metric=dataset(data).metric)))
 
 
 @lru_cache(maxsize=8)

@@ -75,7 +75,8 @@ def qss(
     """Test whether unperturbed training reaches a quasi-steady state."""
     from fptlib.cli import answers
     from fptlib.firstpassage import require_passage
-    from fptlib.qss import judge
+    from fptlib.qss import assess_qss
+    from fptlib.study import Study
     from fptlib.tables import state_table
     from fptlib.trajectories import Target
 
@@ -83,7 +84,7 @@ def qss(
     target = Target(threshold, direction, metric).on(runs)
     runs.require_followed(target)
     require_passage(target, unperturbed=runs.metric(metric))
-    state = judge(runs, threshold=threshold, direction=direction, metric=metric, seed=seed)
+    state = assess_qss(Study(runs, {}, target, seed=seed))
     if as_json:
         profile = json.loads(state_table(state).to_json(orient="records"))
         output.print_json({**answers.state_json(state), "profile": profile})

@@ -25,8 +25,9 @@ from fptlib.former.forms import (
 from fptlib.former.sample import Sample
 from fptlib.former.validity import checked, drift_error, verdict
 from fptlib.former.verdicts import ERROR_TOLERANCE, Cause, Status, Verdict
-from fptlib.qss import QuasiSteadyState, judge
-from fptlib.trajectories import Direction, Trajectories
+from fptlib.qss import QuasiSteadyState, assess_qss
+from fptlib.study import Study
+from fptlib.trajectories import Direction, Target, Trajectories
 
 Form = Literal["auto", "2", "4", "7"]
 SECOND_PERTURBATION = 0.05  # form 7 is used where more of the perturbed runs than this meet a second perturbation
@@ -181,7 +182,7 @@ def predict(
     )
     samples = drawn.samples
     chosen = [p for p in (DEFAULT_PERIODS if periods is None else periods) if p <= drawn.horizon]
-    state = judge(drawn.unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed)
+    state = assess_qss(Study(drawn.unperturbed, {}, Target(threshold, direction, metric), seed=seed))
     return Response(
         period=period,
         horizon=drawn.horizon,

@@ -21,8 +21,9 @@ from fptlib.former.forms import restart_restricted_mean
 from fptlib.former.prediction import DEFAULT_PERIODS, Prediction, predict_all
 from fptlib.former.sample import Plain, estimate
 from fptlib.former.verdicts import ERROR_TOLERANCE, Cause, Status, Verdict, doubted
-from fptlib.qss import QuasiSteadyState, judge
-from fptlib.trajectories import Direction, Trajectories
+from fptlib.qss import QuasiSteadyState, assess_qss
+from fptlib.study import Study
+from fptlib.trajectories import Direction, Target, Trajectories
 from fptlib.trajectories.origin import FULL_RESET, Origin, is_full_reset
 
 Answer = TypeVar("Answer")
@@ -147,7 +148,7 @@ def recommend(
         # where no run passes within a period, starting over for ever passes none
         first = int(plain.times.time[plain.times.observed].min(initial=horizon))
         predicted += [_full_reset(plain, period) for period in chosen if period >= first]
-    state = judge(drawn.unperturbed, threshold=threshold, direction=direction, metric=metric, seed=seed)
+    state = assess_qss(Study(drawn.unperturbed, {}, Target(threshold, direction, metric), seed=seed))
     ranking = _ranked(predicted, plain)
     return Recommendation(
         threshold=threshold,

@@ -119,8 +119,9 @@ def _curves(study: Study, p: Prediction, origin: Source | None) -> tuple[NDArray
     fast, slow = np.minimum(every, one), np.maximum(every, one)
     if origin.n_survivors < 2:
         fast, slow = np.zeros_like(fast), np.ones_like(slow)
-    elif len(origin.seen) < 2 and not origin.once and r > 1:
-        fast[p.period + 1 :] = 0  # what a second perturbation does was not seen: all may pass right after it
+    elif len(origin.seen) < 2 and not (origin.once or origin.measures(p.period)):
+        known = min(p.period, len(origin.residual) - 1)
+        fast[known + 1 :] = 0  # what a second perturbation does was not seen: all may pass right after it
     ends = (spliced(study.survival, _stretched(g, f), p.period) for g, f in ((fast, 1 / r), (slow, r)))
     fast, slow = (g[:, np.isfinite(g[-1])] for g in ends)  # without survivors a replicate says nothing
     return spliced(study.survival, every, p.period)[:, 0], fast, slow
