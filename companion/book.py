@@ -58,11 +58,6 @@ def ensemble(name: str | os.PathLike[str], **overrides: Any) -> Trajectories:
         Parameters to change, nested as in the file: ``runs=64``, ``perturbation={"period": 20}``, or with dotted keys
         ``**{"perturbation.period": 20}``.
 
-    Returns
-    -------
-    Trajectories
-        The runs and epochs asked for.
-
     Raises
     ------
     InputError
@@ -97,16 +92,14 @@ def experiments(names: Sequence[str] = (), *, stored: bool, **sizes: Any) -> dic
     stored
         Whether to read what is kept in ``book/results/ensembles``. A note on the page names what is missing there.
     **sizes
-        Where they are trained now: what is changed in each row, see `companion.experiments.Row`; ``perturbations`` may be a list of
-        those of the row that are wanted.
+        Where they are trained now: what is changed in each row, see `companion.experiments.Row.sized`.
 
     Raises
     ------
     InputError
-        If a row or a perturbation is not known, or a kept ensemble is stale or belongs to no row.
+        If a row is not known, or a kept ensemble is stale or belongs to no row.
     """
     from companion import experiments as library
-    from fptlib.parameters import nearest
 
     rows = library.load_rows(names)
     started = time.perf_counter()
@@ -115,14 +108,7 @@ def experiments(names: Sequence[str] = (), *, stored: bool, **sizes: Any) -> dic
         if missing:
             note(" ".join(missing), title="Not stored")
     else:
-        known = sorted({perturbation for row in rows.values() for perturbation in row.perturbations})
-        for unknown in sorted(set(sizes.get("perturbations", ())).difference(known)):
-            raise InputError(f"perturbations: no row has {unknown!r}{nearest(unknown, known)}")
-        result = {}
-        for name, row in rows.items():
-            wanted = sizes.get("perturbations", list(row.perturbations))
-            chosen = {key: section for key, section in row.perturbations.items() if key in wanted}
-            result[name] = library.train_row(row.sized(**{**sizes, "perturbations": chosen}) if sizes else row)
+        result = {name: library.train_row(row.sized(**sizes) if sizes else row) for name, row in rows.items()}
     where = "kept with the book in book/results/ensembles" if stored else _TRAINED
     for name, ensembles in result.items():
         origin = (
@@ -139,7 +125,7 @@ def uses(source: str) -> None:
         _write_record()
 
 
-def glue(name: str, value: object, *, digits: int = 2, level: float = 0.95) -> None:
+def glue(name: str, value: object, *, digits: int = 2) -> None:
     """Keep a value for the prose, where ``{glue:text}`NAME``` shows it.
 
     Parameters
@@ -150,21 +136,19 @@ def glue(name: str, value: object, *, digits: int = 2, level: float = 0.95) -> N
         A string (shown as it is), a number, or an estimate with attributes or keys ``mean``, ``low`` and ``high``.
     digits
         Decimals of floating-point numbers.
-    level
-        Level of the estimate's interval, for its wording.
     """
     # Quoted, because myst-nb evaluates the text as a literal: an unquoted 2.50 would become 2.5.
-    text = repr(spell(value, digits=digits, level=level))
+    text = repr(spell(value, digits=digits))
     _display({f"{_GLUE}text/plain": text}, metadata={"scrapbook": {"name": name, "mime_prefix": _GLUE}})
 
 
-def spell(value: object, *, digits: int = 2, level: float = 0.95) -> str:
-    """Put a value into words, as `glue` does.
+def spell(value: object, *, digits: int = 2) -> str:
+    """Put a value into words, as `glue` does; of a prediction that is open, the range alone.
 
     Examples
     --------
-    >>> spell("not valid"), spell(1000), spell(76.963), spell(0.5, digits=1)
-    ('not valid', '1000', '76.96', '0.5')
+    >>> spell("open"), spell(1000), spell(76.963), spell(0.5, digits=1)
+    ('open', '1000', '76.96', '0.5')
     >>> spell({"mean": 29.74, "low": 27.11, "high": 32.49}, digits=1)
     '29.7 (95 % interval 27.1 to 32.5)'
     """
@@ -180,14 +164,16 @@ def spell(value: object, *, digits: int = 2, level: float = 0.95) -> str:
         return f"{float(value):.{digits}f}"
     # A row of a table has keys too, and a method named mean.
     part_of: Any = value.get if hasattr(value, "get") else lambda name: getattr(value, name, None)
-    parts: list[Any] = [part_of(name) for name in ("mean", "low", "high")]
-    if any(part is None for part in parts):
+    mean, low, high = (part_of(name) for name in ("mean", "low", "high"))
+    if low is None or high is None:
         raise InputError(
             f"glue: cannot put {type(value).__name__} into words; "
             "give a string, a number, or an estimate with mean, low and high"
         )
-    mean, low, high = (f"{float(part):.{digits}f}" for part in parts)
-    return f"{mean} ({100 * level:g} % interval {low} to {high})"
+    ends = f"{float(low):.{digits}f} to {float(high):.{digits}f}"
+    return (
+        ends if mean is None else f"{float(mean):.{digits}f} ({100 * (part_of('level') or 0.95):g} % interval {ends})"
+    )
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:

@@ -23,6 +23,7 @@ from companion.experiments.verification import retrain
 from fptlib.errors import InputError
 from fptlib.firstpassage import Estimate, ratio
 from fptlib.processes import DelayedGeometric
+from fptlib.study import Study
 from fptlib.trajectories import Trajectories, read_shard
 
 BASE = {
@@ -137,22 +138,20 @@ def test_a_stated_threshold_is_taken_and_one_best_value_has_none_between(project
     runs = Trajectories(metrics={"test_metric": np.array([[0.1], [0.3], [0.2]])}, run=np.arange(3))
     row = rows.load_row(write_row(project, threshold=0.3))
     assert gather.threshold_of(row, runs) == gather.Threshold(0.3, pytest.approx(2 / 3))
-    runs = Trajectories(metrics={"test_metric": np.full((3, 2), 0.5)}, run=np.arange(3))
+    alike = Trajectories(metrics={"test_metric": np.full((3, 2), 0.5)}, run=np.arange(3))
     with pytest.raises(InputError, match="same best"):
-        gather.threshold_of(rows.load_row(write_row(project)), runs)
+        gather.threshold_of(rows.load_row(write_row(project)), alike)
 
 
-def synthetic(project: Path, name: str, process: DelayedGeometric, seed: int) -> ex.Ensembles:
-    """Return a row whose runs come from a process with a known answer."""
-    size = {"epochs": 80, "runs": 300, "perturbed_runs": 300, "period": 20, "periods": [5, 40]}
-    row = rows.load_row(write_row(project, name, **size, threshold=0.5, retire=False))
-    rngs = [np.random.default_rng(draw) for draw in np.random.SeedSequence(seed).spawn(4)]
+def synthetic(process: DelayedGeometric, seed: int) -> Study:
+    """Return a study of a process with a known answer."""
+    rngs = np.random.default_rng(seed).spawn(4)
     plain, *kicked = (
         process.sample(rng, n_runs=300, horizon=80, period=period)
         for rng, period in zip(rngs, (None, 5, 20, 40), strict=True)
     )
     perturbed = {("shrink_perturb", p): runs for p, runs in zip((5, 20, 40), kicked, strict=True)}
-    return ex.Ensembles(row, gather.Threshold(0.5, 0.0), plain, perturbed)
+    return Study(plain, perturbed, 0.5, n_boot=200)
 
 
 HELPS = DelayedGeometric(silent=5, hazard=0.005, silent_after=1, hazard_after=0.3)
@@ -160,14 +159,13 @@ SLOW = DelayedGeometric(silent=5, hazard=0.02, silent_after=4, hazard_after=0.06
 HARMS = DelayedGeometric(silent=5, hazard=0.03, silent_after=25, hazard_after=0.02)
 
 
-def analysed(project: Path, **processes: DelayedGeometric) -> dict[str, ex.Measured]:
-    """Measure rows of known processes."""
-    found = {name: synthetic(project, name, process, 1 + i) for i, (name, process) in enumerate(processes.items())}
-    return {name: ex.measure(e.study(n_boot=200), period=20) for name, e in found.items()}
+def analysed(**processes: DelayedGeometric) -> dict[str, ex.Measured]:
+    """Predict and measure known processes as rows."""
+    return {name: ex.measure(synthetic(p, 1 + i), period=20) for i, (name, p) in enumerate(processes.items())}
 
 
-def test_a_known_process_is_predicted_and_measured(project: Path) -> None:
-    found = analysed(project, helps=HELPS)["helps"]
+def test_a_known_process_is_predicted_and_measured() -> None:
+    found = analysed(helps=HELPS)["helps"]
     cells = found.comparison.to_frame().set_index("period")
     for period in (5, 40):
         exact = sum((1 - 0.005) ** max(k - 5, 0) for k in range(period)) + (1 - 0.005) ** (period - 5) * (1 + 1 / 0.3)
@@ -178,8 +176,8 @@ def test_a_known_process_is_predicted_and_measured(project: Path) -> None:
     assert found.best == found.choice() == found.choice(more=True) == ("shrink_perturb", 5)
 
 
-def test_a_further_ensemble_is_measured_where_the_ensembles_at_p0_name_one(project: Path) -> None:
-    study = synthetic(project, "slow", SLOW, 1).study(n_boot=100)
+def test_a_further_ensemble_is_measured_where_the_ensembles_at_p0_name_one() -> None:
+    study = synthetic(SLOW, 1)
     found = ex.measure(study, period=20)
     assert found.choice() == ("shrink_perturb", 20)
     assert found.ranking.next == ("shrink_perturb", 5)
@@ -189,8 +187,8 @@ def test_a_further_ensemble_is_measured_where_the_ensembles_at_p0_name_one(proje
     assert ex.measure(study, period=20, controls=["shrink_perturb"]).means.keys() == {None}
 
 
-def test_regret_is_nothing_at_home_and_large_where_the_choice_harms(project: Path) -> None:
-    results = analysed(project, helps=HELPS, again=HELPS, harms=HARMS)
+def test_regret_is_nothing_at_home_and_large_where_the_choice_harms() -> None:
+    results = analysed(helps=HELPS, again=HELPS, harms=HARMS)
     means = {name: result.means for name, result in results.items()}
     table = ex.transfer(means).set_index(["source", "target"])
     for name in results:
@@ -367,20 +365,23 @@ def test_nothing_in_a_kept_file_is_executed(row: ex.Row, tmp_path: Path) -> None
     assert not marker.exists()
 
 
-def test_a_row_that_asks_for_more_finds_its_ensembles_stale(row: ex.Row, project: Path) -> None:
-    write_row(project, runs=32)
-    with pytest.raises(InputError, match="24 runs of 12 epochs, 32 of 12 are asked for"):
-        ex.read_rows(ex.load_rows())
-
-
-def test_an_ensemble_that_no_row_asks_for_is_refused(row: ex.Row, project: Path) -> None:
-    write_row(project, periods=[2])
-    with pytest.raises(InputError, match="no row asks for it; delete it"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"runs": 32}, "24 runs of 12 epochs, 32 of 12 are asked for"),
+        ({"periods": [2]}, "no row asks for it; delete it"),
+    ],
+)
+def test_a_row_that_changes_does_not_fit_what_is_kept(
+    row: ex.Row, project: Path, changes: dict[str, Any], message: str
+) -> None:
+    write_row(project, **changes)
+    with pytest.raises(InputError, match=message):
         ex.read_rows(ex.load_rows())
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"period": 12}, "not before the horizon"),
         ({"periods": [4]}, "each once"),
@@ -398,9 +399,9 @@ def test_an_ensemble_that_no_row_asks_for_is_refused(row: ex.Row, project: Path)
         ({"steps": {"colour": 1}}, "steps"),
     ],
 )
-def test_a_wrong_row_is_one_clear_line(project: Path, changes: dict[str, Any], said: str) -> None:
+def test_a_wrong_row_is_one_clear_line(project: Path, changes: dict[str, Any], message: str) -> None:
     path = write_row(project, **changes)
-    with pytest.raises(InputError, match=said) as caught:
+    with pytest.raises(InputError, match=message) as caught:
         rows.load_row(path)
     assert "\n" not in str(caught.value)
     assert "tiny.yml" in str(caught.value)
@@ -408,12 +409,12 @@ def test_a_wrong_row_is_one_clear_line(project: Path, changes: dict[str, Any], s
 
 
 @pytest.mark.parametrize(
-    ("line", "said"), [("runs: 3000", "runs: given twice"), ("threshold: 2024-13-45", "not valid YAML")]
+    ("line", "message"), [("runs: 3000", "runs: given twice"), ("threshold: 2024-13-45", "not valid YAML")]
 )
-def test_a_row_that_is_not_well_written_is_one_clear_line(project: Path, line: str, said: str) -> None:
+def test_a_row_that_is_not_well_written_is_one_clear_line(project: Path, line: str, message: str) -> None:
     path = write_row(project)
     path.write_text(f"{path.read_text()}{line}\n")
-    with pytest.raises(InputError, match=said):
+    with pytest.raises(InputError, match=message):
         rows.load_row(path)
 
 
@@ -492,8 +493,8 @@ def test_validation_data_have_a_threshold_of_their_own(row: ex.Row) -> None:
     assert found.study().target.metric == "valid_metric"
 
 
-def test_figures_hold_every_number(project: Path) -> None:
-    results = analysed(project, helps=HELPS, harms=HARMS)
+def test_figures_hold_every_number() -> None:
+    results = analysed(helps=HELPS, harms=HARMS)
     cells = ex.cells_of(results)
     assert len(cells) == 4, "two periods beside P0 in each of two rows"
     chart = charts.predictions(cells)
@@ -510,23 +511,19 @@ def test_figures_hold_every_number(project: Path) -> None:
     assert line["choice_mean"] == line["best_mean"]
 
 
-def test_a_chapter_gets_what_is_kept_and_says_what_is_not(row: ex.Row, project: Path, monkeypatch: Any) -> None:
-    said: list[str] = []
-    monkeypatch.setattr("companion.book.note", lambda text, title: said.append(f"{title}: {text}"))
+def test_a_chapter_gets_what_is_kept_and_says_what_is_not(row: ex.Row, monkeypatch: Any) -> None:
+    notes: list[str] = []
+    monkeypatch.setattr("companion.book.note", lambda text, title: notes.append(f"{title}: {text}"))
     found = book.experiments(stored=True)
-    assert set(found) == {"tiny"}
-    assert said == []
+    assert (set(found), notes) == ({"tiny"}, [])
     assert book.record["ensembles"][-1]["digest"] == row.unperturbed.digest()
     kept.kept_path(row.unperturbed).unlink()
     assert book.experiments(["tiny"], stored=True) == {}
-    assert said == ["Not stored: Nothing is kept of row tiny."]
-    with pytest.raises(InputError, match="no row has 'shrink'; did you mean 'shrink_perturb'"):
-        book.experiments(["tiny"], stored=False, perturbations=["shrink_perturb", "shrink"])
+    assert notes == ["Not stored: Nothing is kept of row tiny."]
     fresh = book.experiments(["tiny"], stored=False, runs=16, perturbed_runs=16, periods=[2])["tiny"]
     assert set(fresh.perturbed) == {("shrink_perturb", 2), ("shrink_perturb", 4)}
-    np.testing.assert_array_equal(
-        fresh.unperturbed.metrics["test_metric"], found["tiny"].unperturbed.metrics["test_metric"][:16]
-    )
+    expected = found["tiny"].unperturbed.metrics["test_metric"][:16]
+    np.testing.assert_array_equal(fresh.unperturbed.metrics["test_metric"], expected)
 
 
 def test_a_chapter_without_stored_parameters_has_the_quick_ones(tmp_path: Path) -> None:
