@@ -11,12 +11,6 @@ import pandas as pd
 
 from fptlib.charts.common import GREY, INK, PALETTE, SHAPES, STATUS_COLOURS, finish, log_axis, numbers, statuses
 
-_VERDICTS = {
-    "reproduces": ("#0072B2", "circle"),
-    "within the interval": ("#E69F00", "triangle-up"),
-    "does not reproduce": ("#D55E00", "square"),
-    "cannot be tested here": ("#555555", "cross"),
-}
 _GRADES = {
     "to 10 %": (PALETTE[0], "circle"),
     "to 20 %": (PALETTE[2], "square"),
@@ -24,11 +18,6 @@ _GRADES = {
     "to a factor 2": (PALETTE[1], "triangle-up"),
     "open": (GREY, "cross"),
 }
-_ACCEPTED, _SPAN = (
-    (0.9, 1.1),
-    (0.6, 3.0),
-)  # ratios that are accepted, and that the axis shows: others are drawn at its edge
-_STEP = 11  # pixels from one line to the next
 _LIGHTEST, _DARKEST = "#F3F6FA", "#0B3C66"  # cells with no regret, and from `_SHOWN` on
 _SHOWN = 0.3  # regret at which colours end
 _DARK = 0.19  # regret from which light letters stand out from a cell more than dark ones
@@ -39,52 +28,6 @@ _ASIDE = 0.03  # of the period, between sets of predictions
 _TOLERANCE = 10.0  # error up to which a prediction serves, in per cent
 _BAND = 20.0  # error that is shaded, in per cent
 _CAP = 100.0  # largest error on the axis, in per cent: larger ones are drawn at its edge
-
-
-def agreement(table: pd.DataFrame) -> alt.LayerChart:
-    """Draw ratios with intervals, one line for each period, below the name of their case.
-
-    Parameters
-    ----------
-    table
-        Columns ``case, period, ratio, ratio_low, ratio_high, verdict, status`` of `companion.published.ratios`, in the order of the page.
-    """
-    frame = table.dropna(subset=["ratio", "ratio_low", "ratio_high"]).reset_index(drop=True)
-    number = (frame["case"] != frame["case"].shift()).cumsum()
-    frame["line"] = frame.index + 2.0 * number  # the name of a case has a line and a half of its own
-    frame["label"] = "P = " + frame["period"].astype(str)
-    names = frame.groupby(number).agg(case=("case", "first"), line=("line", "min")).assign(at=_SPAN[0])
-    names["line"] -= 1
-    present = [name for name in _VERDICTS if name in set(frame["verdict"])]
-    legend = alt.Legend(orient="top", title=None, symbolOpacity=1, columns=2)
-    colours, shapes = (
-        alt.Scale(domain=present, range=[_VERDICTS[name][channel] for name in present]) for channel in (0, 1)
-    )
-    hue = alt.Color("verdict:N", scale=colours, legend=legend)
-    shape = alt.Shape("verdict:N", scale=shapes, legend=legend)
-    ends = alt.Scale(domain=[0, float(frame["line"].max()) + 1], reverse=True, nice=False)
-    y = alt.Y("line:Q", scale=ends, axis=None)
-    title = "predicted / measured mean first-passage time"
-    low, mean, edge = (alt.X(f"{n}:Q", title=title, **log_axis(*_SPAN)) for n in ("ratio_low", "ratio", "at"))
-    tips = ["case", "period", "status", "verdict", *numbers(("ratio", "ratio_low", "ratio_high"))]
-    base = alt.Chart(frame).encode(y=y)
-    shaded = alt.Chart(pd.DataFrame({"at": [_ACCEPTED[0]], "to": [_ACCEPTED[1]]}))
-    text: dict[str, Any] = {"align": "left", "baseline": "middle", "dx": 4}
-    layers = [
-        shaded.mark_rect(color=GREY, opacity=0.15).encode(x=edge, x2="to:Q"),
-        base.mark_rule(strokeWidth=2, opacity=0.7).encode(x=low, x2="ratio_high:Q", color=hue),
-        base.mark_point(filled=True, size=45, opacity=1).encode(x=mean, shape=shape, color=hue, tooltip=tips),
-        alt.Chart(frame.assign(at=_SPAN[0]))
-        .mark_text(**text, fontSize=9, color=GREY)
-        .encode(x=edge, y=y, text="label"),
-        alt.Chart(names).mark_text(**text, fontWeight="bold", color=INK).encode(x=edge, y=y, text="case"),
-    ]
-    counts = frame["verdict"].value_counts()
-    description = (
-        f"Ratio of predicted to measured means for {len(frame)} predictions in {len(names)} cases: "
-        f"{', '.join(f'{counts[v]} {v}' for v in present)}. Shaded is {_ACCEPTED[0]:g} to {_ACCEPTED[1]:g}."
-    )
-    return finish(layers, description).properties(height=int(frame["line"].max() + 1) * _STEP)
 
 
 def predictions(cells: pd.DataFrame) -> alt.LayerChart:

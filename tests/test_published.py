@@ -1,13 +1,10 @@
-"""The published trajectories: the numbers of the paper and its supplement, and the summary that stands in where they are not at hand."""
+"""The published trajectories: the tables made from them, the numbers of the paper and its supplement, and the archive itself."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,12 +14,10 @@ from scipy import stats
 from companion import published
 from companion.published import __main__ as writing
 from companion.published import archive, table
-from companion.published.agreement import Reproduction
 from fptlib import cli, sources
 from fptlib.errors import InputError
-from fptlib.firstpassage import first_passage, residual_times, restricted_mean
-from fptlib.former.verdicts import MIN_SURVIVORS
-from fptlib.qss import QuasiSteadyState, assess_qss
+from fptlib.firstpassage import first_passage, hazard, residual_times, restricted_mean
+from fptlib.qss import MIN_SURVIVORS, assess_qss
 from fptlib.response import compare, predict, recommend
 from fptlib.sources.source import digest_of
 from fptlib.study import Study
@@ -30,52 +25,6 @@ from fptlib.trajectories import Target
 
 SETS = published.SUPPLEMENTARY
 MEASURED = {15: "16.54", 20: "18.92", 30: "21.69", 50: "29.74", 100: "44.33"}
-TABLES: dict[str, Callable[[], pd.DataFrame]] = {
-    "quantiles": published.quantiles,
-    "survival": lambda: published.survival_curve(threshold=72),
-    "hazard": lambda: published.hazard_bins(threshold=74),
-    "unperturbed": lambda: published.unperturbed_mean(threshold=73),
-    "state": lambda: published.state(threshold=72),
-    "verdict": lambda: published.state_verdict(threshold=72),
-    "measured": lambda: published.measured("shrink_perturb", threshold=72),
-    "predicted": lambda: published.predicted("shrink_perturb", period=50, threshold=72),
-    "predicted partial reset": lambda: published.predicted("partial_reset", period=50, threshold=74),
-    "predicted by form 2": lambda: published.predicted("partial_reset", period=50, threshold=74, form="2"),
-    "ranking": lambda: published.ranking(threshold=72),
-    "advice": lambda: pd.DataFrame({"said": published.advice(threshold=72)}),
-    "supplement: unperturbed": lambda: published.unperturbed_mean(threshold=0.358, data="fc_adam"),
-    "supplement: measured": lambda: published.measured(threshold=40.7, data="cifar100"),
-    "supplement: survival": lambda: published.survival_curve(threshold=54.9, data="cifar100_momentum"),
-    "supplement: predicted": lambda: published.predicted(threshold=41.2, period=30, data="cifar100"),
-    "supplement: form 2": lambda: published.predicted(threshold=54.6, form="2", data="cifar100_momentum"),
-    "supplement: compared": lambda: compared("cifar100_momentum"),
-    "supplement: outcomes": lambda: published.final_metrics("fc_adam"),
-    "listed": published.listed,
-    "listed predicted": published.listed_row,
-    "batches": published.batches,
-}
-
-
-def compared(data: str, **choice: Any) -> Any:
-    """Return predictions beside measurements of a supplementary set."""
-    return published.published_case(data=data, **choice).table
-
-
-def asked(name: str) -> Any:
-    """Return the table, computed once where the trajectories are at hand."""
-    table = _computed(name) if published.available() else TABLES[name]()
-    return table.set_index("period") if "period" in table else table
-
-
-@cache
-def _computed(name: str) -> pd.DataFrame:
-    return TABLES[name]()
-
-
-@cache
-def verdict() -> QuasiSteadyState:
-    """Judge the unperturbed runs at 72 %."""
-    return assess_qss(Study(published.unperturbed(), {}, 72))
 
 
 # The table of first-passage times
@@ -134,117 +83,64 @@ def test_the_tables_are_what_the_archive_gives() -> None:
     pd.testing.assert_frame_equal(pd.read_parquet(table.METRICS), writing.metric_table(), check_dtype=False)
 
 
-# The main text, from the trajectories and from the summary
+# The main text and the supplement
 
 
-def test_a_third_of_the_unperturbed_runs_is_censored(origin: str) -> None:
-    row: Any = published.unperturbed_mean(threshold=72).iloc[0]
-    assert (row["n_runs"], row["n_censored"]) == (1000, 293)
-    assert f"{row['mean']:.2f}" == "76.96"
-    assert row["low"] < 76.96 < row["high"]
-    curve: Any = published.survival_curve(threshold=72)
-    assert curve["survival"].iloc[-1] == pytest.approx(0.293)
-    assert curve["survival"].iloc[:-1].sum() == pytest.approx(row["mean"], rel=1e-5)
+def test_measured_means_and_residual_times() -> None:
+    study = published.study(threshold=72)
+    means, residuals = (
+        {p: f"{part.mean:.2f}" for p in MEASURED if (part := at(("shrink_perturb", p)))}
+        for at in (study.mean, study.residual)
+    )
+    assert means == MEASURED
+    assert residuals == {15: "3.79", 20: "4.10", 30: "3.85", 50: "4.01", 100: "4.17"}
+    assert (study.plain.n_runs, study.plain.n_censored, f"{study.plain.mean:.2f}") == (1000, 293, "76.96")
+    assert study.survival[-1, 0] == pytest.approx(0.293)
 
 
-def test_measured_means_and_residual_times(origin: str) -> None:
-    table = asked("measured")
-    assert {p: f"{table.loc[p, 'mean']:.2f}" for p in MEASURED} == MEASURED
-    residual = {p: f"{table.loc[p, 'residual']:.2f}" for p in (15, 20, 30, 50, 100)}
-    assert residual == {15: "3.79", 20: "4.10", 30: "3.85", 50: "4.01", 100: "4.17"}
-    assert table.loc[50, "n_survivors"] == 82
-    assert table.loc[50, "residual_low"] < 4.01 < table.loc[50, "residual_high"]
+def test_partial_reset_needs_its_later_perturbations_counted() -> None:
+    study = published.study(threshold=74, keys=[("partial_reset", 50)])
+    cells = compare(predict(study, (7, 10, 12, 15, 20, 30)), published.means(threshold=74)).cells
+    assert len(cells) == 6
+    for cell in cells:
+        assert cell.prediction.method == "cycles"
+        assert cell.covered
+        assert abs(cell.error.mean) < 0.05
 
 
-def test_one_period_predicts_many_within_seven_per_cent(origin: str) -> None:
-    measured, predicted = asked("measured"), asked("predicted")
-    for period in (10, 15, 20, 30, 50, 100):
-        assert predicted.loc[period, "mean"] == pytest.approx(measured.loc[period, "mean"], rel=0.07)
-    assert (predicted.loc[[1, 2, 3], "status"] != "valid").all()
-    assert (predicted.loc[[15, 20, 30, 50, 100], "status"] == "valid").all()
-    assert predicted["reason"].str.len().min() > 0
-
-
-def test_partial_reset_breaks_form_2_and_not_form_7(origin: str) -> None:
-    form_2, best = asked("predicted by form 2"), asked("predicted partial reset")
-    measured: Any = published.measured("partial_reset", threshold=74).set_index("period")["mean"]
-    assert form_2.loc[20, "mean"] / measured[20] - 1 == pytest.approx(0.38, abs=0.005)
-    assert form_2.loc[20, "status"] != "valid"
-    for period in (7, 10, 12, 15, 20, 30):
-        assert best.loc[period, "form"] == 7
-        assert best.loc[period, "mean"] == pytest.approx(measured[period], rel=0.05)
-
-
-def test_hazard_falls_so_that_no_exponential_tail_can_be_assumed(origin: str) -> None:
-    bins: Any = published.hazard_bins(threshold=72).set_index("first")
+def test_hazard_falls_so_that_no_exponential_tail_can_be_assumed() -> None:
+    bins = hazard(published.times(72)).to_frame().set_index("first")
     assert bins.loc[21, "low"] > bins.loc[191, "high"]
     assert bins["n_passed"].sum() == 707
 
 
-def test_the_lists_are_a_second_batch_and_are_predicted(origin: str) -> None:
-    both = published.batches()
-    assert list(both["period"]) == [1, 2, 3, 4, 5, 6, 7, 10, 12, 20]
-    assert both["ratio"].between(0.97, 1.03).all()
-    table: Any = published.listed_row(period=50).set_index("period")
-    assert set(table.loc[7:, "verdict"]) == {Reproduction.REPRODUCES}
-    assert (table.loc[7:, "ratio"] - 1).abs().max() < 0.04
-    assert set(table.loc[:5, "verdict"]) == {Reproduction.DOES_NOT}
+def test_the_lists_are_a_second_batch() -> None:
+    trained = published.means(threshold=72, perturbations=["partial_reset"])
+    for period in published.LISTED_PERIODS:
+        times = published.times(72, "partial_reset", period, data=published.LISTS)
+        assert (times.n_runs, times.n_censored) == (400, 0)
+        if ("partial_reset", period) in trained:
+            assert times.time.mean() == pytest.approx(trained["partial_reset", period].mean, rel=0.03)
 
 
-# The supplement, from the trajectories and from the summary
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cifar100", "cifar100_momentum"])
-def test_one_period_predicts_the_longer_ones_without_a_steady_state(origin: str, name: str) -> None:
+def test_one_period_predicts_the_longer_ones_without_a_steady_state(name: str) -> None:
     known = published.dataset(name)
     for threshold in known.thresholds:
-        assert not published.unperturbed_mean(threshold=threshold, data=name)["reached"].item()
-        table = compared(name, threshold=threshold)
-        late = table[(table["period"] >= known.source) & (table["n_survivors"] >= published.FEWEST_RUNS)]
-        assert len(late) >= 3
-        assert set(late["paired_verdict"]) == {Reproduction.REPRODUCES}
-        assert (late["paired"] - 1).abs().max() < 0.02
-        assert set(table.loc[table["period"] < 7, "verdict"]) <= {Reproduction.DOES_NOT, Reproduction.UNTESTED}
+        study = published.study(name, threshold=threshold, keys=[("shrink_perturb", known.source)])
+        periods = [p for p in known.periods["shrink_perturb"] if p > known.source]
+        cells = compare(predict(study, periods), published.means(name, threshold=threshold)).cells
+        assert len(cells) >= 3
+        assert all(cell.covered and cell.prediction.grade in ("to 10 %", "to 20 %") for cell in cells)
 
 
-def test_with_momentum_runs_need_seven_epochs_after_a_perturbation(origin: str) -> None:
-    table: Any = published.measured(threshold=54.6, data="cifar100_momentum").set_index("period")
-    assert table.loc[10:, "residual"].between(6.9, 7.0).all()
-
-
-def test_a_drifting_network_is_not_called_valid_before_it_matters_not(origin: str) -> None:
-    state = published.unperturbed_mean(threshold=0.362, data="fc_adam").iloc[0]
-    assert (state["n_runs"], state["n_censored"], state["horizon"]) == (100, 51, 150)
-    assert "its mean drifts" in state["reasons"]
-    table = compared("fc_adam")
-    assert set(table["status"]) == {"unverified"}
-    assert (table["paired"] > 1.04).all()  # a perturbation at epoch 15 meets runs that are far from the threshold
-
-
-@pytest.mark.parametrize("name", SETS)
-def test_all_that_is_kept_holds_together(origin: str, name: str) -> None:
-    known = published.dataset(name)
-    at: dict[str, Any] = {"threshold": known.threshold, "data": name}
-    periods = known.periods["shrink_perturb"]
-    assert list(compared(name)["period"]) == [p for p in periods if p != known.source]
-    mean = published.unperturbed_mean(**at).iloc[0]["mean"]
-    assert published.survival_curve(**at)["survival"].iloc[:-1].sum() == pytest.approx(mean, rel=1e-5)
-    assert published.measured(**at)["mean"].min() < mean / 2
-    assert published.final_metrics(name)["horizon"].eq(known.horizon).all()
+def test_with_momentum_runs_need_seven_epochs_after_a_perturbation() -> None:
+    study = published.study("cifar100_momentum")
+    late = [key for key in study.perturbed if key[1] >= 10]
+    assert all(6.9 <= study.residual(key).mean <= 7.0 for key in late)
 
 
 # What needs the trajectories themselves
-
-
-@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.published) for name in TABLES])
-def test_the_summary_is_what_the_trajectories_give(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    fresh = _computed(name)
-    monkeypatch.delenv("FPTLIB_DATA")
-    monkeypatch.setenv("FPTLIB_CACHE", str(tmp_path))
-    assert "summary table" in published.origin()
-    # The summary has six decimals, and a ratio of two such numbers a few less.
-    pd.testing.assert_frame_equal(TABLES[name](), fresh, check_dtype=False, rtol=2e-5, atol=2e-6)
 
 
 @pytest.mark.published
@@ -254,7 +150,6 @@ class TestTrajectories:
         assert sources.fetch("published") == folder
         assert sum(1 for _ in folder.rglob("*.csv")) == 6814
         assert digest_of(folder, ".csv") == sources.PUBLISHED.digest
-        assert sources.PUBLISHED.digest[:16] in published.origin()
         assert folder.is_relative_to(os.environ["FPTLIB_CACHE"])
 
     def test_times_count_epochs_from_one_and_keep_censored_runs(self) -> None:
@@ -266,22 +161,8 @@ class TestTrajectories:
         assert left.n_runs == 82
         assert left.time.mean() == pytest.approx(4.01, abs=0.005)
 
-    def test_distance_between_survivors_of_two_epochs(self) -> None:
-        values = published.unperturbed().metric()
-        times = first_passage(published.unperturbed(), 72)
-
-        def survivors(epoch: int) -> Any:
-            return values[times.running(epoch), epoch - 1]
-
-        assert stats.ks_2samp(survivors(20), survivors(50)).statistic == pytest.approx(0.12, abs=0.005)
-        state = verdict()
-        for epoch, at, distance in zip(state.epoch, state.at, state.distance, strict=True):
-            oracle = stats.ks_2samp(survivors(epoch), survivors(at)).statistic
-            # Distances are taken on a grid that is sparse where few epochs are: in the first, fast ones.
-            assert distance == pytest.approx(oracle, abs=0.01 if epoch >= 10 else 0.03)
-
     def test_the_state_is_reached_before_epoch_20_and_lies_between_runs(self) -> None:
-        state = verdict()
+        state = assess_qss(Study(published.unperturbed(), {}, 72))
         assert state.reached
         assert state.relaxation_epoch is not None
         assert 10 <= state.relaxation_epoch <= 20
@@ -303,12 +184,7 @@ class TestTrajectories:
         assert answer["unperturbed"]["n_censored"] == 293
         assert answer["unperturbed"]["restricted_mean"]["mean"] == pytest.approx(76.96, abs=0.005)
         assert (answer["residual"]["n_survivors"], f"{answer['residual']['mean']:.2f}") == (82, "4.01")
-        assert {p["period"]: p["valid"] for p in answer["predictions"]} == {
-            **dict.fromkeys((1, 2, 3), False),
-            **dict.fromkeys((15, 20, 30, 50, 100), True),
-        }
-        assert answer["best"]["period"] == 15
-        assert answer["best"]["speedup_at_least"] > 4
+        assert [p["period"] for p in answer["predictions"]] == [1, 2, 3, 15, 20, 30, 50, 100]
 
     @pytest.mark.parametrize("name", SETS)
     def test_thresholds_and_source_follow_the_rules(self, name: str) -> None:
@@ -358,24 +234,14 @@ class TestTrajectories:
 @pytest.mark.parametrize(
     ("ask", "message"),
     [
-        (lambda: published.survival_curve(threshold=70), "for threshold = 70; the summary has 72.0, 73.0, 74.0"),
-        (lambda: published.predicted(period=30, threshold=72), "nothing for from_period = 30; the summary has 20, 50"),
-        (lambda: published.predicted(threshold=72, form="7"), "nothing for asked = 7"),
         (published.unperturbed, "fetch them with: fpt data fetch published"),
         (lambda: published.perturbed("shrink_perturb", 50), "fetch them with: fpt data fetch published"),
-        (lambda: published.stored("nothing"), "no such table"),
         (lambda: published.times(72.5), "no first-passage times for threshold 72.5; the table has 70, 71, 72"),
         (lambda: published.times(72, "partial_reset", 8), "period 8 of partial_reset was not published"),
         (lambda: published.survivors(7), "values are kept at epochs 5, 10"),
-        (lambda: published.measured("warm_restart", threshold=72), "there is shrink_perturb, partial_reset"),
-        (
-            lambda: published.predicted(period=25, threshold=72),
-            "period 25 of shrink_perturb was not published; there is 1",
-        ),
+        (lambda: published.times(72, "warm_restart", 5), "there is shrink_perturb, partial_reset"),
         (lambda: published.perturbed("partial_reset", 8), "period 8 of partial_reset was not published"),
-        (lambda: compared("mnist"), "data set 'mnist' was not published; there is cifar10, cifar100,"),
-        (lambda: compared("cifar100", threshold=60.0), "nothing for threshold = 60.0; the summary has 40.4, 40.7"),
-        (lambda: compared("cifar100", period=80), "nothing for from_period = 80; the summary has 20, 30"),
+        (lambda: published.study("mnist"), "data set 'mnist' was not published; there is cifar10, cifar100,"),
         (lambda: published.unperturbed("cifar100"), "fetch them with: fpt data fetch published"),
         (lambda: published.perturbed("shrink_perturb", 7, "cifar100"), "period 7 of shrink_perturb was not published"),
     ],

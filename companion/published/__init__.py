@@ -1,29 +1,30 @@
 """The published trajectories (arXiv:2502.04121): ResNet-18 on CIFAR-10, and the authors' supplementary data.
 
-Where the trajectories are at hand every table is computed from them. Where they are not, the same tables are read from the summary in
-``book/results/published``, which this package writes from the trajectories::
-
-    FPTLIB_DATA=FOLDER python -m companion.published
+What is analysed are two tables in ``book/results/published``: first-passage times, and what else is used of the metrics. This package made
+them from the authors' archive, which nothing else needs: ``FPTLIB_DATA=FOLDER python -m companion.published``.
 """
 
-from companion.published.agreement import FEWEST_RUNS
 from companion.published.archive import LISTED_THRESHOLD, available, perturbed, unperturbed
-from companion.published.cases import own_case, published_case
-from companion.published.claims import (
-    VOUCHED,
-    case_claims,
-    claim,
-    main_claims,
-    other_claims,
-    ratios,
-    supplementary_claims,
-)
+from companion.published.claims import CLAIMS, cells, judge, own_case, published_cases
 from companion.published.datasets import SHARES, SUPPLEMENTARY, dataset
-from companion.published.judges import Judgement
-from companion.published.lists import batches, listed, listed_predicted, listed_row
+from companion.published.judges import Case
 from companion.published.page import glance, in_full
+from companion.published.steady import steadiness
 from companion.published.summary import origin, stored
-from companion.published.table import VALUES, ends, fan, means, metrics, study, survivors, times, values
+from companion.published.table import (
+    LISTED_PERIODS,
+    LISTS,
+    ORIGIN,
+    VALUES,
+    ends,
+    fan,
+    means,
+    metrics,
+    study,
+    survivors,
+    times,
+    values,
+)
 from companion.published.tables import (
     advice,
     beyond,
@@ -42,19 +43,19 @@ from companion.published.tables import (
 )
 
 __all__ = [
-    "FEWEST_RUNS",
+    "CLAIMS",
+    "LISTED_PERIODS",
     "LISTED_THRESHOLD",
+    "LISTS",
+    "ORIGIN",
     "SHARES",
     "SUPPLEMENTARY",
     "VALUES",
-    "VOUCHED",
-    "Judgement",
+    "Case",
     "advice",
     "available",
-    "batches",
     "beyond",
-    "case_claims",
-    "claim",
+    "cells",
     "dataset",
     "ends",
     "fan",
@@ -62,29 +63,24 @@ __all__ = [
     "glance",
     "hazard_bins",
     "in_full",
-    "listed",
-    "listed_predicted",
-    "listed_row",
-    "main_claims",
+    "judge",
     "means",
     "measured",
     "metrics",
     "origin",
-    "other_claims",
     "own_case",
     "perturbed",
     "predicted",
-    "published_case",
+    "published_cases",
     "quantiles",
     "ranking",
-    "ratios",
     "scores",
     "speedups",
     "state",
     "state_verdict",
+    "steadiness",
     "stored",
     "study",
-    "supplementary_claims",
     "survival_curve",
     "survivors",
     "times",

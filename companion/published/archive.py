@@ -24,7 +24,7 @@ from fptlib.trajectories import Trajectories
 
 LISTED_PERIODS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 22)
 LISTED_THRESHOLD = 72.0
-OFFSET = 1
+OFFSET, LISTED_LABELS = 1, 1_000_000
 
 
 def available() -> bool:
@@ -62,7 +62,9 @@ def listed_times(period: int) -> FirstPassageTimes:
     """Read the first-passage epochs of one list, counted from 1; every run passed."""
     path = path_of(f"SR_frac_of_smallest_w/fpt{LISTED_THRESHOLD:.0f}_reset{period}.csv")
     time = pd.read_csv(path)["fpt_list"].to_numpy(dtype=np.int64) + OFFSET
-    return FirstPassageTimes(time=time, observed=np.ones(len(time), dtype=bool), run=np.arange(len(time)))
+    return FirstPassageTimes(
+        time=time, observed=np.ones(len(time), dtype=bool), run=LISTED_LABELS * period + np.arange(len(time))
+    )
 
 
 def path_of(name: str) -> Path:

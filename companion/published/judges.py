@@ -1,257 +1,243 @@
-"""Judges: each holds one kind of claim against the data of a case, and says with what result."""
+"""Six functions that hold a claim against the evidence of a case; each returns what decides, with its interval."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
 
 import pandas as pd
 
-from companion.published.agreement import (
-    FEWEST_RUNS,
-    TOLERATED,
-    Interval,
-    Reproduction,
-    compare,
-    difference,
-    interval,
-    ratio,
-    spell,
-)
-from companion.published.cases import Case
-from fptlib.qss import EFFECT
+from companion.published.steady import steadiness
+from fptlib.firstpassage import Estimate, ratio, residual_times, restricted_mean
+from fptlib.response import Comparison, Ranking, compare, recommend
+from fptlib.response.compare import Compared
+from fptlib.study import Key, Study
 
-NOTHING: Interval = (math.nan, math.nan, math.nan)
-# The verdict of several is that of the worst of them.
-_SEVERITY = (Reproduction.UNTESTED, Reproduction.REPRODUCES, Reproduction.WITHIN, Reproduction.DOES_NOT)
-_RESIDUAL = ("residual", "residual_low", "residual_high")
+FEWEST_RUNS = 10  # a bootstrap over fewer runs has no interval to speak of
+_NOTHING = Estimate(math.nan, math.nan, math.nan, 0, 0)
+_ALLOWED = {"to 10 %": 1.1, "to 20 %": 1.2, "to a factor 1.5": 1.5, "to a factor 2": 2.0}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """The evidence of the data on a claim; without a score the claim cannot be tested here.
+class Judgement(NamedTuple):
+    """The evidence on a claim: what decides, in words and with its interval, what it is made of, and what else to know."""
+
+    measure: str = ""
+    score: Estimate = _NOTHING
+    ours: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """The evidence on one training set-up and threshold.
 
     Parameters
     ----------
-    expected
-        Expected value, in words.
-    ours, unit, digits, n
-        Our value with its interval, its unit and decimals, and the runs behind it.
-    measure, score, accepted
-        What decides, in words; its value and interval; and the range of values that agree with the claim.
-    note
-        What else to know.
-    against
-        A reason beyond the interval why the claim does not hold, empty if there is none.
+    name, kinds, title, words
+        A unique name, the kinds that rows of the table of claims ask for, the set-up in words, and the rest of it in words.
+    study, sources
+        All ensembles, and those of them that predictions are made from.
+    values
+        Metric of the unperturbed runs, a column for each epoch, as `companion.published.steady.steadiness` takes it.
+    best
+        Mean over runs of their best metric for each ensemble, ``None`` the unperturbed one.
     """
 
-    expected: str = "-"
-    ours: Interval = NOTHING
-    unit: str = ""
-    digits: int = 1
-    n: int = 0
-    measure: str = ""
-    score: Interval = NOTHING
-    accepted: tuple[float, float] = (-math.inf, math.inf)
-    note: str = ""
-    against: str = ""
+    name: str
+    kinds: tuple[str, ...]
+    title: str
+    words: str
+    study: Study
+    sources: tuple[Key, ...]
+    values: pd.DataFrame | None = None
+    best: Mapping[Key | None, Estimate] = field(default_factory=dict)
 
     @property
-    def verdict(self) -> Reproduction:
-        """Verdict of the interval of the score."""
-        return Reproduction.DOES_NOT if self.against else compare(self.score, self.accepted)
+    def row(self) -> str:
+        """The whole case in words."""
+        return f"{self.title}: {self.words}"
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """What is predicted from the sources at every period with a measurement."""
+        return recommend(self.study.only(*self.sources), sorted({period for _, period in self.study.perturbed}))
+
+    @cached_property
+    def means(self) -> dict[Key | None, Estimate]:
+        """Measured mean of every ensemble that has enough runs, ``None`` the unperturbed one."""
+        means = {key: self.study.mean(key) for key in (None, *self.study.perturbed)}
+        return {key: mean for key, mean in means.items() if mean.n_runs >= FEWEST_RUNS}
+
+    @cached_property
+    def comparison(self) -> Comparison:
+        """Predictions beside measurements with a common start: up to ``P`` both have the survival of the same unperturbed runs."""
+        curve, measured = self.study.survival[:, 0], {}
+        for key in self.study.perturbed:
+            tau, start, left = self.study.residual(key), float(curve[: key[1]].sum()), float(curve[key[1]])
+            if tau.n_runs >= FEWEST_RUNS:
+                mean, low, high = (start + left * x for x in (tau.mean, tau.low, tau.high))
+                measured[key] = Estimate(mean, low, high, tau.n_runs, tau.n_censored)
+        return compare(self.ranking, measured)
+
+    @cached_property
+    def steadiness(self) -> pd.DataFrame:
+        """Tests of whether the metric of the unperturbed runs still changes."""
+        return steadiness(self.values, self.study.ensembles[None].times)
 
 
-def predictions(table: pd.DataFrame) -> Judgement:
-    """Test that predicted means are within 10 % of measured ones, at all periods of a table of `companion.published.agreement.beside`.
+def verdict(score: Estimate, accepted: Sequence[float]) -> str:
+    """Hold an interval against the accepted values: an equivalence test (two one-sided tests) in its interval form.
 
-    The worst of them is shown: the one with the most severe verdict, and among these the one furthest off. The ratio is the one with a
-    common start where the table has it.
+    Examples
+    --------
+    >>> [verdict(Estimate(1.0, low, high, 9, 0), (0.9, 1.1)) for low, high in [(0.95, 1.05), (0.8, 1.05), (1.2, 1.3)]]
+    ['reproduces', 'within the interval', 'does not reproduce']
     """
-    name, verdict = ("paired", "paired_verdict") if "paired" in table else ("ratio", "verdict")
-    tested = table[table[verdict] != Reproduction.UNTESTED]
-    few = len(table) - len(tested)
-    left_out = f"{few} with fewer than {FEWEST_RUNS} runs left out" if few else ""
-    if tested.empty:
-        return Judgement(note=left_out or "no such prediction")
-    severity = tested[verdict].map(lambda v: _SEVERITY.index(Reproduction(v)))
-    most_severe = tested[severity == severity.max()]
-    worst = most_severe.loc[(most_severe[name] - 1).abs().idxmax()]
-    numbers = {v: int((tested[verdict] == v).sum()) for v in Reproduction}
-    counts = ", ".join(f"{n} {v}" for v, n in numbers.items() if n)
-    note = f"the worst of periods {', '.join(map(str, tested['period']))}: {counts}"
-    return _epochs(
-        worst,
-        expected=f"{spell(interval(worst, suffix='_measured'))} at P = {int(worst['period'])}",
-        measure="predicted / measured" + (", common start" if name == "paired" else ""),
-        score=interval(worst, (name, f"{name}_low", f"{name}_high")),
-        accepted=TOLERATED,
-        note="; ".join(part for part in (note, left_out) if part),
-    )
+    if math.isnan(score.low) or math.isnan(score.high):
+        return "cannot be tested here"
+    if accepted[0] <= score.low and score.high <= accepted[1]:
+        return "reproduces"
+    return "does not reproduce" if score.high < accepted[0] or score.low > accepted[1] else "within the interval"
 
 
-def beyond(table: pd.DataFrame) -> Judgement:
-    """Test that predictions hold at thresholds that no unperturbed run reaches; the one furthest off of `companion.published.beyond`."""
-    if table.empty:
-        return Judgement(note="no such prediction is valid")
-    ratios = {i: ratio(interval(line), interval(line, suffix="_measured")) for i, line in table.iterrows()}
-    furthest = max(ratios, key=lambda i: abs(math.log(ratios[i][0])))
-    line = table.loc[furthest]
-    return _epochs(
-        line,
-        expected=f"{spell(interval(line, suffix='_measured'))} at P = {int(line['period'])}",
-        measure="predicted / measured",
-        score=ratios[furthest],
-        accepted=TOLERATED,
-        note=f"the furthest off of {len(table)}, at {line['threshold']:g} %",
-    )
+def spell(estimate: Estimate, digits: int = 1) -> str:
+    """Write an estimate with its interval, if it has one."""
+    mean, low, high = (f"{x:.{digits}f}" for x in (estimate.mean, estimate.low, estimate.high))
+    return mean if estimate.low == estimate.high or math.isnan(estimate.low) else f"{mean} ({low} to {high})"
 
 
-def optimum(case: Case, predicted: pd.DataFrame | None = None) -> Judgement:
-    """Test that the period with the smallest predicted mean is as good as the best measured one, up to 10 %.
-
-    Parameters
-    ----------
-    case
-        The case.
-    predicted
-        Predictions to choose among, whatever their status; by default the valid ones of the case.
-
-    Notes
-    -----
-    The source is among the options, since whoever measured there may stay there. It is no evidence by itself, because there the prediction
-    is the measurement: without another option the claim cannot be tested.
-    """
-    options = case.predicted[case.predicted["status"] == "valid"] if predicted is None else predicted
-    measured = _measured(case)
-    options = options[options["period"].isin(measured.index)]
-    if options[options["period"] != case.source].empty:
-        reason = f"nothing to choose from but P0 = {case.source}, where the prediction is the measurement"
-        return Judgement(note="no prediction is valid" if options.empty else reason)
-    chosen, best = int(options.loc[options["mean"].idxmin(), "period"]), int(measured["mean"].idxmin())
-    ours, top = (interval(measured.loc[p]) for p in (chosen, best))
-    return _epochs(
-        measured.loc[chosen],
-        expected=f"{spell(top)} at P = {best}",
-        measure="mean at the chosen period / smallest measured mean",
-        score=(1.0, 1.0, 1.0) if chosen == best else ratio(ours, top),
-        accepted=(0.0, TOLERATED[1]),
-        note=f"chosen is P = {chosen}",
-    )
-
-
-def state(case: Case) -> Judgement:
-    """Test that unperturbed training is in a quasi-steady state, as `fptlib.qss.assess_qss` sees it."""
-    effect: Interval = tuple(100 * x for x in interval(case.state, ("effect", "effect_low", "effect_high")))  # type: ignore[assignment]
-    against = ""
-    if not case.state["reached"] and float(case.state["p_value"]) <= 0.05:
-        far = f"{case.state['distance']:.2f} while the epoch doubles (p = {case.state['p_value']:.2g})"
-        against = f"the distribution of the survivors moves by a distance of {far}"
+def steady(case: Case, *, lag: int | str, survivors: bool) -> Judgement:
+    """Test that the metric no longer changes from P0 on: the smallest plain p-value, corrected for the number of pairs."""
+    if case.values is None:
+        return Judgement(note="the metric of the unperturbed runs is not known")
+    start, table = min(period for _, period in case.sources), case.steadiness
+    tests = table[(table["lag"] == lag) & (table["survivors"] == survivors) & (table["epoch"] >= start)]
+    if tests.empty:
+        return Judgement(note=f"no such pair of epochs from {start} on with enough runs at both")
+    p, p_bootstrap = (min(1.0, float(tests[name].min()) * len(tests)) for name in ("p_value", "p_bootstrap"))
+    rejected = [f"{row.epoch} and {row.later}" for row in tests[tests["p_value"] < 0.05].itertuples()]
     return Judgement(
-        expected=f"within {100 * EFFECT:.0f} %",
-        ours=effect,
-        unit="%",
-        n=int(case.unperturbed["n_runs"]),
-        measure="change of the remaining time by the drift (%)",
-        score=effect,
-        accepted=(-100 * EFFECT, 100 * EFFECT),
-        against=against,
+        "smallest p-value times the number of pairs",
+        _exact(p),
+        f"distances of {tests['distance'].min():.2f} to {tests['distance'].max():.2f} in {len(tests)} pairs",
+        f"rejected one by one: {', '.join(rejected) or 'none'}; by the bootstrap over runs the score is {p_bootstrap:.2g}",
     )
 
 
 def residual(case: Case) -> Judgement:
-    """Test that mean residual times are that at the source, up to 10 %; the worst of them.
+    """Test that the mean residual time after later periods is that after P0; the one furthest off.
 
-    At all periods from the relaxation epoch on, or longer than the source where there is none, after which `FEWEST_RUNS` runs
-    were perturbed and as many of them then passed: where hardly any does, the restricted mean is the time that was watched, whatever
-    the process.
+    All are restricted to the epochs that the longest period leaves, and periods count after which `FEWEST_RUNS` runs were perturbed and as
+    many then passed: where hardly any does, the mean is the time that was watched, whatever the process.
     """
-    measured = (case.measured if case.residuals is None else case.residuals).set_index("period")
-    source = interval(measured.loc[case.source], _RESIDUAL)
-    first = case.state["relaxation_epoch"] if case.state["reached"] else case.source
-    known = measured["n_survivors"] - measured["n_censored"] >= FEWEST_RUNS
-    later = measured[known & (measured.index >= first) & (measured.index != case.source)]
-    if later.empty or not known[case.source]:
-        where = f"at no other period from {first:g} on" if later.empty else f"not at P = {case.source}"
-        return Judgement(note=f"{where} did {FEWEST_RUNS} perturbed runs pass")
-    ratios = {int(p): ratio(interval(later.loc[p], _RESIDUAL), source) for p in later.index}
-    severity = {p: _SEVERITY.index(compare(r, TOLERATED)) for p, r in ratios.items()}
-    worst = max(ratios, key=lambda p: (severity[p], abs(math.log(ratios[p][0]))))
+    (source,), left = case.sources, case.study.horizon - max(period for _, period in case.study.perturbed)
+    taus = {}
+    for key in case.study.perturbed:
+        times = residual_times(case.study.ensembles[key].times, period=key[1])
+        if key[1] >= source[1] and (times.observed & (times.time <= left)).sum() >= FEWEST_RUNS:
+            taus[key] = restricted_mean(times, horizon=left)
+    if source not in taus or len(taus) < 2:
+        return Judgement(note=f"{FEWEST_RUNS} perturbed runs pass after too few periods")
+    ratios = {key: ratio(tau, taus[source]) for key, tau in taus.items() if key != source}
+    worst = max(ratios, key=lambda key: abs(math.log(ratios[key].mean)))
+    ours = f"{spell(taus[worst])} epochs at P = {worst[1]}, {spell(taus[source])} at P0 = {source[1]}"
+    note = f"the furthest off of periods {', '.join(str(period) for _, period in ratios)}; over {left} epochs"
+    return Judgement("residual time / that at P0", ratios[worst], ours, note)
+
+
+def coverage(case: Case) -> Judgement:
+    """Count the predictions whose interval agrees with the measurement, whose own noise is allowed for."""
+    cells = [cell for cell in case.comparison.cells if not cell.at_horizon]
+    if not cells:
+        return Judgement(note="nothing to compare")
+    n, bare = (sum(getattr(cell, name) for cell in cells) for name in ("covered", "covered_bare"))
+    missed = [f"{cell.prediction}, {_off(cell)}" for cell in cells if not cell.covered]
+    ours = f"{n} of {len(cells)}, {bare} with no allowance"
     return Judgement(
-        expected=f"{spell(source)} at P = {case.source}",
-        ours=interval(measured.loc[worst], _RESIDUAL),
-        unit="epochs",
-        n=int(measured.loc[worst, "n_survivors"]),
-        measure="residual time / that at P0",
-        score=ratios[worst],
-        accepted=TOLERATED,
-        note=f"the worst of periods {', '.join(map(str, ratios))} is P = {worst}",
+        "share of predictions covered", _exact(n / len(cells)), ours, f"missed: {'; '.join(missed) or 'none'}"
     )
 
 
-def speedup(case: Case) -> Judgement:
-    """Test that the best measured period has a smaller mean than training without perturbation."""
-    measured = _measured(case)
-    best = int(measured["mean"].idxmin())
-    plain = interval(case.unperturbed)
-    censored = int(case.unperturbed["n_censored"])
-    bound = f"; {censored} unperturbed runs are censored: a lower bound" if censored else ""
-    return _epochs(
-        measured.loc[best],
-        expected=f"below {spell(plain)} epochs",
-        measure="speed-up",
-        score=ratio(plain, interval(measured.loc[best])),
-        accepted=(1.0, math.inf),
-        note=f"at P = {best}{bound}",
-    )
+def error(case: Case, *, grades: Sequence[str], within: float | None = None) -> Judgement:
+    """Test that predictions are as right as their grades say, or all within one factor; the one furthest off, relative to that.
 
-
-def faster(one: Case, other: Case) -> Judgement:
-    """Test that the best measured mean of one case is smaller than that of another."""
-    first, second = (case.measured.loc[case.measured["mean"].idxmin()] for case in (one, other))
-    return _epochs(
-        first,
-        expected=f"below {spell(interval(second))} at P = {int(second['period'])}",
-        measure="ratio of the two means",
-        score=ratio(interval(first), interval(second)),
-        accepted=(0.0, 1.0),
-        note=f"at P = {int(first['period'])}",
-    )
-
-
-def gain(ends: pd.DataFrame, *, of: str, over: str, unit: str = "", digits: int = 1) -> Judgement:
-    """Test that the best metric of runs, on average, is larger in one ensemble than in another.
-
-    Parameters
-    ----------
-    ends
-        Table of `fptlib.tables.outcome_table`.
-    of, over
-        Names of the two ensembles in the column ``runs``.
-    unit, digits
-        Unit of the metric, and decimals.
+    The score is the error on the log scale over the largest allowed one. Its interval has that of the measurement and, of the prediction,
+    the part that runs would narrow.
     """
-    by_name = ends.set_index("runs")
-    after, before = (interval(by_name.loc[name], ("best", "best_low", "best_high")) for name in (of, over))
-    return Judgement(
-        expected=f"above {spell(before, digits)}",
-        ours=after,
-        unit=unit,
-        digits=digits,
-        n=int(by_name.loc[of, "n_runs"]),
-        measure="difference",
-        score=difference(after, before),
-        accepted=(0.0, math.inf),
-        note=f"{of}, against {over}",
-    )
+    scores: list[tuple[Compared, Estimate]] = []
+    for cell in case.comparison.cells:
+        if cell.prediction.grade in grades and not cell.at_horizon:
+            low, high = cell.prediction.sampling
+            off = ratio(Estimate(cell.prediction.centre, low, high, 0, 0), cell.measured)
+            allowed = math.log(within or _ALLOWED[cell.prediction.grade])
+            mean, *ends = (abs(math.log(x)) / allowed for x in (off.mean, off.low, off.high))
+            least = 0.0 if off.low <= 1 <= off.high else min(ends)
+            scores.append((cell, Estimate(mean, least, max(ends), cell.measured.n_runs, 0)))
+    if not scores:
+        return Judgement(note=f"no prediction is graded {' or '.join(grades)}")
+    cell, score = max(scores, key=lambda pair: pair[1].mean)
+    good = [
+        str(c.prediction.period)
+        for c, s in sorted(scores, key=lambda pair: pair[0].prediction.period or 0)
+        if s.mean <= 1
+    ]
+    measure = f"largest error / the error that {'is allowed' if within else 'its grade allows'}, on the log scale"
+    note = f"{len(good)} of {len(scores)} are as good: {', '.join(good) or 'none'}"
+    return Judgement(measure, score, f"{cell.prediction}: {_off(cell)}", note)
 
 
-def _epochs(line: pd.Series[float], **judgement: Any) -> Judgement:
-    """Return the judgement of a mean in epochs."""
-    return Judgement(ours=interval(line), unit="epochs", n=int(line["n_runs"]), **judgement)
+def means(case: Case, *, first: str, second: str) -> Judgement:
+    """Divide two means, each that of doing nothing, the best measured ensemble, the choice, or the best of a perturbation."""
+    key, other = _pick(case, first), _pick(case, second)
+    if missing := [_words(k) for k in (key, other) if k not in case.means]:
+        return Judgement(note=f"{missing[0]}, the choice, was not measured")
+    score = _exact(1.0) if key == other else ratio(case.means[key], case.means[other])
+    ours = f"{spell(case.means[key])} epochs, {_words(key)}; {spell(case.means[other])}, {_words(other)}"
+    note = "the smallest of several measured means is optimistic" if "best" in first + second else ""
+    return Judgement(f"mean of {first} / {second}", score, ours, note)
 
 
-def _measured(case: Case) -> pd.DataFrame:
-    """Return the measurements with enough runs, by period."""
-    return case.measured[case.measured["n_runs"] >= FEWEST_RUNS].set_index("period")
+def gain(case: Case) -> Judgement:
+    """Test that the best metric of a run is larger with a perturbation, at the period where it is largest on average."""
+    key = max((k for k in case.best if k is not None), key=lambda k: case.best[k].mean)
+    best, plain = case.best[key], case.best[None]
+    down = math.hypot(best.mean - best.low, plain.high - plain.mean)
+    up, rise = math.hypot(best.high - best.mean, plain.mean - plain.low), best.mean - plain.mean
+    digits = 3 if best.mean < 1 else 1
+    ours = f"{spell(best, digits)}, {_words(key)}; {spell(plain, digits)} without"
+    score = Estimate(rise, rise - down, rise + up, best.n_runs, 0)
+    return Judgement("difference of the best metric", score, ours, "the largest of several means is optimistic")
+
+
+JUDGES: dict[str, Callable[..., Judgement]] = {f.__name__: f for f in (steady, residual, coverage, error, means, gain)}
+
+
+def _pick(case: Case, name: str) -> Key | None:
+    """Return the ensemble that a name of the table of claims means; ``None``: the unperturbed one."""
+    choice = case.ranking.choice
+    if name == "doing nothing" or (name == "choice" and choice.perturbation is None):
+        return None
+    if name == "choice":
+        return str(choice.perturbation), choice.period or 0
+    known = {key: mean for key, mean in case.means.items() if key is not None}
+    names = {key[0] for key in known}
+    winner = next(p.perturbation for p in case.ranking.predictions if p.perturbation in names)
+    wanted = {"best": names, "best of the predicted perturbation": {winner}, "best of the other": names - {winner}}[
+        name
+    ]
+    return min((key for key in known if key[0] in wanted), key=lambda key: known[key].mean)
+
+
+def _off(cell: Compared) -> str:
+    return f"{spell(cell.prediction.estimate)} epochs, measured {spell(cell.measured)}"
+
+
+def _exact(value: float) -> Estimate:
+    return Estimate(value, value, value, 0, 0)
+
+
+def _words(key: Key | None) -> str:
+    return "without perturbation" if key is None else f"{key[0].replace('_', ' ')} every {key[1]}"

@@ -5,54 +5,46 @@ from __future__ import annotations
 import pandas as pd
 from pandas.io.formats.style import Styler
 
-from companion.published.agreement import interval, spell
+from companion.published.judges import spell
+from fptlib.firstpassage import Estimate
 
 
 def glance(claims: pd.DataFrame) -> Styler:
     """Show each claim once, with what decides it; its cases with their verdicts and that number."""
-    one_title = claims["title"].nunique() == 1 and claims["case"].all()
     lines = []
-    for _, line in claims.iterrows():
-        tested = line["measure"] != ""
-        case = line["case"] if one_title else _full(line)
-        score = f" {spell(_score(line), 2)}" if tested else ""
-        by = f"<br><small>{line['measure']}</small>" if tested else ""
-        lines.append({"claim": line["claim"] + by, "cases": f"{case}: <b>{line['verdict']}</b>{score}"})
-    return _wrapped(pd.DataFrame(lines).groupby("claim", sort=False)["cases"].agg("<br>".join).reset_index())
+    for claim, part in claims.groupby("claim", sort=False):
+        cases = [f"{_full(line)}: <b>{line['verdict']}</b> {_score(line)}".rstrip() for _, line in part.iterrows()]
+        by = part["measure"].max()
+        lines.append({"claim": f"{claim}<br><small>{by}</small>" if by else claim, "cases": "<br>".join(cases)})
+    return _wrapped(pd.DataFrame(lines))
 
 
 def in_full(claims: pd.DataFrame) -> Styler:
-    """Show all of each claim in three columns: ``claim, verdict, numbers``.
-
-    The first has the claim, its case, and the chapter as a link; the last what is expected, ours, what decides, and what to execute.
-    """
+    """Show all of each claim in three columns: the claim with its case, origin and chapter; the verdict; and the numbers behind it."""
     shown = []
     for _, line in claims.iterrows():
         number, _, chapter = line["chapter"].partition("_")
         link = f'<a href="{line["chapter"]}.html">Chapter {int(number)}, {chapter.replace("_", " ")}</a>'
-        ours = f"{spell(interval(line, ('ours', 'low', 'high')), line['digits'])} {line['unit']}".rstrip()
-        numbers = [f"expected: {line['expected']}", f"ours: {ours}" + (f" ({line['n']} runs)" if line["n"] else "")]
-        if line["measure"]:
-            digits = line["digits"] if line["measure"] == "difference" else 2
-            numbers.append(f"{line['measure']}: <b>{spell(_score(line), digits)}</b>")
-        command = f'<code style="white-space: normal; overflow-wrap: anywhere">{line["parameters"]}</code>'
-        small = "<br>".join(part for part in (line["note"], command) if part)
+        low, high = line["accepted"]
+        decides = f"{line['measure']}: <b>{_score(line)}</b>, accepted {low:g} to {high:g}" if line["measure"] else ""
         shown.append(
             {
                 "claim": f"<b>{line['claim']}</b><br><small>{_full(line)}<br>{line['where']}<br>{link}</small>",
                 "verdict": line["verdict"],
-                "numbers": "<br>".join(numbers) + f"<br><small>{small}</small>",
+                "numbers": "<br>".join(
+                    part for part in (line["ours"], decides, f"<small>{line['note']}</small>") if part
+                ),
             }
         )
     return _wrapped(pd.DataFrame(shown))
 
 
 def _full(line: pd.Series[str]) -> str:
-    return "; ".join(part for part in (line["title"], line["case"]) if part)
+    return "; ".join(part for part in (line["title"], line["words"]) if part) or "no data"
 
 
-def _score(line: pd.Series[float]) -> tuple[float, float, float]:
-    return interval(line, ("score", "score_low", "score_high"))
+def _score(line: pd.Series[float]) -> str:
+    return "" if not line["measure"] else spell(Estimate(line["score"], line["low"], line["high"], 0, 0), 2)
 
 
 def _wrapped(table: pd.DataFrame) -> Styler:

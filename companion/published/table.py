@@ -23,7 +23,9 @@ from fptlib.trajectories import Target
 
 FOLDER = ROOT / "book" / "results" / "published"
 PASSAGES, METRICS = FOLDER / "passages.parquet", FOLDER / "metrics.parquet"
+ORIGIN = "first-passage times of the published trajectories (book/results/published)"  # for the provenance of a page
 LISTS = "cifar10_lists"  # name of the authors' lists of first-passage times among the data sets
+LISTED_PERIODS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 22)
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Epochs at which the values of unperturbed runs are kept: pairs of them lie 25 and 50 epochs apart, or one doubles the other.
 VALUES = (5, 10, 15, 20, 25, 30, 40, 45, 50, 55, 65, 75, 80, 90, 100, 125, 150, 175, 200)
@@ -67,11 +69,6 @@ def _passages() -> dict[tuple[str, float, str, int], FirstPassageTimes]:
     return groups
 
 
-def listed(period: int) -> FirstPassageTimes:
-    """Return the first-passage times of one of the authors' lists: 400 more runs with partial reset, to 72 %."""
-    return times(72.0, "partial_reset", period, data=LISTS)
-
-
 def study(
     data: str = MAIN,
     *,
@@ -111,10 +108,13 @@ def means(
     data: str = MAIN, *, threshold: float | None = None, perturbations: Iterable[str] | None = None
 ) -> dict[Key, Estimate]:
     """Return the measured mean first-passage time of every perturbed ensemble, restricted to the epochs that all were followed for."""
-    horizon = dataset(data).horizon
-    return {
-        key: restricted_mean(times(threshold, *key, data=data), horizon=horizon) for key in _keys(data, perturbations)
-    }
+    threshold = dataset(data).threshold if threshold is None else threshold
+    return {key: _mean(data, threshold, *key) for key in _keys(data, perturbations)}
+
+
+@lru_cache(maxsize=1000)
+def _mean(data: str, threshold: float, perturbation: str, period: int) -> Estimate:
+    return restricted_mean(times(threshold, perturbation, period, data=data), horizon=dataset(data).horizon)
 
 
 def _keys(data: str, perturbations: Iterable[str] | None) -> list[Key]:

@@ -162,7 +162,8 @@ class Study:
         if any(e.times.observed.any() for e in self.ensembles.values()):
             return
         values = {_name(key): e.values for key, e in self.ensembles.items() if e.values is not None}
-        require_passage(self.target, **values)
+        if values:
+            require_passage(self.target, **values)
         raise InputError(f"no run reaches the threshold {self.target.threshold:g} within {self.horizon} epochs")
 
     def _notes(self) -> Iterator[Note]:
