@@ -9,15 +9,20 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-from fptlib.charts.common import GREY, INK, PALETTE, SHAPES, STATUS_COLOURS, finish, log_axis, numbers, statuses
+from fptlib.charts.common import (
+    GRADE_COLOURS,
+    GRADE_SHAPES,
+    GREY,
+    INK,
+    SHAPES,
+    STATUS_COLOURS,
+    finish,
+    grades,
+    log_axis,
+    numbers,
+    statuses,
+)
 
-_GRADES = {
-    "to 10 %": (PALETTE[0], "circle"),
-    "to 20 %": (PALETTE[2], "square"),
-    "to a factor 1.5": (PALETTE[4], "diamond"),
-    "to a factor 2": (PALETTE[1], "triangle-up"),
-    "open": (GREY, "cross"),
-}
 _LIGHTEST, _DARKEST = "#F3F6FA", "#0B3C66"  # cells with no regret, and from `_SHOWN` on
 _SHOWN = 0.3  # regret at which colours end
 _DARK = 0.19  # regret from which light letters stand out from a cell more than dark ones
@@ -49,7 +54,9 @@ def predictions(cells: pd.DataFrame) -> alt.LayerChart:
     def y(name: str) -> alt.Y:
         return alt.Y(f"{name}:Q", title="predicted (epochs)", **axis)
 
-    base = alt.Chart(cells).encode(color=_grades(cells, alt.Color))
+    legend = alt.Legend(orient="top", title=None, symbolOpacity=1, columns=2)
+    base = alt.Chart(cells).encode(color=grades(cells, alt.Color, GRADE_COLOURS, legend))
+    shape = grades(cells, alt.Shape, GRADE_SHAPES, legend)
     tips = ["row", "perturbation", "period", "grade", "covered", *numbers(("predicted", "measured"), ".1f")]
     diagonal = alt.Chart(pd.DataFrame({"a": [low, high]})).mark_line(strokeDash=[6, 4], color=GREY)
     points = base.mark_point(filled=True, size=60, opacity=1)
@@ -57,7 +64,7 @@ def predictions(cells: pd.DataFrame) -> alt.LayerChart:
         diagonal.encode(x=x("a"), y=y("a")),
         base.mark_rule(opacity=0.4).encode(x=x("measured"), y=y("low"), y2="high:Q"),
         base.mark_rule(opacity=0.4).encode(x=x("measured_low"), x2="measured_high:Q", y=y("predicted")),
-        points.encode(x=x("measured"), y=y("predicted"), shape=_grades(cells, alt.Shape), tooltip=tips),
+        points.encode(x=x("measured"), y=y("predicted"), shape=shape, tooltip=tips),
     ]
     description = (
         f"Predicted against measured mean first-passage time of {len(cells)} perturbed ensembles in {cells['row'].nunique()} rows: "
@@ -120,7 +127,8 @@ def compared(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
     shapes = alt.Scale(domain=list(curves), range=list(SHAPES[: len(curves)]))
     shape = alt.Shape("curve:N", title=None, scale=shapes, legend=alt.Legend(**below))
     band = alt.Chart(pd.DataFrame({"low": [-_BAND], "high": [_BAND]})).mark_rect(color=GREY, opacity=0.15)
-    base = alt.Chart(frame).encode(x=x, color=_grades(frame, alt.Color, symbolType="stroke", symbolStrokeWidth=4))
+    legend = alt.Legend(orient="top", title=None, columns=2, symbolType="stroke", symbolStrokeWidth=4)
+    base = alt.Chart(frame).encode(x=x, color=grades(frame, alt.Color, GRADE_COLOURS, legend))
     tips = ["curve", "period", "grade", alt.Tooltip("error", format="+.0f", title="error (%)")]
     layers = [
         band.encode(y=y("low"), y2="high:Q"),
@@ -135,14 +143,6 @@ def compared(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
             f"{name}: at most {100 * worst['error']:+.0f} % at period {int(worst['period'])} ({worst['grade']})"
         )
     return finish(layers, f"Error of predictions against period. {'; '.join(parts)}.")
-
-
-def _grades(table: pd.DataFrame, channel: type[Any], **legend: Any) -> Any:
-    """Return a channel with the colour or shape of each grade that a table holds."""
-    present = [name for name in _GRADES if name in set(table["grade"])]
-    values = [_GRADES[name][channel is alt.Shape] for name in present]
-    above = alt.Legend(orient="top", title=None, symbolOpacity=1, columns=2, **legend)
-    return channel("grade:N", title=None, scale=alt.Scale(domain=present, range=values), legend=above)
 
 
 def errors(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:

@@ -140,16 +140,8 @@ def execute(job: Job) -> Executed:
 
 def commit(root: Path) -> str | None:
     """Return the commit of the working tree, with a remark if it has local changes; None where git cannot tell."""
-    command = [
-        "git",
-        "-C",
-        str(root),
-        "describe",
-        "--always",
-        "--exclude=*",
-        "--abbrev=12",
-        "--dirty= with local changes",
-    ]
+    describe = ["describe", "--always", "--exclude=*", "--abbrev=12"]
+    command = ["git", "-C", str(root), *describe, "--dirty= with local changes"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

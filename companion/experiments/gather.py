@@ -42,15 +42,12 @@ class Ensembles:
         Runs without perturbation.
     perturbed
         Perturbation and period to its runs; a perturbation has all its periods.
-    missing
-        Ensembles of the row that are not here, in words.
     """
 
     row: Row
     threshold: Threshold
     unperturbed: Trajectories
     perturbed: Mapping[tuple[str, int], Trajectories]
-    missing: tuple[str, ...] = ()
 
     def of(self, key: Key) -> Trajectories:
         """Return the runs of one ensemble."""
@@ -122,7 +119,7 @@ def retirement_of(row: Row, threshold: Threshold) -> Target | None:
 
 
 def read_row(row: Row) -> Ensembles | None:
-    """Read the kept ensembles of a row; return ``None`` where its unperturbed runs, or all perturbations, are missing.
+    """Read the kept ensembles of a row; return ``None`` unless all of them are there.
 
     Raises
     ------
@@ -134,17 +131,13 @@ def read_row(row: Row) -> Ensembles | None:
         return None
     threshold = threshold_of(row, plain)
     at = retirement_of(row, threshold)
-    kept = {k: read_kept(row.ensemble(k), retirement=at) for k in row.members() if k is not None}
-    missing = [key for key, runs in kept.items() if runs is None]
-    incomplete = {name for name, _ in missing}
-    perturbed = {key: runs for key, runs in kept.items() if runs is not None and key[0] not in incomplete}
-    if not set(row.perturbations) & {name for name, _ in perturbed}:
-        return None
-    return Ensembles(row, threshold, plain, perturbed, tuple(map(words, missing)))
+    kept = {key: read_kept(row.ensemble(key), retirement=at) for key in row.members() if key is not None}
+    perturbed = {key: runs for key, runs in kept.items() if runs is not None}
+    return Ensembles(row, threshold, plain, perturbed) if len(perturbed) == len(kept) else None
 
 
 def read_rows(rows: Mapping[str, Row]) -> tuple[dict[str, Ensembles], list[str]]:
-    """Read the kept ensembles of several rows, and say in sentences what is not there.
+    """Read the kept ensembles of several rows, and say in sentences which rows are not complete.
 
     Raises
     ------
@@ -152,16 +145,12 @@ def read_rows(rows: Mapping[str, Row]) -> tuple[dict[str, Ensembles], list[str]]
         If a kept ensemble is stale, or belongs to no row of the project.
     """
     refuse_orphans(load_rows().values())
-    ensembles_by_row, notes = {}, []
-    for name, row in rows.items():
-        ensembles = read_row(row)
-        if ensembles is None:
-            notes.append(f"Nothing is kept of row {name}.")
-            continue
-        ensembles_by_row[name] = ensembles
-        if ensembles.missing:
-            notes.append(f"Of row {name} these are not kept: {', '.join(ensembles.missing)}.")
-    return ensembles_by_row, notes
+    found = {name: read_row(row) for name, row in rows.items()}
+    notes = []
+    for name in [name for name, ensembles in found.items() if ensembles is None]:
+        total = len(rows[name].members())
+        notes.append(f"Row {name} is left out: {total - len(missing_of(rows[name]))} of {total} ensembles are kept.")
+    return {name: ensembles for name, ensembles in found.items() if ensembles is not None}, notes
 
 
 def missing_of(row: Row) -> list[Key]:
