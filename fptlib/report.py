@@ -1,4 +1,7 @@
-"""One self-contained page with a recommendation: its advice, its charts, its numbers. It loads nothing and works offline."""
+"""One self-contained page with an answer: what to do, what to measure next, the chart, the numbers, and how it was made.
+
+It loads nothing and works offline.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ import html
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import altair as alt
 import pandas as pd
@@ -15,71 +17,53 @@ from fptlib import charts, tables
 from fptlib.charts import render
 from fptlib.errors import InputError
 from fptlib.files import write_atomically
-from fptlib.firstpassage import first_passage, survival
-from fptlib.former import Outcome, Recommendation
-from fptlib.trajectories import Direction, Target, Trajectories
+from fptlib.firstpassage import survival
+from fptlib.qss import QuasiSteadyState
+from fptlib.response import Ranking, final_metrics
+from fptlib.study import Study
+from fptlib.trajectories import Trajectories
 
 _STYLE = """
 body { font: 16px/1.55 system-ui, sans-serif; color: #222; background: #fff; max-width: 64rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.7rem; line-height: 1.2; } h2 { font-size: 1.3rem; margin-top: 2.5rem; } h3 { font-size: 1.05rem; }
 .advice { border-left: 4px solid #0072B2; padding: .2rem 1rem; background: #f3f7fa; }
+.advice p:first-child { font-size: 1.15rem; font-weight: 600; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-size: .86rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid #ddd; vertical-align: top; white-space: nowrap; }
-td:last-child { white-space: normal; min-width: 17rem; } p, figcaption, .advice { max-width: 44rem; } details { margin: 1rem 0; }
+p, figcaption, .advice { max-width: 44rem; } details { margin: 1rem 0; }
 summary { cursor: pointer; } figure { margin: 1.5rem 0; } figcaption { font-size: .9rem; color: #444; }
 .vl-static svg, .vl-static img { max-width: 100%; height: auto; } .vl-live { width: 100%; } .none { color: #a33; }
-@media (max-width: 700px) { td:last-child { min-width: 34rem; } }
 @media print { body { max-width: none; } }
 """
 
 
-def write(
-    path: Path,
-    answers: Mapping[float, Recommendation | str],
-    *,
-    unperturbed: Trajectories,
-    candidates: Mapping[tuple[str, int], Trajectories],
-    outcomes: Mapping[str, Outcome | str],
-    direction: Direction = "above",
-    metric: str | None = None,
-    **options: Any,
-) -> None:
+def write(path: Path, answers: Mapping[float, tuple[Study, Ranking] | str]) -> None:
     """Write the page.
 
     Parameters
     ----------
     path
-        File to write, in one step.
+        File to write, in one step; its name ends in ``.html``.
     answers
-        Threshold to its recommendation, or to the reason why there is none.
-    unperturbed, candidates, direction, metric
-        What the recommendations were made from.
-    outcomes
-        Final and best metric by ensemble, or why it is not known.
-    **options
-        Shown among the settings.
-
-    Raises
-    ------
-    InputError
-        If the name does not end in ``.html``.
+        Threshold to the study and its ranking, or to the reason why there is none; at least one has an answer.
     """
     if path.suffix not in (".html", ".htm"):
         raise InputError(f"--report {path}: a name that ends in .html is needed")
-    name = unperturbed.metric_name(metric)
     known = {x: answer for x, answer in answers.items() if not isinstance(answer, str)}
-    parts = [_headline(known)]
-    table = tables.speedup_table(known)
-    if len(answers) > 1 and len(table):
+    study = next(iter(known.values()))[0]
+    several, parts = len(answers) > 1, []
+    for x, answer in answers.items():
+        heading = f"<h2>Threshold {x:g}</h2>\n" if several else ""
+        body = _none(answer) if isinstance(answer, str) else _answer(answer[1])
+        parts.append(heading + body)
+    if several:
+        rankings = {x: answer[1] for x, answer in known.items()}
         caption = (
-            "Speed-up over training without perturbation against the threshold: the best valid period of each perturbation, with its "
-            "interval. Means end at the horizon, so that it is a lower bound where unperturbed runs are censored."
+            "Speed-up over training without perturbation against the threshold: the best period of each perturbation, with its interval. "
+            "Means end at the horizon, so that it is a lower bound where unperturbed runs are censored."
         )
-        parts.append(_figure(charts.speedup(table, metric=f"threshold ({name})"), caption))
-    parts += [_threshold(x, answer) for x, answer in answers.items()]
-    parts.append(_unperturbed(known, unperturbed, direction=direction, metric=metric))
-    parts.append(_outcomes(outcomes, name))
-    parts.append(_origin(unperturbed, candidates, {"metric": name, "direction": direction, **options}))
+        parts.append(f"<h2>Speed-up</h2>\n{_figure(charts.speedup(rankings, metric=_axis(study)), caption)}")
+    parts += [_unperturbed(known), _metrics(study), _origin(study, [f"{x:g}" for x in answers])]
     title = "Which perturbation, and how often"
     page = _page(title, f"<main>\n<h1>{title}</h1>\n" + "\n".join(parts) + "\n</main>")
     write_atomically(path, lambda file: file.write(page.encode()))
@@ -106,80 +90,85 @@ def _page(title: str, body: str) -> str:
     )
 
 
-def _headline(known: Mapping[float, Recommendation]) -> str:
-    parts = []
-    for threshold, answer in known.items():
-        heading = f"<h3>Threshold {threshold:g}</h3>\n" if len(known) > 1 else ""
-        parts.append(heading + "\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in answer.sentences))
-    return f'<section class="advice">\n{"".join(parts)}\n</section>'
+def _none(reason: str) -> str:
+    return f'<p class="none">{html.escape(reason)}</p>'
 
 
-def _threshold(threshold: float, answer: Recommendation | str) -> str:
-    heading = f"<h2>Threshold {threshold:g}</h2>"
-    if isinstance(answer, str):
-        return f'{heading}\n<p class="none">{html.escape(answer)}</p>'
-    table = tables.ranking_table(answer)
+def _answer(ranking: Ranking) -> str:
+    """Return the advice, the chart, the short table and the whole one, folded."""
+    advice = "\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in ranking.advice)
     caption = (
-        f"Predicted mean first-passage time up to epoch {answer.horizon}, with {100 * answer.level:g} % intervals. Pale: not verified, or "
-        "not valid. Dashed: without perturbation."
+        f"Mean first-passage time up to epoch {ranking.horizon} against the period, with {100 * ranking.level:g} % intervals; where the "
+        "mean is open, the interval only. Dashed: without perturbation."
     )
-    figure = _figure(charts.ranking(table, unperturbed=answer.unperturbed.mean, cap=float(answer.horizon)), caption)
-    rows = tables.ranking_words(answer)
-    n_valid = sum(o.valid for o in answer.ranking)
-    shown = _table(rows[:n_valid]) if n_valid else "<p>No prediction is valid.</p>"
-    others = len(rows) - n_valid
-    summary = f"<details><summary>{others} not verified or not valid</summary>"
-    folded = f"{summary}\n{_table(rows[n_valid:])}\n</details>" if others else ""
-    return f"{heading}\n{figure}\n{shown}\n{folded}"
+    drawn = [p for p in ranking.predictions if p.period is not None]
+    figure = _figure(charts.ranking(ranking.to_frame(), cap=float(ranking.horizon)), caption) if drawn else ""
+    shown = tables.shortlist(ranking)
+    table = _table(tables.in_words(ranking, shown))
+    more = len(ranking.predictions) - len(shown)
+    whole = _table(tables.in_words(ranking, ranking.predictions)) if more else ""
+    folded = f"<details><summary>All {len(ranking.predictions)} of them</summary>\n{whole}\n</details>" if more else ""
+    doubts = "".join(f"<li>{html.escape(line)}</li>" for line in tables.doubts(ranking))
+    notes = f"<h3>Notes</h3>\n<ul>{doubts}</ul>" if doubts else ""
+    return f'<section class="advice">\n{advice}\n</section>\n{figure}\n{table}\n{folded}\n{notes}'
 
 
-def _unperturbed(
-    known: Mapping[float, Recommendation], runs: Trajectories, *, direction: Direction, metric: str | None
-) -> str:
-    curves, profiles, verdicts = {}, {}, []
-    for threshold, answer in known.items():
-        times = first_passage(runs.head(epochs=answer.horizon), Target(threshold, direction, metric))
-        curves[f"threshold {threshold:g}"] = tables.survival_table(survival(times))
-        state = answer.quasi_steady_state
-        if len(state.epoch):
-            profiles[f"threshold {threshold:g}"] = tables.state_table(state)
-        reasons = html.escape("; ".join(state.reasons))
-        verdicts.append(f"<p>Threshold {threshold:g}: <strong>{tables.state_words(state)}</strong>. {reasons}.</p>")
+def _unperturbed(known: Mapping[float, tuple[Study, Ranking]]) -> str:
+    """Return the survival of the unperturbed runs, and whether they reach a quasi-steady state."""
+    curves = {f"threshold {x:g}": survival(study.ensembles[None].times).to_frame() for x, (study, _) in known.items()}
+    states = {f"threshold {x:g}": ranking.qss for x, (_, ranking) in known.items() if ranking.qss is not None}
     parts = [
         "<h2>Without perturbation</h2>",
         _figure(charts.survival(curves), "Share of unperturbed runs still below the threshold."),
+        *(_state(name if len(known) > 1 else "", state) for name, state in states.items()),
     ]
-    parts += ["<h3>Quasi-steady state</h3>", *verdicts]
+    profiles = {name: state.to_frame() for name, state in states.items() if len(state.epoch)}
     if profiles:
+        tolerance = next(iter(states.values())).tolerance
         caption = "Distance between the metric's distributions over the surviving runs while the epoch doubles; dashed, the tolerance."
-        parts.append(
-            _figure(
-                charts.distance(profiles, tolerance=next(iter(known.values())).quasi_steady_state.tolerance), caption
-            )
-        )
+        parts.append(_figure(charts.distance(profiles, tolerance=tolerance), caption))
     return "\n".join(parts)
 
 
-def _outcomes(outcomes: Mapping[str, Outcome | str], metric: str) -> str:
-    rows = tables.outcome_words(outcomes)
-    reasons = [f"<p>{html.escape(f'{name}: {end}')}</p>" for name, end in outcomes.items() if isinstance(end, str)]
-    horizon = next((end.horizon for end in outcomes.values() if not isinstance(end, str)), None)
-    means = f"<p>Mean {html.escape(metric)} at epoch {horizon}, and of the best value of each run up to there.</p>"
-    return "\n".join(["<h2>Is faster also better?</h2>", *([means, _table(rows)] if rows else []), *reasons])
+def _state(name: str, state: QuasiSteadyState) -> str:
+    verdict = f"reached at epoch {state.relaxation_epoch}" if state.reached else "not reached"
+    reasons = html.escape("; ".join(state.reasons))
+    return (
+        f"<p><strong>{f'{name.capitalize()}: q' if name else 'Q'}uasi-steady state {verdict}</strong>: {reasons}.</p>"
+    )
 
 
-def _origin(
-    unperturbed: Trajectories, candidates: Mapping[tuple[str, int], Trajectories], settings: Mapping[str, Any]
-) -> str:
-    named = {"without perturbation": unperturbed} | {
-        f"{name} every {p}": runs for (name, p), runs in candidates.items()
-    }
+def _metrics(study: Study) -> str:
+    """Return the final metrics: whether faster is also better."""
+    metrics = final_metrics(study)
+    rows = tables.metric_rows(metrics)
+    reasons = dict.fromkeys(metric for metric in metrics.values() if isinstance(metric, str))
+    parts = [*([_table(rows)] if rows else []), *(f"<p>{html.escape(reason)}.</p>" for reason in reasons)]
+    return "\n".join(["<h2>Is faster also better?</h2>", *parts])
+
+
+def _origin(study: Study, thresholds: Sequence[str]) -> str:
+    """Return where the runs come from, and with which settings the page was made."""
+    named = {"without perturbation": study.unperturbed} | {study.name(key): r for key, r in study.perturbed.items()}
     rows: list[dict[str, object]] = [
-        {"runs": name, "number": runs.n_runs, "epochs": runs.n_epochs, "from": runs.meta.get("source", "memory")}
+        {
+            "runs": name,
+            "number": runs.n_runs,
+            "epochs": runs.n_epochs if isinstance(runs, Trajectories) else runs.horizon,
+            "from": runs.meta.get("source", "memory") if isinstance(runs, Trajectories) else "first-passage times",
+        }
         for name, runs in named.items()
     ]
-    listed = html.escape(", ".join(f"{key} {value}" for key, value in settings.items()))
-    return f"<h2>Made from</h2>\n{_table(rows)}\n<p>fptlib {metadata.version('fptlib')}; {listed}.</p>"
+    direction, boot = study.target.direction, f"{study.n_boot} bootstrap replicates over seeds, seed {study.seed}"
+    settings = html.escape(
+        f"{_axis(study)} {', '.join(thresholds)}, {direction}; {boot}; fptlib {metadata.version('fptlib')}"
+    )
+    return f"<h2>How it was made</h2>\n{_table(rows)}\n<p>{settings[0].upper()}{settings[1:]}.</p>"
+
+
+def _axis(study: Study) -> str:
+    runs = study.unperturbed
+    return f"threshold ({runs.metric_name(study.target.metric)})" if isinstance(runs, Trajectories) else "threshold"
 
 
 def _figure(chart: alt.LayerChart, caption: str) -> str:

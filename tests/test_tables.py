@@ -1,9 +1,10 @@
-"""Tables hold what the estimates hold, one row for each epoch, bin or period."""
+"""Rankings in words, and frames of a metric over runs."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,22 +13,27 @@ from scipy import stats
 
 from fptlib import tables
 from fptlib.errors import InputError
-from fptlib.firstpassage import first_passage, hazard, residual_times, restricted_mean, survival
-from fptlib.former import predict
-from fptlib.processes import GeometricWithKick, OrnsteinUhlenbeck
-from fptlib.qss import assess_qss
+from fptlib.processes import OrnsteinUhlenbeck
+from fptlib.response import Ranking, recommend
 from fptlib.study import Study
-from fptlib.tables import hazard_table, measured_row, quantile_table, response_table, state_table, survival_table
+from fptlib.tables import quantile_table
 from fptlib.trajectories import Target, Trajectories, retire
 
 PROCESS = OrnsteinUhlenbeck(shrink=0.4)
-RUNS = PROCESS.sample(np.random.default_rng(0), n_runs=150, horizon=60)
-KICKED = PROCESS.sample(np.random.default_rng(1), n_runs=150, horizon=60, period=10)
-TIMES = first_passage(RUNS, PROCESS.threshold)
 
 
 def some(values: NDArray[np.float64]) -> Trajectories:
     return Trajectories(metrics={"test_metric": values}, run=np.arange(len(values)))
+
+
+def sample(seed: int, period: int | None = None) -> Trajectories:
+    return PROCESS.sample(np.random.default_rng(seed), n_runs=150, horizon=60, period=period)
+
+
+@pytest.fixture(scope="module")
+def ranking() -> Ranking:
+    kicked: Any = {(name, p): sample(i + p, p) for i, name in enumerate("ab") for p in (5, 10)}
+    return recommend(Study(sample(0), kicked, PROCESS.threshold, n_boot=50))
 
 
 # Closed forms
@@ -51,12 +57,11 @@ def test_quantiles_are_those_of_the_runs_that_are_followed() -> None:
     assert len(quantile_table(only)) == 1  # nobody is followed to epoch 2
 
 
-def test_a_measured_row_by_hand() -> None:
-    values = np.array([[1.0, 1, 1, 1], [0, 0, 1, 1], [0, 0, 0, 1], [0, 0, 0, 0]])
-    row = measured_row(Trajectories(metrics={"m": values}, run=np.arange(4)), period=2, threshold=1)
-    assert (row["period"], row["n_runs"], row["n_censored"], row["n_survivors"]) == (2, 4, 1, 3)
-    assert row["mean"] == pytest.approx((1 + 3 + 4 + 4) / 4)
-    assert row["residual"] == pytest.approx((1 + 2 + 2) / 3)
+def test_notes_are_said_once_with_their_periods(ranking: Ranking) -> None:
+    lines = tables.doubts(ranking)
+    assert len(lines) == len(set(lines))
+    spans = [tables._spans(ranking, "a", periods) for periods in ([1, 2, 3], [1, 3, 5, 7], [10])]
+    assert spans == ["at periods 1 to 3", "at periods 1, 3 to 7", "at period 10"]
 
 
 # Laws
@@ -88,60 +93,31 @@ def test_other_runs_and_single_runs_are_refused() -> None:
         tables.mean_table(some(values[:1]))
 
 
-def test_tables_keep_every_number_of_the_estimates() -> None:
-    curve, bins, state = survival(TIMES), hazard(TIMES), assess_qss(Study(RUNS, {}, PROCESS.threshold), n_boot=20)
-    for table, estimate in ((survival_table(curve), curve), (hazard_table(bins), bins), (state_table(state), state)):
-        assert len(table) > 0
-        for name in table.columns:
-            np.testing.assert_array_equal(table[name], getattr(estimate, name))
-    assert survival_table(curve).columns.tolist() == ["epoch", "survival", "low", "high"]
+@pytest.mark.parametrize("most", [3, 6, 11, None])
+def test_the_shortlist_keeps_what_matters_most_in_the_order_of_the_ranking(ranking: Ranking, most: int | None) -> None:
+    shown = tables.shortlist(ranking, most=most)
+    assert len(shown) == min(most or 99, len(ranking.predictions))
+    places = [ranking.predictions.index(p) for p in shown]
+    assert places == sorted(places)
+    assert ranking.choice in shown
+    assert ranking.next in {(p.perturbation, p.period) for p in shown} | {None}
+    if most != 3:
+        assert {p.perturbation for p in shown} == {p.perturbation for p in ranking.predictions}
 
 
-def test_a_measured_row_is_what_the_estimates_say() -> None:
-    times = first_passage(KICKED, PROCESS.threshold)
-    row = measured_row(KICKED, period=10, threshold=PROCESS.threshold)
-    mean, residual = restricted_mean(times), restricted_mean(residual_times(times, period=10))
-    assert (row["mean"], row["low"], row["high"]) == (mean.mean, mean.low, mean.high)
-    assert (row["residual"], row["residual_low"], row["residual_high"]) == (residual.mean, residual.low, residual.high)
-    assert row["n_survivors"] == residual.n_runs
-
-
-def test_retired_runs_are_measured_alike_and_have_no_spread_over_all_runs() -> None:
-    at = Target(PROCESS.threshold, metric="test_metric")
-    whole, cut = (measured_row(runs, period=10, threshold=PROCESS.threshold) for runs in (KICKED, retire(KICKED, at)))
-    assert cut == whole
-    with pytest.raises(
-        InputError, match=r"needs runs followed to the end, and these were retired at test_metric above 1\.5"
-    ):
-        quantile_table(retire(RUNS, at))
-
-
-def test_a_response_keeps_order_status_and_reason() -> None:
-    found = predict(RUNS, KICKED, period=10, threshold=PROCESS.threshold, periods=[30, 10, 1], n_boot=50)
-    table = response_table(found)
-    assert table["period"].tolist() == [30, 10, 1]
-    for row, prediction in zip(table.itertuples(), found.predictions, strict=True):
-        for name in ("form", "mean", "low", "high"):
-            assert getattr(row, name) == getattr(prediction, name)
-        assert (row.status, row.reason) == (prediction.verdict.status.value, prediction.verdict.reason)
+def test_words_say_the_numbers_and_an_open_mean_is_a_range_only(ranking: Ranking) -> None:
+    for p, row in zip(ranking.predictions, tables.in_words(ranking, ranking.predictions), strict=True):
+        assert row["95 % interval"] == f"{p.low:.1f} to {p.high:.1f}"
+        assert (row["epochs"] is None) == (p.grade == "open")
+        assert (row[""] == "choice") == (p is ranking.choice)
+        assert row["known"] == "measured" if p.measured else str(row["known"]).endswith(p.grade)
 
 
 # Limits
 
 
-def test_a_row_where_nobody_survives_the_period_has_no_residual_time() -> None:
-    at_once = GeometricWithKick(hazard=1.0, kick=1.0).sample(np.random.default_rng(0), n_runs=5, horizon=9)
-    row = measured_row(at_once, period=3, threshold=0.5)
-    assert row["n_survivors"] == 0
-    assert np.isnan([row["residual"], row["residual_low"], row["residual_high"]]).all()
-    assert row["mean"] == 1
-
-
-def test_no_prediction_and_no_profile_are_empty_tables_with_their_columns() -> None:
-    found = predict(RUNS, KICKED, period=10, threshold=PROCESS.threshold, periods=[], n_boot=2)
-    assert response_table(found).empty
-    assert "status" in response_table(found)
-    few = state_table(assess_qss(Study(RUNS.head(runs=5), {}, PROCESS.threshold)))
-    assert isinstance(few, pd.DataFrame)
-    assert few.empty
-    assert "p_value" in few
+def test_retired_runs_have_no_spread_over_all_runs() -> None:
+    at = Target(PROCESS.threshold, metric="test_metric")
+    message = r"needs runs followed to the end, and these were retired at test_metric above 1\.5"
+    with pytest.raises(InputError, match=message):
+        quantile_table(retire(sample(0), at))

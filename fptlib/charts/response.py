@@ -166,7 +166,7 @@ def _with_measured(predicted: pd.DataFrame, measured: Mapping[Key, Estimate] | p
         return frame
     if isinstance(measured, Mapping):
         rows = [(period, m.mean, m.low, m.high) for (_, period), m in measured.items()]
-        measured = pd.DataFrame(rows, columns=["period", *_INTERVAL])
+        return _with_measured(predicted, pd.DataFrame(rows, columns=["period", *_INTERVAL]))
     doubled = (frame["grade"] == "measured") & frame["period"].isin(measured["period"])
     parts = [
         part[["period", "mean", "low", "high", "grade"]]

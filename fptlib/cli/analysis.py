@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -31,6 +32,15 @@ from fptlib.cli.options import (
     perturbed_paths,
 )
 from fptlib.errors import InputError
+
+if TYPE_CHECKING:
+    from fptlib.trajectories import Trajectories
+
+Everything = Annotated[bool, typer.Option("--all", help="Print the whole table, and every note.")]
+Budgets = Annotated[
+    str | None,
+    typer.Option(help="Epochs within which to pass: the probability of that, and quantiles, too.", metavar="50,100"),
+]
 
 
 def inspect(path: PathArgument, axis: Axis = "auto", every: Every = None) -> None:
@@ -74,20 +84,17 @@ def qss(
 ) -> None:
     """Test whether unperturbed training reaches a quasi-steady state."""
     from fptlib.cli import answers
-    from fptlib.firstpassage import require_passage
     from fptlib.qss import assess_qss
+    from fptlib.record import plain
     from fptlib.study import Study
-    from fptlib.tables import state_table
     from fptlib.trajectories import Target
 
     runs, _ = ensembles(path, {}, axis=axis, every=every)
-    target = Target(threshold, direction, metric).on(runs)
-    runs.require_followed(target)
-    require_passage(target, unperturbed=runs.metric(metric))
-    state = assess_qss(Study(runs, {}, target, seed=seed))
+    study = Study(runs, {}, Target(threshold, direction, metric), seed=seed)
+    study.require_passage()
+    state = assess_qss(study)
     if as_json:
-        profile = json.loads(state_table(state).to_json(orient="records"))
-        output.print_json({**answers.state_json(state), "profile": profile})
+        output.print_json(state.to_dict() | {"profile": plain(list(state.rows()))})
     else:
         answers.print_qss(state)
 
@@ -96,25 +103,19 @@ def predict(
     unperturbed: Unperturbed,
     perturbed: Annotated[
         list[str],
-        typer.Option(
-            help="Runs perturbed with one period; given again with other periods, each checks what lies between.",
-            metavar="[P0=]PATH",
-        ),
+        typer.Option(help="Runs perturbed with one period; given again with other periods.", metavar="[P0=]PATH"),
     ],
     threshold: Thresholds,
-    period: Annotated[int | None, typer.Option(help="Period P0 of the runs that predict, in epochs.")] = None,
+    period: Annotated[int | None, typer.Option(help="Period P0 of the runs whose PATH has none, in epochs.")] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="The perturbation was applied once, at P0, and not again.")
+    ] = False,
     periods: Periods = None,
     metric: Metric = None,
     direction: DirectionOption = "above",
-    form: Annotated[Literal["auto", "2", "7"], typer.Option(help="Form of the theory.", metavar="auto|2|7")] = "auto",
     level: Level = 0.95,
     seed: SeedOption = 0,
-    budgets: Annotated[
-        str | None,
-        typer.Option(
-            help="Epochs within which to pass: the probability of that, and quantiles, too.", metavar="50,100"
-        ),
-    ] = None,
+    budgets: Budgets = None,
     chart: Annotated[
         Path | None,
         typer.Option(
@@ -123,53 +124,47 @@ def predict(
     ] = None,
     axis: Axis = "auto",
     every: Every = None,
+    everything: Everything = False,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the mean first-passage time at many periods from runs perturbed with one."""
+    """Predict the mean first-passage time at many periods from runs perturbed with one, or a few; say which to use."""
     from fptlib.cli import answers
-    from fptlib.former import at_each, distribution, outcomes, too_few
-    from fptlib.former import predict as respond
+    from fptlib.response import at_each
+    from fptlib.response import predict as respond
+    from fptlib.study import Study
+    from fptlib.trajectories import Target
 
     if chart is not None:
         ending("--chart", chart, ".svg", ".png", ".html")
-    paths = {p: path for (_, p), path in perturbed_paths(perturbed, named=False, period=period).items()}
-    source = period if period is not None else next(iter(paths))
-    if source not in paths:
-        raise InputError(f"--period {source}: --perturbed was given for {', '.join(map(str, paths))}")
-    plain, kicked = ensembles(unperturbed, paths, axis=axis, every=every)
-    options: dict[str, Any] = {"direction": direction, "metric": metric, "level": level, "seed": seed}
+    paths = perturbed_paths(perturbed, named=False, period=period)
+    if period is not None and ("", period) not in paths:
+        raise InputError(f"--period {period}: --perturbed was given for {', '.join(str(p) for _, p in paths)}")
     asked = None if periods is None else integers("--periods", periods)
-    others = {p: runs for p, runs in kicked.items() if p != source}
-    responses = at_each(
-        numbers("--threshold", threshold),
-        lambda x: respond(
-            plain, kicked[source], period=source, threshold=x, periods=asked, form=form, others=others, **options
-        ),
-    )
-    named = {"without perturbation": plain} | {f"perturbed every {p}": runs for p, runs in kicked.items()}
-    ends = outcomes(named, **options)
-    fates = {
-        x: distribution(answer, budgets=integers("--budgets", budgets))
-        for x, answer in responses.items()
-        if budgets is not None and not isinstance(answer, str)
-    }
+    within = None if budgets is None else integers("--budgets", budgets)
+    plain, kicked = ensembles(unperturbed, paths, axis=axis, every=every)
+    name = _name(kicked)
+    kicked = {(name, p): runs for (_, p), runs in kicked.items()}
+
+    def ask(x: float) -> answers.Answer:
+        at = Target(x, direction, metric)
+        study = Study(plain, kicked, at, once=(name,) if once else (), level=level, seed=seed)
+        return answers.answer(study, respond(study, asked), within)
+
+    results = at_each(numbers("--threshold", threshold), ask)
     if as_json:
-        answers.print_answers(
-            {x: a if isinstance(a, str) else answers.response_json(a, fates.get(x)) for x, a in responses.items()}, ends
-        )
+        answers.print_answers(results, single=True)
     else:
-        for x, answer in responses.items():
-            answers.print_heading(x, responses)
-            print(answer) if isinstance(answer, str) else answers.print_response(answer)
-            answers.print_fates(fates.get(x, ()))
-        answers.print_speedups(responses)
-        answers.print_outcomes(ends)
+        answers.show(results, everything=everything)
     if chart is not None:
-        answers.draw(chart, responses)
-    for x, answer in responses.items():
-        if not isinstance(answer, str):
-            few = too_few(answer.unperturbed, {("the perturbed ensemble", source): answer.residual.n_runs})
-            answers.warn((*answer.notes, *few), x, responses)
+        answers.draw(chart, results)
+
+
+def _name(kicked: Mapping[tuple[str, int], Trajectories]) -> str:
+    """Return the name of a perturbation that was given without: that of its record, if there is one."""
+    from fptlib.trajectories.origin import Origin
+
+    names = {str(Origin.of(runs).perturbation.get("name", "")) for runs in kicked.values()}
+    return next(iter(names)) if len(names) == 1 and "" not in names else "the perturbation"
 
 
 def recommend(
@@ -181,47 +176,51 @@ def recommend(
             help="Runs perturbed with one period; once for each perturbation and period.", metavar="NAME:P0=PATH"
         ),
     ] = None,
+    once: Annotated[
+        list[str] | None, typer.Option(help="Perturbation that was applied once, at P0, and not again.", metavar="NAME")
+    ] = None,
     periods: Periods = None,
     metric: Metric = None,
     direction: DirectionOption = "above",
     level: Level = 0.95,
     seed: SeedOption = 0,
+    budgets: Budgets = None,
     report: Annotated[
         Path | None, typer.Option(help="Write one self-contained page with the charts.", metavar="FILE")
     ] = None,
     axis: Axis = "auto",
     every: Every = None,
+    everything: Everything = False,
     as_json: AsJson = False,
 ) -> None:
     """Rank perturbations and periods, full reset and doing nothing among them; say what to do and what to measure next."""
     from fptlib.cli import answers
-    from fptlib.former import at_each, outcomes
-    from fptlib.former import recommend as rank
+    from fptlib.response import at_each
+    from fptlib.response import recommend as rank
+    from fptlib.study import Study
+    from fptlib.trajectories import Target
 
     if report is not None:
         ending("--report", report, ".html")
     paths = perturbed_paths(perturbed or [], named=True)
-    plain, kicked = ensembles(unperturbed, paths, axis=axis, every=every)
-    options: dict[str, Any] = {"direction": direction, "metric": metric, "level": level, "seed": seed}
     asked = None if periods is None else integers("--periods", periods)
-    ranked = at_each(
-        numbers("--threshold", threshold), lambda x: rank(plain, kicked, threshold=x, periods=asked, **options)
-    )
-    named = {"without perturbation": plain} | {f"{name} every {p}": runs for (name, p), runs in kicked.items()}
-    ends = outcomes(named, **options)
+    within = None if budgets is None else integers("--budgets", budgets)
+    plain, kicked = ensembles(unperturbed, paths, axis=axis, every=every)
+
+    def ask(x: float) -> answers.Answer:
+        at = Target(x, direction, metric)
+        study = Study(plain, kicked, at, once=tuple(once or ()), level=level, seed=seed)
+        return answers.answer(study, rank(study, asked), within)
+
+    results = at_each(numbers("--threshold", threshold), ask)
     if as_json:
-        answers.print_answers(
-            {x: a if isinstance(a, str) else answers.recommendation_json(a) for x, a in ranked.items()}, ends
-        )
+        answers.print_answers(results)
     else:
-        for x, answer in ranked.items():
-            answers.print_heading(x, ranked)
-            print(answer) if isinstance(answer, str) else answers.print_recommendation(answer)
-        answers.print_outcomes(ends)
+        answers.show(results, everything=everything)
     if report is not None:
         from fptlib.report import write
 
-        write(report, ranked, unperturbed=plain, candidates=kicked, outcomes=ends, **options)
+        write(report, {x: each if isinstance(each, str) else each[:2] for x, each in results.items()})
         print(f"report: {report}", file=sys.stderr)
 
 

@@ -1,88 +1,170 @@
-"""Predictions, recommendations, plans and searches as the command line prints them: for people, and as JSON.
+"""Answers of the analysis as the command line prints them: the advice first, then a short table; and as JSON.
 
-The commands import this module when they run, because tables need pandas.
+Nothing here needs pandas; the commands import it when they run.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fptlib import tables
 from fptlib.cli.output import print_json, print_table
-from fptlib.errors import InputError
-from fptlib.former import Distribution, Outcome, Plan, Recommendation, Response
-from fptlib.former.plan import Requirement
 from fptlib.qss import QuasiSteadyState
-from fptlib.tables import spelled
+from fptlib.record import plain
+from fptlib.response import Distribution, Ranking, distributions, final_metrics
+from fptlib.study import Study
 
 if TYPE_CHECKING:
+    from fptlib.former.plan import Plan, Requirement
     from fptlib.optimise.result import Outcome as Search
 
+
+class Answer(NamedTuple):
+    """A ranking with the study that it was made of, and where budgets were asked for, the distribution behind each prediction."""
+
+    study: Study
+    ranking: Ranking
+    fates: tuple[Distribution, ...] = ()
+
+
+Answers = Mapping[float, Answer | str]  # threshold to its answer, or to the reason why there is none
 _INTERVAL = ("mean", "low", "high")
+_ENSEMBLES, _NOTES = 3, 5  # whose final metrics are printed, and notes, so that an answer has at most 30 lines
 
 
 # -- JSON
 
 
-def response_json(answer: Response, fates: Iterable[Distribution] | None = None) -> dict[str, Any]:
-    """Return everything a prediction says as JSON types."""
-    content = {
-        **_unperturbed_json(answer),
-        "residual": {
-            "period": answer.period,
-            "n_survivors": answer.residual.n_runs,
-            **_picked(answer.residual, "n_censored", *_INTERVAL),
-        },
-        "predictions": [
-            {
-                **_picked(p, "period", "form", *_INTERVAL, "valid"),
-                "status": p.verdict.status.value,
-                "reason": f"{p.verdict.status.value}: {p.reason}",
-            }
-            for p in answer.predictions
-        ],
-        "best": _best_json(answer, "period"),
-    }
-    if fates is not None:
-        content["distributions"] = [
-            {
-                "period": d.prediction.period,
-                "quantiles": [_picked(q, "share", "epoch", "low", "high") for q in d.quantiles],
-                "success": [{"budget": s.budget, **_picked(s.probability, *_INTERVAL)} for s in d.successes],
-            }
-            for d in fates
-        ]
-    return content
+def answer(study: Study, ranking: Ranking, budgets: Sequence[int] | None) -> Answer:
+    """Return a ranking with what was asked for beside it."""
+    return Answer(study, ranking, () if budgets is None else distributions(study, ranking, budgets=budgets))
 
 
-def recommendation_json(answer: Recommendation) -> dict[str, Any]:
-    """Return a recommendation as JSON types."""
+def print_answers(answers: Answers, *, single: bool = False) -> None:
+    """Print rankings, or reasons why there is none, as one JSON object: that of one threshold, or a list under ``answers``.
+
+    With ``single`` the keys are those of `fpt predict`, without those of `fpt recommend`.
+    """
+    listed = [
+        {"threshold": x, "error": each} if isinstance(each, str) else _content(each, single=single)
+        for x, each in answers.items()
+    ]
+    print_json(listed[0] if len(listed) == 1 else {"answers": listed})
+
+
+def _content(answer: Answer, *, single: bool) -> dict[str, Any]:
+    content = _of_one(answer.study, answer.ranking) if single else answer.ranking.to_dict()
+    if answer.fates:
+        content["distributions"] = [_fate_json(fate) for fate in answer.fates]
+    return content | {"final_metrics": plain(final_metrics(answer.study))}
+
+
+def _of_one(study: Study, answer: Ranking) -> dict[str, Any]:
+    """Return the predictions for one perturbation under the keys of `fpt predict`."""
+    content = answer.to_dict()
+    key = next(iter(study.perturbed))
+    residual = study.residual(key)
+    best, following = content["choice"], content["next"]
     return {
-        "ranking": [
-            {
-                **_picked(o, "perturbation", "period", *_INTERVAL, "valid"),
-                "status": o.prediction.verdict.status.value,
-                "reason": o.reason,
-                "form": o.prediction.form,
-                "measured_period": o.source,
-                "speedup": _picked(o.speedup, *_INTERVAL),
-                "best_in": o.best_in,
-            }
-            for o in answer.ranking
-        ],
-        "advice": answer.advice,
-        **_unperturbed_json(answer),
-        "best": _best_json(answer, "perturbation", "period"),
+        **{name: content[name] for name in ("threshold", "unperturbed", "qss")},
+        "residual": {"period": key[1], "n_survivors": residual.n_runs, **_picked(residual, "n_censored", *_INTERVAL)},
+        "predictions": [{k: v for k, v in entry.items() if k != "perturbation"} for entry in content["ranking"]],
+        "best": None if best["period"] is None else {k: best[k] for k in ("period", *_INTERVAL, "grade", "speedup")},
+        "next_period": following and following["period"],
+        **{name: content[name] for name in ("advice", "notes")},
     }
 
 
-def state_json(state: QuasiSteadyState) -> dict[str, Any]:
-    """Return a verdict on the quasi-steady state as JSON types."""
-    return {"reached": bool(state.reached), **_picked(state, "relaxation_epoch"), "reasons": list(state.reasons)}
+def _fate_json(fate: Distribution) -> dict[str, Any]:
+    return {
+        **_picked(fate.prediction, "perturbation", "period"),
+        "quantiles": plain(fate.quantiles),
+        "success": [{"budget": s.budget, **_picked(s.probability, *_INTERVAL)} for s in fate.successes],
+    }
+
+
+def _picked(record: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in names}
+
+
+# -- words
+
+
+def show(answers: Answers, *, everything: bool = False) -> None:
+    """Print rankings in words, each under its threshold where there are several."""
+    for number, (threshold, each) in enumerate(answers.items()):
+        if len(answers) > 1:
+            print(f"{chr(10) if number else ''}threshold {threshold:g}")
+        print(each) if isinstance(each, str) else _show(*each, everything=everything)
+
+
+def _show(study: Study, ranking: Ranking, fates: Sequence[Distribution], *, everything: bool) -> None:
+    print(*ranking.advice, sep="\n", end="\n\n")
+    shown = tables.shortlist(ranking, most=None if everything else tables.MOST_ROWS)
+    rows = tables.in_words(ranking, shown)
+    if fates:
+        cells = {id(fate.prediction): _fate(fate) for fate in fates}
+        rows = [{**row, **cells[id(p)], "": row.pop("")} for row, p in zip(rows, shown, strict=True)]
+    print_table(rows)
+    if len(shown) < len(ranking.predictions):
+        print(f"({len(ranking.predictions) - len(shown)} more with --all)")
+    print()
+    state = ranking.qss
+    if state is not None:
+        print(f"quasi-steady state: {_verdict(state)}" + "".join(f"\n- {r}" for r in state.reasons if everything))
+    metrics = final_metrics(study)
+    print_table(tables.metric_rows(metrics)[: None if everything else _ENSEMBLES])
+    reasons = dict.fromkeys(f"final metric: {reason}" for reason in metrics.values() if isinstance(reason, str))
+    notes = [*reasons, *(f"note: {line}" for line in tables.doubts(ranking))]
+    print(*notes[: None if everything else _NOTES], sep="\n", end="\n" if notes else "")
+    if not everything and len(notes) > _NOTES:
+        print(f"({len(notes) - _NOTES} more notes with --all)")
+
+
+def _fate(fate: Distribution) -> dict[str, str]:
+    """Return quantiles, and the probability to pass within a budget, as cells of a row."""
+    end = int(fate.epoch[-1])
+
+    def epoch(at: int | None) -> str:
+        return f"beyond {end}" if at is None else str(at)
+
+    by = {f"{q.share:.0%} by": f"{epoch(q.epoch)} ({q.low} to {epoch(q.high)})" for q in fate.quantiles}
+    shares = {s.budget: s.probability for s in fate.successes}
+    return by | {f"within {b}": f"{p.mean:.0%} ({p.low:.0%} to {p.high:.0%})" for b, p in shares.items()}
+
+
+def _verdict(state: QuasiSteadyState) -> str:
+    return f"reached at epoch {state.relaxation_epoch}" if state.reached else "not reached"
+
+
+def print_qss(state: QuasiSteadyState) -> None:
+    """Print a verdict on the quasi-steady state and the distances that it rests on."""
+    print(f"quasi-steady state: {_verdict(state)}  ({state.n_runs} runs)")
+    print(*(f"- {reason}" for reason in state.reasons), sep="\n")
+    print_table(
+        [
+            {"epoch": t, "survivors": n, "distance": f"{d:.2f}", "at epoch": a, "p": f"{p:.3f}"}
+            for t, n, d, a, p in zip(
+                state.epoch, state.n_survivors, state.distance, state.at, state.p_value, strict=True
+            )
+        ]
+    )
+
+
+def draw(path: Path, answers: Answers) -> None:
+    """Write the chart of one answer, or of the speed-up against the threshold where there are several."""
+    from fptlib import charts, report
+
+    rankings = {x: each if isinstance(each, str) else each.ranking for x, each in answers.items()}
+    first = next(each for each in rankings.values() if isinstance(each, Ranking))
+    mean = first.unperturbed.mean
+    chart = charts.speedup(rankings) if len(answers) > 1 else charts.response(first.to_frame(), unperturbed=mean)
+    report.save(path, chart)
+    print(f"chart: {path}", file=sys.stderr)
 
 
 def search_json(result: Search) -> dict[str, Any]:
@@ -105,165 +187,6 @@ def search_json(result: Search) -> dict[str, Any]:
         "unperturbed": _picked(result.unperturbed, "n_runs", *_INTERVAL),
         **_picked(result, "spent", "spent_unperturbed"),
     }
-
-
-def print_answers(answers: Mapping[float, dict[str, Any] | str], outcomes: Mapping[str, Outcome | str]) -> None:
-    """Print answers, or reasons why there is none, and the final and best metrics as one JSON object.
-
-    One threshold gives its answer itself, several a list of them under ``answers``.
-    """
-    listed = [
-        {"threshold": x, **({"error": answer} if isinstance(answer, str) else answer)} for x, answer in answers.items()
-    ]
-    ends = [
-        {"runs": name, "error": end}
-        if isinstance(end, str)
-        else {
-            "runs": name,
-            "n_runs": end.final.n_runs,
-            "horizon": end.horizon,
-            "final": _picked(end.final, *_INTERVAL),
-            "best": _picked(end.best, *_INTERVAL),
-        }
-        for name, end in outcomes.items()
-    ]
-    print_json({**(listed[0] if len(listed) == 1 else {"answers": listed}), "outcomes": ends})
-
-
-def _picked(record: object, *names: str) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in names}
-
-
-def _unperturbed_json(answer: Response | Recommendation) -> dict[str, Any]:
-    plain = answer.unperturbed
-    return {
-        "unperturbed": {
-            **_picked(plain, "n_runs", "n_censored"),
-            "horizon": answer.horizon,
-            "restricted_mean": _picked(plain, *_INTERVAL),
-        },
-        "qss": state_json(answer.quasi_steady_state),
-    }
-
-
-def _best_json(answer: Response | Recommendation, *names: str) -> dict[str, Any] | None:
-    if answer.best is None:
-        return None
-    return {**_picked(answer.best, *names, *_INTERVAL), "speedup_at_least": answer.speedup_at_least}
-
-
-# -- words
-
-
-def print_qss(state: QuasiSteadyState) -> None:
-    """Print a verdict on the quasi-steady state and the distances that it rests on."""
-    _print_state(state, note=f"  ({state.n_runs} runs)")
-    print_table(
-        [
-            {"epoch": t, "survivors": n, "distance": f"{d:.2f}", "at epoch": a, "p": f"{p:.3f}"}
-            for t, n, d, a, p in zip(
-                state.epoch, state.n_survivors, state.distance, state.at, state.p_value, strict=True
-            )
-        ]
-    )
-
-
-def print_heading(threshold: float, answers: Mapping[float, Any]) -> None:
-    """Name the threshold where there are several."""
-    if len(answers) > 1:
-        print(f"{'' if threshold == next(iter(answers)) else chr(10)}threshold {threshold:g}")
-
-
-def print_response(answer: Response) -> None:
-    """Print everything a prediction says."""
-    _print_unperturbed(answer)
-    residual = answer.residual
-    print(
-        f"residual time after epoch {answer.period}: {spelled(residual)} epochs, {residual.n_runs} survivors, "
-        f"{residual.n_censored} censored"
-    )
-    _print_state(answer.quasi_steady_state)
-    print_table(
-        [
-            {
-                **_picked(p, "period", "form"),
-                "mean": f"{p.mean:.2f}",
-                f"{100 * answer.level:g} % interval": f"{p.low:.2f} to {p.high:.2f}",
-                "status": p.verdict.status.value,
-                "reason": p.reason,
-            }
-            for p in answer.predictions
-        ]
-    )
-    best, factor = answer.best, answer.speedup_at_least
-    if best is None or factor is None:
-        print("no prediction is valid: measure at another period, with more runs, or at another threshold")
-        return
-    shortest = min(p.period for p in answer.predictions if p.valid)
-    edge = " (the shortest valid period tried: a shorter one may be better)" if best.period == shortest else ""
-    print(f"best valid period: {best.period}{edge}, {spelled(best)} epochs")
-    if factor > 1:
-        print(f"mean up to epoch {answer.horizon} at least {factor:.2f} times smaller than without perturbation")
-    else:
-        print("no valid period is shown to beat training without perturbation")
-
-
-def print_fates(fates: Sequence[Distribution]) -> None:
-    """Print quantiles, and the probability to pass within a budget, by period."""
-
-    def epoch(at: int | None, horizon: int) -> str:
-        return f"beyond {horizon}" if at is None else str(at)
-
-    rows: list[dict[str, object]] = []
-    for d in fates:
-        end = int(d.epoch[-1])
-        by = {
-            f"{q.share:.0%} passed by": f"{epoch(q.epoch, end)} ({q.low} to {epoch(q.high, end)})" for q in d.quantiles
-        }
-        within = {f"passed within {s.budget}": spelled(s.probability, "{:.0%}") for s in d.successes}
-        rows.append({"period": d.prediction.period, **by, **within})
-    print_table(rows)
-
-
-def print_speedups(responses: Mapping[float, Response | str]) -> None:
-    """Print the best valid prediction at each threshold, where there are several thresholds."""
-    if len(responses) > 1:
-        print()
-        print_table(
-            [
-                {
-                    "threshold": f"{best.threshold:g}",
-                    "best valid period": best.period,
-                    "mean": spelled(best),
-                    "speed-up (lower bound)": f"{best.speedup_low:.2f}",
-                }
-                for best in tables.speedup_table(responses).itertuples()
-            ]
-        )
-
-
-def print_recommendation(answer: Recommendation) -> None:
-    """Print a recommendation."""
-    _print_unperturbed(answer)
-    print(f"quasi-steady state: {tables.state_words(answer.quasi_steady_state)}")
-    best, rows = answer.best, tables.ranking_words(answer)
-    shown = [row for row, o in zip(rows, answer.ranking, strict=True) if o.valid or best is None or o.mean < best.mean]
-    print_table(shown)
-    if len(shown) < len(rows):
-        print(f"({len(rows) - len(shown)} more, neither valid nor better than the best; --json lists them)")
-    for sentence in answer.sentences:
-        print(f"- {sentence}")
-
-
-def print_outcomes(outcomes: Mapping[str, Outcome | str]) -> None:
-    """Print the final and best metric of each ensemble: whether faster is also better."""
-    if rows := tables.outcome_words(outcomes):
-        horizon = next(end.horizon for end in outcomes.values() if not isinstance(end, str))
-        print(f"\nmetric at epoch {horizon}, and the best of each run up to there (means over runs)")
-        print_table(rows)
-    for name, end in outcomes.items():
-        if isinstance(end, str):
-            print(f"{name}: {end}")
 
 
 def print_plan(answer: Plan) -> None:
@@ -316,7 +239,7 @@ def print_search(result: Search) -> None:
             {
                 "candidate": s.label,
                 "best period": s.period,
-                "mean": None if s.period is None else spelled(s),
+                "mean": None if s.period is None else tables.spelled(s, ".2f"),
                 "measured at": ", ".join(map(str, s.measured)) or None,
                 "status": s.status,
                 "run-epochs": s.spent,
@@ -333,40 +256,3 @@ def print_search(result: Search) -> None:
         print(
             "unperturbed training reached no quasi-steady state, so predictions were given little weight and periods were measured"
         )
-
-
-def warn(sentences: Iterable[str], threshold: float, answers: Mapping[float, Any]) -> None:
-    """Print warnings on stderr, so that they do not get into what a script reads."""
-    where = f"threshold {threshold:g}: " if len(answers) > 1 else ""
-    for sentence in sentences:
-        print(f"warning: {where}{sentence}", file=sys.stderr)
-
-
-def draw(path: Path, responses: Mapping[float, Response | str]) -> None:
-    """Write the chart of one response, or of the speed-up against the threshold where there are several."""
-    from fptlib import charts, report
-
-    known = {x: answer for x, answer in responses.items() if not isinstance(answer, str)}
-    if len(responses) > 1:
-        table = tables.speedup_table(known)
-        if table.empty:
-            raise InputError("no prediction is valid at any of the thresholds: there is no speed-up to draw")
-        chart = charts.speedup(table)
-    else:
-        (answer,) = known.values()
-        chart = charts.response(
-            tables.response_table(answer), period=answer.period, unperturbed=answer.unperturbed.mean
-        )
-    report.save(path, chart)
-    print(f"chart: {path}", file=sys.stderr)
-
-
-def _print_unperturbed(answer: Response | Recommendation) -> None:
-    mean = answer.unperturbed
-    print(f"unperturbed: {spelled(mean)} epochs up to {answer.horizon}, {mean.n_runs} runs, {mean.n_censored} censored")
-
-
-def _print_state(state: QuasiSteadyState, *, note: str = "") -> None:
-    print(f"quasi-steady state: {tables.state_words(state)}{note}")
-    for reason in state.reasons:
-        print(f"  - {reason}")

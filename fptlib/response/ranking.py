@@ -198,18 +198,19 @@ def _doubts(study: Study, at: Source, period: int, qss: QuasiSteadyState | None)
     origins = study.origin(None), study.origin(at.key)
     yield from doubts(origins, horizon=study.horizon, period=period, source=at.period)
     if qss is not None and not qss.reached:
-        yield Cause.UNSETTLED.note(source=at.period, period=period)
+        yield Cause.UNSETTLED.note(source=at.period)
     elif qss is not None and min(period, at.period) < (qss.relaxation_epoch or 0):
-        yield Cause.RELAXATION.note(epoch=min(period, at.period), start=qss.relaxation_epoch)
-    if not (study.ensembles[None].times.time <= min(period, at.period)).any():
-        yield Cause.NONE_PASSED.note(epoch=min(period, at.period))
+        yield Cause.RELAXATION.note(start=qss.relaxation_epoch)
+    first = int(study.ensembles[None].times.time.min())
+    if min(period, at.period) < first:
+        yield Cause.NONE_PASSED.note(epoch=first)
 
 
 def _disjoint(study: Study, other: Source, period: int, prediction: Prediction) -> Note | None:
     interval, _ = carried(other, period, level=study.level)
     if interval.low <= prediction.high and prediction.low <= interval.high:
         return None
-    return Cause.DISJOINT.note(source=other.period, low=interval.low, high=interval.high)
+    return Cause.DISJOINT.note(source=other.period)
 
 
 def _full_reset(study: Study, key: Key) -> bool:
@@ -222,7 +223,7 @@ def _restarted(study: Study, name: str, period: int) -> Prediction:
     interval, _ = restart(study, period)
     times = study.ensembles[None].times
     schedule = moving((study.origin(None),), horizon=study.horizon, after=0)
-    notes = () if schedule is None else (Cause.SCHEDULE_RESTART.note(schedule=schedule, period=period),)
+    notes = () if schedule is None else (Cause.SCHEDULE_RESTART.note(schedule=schedule),)
     return Prediction(name, period, interval, "restart", None, times.n_runs, times.n_censored, study.level, notes)
 
 

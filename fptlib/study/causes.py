@@ -7,24 +7,23 @@ from enum import Enum
 
 
 class Cause(Enum):
-    """Reasons to doubt a prediction or to read it with care; what stands in braces comes from the case."""
+    """Reasons to doubt a prediction or to read it with care; what stands in braces comes from the case.
 
-    SCHEDULE = "{schedule}, so that training is not the same after epoch {period} as after epoch {source}, where it was perturbed"
-    SCHEDULE_RESTART = (
-        "{schedule}, so that a network drawn afresh at epoch {period} is not trained as the first one was"
-    )
+    No sentence names the period of a prediction, so that one sentence serves for all periods that it is about.
+    """
+
+    SCHEDULE = "{schedule}, so that training there is not the same as after epoch {source}, where it was perturbed"
+    SCHEDULE_RESTART = "{schedule}, so that a network drawn afresh is not trained as the first one was"
     TIED = "{rule} anneals the learning rate over its period of {source} epochs; with another period it is another perturbation"
-    UNSETTLED = "without a quasi-steady state of unperturbed training the residual time may differ between epochs {source} and {period}"
-    RELAXATION = "epoch {epoch} lies before the quasi-steady state, which begins at epoch {start}"
+    UNSETTLED = "unperturbed training is not seen to reach a quasi-steady state, so residual times may differ from that at epoch {source}"
+    RELAXATION = "the quasi-steady state begins at epoch {start}; before, the residual time may be another"
     NONE_PASSED = (
-        "no unperturbed run reaches the threshold by epoch {epoch}, so that training may be in another state there"
+        "no unperturbed run reaches the threshold before epoch {epoch}; until then training may be in another state"
     )
     FEW_SURVIVORS = (
-        "only {n} of the perturbed runs are left at epoch {source}, too few to say anything but the possible range"
+        "only {n} of the perturbed runs is left at epoch {source}, too few to say anything but the possible range"
     )
-    DISJOINT = (
-        "from the runs perturbed every {source} epochs the interval is {low:.1f} to {high:.1f}: the two do not overlap"
-    )
+    DISJOINT = "the interval from the runs perturbed every {source} epochs does not overlap with this one"
     PERIOD = "the runs of {name} equal unperturbed ones {until}, although they are said to be perturbed at epoch {period}; check the period"
     UNLIKE = (
         "up to epoch {period}, before they are perturbed, the runs of {name} need {perturbed:.1f} epochs and the unperturbed ones "

@@ -71,7 +71,7 @@ def doubts(origins: tuple[Origin, ...], *, horizon: int, period: int, source: in
         return
     schedule = moving(origins, horizon=horizon, after=min(period, source))
     if schedule is not None:
-        yield Cause.SCHEDULE.note(schedule=schedule, period=period, source=source)
+        yield Cause.SCHEDULE.note(schedule=schedule, source=source)
     if origins[-1].tied_to_period:
         yield Cause.TIED.note(rule=origins[-1].perturbation.get("name"), source=source)
 
