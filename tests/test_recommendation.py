@@ -13,11 +13,11 @@ from companion import published
 from fptlib import sources, tables
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, restricted_mean
-from fptlib.former import Recommendation, at_each, outcomes, predict, recommend
+from fptlib.former import Recommendation, at_each, predict, recommend
 from fptlib.former.verdicts import Status
 from fptlib.processes import DelayedGeometric, OrnsteinUhlenbeck, Process
 from fptlib.readers import read
-from fptlib.trajectories import Target, Trajectories, retire
+from fptlib.trajectories import Target, Trajectories
 from known import DELAYED, KICK, MIXTURE, RESET, sampled
 
 BAD = DelayedGeometric(silent=12, hazard=0.01, silent_after=20, hazard_after=0.05)
@@ -247,21 +247,6 @@ def test_thresholds_without_an_answer_say_why() -> None:
     assert (table["speedup_low"] <= table["speedup"]).all()
     with pytest.raises(InputError, match="no run reaches the threshold 98"):
         at_each([98.0, 99.0], lambda x: recommend(plain, {}, threshold=x))
-
-
-def test_final_and_best_metric_by_hand() -> None:
-    runs = Trajectories(metrics={"m": np.array([[1.0, 3.0, 2.0], [2.0, 2.0, 0.0]])}, run=np.arange(2))
-    cut = retire(runs, Target(3.0, metric="m"))
-    results = outcomes({"whole": runs, "retired": cut}, n_boot=50)
-    whole, retired = results["whole"], results["retired"]
-    assert not isinstance(whole, str)
-    assert (whole.final.mean, whole.best.mean, whole.horizon) == (1.0, 2.5, 3)
-    assert isinstance(retired, str)
-    assert "followed to epoch 3" in retired
-    assert list(tables.outcome_table(results)["runs"]) == ["whole"]
-    below = outcomes({"whole": runs, "short": runs.head(epochs=2)}, direction="below", n_boot=50)["whole"]
-    assert not isinstance(below, str)
-    assert (below.final.mean, below.best.mean, below.horizon) == (2.5, 1.5, 2)
 
 
 # The real thing

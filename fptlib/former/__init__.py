@@ -2,7 +2,7 @@
 
 The forms of the theory are functions of survival curves (`forms`). `seeds` and `sample` reduce ensembles to curves of the data and of
 every bootstrap replicate, seeds drawn with all their runs; `common` checks the ensembles and puts them on one horizon. From the samples
-come predictions of means (`prediction`, `linear`) and of whole distributions (`distribution`), each with a verdict (`verdicts`,
+come predictions of means (`prediction`) and of whole distributions (`distribution`), each with a verdict (`verdicts`,
 `validity`) and a word on its interval (`coverage`). `recommendation` and `advice` compare perturbations, `outcome` the metric that runs
 end with, and `plan` computes how many runs a wanted interval needs. `records` holds the record of the training against a prediction:
 where training is not the same at every epoch, nothing is vouched for.
@@ -10,7 +10,6 @@ where training is not the same at every epoch, nothing is vouched for.
 
 from fptlib.former.advice import Option, too_few
 from fptlib.former.distribution import Distribution, distribution
-from fptlib.former.linear import LinearResponse, linear_response
 from fptlib.former.outcome import Outcome, outcomes
 from fptlib.former.plan import Plan, plan
 from fptlib.former.prediction import Prediction, Response, predict
@@ -18,7 +17,6 @@ from fptlib.former.recommendation import Recommendation, at_each, recommend
 
 __all__ = [
     "Distribution",
-    "LinearResponse",
     "Option",
     "Outcome",
     "Plan",
@@ -27,7 +25,6 @@ __all__ = [
     "Response",
     "at_each",
     "distribution",
-    "linear_response",
     "outcomes",
     "plan",
     "predict",

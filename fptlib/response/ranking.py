@@ -44,6 +44,7 @@ def predict(study: Study, periods: Sequence[int] | None = None) -> Ranking:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from fptlib.processes import DelayedGeometric
     >>> process = DelayedGeometric(silent=10, hazard=0.01, silent_after=2, hazard_after=0.2)
     >>> plain, kicked = (process.sample(np.random.default_rng(i), n_runs=300, horizon=120, period=p) for i, p in enumerate([None, 20]))
@@ -91,6 +92,7 @@ def recommend(study: Study, periods: Sequence[int] | None = None) -> Ranking:
 
     Examples
     --------
+    >>> import numpy as np
     >>> from fptlib.processes import DelayedGeometric
     >>> process = DelayedGeometric(silent=10, hazard=0.01, silent_after=2, hazard_after=0.2)
     >>> plain, kicked = (process.sample(np.random.default_rng(i), n_runs=300, horizon=120, period=p) for i, p in enumerate([None, 20]))
