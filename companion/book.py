@@ -9,7 +9,6 @@ from __future__ import annotations
 import html
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,10 +75,8 @@ def ensemble(name: str | os.PathLike[str], **overrides: Any) -> Trajectories:
     spec = specs.load(path)
     if overrides:
         spec = specs.override(spec, overrides)
-    started = time.perf_counter()
-    trajectories = training.train(spec)
-    _record_ensemble(path.stem, spec, _TRAINED, time.perf_counter() - started, overrides)
-    return trajectories
+    _record_ensemble(path.stem, spec, _TRAINED, overrides)
+    return training.train(spec)
 
 
 def experiments(names: Sequence[str] = (), *, stored: bool, **sizes: Any) -> dict[str, Ensembles]:
@@ -102,7 +99,6 @@ def experiments(names: Sequence[str] = (), *, stored: bool, **sizes: Any) -> dic
     from companion import experiments as library
 
     rows = library.load_rows(names)
-    started = time.perf_counter()
     if stored:
         result, missing = library.read_rows(rows)
         if missing:
@@ -111,10 +107,9 @@ def experiments(names: Sequence[str] = (), *, stored: bool, **sizes: Any) -> dic
         result = {name: library.train_row(row.sized(**sizes) if sizes else row) for name, row in rows.items()}
     where = "kept with the book in book/results/ensembles" if stored else _TRAINED
     for name, ensembles in result.items():
-        origin = (
-            f"with {len(ensembles.perturbed)} perturbed ensembles of {ensembles.row.perturbed_runs} runs each, {where}"
-        )
-        _record_ensemble(name, ensembles.row.unperturbed, origin, (time.perf_counter() - started) / len(result))
+        number, row = len(ensembles.perturbed), ensembles.row
+        origin = f"with {number} perturbed ensembles of {row.perturbed_runs} runs each, {where}"
+        _record_ensemble(name, row.unperturbed, origin)
     return result
 
 
@@ -170,10 +165,8 @@ def spell(value: object, *, digits: int = 2) -> str:
             f"glue: cannot put {type(value).__name__} into words; "
             "give a string, a number, or an estimate with mean, low and high"
         )
-    ends = f"{float(low):.{digits}f} to {float(high):.{digits}f}"
-    return (
-        ends if mean is None else f"{float(mean):.{digits}f} ({100 * (part_of('level') or 0.95):g} % interval {ends})"
-    )
+    ends, level = f"{float(low):.{digits}f} to {float(high):.{digits}f}", part_of("level") or 0.95
+    return ends if mean is None else f"{float(mean):.{digits}f} ({100 * level:g} % interval {ends})"
 
 
 def compared(frame: pd.DataFrame) -> pd.DataFrame:
@@ -182,20 +175,18 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
 
     rows = []
     for row in frame.itertuples():
-        span, is_open = f"{row.low:.1f} to {row.high:.1f}", row.grade == "open"
-        exact = row.measured_low == row.measured_high
+        span, is_open, exact = (
+            f"{row.low:.1f} to {row.high:.1f}",
+            row.grade == "open",
+            row.measured_low == row.measured_high,
+        )
         ends = "" if exact else f" ({row.measured_low:.1f} to {row.measured_high:.1f})"
-        words = {
-            "predicted": span if is_open else f"{row.predicted:.1f} ({span})",
-            "grade": row.grade,
-            "exact" if exact else "measured": f"{row.measured:.1f}{ends}",
-            "error": "" if is_open else f"{100 * row.error:+.1f} %",
-        }
-        rows.append({"perturbation": row.perturbation, "period": row.period, **words})
+        predicted = span if is_open else f"{row.predicted:.1f} ({span})"
+        words = {"perturbation": row.perturbation, "period": row.period, "predicted": predicted, "grade": row.grade}
+        words["exact" if exact else "measured"] = f"{row.measured:.1f}{ends}"
+        rows.append(words | {"error": "" if is_open else f"{100 * row.error:+.1f} %"})
     table = pd.DataFrame(rows)
-    if table["perturbation"].nunique() == 1:
-        table = table.drop(columns="perturbation")
-    return table
+    return table if table["perturbation"].nunique() > 1 else table.drop(columns="perturbation")
 
 
 def note(text: str, *, title: str = "Note") -> None:
@@ -220,21 +211,10 @@ def published_note() -> None:
         )
 
 
-def _record_ensemble(
-    name: str, spec: EnsembleSpec, origin: str, seconds: float, overrides: Mapping[str, Any] | None = None
-) -> None:
-    record["ensembles"].append(
-        {
-            "name": name,
-            "overrides": json.loads(json.dumps(overrides or {}, default=str)),
-            "digest": spec.digest(),
-            "runs": spec.runs,
-            "epochs": spec.epochs,
-            "seed": spec.seed,
-            "origin": origin,
-            "seconds": round(seconds, 1),
-        }
-    )
+def _record_ensemble(name: str, spec: EnsembleSpec, origin: str, overrides: Mapping[str, Any] | None = None) -> None:
+    changes = json.loads(json.dumps(overrides or {}, default=str))
+    entry = {"name": name, "overrides": changes, "digest": spec.digest(), "origin": origin}
+    record["ensembles"].append({**entry, "runs": spec.runs, "epochs": spec.epochs, "seed": spec.seed})
     _write_record()
 
 
