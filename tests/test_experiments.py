@@ -24,7 +24,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import Estimate, ratio
 from fptlib.processes import DelayedGeometric
 from fptlib.study import Study
-from fptlib.trajectories import Trajectories, read_shard
+from fptlib.trajectories import Target, Trajectories, reached, read_shard
 
 BASE = {
     "data": {"name": "digits", "train_size": 60, "validation_size": 50, "test_size": 100},
@@ -128,18 +128,18 @@ def test_the_threshold_leaves_the_share_censored_that_steps_allow(
     row = rows.load_row(write_row(project, direction=direction, censored=share, epochs=7))
     worst = 0.0 if direction == "above" else 9.0
     runs = Trajectories(metrics={"test_metric": np.array([[b, worst] for b in best])}, run=np.arange(len(best)))
-    found = gather.threshold_of(row, runs)
-    assert found.value == pytest.approx(expected[0])
-    assert found.censored == expected[1]
+    found = gather.target_of(row, runs)
+    assert found.threshold == pytest.approx(expected[0])
+    assert np.mean(~reached(runs.metric(), found).any(axis=1)) == expected[1]
 
 
 def test_a_stated_threshold_is_taken_and_one_best_value_has_none_between(project: Path) -> None:
     runs = Trajectories(metrics={"test_metric": np.array([[0.1], [0.3], [0.2]])}, run=np.arange(3))
     row = rows.load_row(write_row(project, threshold=0.3))
-    assert gather.threshold_of(row, runs) == gather.Threshold(0.3, pytest.approx(2 / 3))
+    assert gather.target_of(row, runs) == Target(0.3, "above", "test_metric")
     alike = Trajectories(metrics={"test_metric": np.full((3, 2), 0.5)}, run=np.arange(3))
     with pytest.raises(InputError, match="same best"):
-        gather.threshold_of(rows.load_row(write_row(project)), alike)
+        gather.target_of(rows.load_row(write_row(project)), alike)
 
 
 def synthetic(process: DelayedGeometric, seed: int) -> Study:
@@ -229,7 +229,7 @@ def test_a_choice_is_carried_out_at_the_nearest_period() -> None:
 def test_what_is_kept_is_what_training_gives(row: ex.Row, tmp_path: Path) -> None:
     found = complete(row)
     fresh = ex.train_row(row, out=tmp_path / "stores", workers=1)
-    assert fresh.threshold == found.threshold
+    assert fresh.target == found.target
     assert set(fresh.perturbed) == set(found.perturbed) == {("shrink_perturb", p) for p in (2, 4, 6)}
     for key in row.members():
         a, b = fresh.of(key), found.of(key)
@@ -238,7 +238,7 @@ def test_what_is_kept_is_what_training_gives(row: ex.Row, tmp_path: Path) -> Non
         for name in b.metrics:
             np.testing.assert_array_equal(a.metrics[name], b.metrics[name])
     key = ("shrink_perturb", 4)
-    again = retrain(row.ensemble(key), [13, 5], gather.retirement_of(row, found.threshold))
+    again = retrain(row.ensemble(key), [13, 5], found.target)
     np.testing.assert_array_equal(again["test_metric"], found.of(key).metrics["test_metric"][[13, 5]])
 
 
@@ -279,7 +279,7 @@ def test_what_is_kept_decides_where_this_machine_trains_otherwise(row: ex.Row, t
     todo = ex.missing_of(row)
     trained = ex.keep_row(row, out=tmp_path / "stores", workers=1)
     both = complete(row)
-    assert {runs.retirement.threshold for runs in both.perturbed.values()} == {both.threshold.value}
+    assert {runs.retirement.threshold for runs in both.perturbed.values()} == {both.target.threshold}
     # Nothing of the unperturbed runs is trained but what the others branch off from: 16 runs, to epoch 6.
     assert ex.run_epochs(row, todo) == 16 * (6 + 10 + 8 + 6)
     assert trained <= 16 * (6 + 10 + 8 + 6)
@@ -473,10 +473,10 @@ def test_validation_data_have_a_threshold_of_their_own(row: ex.Row) -> None:
     full = complete(row)
     with pytest.raises(InputError, match="retire: false"):
         full.on_validation()
-    found = ex.Ensembles(row.sized(retire=False), full.threshold, full.unperturbed, {}).on_validation()
+    found = ex.Ensembles(row.sized(retire=False), full.target, full.unperturbed, {}).on_validation()
     assert found.row.metric == "valid_metric"
     best = full.unperturbed.metrics["valid_metric"].max(axis=1)
-    assert found.threshold.censored == np.mean(best < found.threshold.value)
+    assert np.mean(best < found.target.threshold) == pytest.approx(0.5, abs=0.1)
     assert found.study().target.metric == "valid_metric"
 
 

@@ -21,14 +21,6 @@ from fptlib.trajectories import Target, Trajectories
 
 
 @dataclass(frozen=True, slots=True)
-class Threshold:
-    """A threshold in the unit of the metric, and the share of the unperturbed runs that do not reach it within the horizon."""
-
-    value: float
-    censored: float
-
-
-@dataclass(frozen=True, slots=True)
 class Ensembles:
     """The runs of a row.
 
@@ -36,8 +28,8 @@ class Ensembles:
     ----------
     row
         What they are.
-    threshold
-        Taken from the unperturbed runs.
+    target
+        What all of them have to reach; its threshold is taken from the unperturbed runs.
     unperturbed
         Runs without perturbation.
     perturbed
@@ -45,7 +37,7 @@ class Ensembles:
     """
 
     row: Row
-    threshold: Threshold
+    target: Target
     unperturbed: Trajectories
     perturbed: Mapping[tuple[str, int], Trajectories]
 
@@ -55,8 +47,7 @@ class Ensembles:
 
     def study(self, **options: Any) -> Study:
         """Return all of them as a `Study` with the row's target; options are those of a study."""
-        target = Target(self.threshold.value, self.row.direction, self.row.metric)
-        return Study(self.unperturbed, self.perturbed, target, **options)
+        return Study(self.unperturbed, self.perturbed, self.target, **options)
 
     def on_validation(self) -> Ensembles:
         """Return the same runs judged by validation data, with a threshold of its own by the same rule.
@@ -70,11 +61,11 @@ class Ensembles:
         if row.retire or row.metric != "test_metric" or "valid_metric" not in self.unperturbed.metrics:
             raise InputError(f"row {row.name}: needs runs followed to the end (retire: false) and data.validation_size")
         other = row.sized(metric="valid_metric")
-        return Ensembles(other, threshold_of(other, self.unperturbed), self.unperturbed, self.perturbed)
+        return Ensembles(other, target_of(other, self.unperturbed), self.unperturbed, self.perturbed)
 
 
-def threshold_of(row: Row, unperturbed: Trajectories) -> Threshold:
-    """Return the threshold of a row: the number it states, or the one its rule takes from the unperturbed runs alone.
+def target_of(row: Row, unperturbed: Trajectories) -> Target:
+    """Return the target of a row: the threshold it states, or the one its rule takes from the unperturbed runs alone.
 
     Notes
     -----
@@ -92,14 +83,14 @@ def threshold_of(row: Row, unperturbed: Trajectories) -> Threshold:
     >>> from types import SimpleNamespace
     >>> rule = SimpleNamespace(name="x", threshold=None, metric="test_metric", direction="above", censored=0.5, epochs=2)
     >>> runs = Trajectories(metrics={"test_metric": np.array([[0.1, 0.9], [0.7, 0.2], [0.3, 0.5], [0.8, 0.8]])}, run=np.arange(4))
-    >>> threshold_of(rule, runs)
-    Threshold(value=0.75, censored=0.5)
+    >>> target_of(rule, runs).threshold
+    0.75
     """
+    if row.threshold is not None:
+        return Target(row.threshold, row.direction, row.metric)
     values = unperturbed.head(epochs=row.epochs).metric(row.metric)
     sign = 1.0 if row.direction == "above" else -1.0
     best = np.sort((sign * values).max(axis=1))
-    if row.threshold is not None:
-        return Threshold(row.threshold, float(np.mean(best < sign * row.threshold)))
     distinct = np.unique(best)
     if len(distinct) < 2:
         raise InputError(
@@ -108,14 +99,7 @@ def threshold_of(row: Row, unperturbed: Trajectories) -> Threshold:
     middle = (distinct[1:] + distinct[:-1]) / 2
     shares = np.searchsorted(best, middle) / len(best)
     chosen = int(np.argmin(np.abs(shares - row.censored)))
-    return Threshold(float(sign * middle[chosen]), float(shares[chosen]))
-
-
-def retirement_of(row: Row, threshold: Threshold) -> Target | None:
-    """Return where perturbed runs of the row leave their training."""
-    if not row.retire:
-        return None
-    return Target(threshold.value, direction=row.direction, metric=row.metric)
+    return Target(float(sign * middle[chosen]), row.direction, row.metric)
 
 
 def read_row(row: Row) -> Ensembles | None:
@@ -129,11 +113,11 @@ def read_row(row: Row) -> Ensembles | None:
     plain = read_kept(row.unperturbed)
     if plain is None:
         return None
-    threshold = threshold_of(row, plain)
-    at = retirement_of(row, threshold)
+    target = target_of(row, plain)
+    at = target if row.retire else None
     kept = {key: read_kept(row.ensemble(key), retirement=at) for key in row.members() if key is not None}
     perturbed = {key: runs for key, runs in kept.items() if runs is not None}
-    return Ensembles(row, threshold, plain, perturbed) if len(perturbed) == len(kept) else None
+    return Ensembles(row, target, plain, perturbed) if len(perturbed) == len(kept) else None
 
 
 def read_rows(rows: Mapping[str, Row]) -> tuple[dict[str, Ensembles], list[str]]:
@@ -164,10 +148,10 @@ def train_row(row: Row, *, out: str | os.PathLike[str] | None = None, workers: i
 
     _train_snapshots(row, row.members(), out=out, workers=workers)
     plain = ensemble.train(row.unperturbed, out=out, workers=workers)
-    threshold = threshold_of(row, plain)
+    target = target_of(row, plain)
     kicked = [key for key in row.members() if key is not None]
-    perturbed = {key: _train_perturbed(row, key, threshold, out=out, workers=workers) for key in kicked}
-    return Ensembles(row, threshold, plain, perturbed)
+    perturbed = {key: _train_perturbed(row, key, target, out=out, workers=workers) for key in kicked}
+    return Ensembles(row, target, plain, perturbed)
 
 
 def keep_row(
@@ -222,11 +206,11 @@ def keep_row(
         plain = ensemble.train(row.unperturbed, out=stores, workers=workers)
         sum_trained += int(plain.meta["trained"])
         finish(None, plain, sum_trained)
-    threshold = threshold_of(row, plain)
-    say(f"{row.name}: threshold {threshold.value:.6g}, {100 * threshold.censored:.0f} % of {plain.n_runs} censored")
+    target = target_of(row, plain)
+    say(f"{row.name}: threshold {target.threshold:.6g}")
     for key in todo:
         if key is not None:
-            runs = _train_perturbed(row, key, threshold, out=stores, workers=workers)
+            runs = _train_perturbed(row, key, target, out=stores, workers=workers)
             sum_trained += int(runs.meta["trained"])
             finish(key, runs, int(runs.meta["trained"]))
             shutil.rmtree(stores / row.ensemble(key).digest(), ignore_errors=True)
@@ -259,11 +243,12 @@ def _train_snapshots(row: Row, todo: Iterable[Key], *, out: str | os.PathLike[st
 
 
 def _train_perturbed(
-    row: Row, key: Key, threshold: Threshold, *, out: str | os.PathLike[str] | None, workers: int | None
+    row: Row, key: Key, target: Target, *, out: str | os.PathLike[str] | None, workers: int | None
 ) -> Trajectories:
     from fptlib import ensemble
 
-    runs = ensemble.train(row.ensemble(key), out=out, retirement=retirement_of(row, threshold), workers=workers)
+    retirement = target if row.retire else None
+    runs = ensemble.train(row.ensemble(key), out=out, retirement=retirement, workers=workers)
     if runs.n_runs != row.perturbed_runs:
         raise InputError(f"row {row.name}: {words(key)} has {runs.n_runs} runs instead of {row.perturbed_runs}")
     return runs

@@ -45,7 +45,7 @@ class Row(Part):
         What is judged: ``test_metric`` (accuracy or R2), ``valid_metric`` or, of regression, ``test_rmse``; and whether it grows.
     threshold, censored
         The threshold; without one, the rule: the value that leaves as close to the share ``censored`` of the unperturbed runs below it as
-        the metric's steps allow, see `companion.experiments.threshold_of`.
+        the metric's steps allow, see `companion.experiments.gather.target_of`.
     runs, perturbed_runs, epochs
         Unperturbed runs, runs of each perturbed ensemble (the same first seeds), and the horizon in epochs.
     period, periods

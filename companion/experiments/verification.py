@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from companion.experiments.gather import read_row, retirement_of
+from companion.experiments.gather import read_row
 from companion.experiments.kept import machine
 from companion.experiments.rows import Key, Row, words
 from fptlib.errors import InputError
@@ -106,7 +106,7 @@ def verify(rows: Mapping[str, Row], *, runs: int = 4, seed: int = 0) -> list[Com
         for key, numbers in chosen.items():
             record = kept.of(key)
             exact = (record.meta.get("machine"), record.meta.get("device")) == here
-            at = None if key is None else retirement_of(row, kept.threshold)
+            at = kept.target if row.retire and key is not None else None
             now = retrain(row.ensemble(key), numbers, at)
             for i, run in enumerate(numbers):  # run `k` of a kept ensemble is its row `k`
                 old = {name: values[run] for name, values in record.metrics.items()}
