@@ -147,7 +147,7 @@ def kept_cases() -> Iterator[Case]:
     kept, _ = experiments.read_rows(experiments.load_rows())
     for name, ensembles in kept.items():
         row = ensembles.row
-        target = Target(ensembles.threshold.value, direction=row.direction, metric=row.metric)
+        target = ensembles.target
         for perturbation in row.perturbations:
             keys = {None: None} | {period: (perturbation, period) for period in (row.period, *row.periods)}
             times = {period: first_passage(ensembles.of(key), target) for period, key in keys.items()}
