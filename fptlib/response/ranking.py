@@ -17,6 +17,7 @@ from fptlib.study import Cause, Key, Note, Study
 from fptlib.study.records import doubts, moving
 from fptlib.trajectories.origin import FULL_RESET
 
+_EXPECTED = 5  # passages: where so many are expected, none at all is no chance (1 %)
 DEFAULT_PERIODS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100, 150, 200, 300, 500)
 Answer = TypeVar("Answer")
 
@@ -203,9 +204,16 @@ def _doubts(study: Study, at: Source, period: int, qss: QuasiSteadyState | None)
         yield Cause.UNSETTLED.note(source=at.period)
     elif qss is not None and min(period, at.period) < (qss.relaxation_epoch or 0):
         yield Cause.RELAXATION.note(start=qss.relaxation_epoch)
-    first = int(study.ensembles[None].times.time.min())
-    if min(period, at.period) < first:
-        yield Cause.NONE_PASSED.note(epoch=first)
+    if _too_early(study, *sorted((period, at.period))):
+        times = study.ensembles[None].times
+        yield Cause.NONE_PASSED.note(epoch=int(times.time[times.observed].min()))
+
+
+def _too_early(study: Study, lower: int, upper: int) -> bool:
+    """Test whether no unperturbed run passes up to an epoch although, by the hazard up to a later one, `_EXPECTED` should have."""
+    times, survival = study.ensembles[None].times, float(study.survival[upper, 0])
+    passed = bool((times.observed & (times.time <= lower)).any())
+    return not passed and times.n_runs * (1 - survival ** (lower / upper)) >= _EXPECTED
 
 
 def _disjoint(study: Study, other: Source, period: int, prediction: Prediction) -> Note | None:
