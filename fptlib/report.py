@@ -71,6 +71,7 @@ def write(path: Path, answers: Mapping[float, tuple[Study, Ranking] | str]) -> N
 
 def save(path: Path, chart: alt.LayerChart) -> None:
     """Write one chart: a picture (``.svg``, ``.png``), or a page that loads nothing (``.html``)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     if path.suffix == ".html":
         page = _page("fpt", render.bundle(chart.to_dict())["text/html"])
         write_atomically(path, lambda file: file.write(page.encode()))
