@@ -64,7 +64,7 @@ TABLE: list[tuple[str, str]] = [
     (f"recommend {PAIR} --perturbed s:10=nowhere.csv", "nowhere.csv: no such file or folder"),
     (f"recommend {PAIR} --report out.pdf", "a name that ends in .html is needed"),
     (f"recommend {PAIR} --metric loss", "no metric 'loss'"),
-    (f"plan {PAIR} --period 10 --width 3", "relative_width is 3"),
+    (f"plan {PAIR} --period 10 --width 3", "width is 3"),
     (f"{OPTIMISE} --candidates shrink", "unknown perturbation 'shrink'"),
     (f"{OPTIMISE} --candidates partial_reset:quantile=2", "perturbation.quantile: 2"),
     (f"{OPTIMISE} --candidates full_reset --candidates full_reset", "is given twice"),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -232,7 +231,7 @@ def plan(
         Path | None, typer.Option(help="A pilot of perturbed runs; without, as if the perturbation changed nothing.")
     ] = None,
     periods: Annotated[
-        str | None, typer.Option(help="Periods to predict for; P0 by default.", metavar="10,20,50")
+        str | None, typer.Option(help="Periods to predict for; P0 and those near it by default.", metavar="10,20,50")
     ] = None,
     width: Annotated[float, typer.Option(help="Wanted width of the interval, relative to the mean.")] = 0.2,
     fork: Annotated[
@@ -248,21 +247,14 @@ def plan(
 ) -> None:
     """Say how many unperturbed runs and survivors an interval of a wanted width needs, from a pilot."""
     from fptlib.cli import answers
-    from fptlib.former import plan as design
+    from fptlib.response import sample_size
+    from fptlib.study import Study
+    from fptlib.trajectories import Target
 
-    paths = {} if perturbed is None else {period: perturbed}
+    asked = None if periods is None else integers("--periods", periods)
+    paths = {} if perturbed is None else {("", period): perturbed}
     plain, kicked = ensembles(unperturbed, paths, axis=axis, every=every)
-    answer = design(
-        plain,
-        kicked.get(period),
-        period=period,
-        threshold=threshold,
-        periods=[period] if periods is None else integers("--periods", periods),
-        relative_width=width,
-        fork=fork,
-        metric=metric,
-        direction=direction,
-        level=level,
-        seed=seed,
-    )
-    output.print_json(asdict(answer)) if as_json else answers.print_plan(answer)
+    kicked = {(_name(kicked), p): runs for (_, p), runs in kicked.items()}
+    study = Study(plain, kicked, Target(threshold, direction, metric), level=level, seed=seed)
+    size = sample_size(study, width, periods=asked, period=period, fork=fork)
+    output.print_json(size.to_dict()) if as_json else answers.print_plan(size)

@@ -15,11 +15,10 @@ from fptlib import tables
 from fptlib.cli.output import print_json, print_table
 from fptlib.qss import QuasiSteadyState
 from fptlib.record import plain
-from fptlib.response import Distribution, Ranking, distributions, final_metrics
+from fptlib.response import Distribution, Ranking, SampleSize, distributions, final_metrics
 from fptlib.study import Study
 
 if TYPE_CHECKING:
-    from fptlib.former.plan import Plan, Requirement
     from fptlib.optimise.result import Outcome as Search
 
 
@@ -189,34 +188,22 @@ def search_json(result: Search) -> dict[str, Any]:
     }
 
 
-def print_plan(answer: Plan) -> None:
+def print_plan(size: SampleSize) -> None:
     """Print the numbers of runs that a wanted interval needs."""
-    print(
-        f"for {100 * answer.level:g} % intervals as wide as {100 * answer.relative_width:g} % of the mean, from runs perturbed every "
-        f"{answer.period} epochs, up to epoch {answer.horizon}"
-    )
-    heads: list[dict[str, object]] = [
-        {
+    print(*size.advice, sep="\n", end="\n\n")
+    rows: list[dict[str, object]] = []
+    for r in size.requirements:
+        pairs = zip(r.expected.to_dict().items(), r.cautious.to_dict().values(), strict=True)
+        needs = {name.replace("_", "-"): f"{expected} ({cautious})" for (name, expected), cautious in pairs}
+        head = {
             "period": r.period,
-            "form": r.form,
-            "mean": f"{r.mean:.2f}",
-            "width in the pilot": f"{100 * r.pilot_width / r.mean:.0f} %",
+            "epochs": f"{r.mean:.1f}",
+            "width in the pilot": f"{r.width:.0%}",
+            "then known": r.grade,
         }
-        for r in answer.requirements
-    ]
-    heads.append({**dict.fromkeys(heads[0], ""), "period": "all"})
-    parts: list[Requirement | Plan] = [*answer.requirements, answer]
-    sizes = [(part.expected, part.cautious) for part in parts]
-    print_table(
-        [
-            {**head, "needs": needs, **asdict(size)}
-            for head, pair in zip(heads, sizes, strict=True)
-            for needs, size in zip(("expected", "cautious"), pair, strict=True)
-        ]
-    )
-    print("cautious: enough for nine in ten replicates of the pilot")
-    for note in answer.notes:
-        print(f"- {note}")
+        rows.append(head | needs)
+    print_table(rows)
+    print("in brackets: enough for nine in ten pilots like this one")
 
 
 def print_search(result: Search) -> None:

@@ -146,9 +146,9 @@ def optimise(
     """
     from fptlib import spec
     from fptlib.cli import answers
-    from fptlib.former.prediction import DEFAULT_PERIODS
     from fptlib.optimise import Live, Settings, parse
     from fptlib.optimise import optimise as search
+    from fptlib.response.ranking import DEFAULT_PERIODS
     from fptlib.trajectories import Target
 
     parameters = spec.load(params, set_ or [])
