@@ -4,27 +4,12 @@ What is analysed are two tables in ``book/results/published``: first-passage tim
 them from the authors' archive, which nothing else needs: ``FPTLIB_DATA=FOLDER python -m companion.published``.
 """
 
-from companion.published.archive import LISTED_THRESHOLD, available, perturbed, unperturbed
-from companion.published.claims import CLAIMS, cells, judge, own_case, published_cases
+from companion.published.archive import perturbed, unperturbed
+from companion.published.claims import CLAIMS, judge, own_case, published_cases, show
 from companion.published.datasets import SHARES, SUPPLEMENTARY, dataset
-from companion.published.judges import Case
-from companion.published.page import glance, in_full
 from companion.published.steady import steadiness
-from companion.published.summary import origin, stored
-from companion.published.table import (
-    LISTED_PERIODS,
-    LISTS,
-    ORIGIN,
-    VALUES,
-    ends,
-    fan,
-    means,
-    metrics,
-    study,
-    survivors,
-    times,
-    values,
-)
+from companion.published.summary import available, origin, stored
+from companion.published.table import LISTED_PERIODS, LISTS, ORIGIN, ends, fan, means, metrics, study, times, values
 from companion.published.tables import (
     advice,
     beyond,
@@ -45,24 +30,18 @@ from companion.published.tables import (
 __all__ = [
     "CLAIMS",
     "LISTED_PERIODS",
-    "LISTED_THRESHOLD",
     "LISTS",
     "ORIGIN",
     "SHARES",
     "SUPPLEMENTARY",
-    "VALUES",
-    "Case",
     "advice",
     "available",
     "beyond",
-    "cells",
     "dataset",
     "ends",
     "fan",
     "final_metrics",
-    "glance",
     "hazard_bins",
-    "in_full",
     "judge",
     "means",
     "measured",
@@ -75,6 +54,7 @@ __all__ = [
     "quantiles",
     "ranking",
     "scores",
+    "show",
     "speedups",
     "state",
     "state_verdict",
@@ -82,7 +62,6 @@ __all__ = [
     "stored",
     "study",
     "survival_curve",
-    "survivors",
     "times",
     "unperturbed",
     "unperturbed_mean",

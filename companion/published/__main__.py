@@ -13,99 +13,61 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from companion.published.archive import (
-    LISTED_PERIODS,
-    LISTED_THRESHOLD,
-    available,
-    listed_times,
-    perturbed,
-    unperturbed,
-)
+from companion.published.archive import listed_times, perturbed, unperturbed
 from companion.published.datasets import DATASETS
-from companion.published.table import LISTS, METRICS, PASSAGES, QUANTILES, VALUES
+from companion.published.table import LISTED_PERIODS, LISTS, METRICS, PASSAGES, QUANTILES, VALUES
 from fptlib.files import write_atomically
 from fptlib.firstpassage import FirstPassageTimes, first_passage
 from fptlib.sources import PUBLISHED
 from fptlib.trajectories import Target, Trajectories
 
-_SMALL = {"period": "int16", "run": "int32", "epoch": "int16", "threshold": "float32"}
+_TYPES = {"period": "int16", "run": "int32", "epoch": "int16", "threshold": "float32"}
 _DIGITS = 5
 
 
-def ensembles(data: str) -> Iterator[tuple[str, int, Trajectories]]:
-    """Read every ensemble of a data set, with the name of the perturbation and the period that the tables have."""
-    yield "none", 0, unperturbed(data)
-    for name, period in DATASETS[data].keys:
-        yield name, period, perturbed(name, period, data)
-
-
-def passage_table() -> pd.DataFrame:
-    """Compute the first-passage times of every run at every threshold."""
-    parts = []
+def tables() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Compute both tables from the archive."""
+    passages, metrics = [], []
     for data, known in DATASETS.items():
-        for name, period, runs in ensembles(data):
-            for threshold in known.thresholds:
-                times = first_passage(runs, Target(threshold, "above", known.metric))
-                parts.append(_rows(times, data=data, perturbation=name, period=period, threshold=threshold))
-    for period in LISTED_PERIODS:
-        at = {"data": LISTS, "perturbation": "partial_reset", "period": period, "threshold": LISTED_THRESHOLD}
-        parts.append(_rows(listed_times(period), **at))
-    return pd.concat(parts, ignore_index=True)
+        for name, period in [("none", 0), *known.keys]:
+            runs = perturbed(name, period, data) if period else unperturbed(data)
+            about = {"data": data, "perturbation": name, "period": period}
+            times = {t: first_passage(runs, Target(t, "above", known.metric)) for t in known.thresholds}
+            passages += [_passages(part, **about, threshold=threshold) for threshold, part in times.items()]
+            metrics += [pd.DataFrame({**about, **part}) for part in _metrics(runs, known.metric, plain=not period)]
+    about = {"data": LISTS, "perturbation": "partial_reset", "threshold": 72.0}
+    passages += [_passages(listed_times(period), **about, period=period) for period in LISTED_PERIODS]
+    return pd.concat(passages, ignore_index=True), pd.concat(metrics, ignore_index=True).round({"value": _DIGITS})
 
 
-def _rows(times: FirstPassageTimes, **columns: object) -> pd.DataFrame:
-    return pd.DataFrame({**columns, "run": times.run, "epoch": times.time, "observed": times.observed})
+def _passages(times: FirstPassageTimes, **about: object) -> pd.DataFrame:
+    return pd.DataFrame({**about, "run": times.run, "epoch": times.time, "observed": times.observed})
 
 
-def metric_table() -> pd.DataFrame:
-    """Compute mean curves, and the best and the last value of each run; of unperturbed runs also quantiles, and values at some epochs."""
-    parts = []
-    for data, known in DATASETS.items():
-        for name, period, runs in ensembles(data):
-            about: dict[str, object] = {"data": data, "perturbation": name, "period": period}
-            epochs = np.arange(1, runs.n_epochs + 1)
-            for metric, values in runs.metrics.items():
-                curves = {"mean": values.mean(axis=0)} if name == "none" or metric == known.metric else {}
-                if name == "none" and metric == known.metric:
-                    curves |= {f"q{100 * q:02.0f}": np.quantile(values, q, axis=0) for q in QUANTILES}
-                for statistic, curve in curves.items():
-                    line = {
-                        **about,
-                        "metric": metric,
-                        "statistic": statistic,
-                        "run": 0,
-                        "epoch": epochs,
-                        "value": curve,
-                    }
-                    parts.append(pd.DataFrame(line))
-            values, about = runs.metric(known.metric), about | {"metric": known.metric}
-            for statistic, ends in {"best": values.max(axis=1), "last": values[:, -1]}.items():
-                parts.append(
-                    pd.DataFrame({**about, "statistic": statistic, "run": runs.run, "epoch": 0, "value": ends})
-                )
-            for epoch in VALUES if name == "none" else ():
-                if epoch <= runs.n_epochs:
-                    line = {
-                        **about,
-                        "statistic": "value",
-                        "run": runs.run,
-                        "epoch": epoch,
-                        "value": values[:, epoch - 1],
-                    }
-                    parts.append(pd.DataFrame(line))
-    return pd.concat(parts, ignore_index=True).round({"value": _DIGITS})
+def _metrics(runs: Trajectories, own: str, *, plain: bool) -> Iterator[dict[str, object]]:
+    """Yield mean curves, the best and the last value of each run and, of unperturbed runs, quantiles, and values at some epochs."""
+    values, epochs = runs.metric(own), np.arange(1, runs.n_epochs + 1)
+    curves = {("mean", name): v.mean(axis=0) for name, v in runs.metrics.items() if plain or name == own}
+    rows: dict[tuple[str, str], tuple[object, object, object]]  # run, epoch, value
+    rows = {key: (0, epochs, curve) for key, curve in curves.items()}
+    rows |= {("best", own): (runs.run, 0, values.max(axis=1)), ("last", own): (runs.run, 0, values[:, -1])}
+    if plain:
+        rows |= {(f"q{100 * q:02.0f}", own): (0, epochs, np.quantile(values, q, axis=0)) for q in QUANTILES}
+        kept = [epoch for epoch in VALUES if epoch <= runs.n_epochs]
+        every = np.repeat(runs.run, len(kept)), np.tile(kept, runs.n_runs)
+        rows["value", own] = (*every, values[:, [epoch - 1 for epoch in kept]].ravel())
+    for (statistic, metric), (run, epoch, value) in rows.items():
+        yield {"metric": metric, "statistic": statistic, "run": run, "epoch": epoch, "value": value}
 
 
 def write() -> None:
     """Write both tables, with the digest of the archive in their metadata."""
-    for path, table in ((PASSAGES, passage_table()), (METRICS, metric_table())):
-        small = table.astype({name: kind for name, kind in _SMALL.items() if name in table})
+    for path, table in zip((PASSAGES, METRICS), tables(), strict=True):
+        small = table.astype({name: kind for name, kind in _TYPES.items() if name in table})
         small.attrs = {"command": "python -m companion.published", "archive": PUBLISHED.digest}
         write_atomically(path, lambda file, small=small: small.to_parquet(file, index=False, compression="zstd"))  # type: ignore[misc]
+        sys.stdout.write(f"wrote {path}\n")
 
 
 if __name__ == "__main__":
-    if not available():
-        raise SystemExit("the published trajectories are not here; name their folder in $FPTLIB_DATA")
     write()
-    sys.stdout.write(f"wrote {PASSAGES} and {METRICS}\n")

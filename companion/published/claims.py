@@ -1,8 +1,7 @@
-"""The table of claims (``claims.yml``) and the cases it is held against."""
+"""The table of claims (``claims.yml``), the cases it is held against, and how a page shows the result."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any
 
 import pandas as pd
 import yaml
+from pandas.io.formats.style import Styler
 
 from companion.published.datasets import MAIN, SHARES, SUPPLEMENTARY, dataset
-from companion.published.judges import JUDGES, Case, Judgement, verdict
+from companion.published.judges import JUDGES, Case, Judgement, spell, verdict
 from companion.published.table import LISTED_PERIODS, LISTS, VALUES, ends, study, times, values
 from fptlib.errors import InputError
 from fptlib.study import Key, Study
@@ -26,10 +26,7 @@ _ABOUT = ("id", "claim", "where", "chapter", "accepted", "judge", "kinds", "note
 def judge(cases: Iterable[Case]) -> pd.DataFrame:
     """Hold every claim against the cases of its kinds; a claim of no kind cannot be tested on anything.
 
-    Returns
-    -------
-    DataFrame
-        Columns ``id, case, title, words, claim, where, chapter, accepted, verdict, measure, score, low, high, ours, note``.
+    Columns are ``id, claim, where, chapter, accepted, case, title, words, verdict, measure, score, ours, note``; a score is an `Estimate`.
     """
     lines, cases = [], list(cases)
     for row in CLAIMS:
@@ -39,21 +36,27 @@ def judge(cases: Iterable[Case]) -> pd.DataFrame:
                 result = Judgement(note=row["note"]) if case is None else JUDGES[row["judge"]](case, **options)
             except InputError as error:
                 result = Judgement(note=str(error))
-            line = {"id": row["id"], **{name: getattr(case, name, "") for name in ("title", "words")}}
-            line |= {"case": getattr(case, "name", ""), **{name: row[name] for name in _ABOUT[1:5]}}
-            line |= {"verdict": verdict(result.score, row["accepted"]), **result._asdict()}
-            lines.append({**line, "score": result.score.mean, "low": result.score.low, "high": result.score.high})
+            line = {name: row[name] for name in _ABOUT[:5]} | {"case": getattr(case, "name", "")}
+            line |= {name: getattr(case, name, "") for name in ("title", "words")}
+            lines.append({**line, "verdict": verdict(result.score, row["accepted"]), **result._asdict()})
     return pd.DataFrame(lines)
 
 
-def cells(cases: Iterable[Case]) -> pd.DataFrame:
-    """Collect predictions beside measurements of the cases of one perturbation: columns of `fptlib.response.Comparison` and ``row``."""
-    parts = []
-    for case in cases:
-        if {"one", "far"} & set(case.kinds):
-            with contextlib.suppress(InputError):  # no run of the source passes
-                parts.append(case.comparison.to_frame().assign(row=case.row))
-    return pd.concat(parts, ignore_index=True)
+def show(claims: pd.DataFrame, *, full: bool = False) -> Styler:
+    """Show each claim once, with its cases, their verdicts and what decides; in full also its origin and all numbers."""
+    lines = []
+    for claim, part in claims.groupby("claim", sort=False):
+        line, cases = part.iloc[0], []
+        for each in part.itertuples():
+            numbers = (each.measure, each.ours, each.note) if full else ()
+            small = "".join(f"<br><small>{text}</small>" for text in numbers if text)
+            score = spell(each.score, 2) if each.measure else ""
+            cases.append(f"{each.title or 'no data'}; {each.words}: <b>{each.verdict}</b> {score}{small}")
+        low, high = line["accepted"]
+        about = f"{line['where']}; accepted {low:g} to {high:g}; {line['chapter']}" if full else part["measure"].max()
+        lines.append({"claim": f"{claim}<br><small>{about}</small>", "cases": "<br>".join(cases)})
+    wrap = {"white-space": "normal", "overflow-wrap": "break-word", "vertical-align": "top", "text-align": "left"}
+    return pd.DataFrame(lines).style.hide(axis="index").set_properties(**wrap)
 
 
 def published_cases(
@@ -61,24 +64,20 @@ def published_cases(
 ) -> list[Case]:
     """Return the cases of the published data.
 
-    Parameters
-    ----------
-    thresholds, period
-        Of the main text: accuracies in per cent, and the period that predicts. Predictions are also tested at 76 and 80 %, which no
-        unperturbed run reaches, and on the authors' lists of first-passage times.
-    reached
-        Share of the unperturbed runs that reach the threshold of the supplementary sets: one of `SHARES`.
+    ``thresholds``, in per cent, and ``period``, from which is predicted, are those of the main text. Predictions are also tested where no
+    unperturbed run arrives, at 76 and 80 %, and on the authors' lists. Of the supplementary sets the share ``reached``, one of `SHARES`,
+    of the unperturbed runs reaches the threshold.
     """
     main, cases = partial(_published, MAIN, period=period), []
     for i, threshold in enumerate(thresholds):
         cases.append(main(("set", "two", *(["ends"] if i == 0 else [])), list(PERTURBATIONS), threshold))
         cases += [main(("one",), [name], threshold) for name in PERTURBATIONS]
-    cases += [main(("far",), [name], threshold) for threshold in (76.0, 80.0) for name in PERTURBATIONS]
+    beyond = [("shrink_perturb", 76.0), ("partial_reset", 76.0), ("shrink_perturb", 80.0)]
+    cases += [main(("far",), [name], threshold) for name, threshold in beyond]
     cases.append(main(("far",), ["partial_reset"], 72.0, lists=True))
-    for data in SUPPLEMENTARY:
-        known = dataset(data)
+    for name, known in ((name, dataset(name)) for name in SUPPLEMENTARY):
         threshold = known.thresholds[SHARES.index(reached)]
-        cases.append(_published(data, ("set", "one", "ends"), list(known.periods), threshold, period=known.source))
+        cases.append(_published(name, ("set", "one", "ends"), list(known.periods), threshold, period=known.source))
     return cases
 
 
@@ -86,20 +85,19 @@ def _published(
     data: str, kinds: tuple[str, ...], names: list[str], threshold: float, *, period: int, lists: bool = False
 ) -> Case:
     known, sources = dataset(data), [(name, period) for name in names]
-    keys = sources if lists else [key for key in known.keys if key[0] in names]
-    evidence = study(data, threshold=threshold, keys=keys)
+    evidence = study(data, threshold=threshold, perturbations=names, keys=sources if lists else None)
     if lists:
         listed = {(names[0], p): times(threshold, names[0], p, data=LISTS) for p in LISTED_PERIODS}
         evidence = Study(evidence.unperturbed, evidence.perturbed | listed, evidence.target)
-    at = f"to {threshold:g} {known.sign}".rstrip() + f", P0 = {period}" + (", measured in the lists" if lists else "")
+    at = f"{threshold:g}{' %' if known.unit == 'per cent' else ''}, P0 = {period}{', measured in the lists' if lists else ''}"
     return Case(
         name=f"{data}{'_lists' if lists else ''}-{'-'.join(names)}-{threshold:g}-{period}",
         kinds=kinds,
         title=known.title,
-        words=f"{' or '.join(PERTURBATIONS[name] for name in names)} {at}",
+        words=f"{' or '.join(PERTURBATIONS[name] for name in names)} to {at}",
         study=evidence,
         sources=tuple(key for key in sources if key in evidence.perturbed),
-        values=values(data) if "set" in kinds else None,
+        values=values(data),
         best=ends(data=data) if "ends" in kinds else {},
     )
 
@@ -108,18 +106,12 @@ def own_case(
     name: str, title: str, evidence: Study, sources: Iterable[Key], *, kinds: tuple[str, ...] = ("set", "one")
 ) -> Case:
     """Return the case of a study of your own training runs, with predictions from some of its ensembles."""
-    sources, runs, metric = tuple(sources), evidence.unperturbed, None
-    if isinstance(runs, Trajectories):
-        epochs = [epoch for epoch in VALUES if epoch <= evidence.horizon]
-        metric = pd.DataFrame(runs.metric(evidence.target.metric)[:, [epoch - 1 for epoch in epochs]], columns=epochs)
+    sources, runs, target = tuple(sources), evidence.unperturbed, evidence.target
+    if not isinstance(runs, Trajectories):
+        raise InputError(f"{name}: a case needs the metric of its unperturbed runs")
+    epochs = [epoch for epoch in VALUES if epoch <= evidence.horizon]
+    metric = pd.DataFrame(runs.metric(target.metric)[:, [epoch - 1 for epoch in epochs]], columns=epochs)
     names = [PERTURBATIONS.get(key[0], key[0].replace("_", " ")) for key in sources]
     words = " or ".join(names) if len(names) < 3 else f"{len(names)} perturbations"
-    return Case(
-        name=name,
-        kinds=kinds,
-        title=title,
-        words=f"{words} to {evidence.target.threshold:g}, P0 = {sources[0][1]}",
-        study=evidence,
-        sources=sources,
-        values=metric,
-    )
+    words = f"{words} to {target.threshold:g}, P0 = {sources[0][1]}"
+    return Case(name=name, kinds=kinds, title=title, words=words, study=evidence, sources=sources, values=metric)

@@ -13,12 +13,11 @@ import pandas as pd
 from companion.published.steady import steadiness
 from fptlib.firstpassage import Estimate, ratio, residual_times, restricted_mean
 from fptlib.response import Comparison, Ranking, compare, recommend
-from fptlib.response.compare import Compared
+from fptlib.response.interval import GRADES
 from fptlib.study import Key, Study
 
 FEWEST_RUNS = 10  # a bootstrap over fewer runs has no interval to speak of
 _NOTHING = Estimate(math.nan, math.nan, math.nan, 0, 0)
-_ALLOWED = {"to 10 %": 1.1, "to 20 %": 1.2, "to a factor 1.5": 1.5, "to a factor 2": 2.0}
 
 
 class Judgement(NamedTuple):
@@ -34,16 +33,8 @@ class Judgement(NamedTuple):
 class Case:
     """The evidence on one training set-up and threshold.
 
-    Parameters
-    ----------
-    name, kinds, title, words
-        A unique name, the kinds that rows of the table of claims ask for, the set-up in words, and the rest of it in words.
-    study, sources
-        All ensembles, and those of them that predictions are made from.
-    values
-        Metric of the unperturbed runs, a column for each epoch, as `companion.published.steady.steadiness` takes it.
-    best
-        Mean over runs of their best metric for each ensemble, ``None`` the unperturbed one.
+    ``study`` has all ensembles, ``sources`` are those that predictions are made from; the table of claims asks for cases by ``kinds``.
+    ``values`` is the metric of the unperturbed runs, as `steadiness` takes it, and ``best`` the mean over runs of their best metric.
     """
 
     name: str
@@ -52,13 +43,8 @@ class Case:
     words: str
     study: Study
     sources: tuple[Key, ...]
-    values: pd.DataFrame | None = None
+    values: pd.DataFrame
     best: Mapping[Key | None, Estimate] = field(default_factory=dict)
-
-    @property
-    def row(self) -> str:
-        """The whole case in words."""
-        return f"{self.title}: {self.words}"
 
     @cached_property
     def ranking(self) -> Ranking:
@@ -111,20 +97,15 @@ def spell(estimate: Estimate, digits: int = 1) -> str:
 
 def steady(case: Case, *, lag: int | str, survivors: bool) -> Judgement:
     """Test that the metric no longer changes from P0 on: the smallest plain p-value, corrected for the number of pairs."""
-    if case.values is None:
-        return Judgement(note="the metric of the unperturbed runs is not known")
     start, table = min(period for _, period in case.sources), case.steadiness
     tests = table[(table["lag"] == lag) & (table["survivors"] == survivors) & (table["epoch"] >= start)]
     if tests.empty:
         return Judgement(note=f"no such pair of epochs from {start} on with enough runs at both")
     p, p_bootstrap = (min(1.0, float(tests[name].min()) * len(tests)) for name in ("p_value", "p_bootstrap"))
-    rejected = [f"{row.epoch} and {row.later}" for row in tests[tests["p_value"] < 0.05].itertuples()]
-    return Judgement(
-        "smallest p-value times the number of pairs",
-        _exact(p),
-        f"distances of {tests['distance'].min():.2f} to {tests['distance'].max():.2f} in {len(tests)} pairs",
-        f"rejected one by one: {', '.join(rejected) or 'none'}; by the bootstrap over runs the score is {p_bootstrap:.2g}",
-    )
+    rejected = ", ".join(f"{row.epoch} and {row.later}" for row in tests[tests["p_value"] < 0.05].itertuples())
+    ours = f"distances of {tests['distance'].min():.2f} to {tests['distance'].max():.2f} in {len(tests)} pairs"
+    note = f"rejected one by one: {rejected or 'none'}; by the bootstrap over runs the score is {p_bootstrap:.2g}"
+    return Judgement("smallest p-value times the number of pairs", _exact(p), ours, note)
 
 
 def residual(case: Case) -> Judgement:
@@ -133,8 +114,7 @@ def residual(case: Case) -> Judgement:
     All are restricted to the epochs that the longest period leaves, and periods count after which `FEWEST_RUNS` runs were perturbed and as
     many then passed: where hardly any does, the mean is the time that was watched, whatever the process.
     """
-    (source,), left = case.sources, case.study.horizon - max(period for _, period in case.study.perturbed)
-    taus = {}
+    (source,), left, taus = case.sources, case.study.horizon - max(period for _, period in case.study.perturbed), {}
     for key in case.study.perturbed:
         times = residual_times(case.study.ensembles[key].times, period=key[1])
         if key[1] >= source[1] and (times.observed & (times.time <= left)).sum() >= FEWEST_RUNS:
@@ -154,11 +134,9 @@ def coverage(case: Case) -> Judgement:
     if not cells:
         return Judgement(note="nothing to compare")
     n, bare = (sum(getattr(cell, name) for cell in cells) for name in ("covered", "covered_bare"))
-    missed = [f"{cell.prediction}, {_off(cell)}" for cell in cells if not cell.covered]
-    ours = f"{n} of {len(cells)}, {bare} with no allowance"
-    return Judgement(
-        "share of predictions covered", _exact(n / len(cells)), ours, f"missed: {'; '.join(missed) or 'none'}"
-    )
+    missed = [f"{c.prediction}, {_beside(c.prediction.estimate, c.measured)}" for c in cells if not c.covered]
+    ours, note = f"{n} of {len(cells)}, {bare} with no allowance", f"missed: {'; '.join(missed) or 'none'}"
+    return Judgement("share of predictions covered", _exact(n / len(cells)), ours, note)
 
 
 def error(case: Case, *, grades: Sequence[str], within: float | None = None) -> Judgement:
@@ -167,26 +145,21 @@ def error(case: Case, *, grades: Sequence[str], within: float | None = None) -> 
     The score is the error on the log scale over the largest allowed one. Its interval has that of the measurement and, of the prediction,
     the part that runs would narrow.
     """
-    scores: list[tuple[Compared, Estimate]] = []
+    scores = []
     for cell in case.comparison.cells:
         if cell.prediction.grade in grades and not cell.at_horizon:
-            low, high = cell.prediction.sampling
-            off = ratio(Estimate(cell.prediction.centre, low, high, 0, 0), cell.measured)
-            allowed = math.log(within or _ALLOWED[cell.prediction.grade])
+            centre = Estimate(cell.prediction.centre, *cell.prediction.sampling, 0, 0)
+            off, allowed = ratio(centre, cell.measured), math.log(within or GRADES[cell.prediction.grade])
             mean, *ends = (abs(math.log(x)) / allowed for x in (off.mean, off.low, off.high))
-            least = 0.0 if off.low <= 1 <= off.high else min(ends)
-            scores.append((cell, Estimate(mean, least, max(ends), cell.measured.n_runs, 0)))
+            low = 0.0 if off.low <= 1 <= off.high else min(ends)
+            scores.append((Estimate(mean, low, max(ends), cell.measured.n_runs, 0), cell.prediction, cell.measured))
     if not scores:
         return Judgement(note=f"no prediction is graded {' or '.join(grades)}")
-    cell, score = max(scores, key=lambda pair: pair[1].mean)
-    good = [
-        str(c.prediction.period)
-        for c, s in sorted(scores, key=lambda pair: pair[0].prediction.period or 0)
-        if s.mean <= 1
-    ]
+    score, worst, measured = max(scores, key=lambda each: each[0].mean)
+    good = [str(p) for p in sorted(each[1].period or 0 for each in scores if each[0].mean <= 1)]
     measure = f"largest error / the error that {'is allowed' if within else 'its grade allows'}, on the log scale"
-    note = f"{len(good)} of {len(scores)} are as good: {', '.join(good) or 'none'}"
-    return Judgement(measure, score, f"{cell.prediction}: {_off(cell)}", note)
+    note = f"{len(good)} of {len(scores)} are as good, at periods {', '.join(good)}"
+    return Judgement(measure, score, f"{worst}: {_beside(worst.estimate, measured)}", note)
 
 
 def means(case: Case, *, first: str, second: str) -> Judgement:
@@ -203,13 +176,11 @@ def means(case: Case, *, first: str, second: str) -> Judgement:
 def gain(case: Case) -> Judgement:
     """Test that the best metric of a run is larger with a perturbation, at the period where it is largest on average."""
     key = max((k for k in case.best if k is not None), key=lambda k: case.best[k].mean)
-    best, plain = case.best[key], case.best[None]
-    down = math.hypot(best.mean - best.low, plain.high - plain.mean)
-    up, rise = math.hypot(best.high - best.mean, plain.mean - plain.low), best.mean - plain.mean
-    digits = 3 if best.mean < 1 else 1
+    best, plain, digits = case.best[key], case.best[None], 3 if case.best[key].mean < 1 else 1
     ours = f"{spell(best, digits)}, {_words(key)}; {spell(plain, digits)} without"
-    score = Estimate(rise, rise - down, rise + up, best.n_runs, 0)
-    return Judgement("difference of the best metric", score, ours, "the largest of several means is optimistic")
+    return Judgement(
+        "best metric / that without", ratio(best, plain), ours, "the largest of several means is optimistic"
+    )
 
 
 JUDGES: dict[str, Callable[..., Judgement]] = {f.__name__: f for f in (steady, residual, coverage, error, means, gain)}
@@ -217,22 +188,20 @@ JUDGES: dict[str, Callable[..., Judgement]] = {f.__name__: f for f in (steady, r
 
 def _pick(case: Case, name: str) -> Key | None:
     """Return the ensemble that a name of the table of claims means; ``None``: the unperturbed one."""
-    choice = case.ranking.choice
+    choice, names = case.ranking.choice, {key[0] for key in case.study.perturbed}
     if name == "doing nothing" or (name == "choice" and choice.perturbation is None):
         return None
     if name == "choice":
         return str(choice.perturbation), choice.period or 0
-    known = {key: mean for key, mean in case.means.items() if key is not None}
-    names = {key[0] for key in known}
     winner = next(p.perturbation for p in case.ranking.predictions if p.perturbation in names)
     wanted = {"best": names, "best of the predicted perturbation": {winner}, "best of the other": names - {winner}}[
         name
     ]
-    return min((key for key in known if key[0] in wanted), key=lambda key: known[key].mean)
+    return min((key for key in case.means if key and key[0] in wanted), key=lambda key: case.means[key].mean)
 
 
-def _off(cell: Compared) -> str:
-    return f"{spell(cell.prediction.estimate)} epochs, measured {spell(cell.measured)}"
+def _beside(predicted: Estimate, measured: Estimate) -> str:
+    return f"{spell(predicted)} epochs, measured {spell(measured)}"
 
 
 def _exact(value: float) -> Estimate:

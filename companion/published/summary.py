@@ -7,13 +7,18 @@ from collections.abc import Callable, Mapping
 import pandas as pd
 
 from companion import ROOT
-from companion.published.archive import available, read
+from companion.published.archive import read
 from fptlib.errors import InputError
-from fptlib.sources import PUBLISHED
+from fptlib.sources import PUBLISHED, find
 
 __all__ = ["SUMMARY", "available", "origin", "read", "stored", "tabulate"]
 
 SUMMARY = ROOT / "book" / "results" / "published"
+
+
+def available() -> bool:
+    """Test whether the trajectories themselves are at hand."""
+    return find("published") is not None
 
 
 def origin() -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from companion import ROOT
 from companion.published.datasets import MAIN, dataset
@@ -34,39 +33,34 @@ VALUES = (5, 10, 15, 20, 25, 30, 40, 45, 50, 55, 65, 75, 80, 90, 100, 125, 150, 
 def times(
     threshold: float | None = None, perturbation: str = "none", period: int = 0, *, data: str = MAIN
 ) -> FirstPassageTimes:
-    """Return the first-passage times of one ensemble; by default the unperturbed one of the main text, at its usual threshold.
+    """Return the first-passage times of one ensemble; by default the unperturbed one, at the usual threshold of the data set.
 
-    Raises
-    ------
-    InputError
-        If this data set, perturbation or period was not published, or the table does not have the threshold.
+    An InputError says what there is if this data set, perturbation or period was not published, or the table lacks the threshold.
     """
     if data != LISTS:
-        known = dataset(data)
-        threshold = known.threshold if threshold is None else threshold
+        threshold = dataset(data).threshold if threshold is None else threshold
         if perturbation != "none":
-            known.check(perturbation, period)
-    groups = _passages()
-    key = (data, threshold, perturbation, period)
+            dataset(data).check(perturbation, period)
+    groups, key = _passages(), (data, threshold, perturbation, period)
     if key not in groups:
-        there = sorted({t for d, t, *_ in groups if d == data})
+        there = ", ".join(f"{t:g}" for t in sorted({t for d, t, *_ in groups if d == data}))
         raise InputError(
-            f"{data}: no first-passage times for threshold {threshold:g}; the table has {', '.join(f'{t:g}' for t in there)}, "
-            "anything else needs the trajectories: fpt data fetch published"
+            f"{data}: no first-passage times for threshold {threshold:g}; the table has {there}, anything else needs the trajectories: "
+            "fpt data fetch published"
         )
     return groups[key]
 
 
 @lru_cache(maxsize=1)
-def _passages() -> dict[tuple[str, float, str, int], FirstPassageTimes]:
+def _passages() -> dict[Any, FirstPassageTimes]:
     """Read the first-passage times of all ensembles, by data set, threshold, perturbation and period."""
     frame = pd.read_parquet(PASSAGES)
     frame["threshold"] = frame["threshold"].astype(float).round(4)
-    groups = {}
-    for key, part in frame.groupby(["data", "threshold", "perturbation", "period"], sort=False):
-        columns = (part[name].to_numpy(dtype=kind) for name, kind in (("epoch", int), ("observed", bool), ("run", int)))
-        groups[key] = FirstPassageTimes(*columns)
-    return groups
+    types = {"epoch": int, "observed": bool, "run": int}
+    return {
+        key: FirstPassageTimes(*(part[name].to_numpy(dtype=kind) for name, kind in types.items()))
+        for key, part in frame.groupby(["data", "threshold", "perturbation", "period"], sort=False)
+    }
 
 
 def study(
@@ -74,53 +68,43 @@ def study(
     *,
     threshold: float | None = None,
     perturbations: Iterable[str] | None = None,
-    keys: Iterable[tuple[str, int]] | None = None,
+    keys: Iterable[Key] | None = None,
     **options: Any,
 ) -> Study:
     """Return a published data set as evidence, as anybody's logs would be.
 
     Parameters
     ----------
-    data
-        Name of the data set.
-    threshold
-        Metric value to reach; by default the usual one of the data set.
+    data, threshold
+        Name of the data set, and the metric value to reach; by default its usual one.
     perturbations, keys
         Names of the perturbations, or ``(perturbation, period)`` of the ensembles, that count as measured; by default all of them.
         An ensemble whose runs all pass before they are perturbed has no residual time and is left out.
     **options
         Of `fptlib.study.Study`: ``level, n_boot, seed``.
-
-    Raises
-    ------
-    InputError
-        As in `times`.
     """
-    known = dataset(data)
-    threshold = known.threshold if threshold is None else threshold
     chosen = _keys(data, perturbations) if keys is None else keys
     runs = {key: times(threshold, *key, data=data) for key in chosen}
     left = {key: part for key, part in runs.items() if part.running(key[1]).any()}
-    return Study(times(threshold, data=data), left, Target(threshold, "above", known.metric), **options)
+    target = Target(dataset(data).threshold if threshold is None else threshold, "above", dataset(data).metric)
+    return Study(times(threshold, data=data), left, target, **options)
 
 
 def means(
     data: str = MAIN, *, threshold: float | None = None, perturbations: Iterable[str] | None = None
 ) -> dict[Key, Estimate]:
     """Return the measured mean first-passage time of every perturbed ensemble, restricted to the epochs that all were followed for."""
-    threshold = dataset(data).threshold if threshold is None else threshold
     return {key: _mean(data, threshold, *key) for key in _keys(data, perturbations)}
 
 
 @lru_cache(maxsize=1000)
-def _mean(data: str, threshold: float, perturbation: str, period: int) -> Estimate:
+def _mean(data: str, threshold: float | None, perturbation: str, period: int) -> Estimate:
     return restricted_mean(times(threshold, perturbation, period, data=data), horizon=dataset(data).horizon)
 
 
 def _keys(data: str, perturbations: Iterable[str] | None) -> list[Key]:
-    known = dataset(data)
-    names = known.periods if perturbations is None else set(perturbations)
-    return [key for key in known.keys if key[0] in names]
+    names = set(dataset(data).periods if perturbations is None else perturbations)
+    return [key for key in dataset(data).keys if key[0] in names]
 
 
 @lru_cache(maxsize=1)
@@ -129,41 +113,28 @@ def _metrics() -> pd.DataFrame:
 
 
 def metrics(statistic: str, *, data: str = MAIN, metric: str | None = None) -> pd.DataFrame:
-    """Return what is kept of a metric of a data set.
+    """Return what is kept of a metric, by default the one that has the threshold: columns ``perturbation, period, run, epoch, value``.
 
-    Parameters
-    ----------
-    statistic
-        ``mean`` (of each ensemble at each epoch), ``best`` or ``last`` (of each run), ``value`` (of each unperturbed run at the epochs
-        `VALUES`), or ``q05, q25, q50, q75, q95`` (of the unperturbed runs at each epoch).
-    data, metric
-        Name of the data set, and of the metric; the one that has the threshold by default.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``perturbation, period, run, epoch, value``; unperturbed runs have "none" and 0.
+    The statistic is ``mean`` (of each ensemble at each epoch), ``best`` or ``last`` (of each run), ``value`` (of each unperturbed run at
+    the epochs `VALUES`), or ``q05, q25, q50, q75, q95`` (of the unperturbed runs at each epoch). Other metrics have a mean only.
     """
-    known, table = dataset(data), _metrics()
-    wanted = {"data": data, "metric": metric or known.metric, "statistic": statistic}
-    for column, value in wanted.items():
-        table = table[table[column] == value]
+    table, name = _metrics(), metric or dataset(data).metric
+    table = table[(table["data"] == data) & (table["metric"] == name) & (table["statistic"] == statistic)]
     if table.empty:
-        raise InputError(f"{data}: the table has no {statistic} of {wanted['metric']}")
-    return table.drop(columns=list(wanted)).reset_index(drop=True)
+        raise InputError(f"{data}: the table has no {statistic} of {name}")
+    return table.drop(columns=["data", "metric", "statistic"]).reset_index(drop=True)
 
 
-def fan() -> pd.DataFrame:
-    """Return the spread of the unperturbed accuracy of the main text, as `fptlib.charts.fan` draws it."""
-    columns = {}
-    for q in QUANTILES:
-        table = metrics(f"q{100 * q:02.0f}")
-        columns[f"q{100 * q:02.0f}"] = table["value"]
-    return pd.DataFrame({"epoch": table["epoch"], **columns})
+def fan(data: str = MAIN) -> pd.DataFrame:
+    """Return the spread of the metric of the unperturbed runs, as `fptlib.charts.fan` draws it."""
+    columns = {
+        name: metrics(name, data=data).set_index("epoch")["value"] for name in ("q05", "q25", "q50", "q75", "q95")
+    }
+    return pd.DataFrame(columns).reset_index()
 
 
 def ends(statistic: str = "best", *, data: str = MAIN) -> dict[Key | None, Estimate]:
-    """Return the mean over runs of their best, or their last, metric for each ensemble (bootstrap over runs); ``None``: unperturbed."""
+    """Return the mean over runs of their ``best``, or their ``last``, metric for each ensemble; ``None``: the unperturbed one."""
     estimates: dict[Key | None, Estimate] = {}
     for (name, period), part in metrics(statistic, data=data).groupby(["perturbation", "period"], sort=False):
         weights = bootstrap_weights([np.arange(len(part))], n_boot=N_BOOT, rng=generator(0))
@@ -177,11 +148,3 @@ def values(data: str = MAIN) -> pd.DataFrame:
     """Return the metric of the unperturbed runs, a row for each run, in the order of `times`, and a column for each epoch of `VALUES`."""
     table = metrics("value", data=data).pivot(index="run", columns="epoch", values="value")
     return table.loc[times(data=data).run]
-
-
-def survivors(epoch: int, *, threshold: float | None = None, data: str = MAIN) -> NDArray[np.float64]:
-    """Return the metric of the unperturbed runs that are below the threshold after an epoch, one of `VALUES`."""
-    table, first = values(data), times(threshold, data=data)
-    if epoch not in table:
-        raise InputError(f"{data}: values are kept at epochs {', '.join(map(str, table.columns))}, not at {epoch}")
-    return np.asarray(table[epoch][first.running(epoch)], dtype=float)
