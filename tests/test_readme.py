@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from companion import published
 from companion.build import cover
+from fptlib.response import recommend
+from fptlib.response.interval import GRADES, OPEN
 from known import write_logs
 
 
@@ -45,11 +49,36 @@ def test_the_library_example_runs_as_it_stands(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Estimate(")
     assert lines[1].startswith("Use shrink_perturb every")
-    assert float(lines[-1]) > 1
+    low, high, grade = lines[-1].split(maxsplit=2)
+    assert 1 < float(low) < float(high)
+    assert grade in (*GRADES, OPEN)
 
 
 def test_main_figure_is_the_one_that_the_summary_gives() -> None:
     assert cover.PATH.read_text() == cover.draw()
+
+
+def test_answer_is_the_one_that_the_published_runs_give(readme: str) -> None:
+    study = published.study(threshold=74, keys=[("shrink_perturb", 50), ("partial_reset", 50)])
+    answer, shown = recommend(study), " ".join(readme.split())
+    for sentence in answer.advice:
+        assert sentence in shown
+    for p in answer.predictions[:4]:
+        mean = "-" if p.mean is None else f"{p.mean:.1f}"
+        assert f"{p.perturbation} {p.period} {mean} {p.low:.1f} to {p.high:.1f} " in shown
+    period = answer.choice.period
+    measured = published.means(threshold=74)[answer.choice.perturbation, period]
+    assert (
+        f"Runs perturbed every {period} epochs were published too, and were not used: they took {measured.mean:.1f} epochs."
+        in shown
+    )
+
+
+def test_what_a_grade_means_is_what_was_counted(readme: str, root: Path) -> None:
+    table = pd.read_csv(root / "book" / "results" / "prediction_coverage" / "grades.csv").set_index("grade")
+    for grade, row in table.iterrows():
+        shares = " | ".join(f"{100 * row[f'within {most} %']:.0f} %" for most in (10, 20, 50))
+        assert f"| *{grade}* | {row['cells']:.0f} | {shares} |" in readme
 
 
 def test_files_that_are_linked_are_there(readme: str, root: Path) -> None:
