@@ -12,7 +12,8 @@ import known
 from fptlib import ensemble, firstpassage, spec, trajectories
 from fptlib.ensemble.store import Store
 from fptlib.errors import InputError
-from fptlib.former import predict
+from fptlib.response import predict
+from fptlib.study import Study
 from fptlib.trajectories import Target, Trajectories, retire
 from known import same
 
@@ -110,10 +111,11 @@ def test_a_fork_costs_the_residual_epochs_of_the_survivors(asked: spec.EnsembleS
     assert forked.n_survivors == int((survivors | ((expected.lengths == 5) & ~passed_at_fork)).sum()) < asked.runs
     assert forked.trajectories.meta["trained"] == int((expected.lengths[survivors] - 5).sum())
     # Their prediction is that of whole training runs.
-    options: dict[str, Any] = {"period": 5, "threshold": at.threshold, "periods": [3, 5, 8], "n_boot": 200}
-    short = predict(retire(whole, at), forked.trajectories, **options)
-    long = predict(whole, from_start, **options)
-    assert (short.unperturbed, short.residual, short.predictions) == (long.unperturbed, long.residual, long.predictions)
+    pairs = (retire(whole, at), forked.trajectories), (whole, from_start)
+    studies = [Study(plain, {("kick", 5): kicked}, at.threshold, n_boot=200) for plain, kicked in pairs]
+    short, long = (predict(study, [3, 5, 8]) for study in studies)
+    assert [p.interval for p in short.predictions] == [p.interval for p in long.predictions]
+    assert (short.unperturbed, short.residual) == (long.unperturbed, long.residual)
 
 
 @pytest.mark.slow

@@ -195,7 +195,7 @@ def distance(
     Parameters
     ----------
     profiles
-        Name of an ensemble to its table, columns of `fptlib.tables.state_table`.
+        Name of an ensemble to its table, columns of a `fptlib.qss.QuasiSteadyState` frame.
     tolerance
         Drawn as a dashed line.
     relaxation
@@ -233,7 +233,7 @@ def hazard(curves: Mapping[str, pd.DataFrame], *, description: str = "") -> alt.
     Parameters
     ----------
     curves
-        Name of a curve to its table, columns of `fptlib.tables.hazard_table`.
+        Name of a curve to its table, columns of a `fptlib.firstpassage.Hazard` frame.
     """
     frame = named(curves)
     frame = frame.assign(middle=(frame["first"] + frame["last"]) / 2)
