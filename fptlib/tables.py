@@ -44,7 +44,8 @@ def in_words(ranking: Ranking, predictions: Sequence[Prediction]) -> list[dict[s
     several = len({p.perturbation for p in ranking.predictions}) > 1
     rows: list[dict[str, object]] = []
     for p in predictions:
-        low, mean, high = (f"{x:.1f}" if x < 10 else f"{x:.0f}" for x in _factors(ranking, p))
+        gain = ranking.speedup(p)
+        low, mean, high = (f"{x:.1f}" if x < 10 else f"{x:.0f}" for x in (gain.low, gain.mean, gain.high))
         ends = f"{low} to {high}"
         rows.append(
             ({"perturbation": p.perturbation or "no perturbation"} if several else {})
@@ -58,11 +59,6 @@ def in_words(ranking: Ranking, predictions: Sequence[Prediction]) -> list[dict[s
             }
         )
     return rows
-
-
-def _factors(ranking: Ranking, prediction: Prediction) -> tuple[float, float, float]:
-    speedup = ranking.speedup(prediction)
-    return speedup.low, speedup.mean, speedup.high
 
 
 def spelled(estimate: Any, number: str = ".2f") -> str:
@@ -116,12 +112,9 @@ def _spans(ranking: Ranking, name: str | None, periods: list[int]) -> str:
 
 
 def quantile_table(trajectories: Trajectories, *, metric: str | None = None) -> pd.DataFrame:
-    """Return the spread of a metric over runs: columns ``epoch, q05, q25, q50, q75, q95, mean``; at each epoch of the runs followed to it.
+    """Return the spread of a metric over runs, columns ``epoch, q05, q25, q50, q75, q95, mean``: at each epoch of the runs followed to it.
 
-    Raises
-    ------
-    InputError
-        If runs were retired: those that are left are not the ensemble.
+    Runs that were retired raise an InputError: those that are left are not the ensemble.
     """
     import pandas as pd
 
@@ -139,24 +132,10 @@ def quantile_table(trajectories: Trajectories, *, metric: str | None = None) -> 
 def mean_table(
     trajectories: Trajectories, *, metric: str | None = None, minus: Trajectories | None = None, level: float = 0.95
 ) -> pd.DataFrame:
-    """Return the mean of a metric over runs with its interval (Student's t): columns ``epoch, mean, low, high``, at each epoch of all runs.
+    """Return the mean of a metric over two runs or more with its interval (Student's t): columns ``epoch, mean, low, high``.
 
-    Parameters
-    ----------
-    trajectories
-        Two runs or more.
-    metric
-        Which; by default the one that is there, or `test_metric`.
-    minus
-        The same runs, trained otherwise: the mean is that of the difference from them, run by run, which leaves out what both
-        owe to their seeds.
-    level
-        Of the interval, between 0 and 1.
-
-    Raises
-    ------
-    InputError
-        If there is a single run, or ``minus`` has not the same runs.
+    With ``minus``, the same runs trained otherwise, it is the mean difference from them, run by run, which leaves out what both owe to
+    their seeds. A single run, and other runs in ``minus``, raise an InputError.
     """
     import pandas as pd
     from scipy import special

@@ -47,7 +47,6 @@ CHARTS: dict[str, Callable[[], alt.LayerChart]] = {
     "survival": lambda: charts.survival({"unperturbed": CURVE}),
     "survival, two curves": lambda: charts.survival({"a": CURVE, "b": CURVE.drop(columns=["low", "high"])}),
     "survival without interval": lambda: charts.survival({"exact": CURVE[["epoch", "survival"]]}),
-    "survival, logarithmic": lambda: charts.survival({"a": CURVE, "b": CURVE}, log=True),
     "fan": lambda: charts.fan(tables.quantile_table(RUNS)),
     "fan with threshold": lambda: charts.fan(tables.quantile_table(RUNS), threshold=1.5, metric="state"),
     "trajectories": lambda: charts.trajectories(RUNS, threshold=1.5),
@@ -61,7 +60,7 @@ CHARTS: dict[str, Callable[[], alt.LayerChart]] = {
     "hazard where nobody passes": lambda: charts.hazard({"a": HAZARD.assign(hazard=0.0, low=0.0)}),
     "response": lambda: charts.response(PREDICTED),
     "response with everything": lambda: charts.response(
-        PREDICTED, STUDY.means(), period=10, unperturbed=40.0, cap=60.0, description="As measured."
+        PREDICTED, STUDY.means(), period=10, unperturbed=40.0, cap=60.0
     ),
     "ranking": lambda: charts.ranking(RANKED),
     "ranking, all open": lambda: charts.ranking(RANKED.assign(mean=np.nan, grade="open", measured=False)),
@@ -88,9 +87,6 @@ def test_the_survival_chart_draws_the_table_and_says_where_it_ends() -> None:
     spec = charts.survival({"mine": table}).to_dict()
     assert spec["description"] == "Survival against epoch: mine ends at 0.25."
     assert [r["survival"] for r in next(iter(rows(spec).values()))] == [1.0, 0.5, 0.25]
-    logarithmic = charts.survival({"mine": table.assign(survival=[1.0, 0.5, 0.0])}, log=True).to_dict()
-    drawn = [r for data in rows(logarithmic).values() for r in data]
-    assert all(r["survival"] > 0 and r["low"] > 0 for r in drawn)
 
 
 def test_first_passages_are_marked_where_they_happen() -> None:
@@ -160,10 +156,6 @@ def test_every_chart_is_drawn_without_a_browser(make: Callable[[], alt.LayerChar
     assert picture.startswith("<svg")
     assert "NaN" not in picture
     assert picture.count("<path") > 5
-
-
-def test_a_given_description_is_kept() -> None:
-    assert charts.fan(tables.quantile_table(SHORT), description="Mine.").to_dict()["description"] == "Mine."
 
 
 def seen(colours: list[str]) -> dict[str, NDArray[np.float64]]:

@@ -28,28 +28,19 @@ from fptlib.firstpassage import first_passage
 from fptlib.trajectories import Direction, Target, Trajectories
 
 
-def survival(curves: Mapping[str, pd.DataFrame], *, description: str = "", log: bool = False) -> alt.LayerChart:
+def survival(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
     """Draw survival functions with their intervals: share of runs that have not passed against epoch.
 
     Parameters
     ----------
     curves
         Name of a curve to its table, columns ``epoch, survival`` and, where there is an interval, ``low, high``.
-    description
-        What the chart shows, for readers who cannot see it; a general sentence by default.
-    log
-        Logarithmic survival axis, on which an exponential is a straight line; zeros are left out.
     """
     frame = named(curves)
-    if log:
-        frame = frame[frame["survival"] > 0]
-        if "low" in frame:
-            frame = frame.assign(low=frame["low"].clip(lower=float(frame["survival"].min()) / 2))
-    scale = alt.Scale(type="log", nice=False) if log else alt.Scale(domain=[0, 1])
-    axis: dict[str, Any] = {"title": "share of runs not yet passed, S", "scale": scale}
+    axis: dict[str, Any] = {"title": "share of runs not yet passed, S", "scale": alt.Scale(domain=[0, 1])}
     layers = _banded(frame, list(curves), "survival", axis, number=".3f", opacity=0.2, interpolate="step-after")
     last = "; ".join(f"{name} ends at {table['survival'].iloc[-1]:.2f}" for name, table in curves.items())
-    return finish(layers, description or f"Survival against epoch: {last}.")
+    return finish(layers, f"Survival against epoch: {last}.")
 
 
 def lines(
@@ -58,7 +49,6 @@ def lines(
     y: str = "mean",
     title: str = "mean test accuracy (fraction)",
     at: int | None = None,
-    description: str = "",
 ) -> alt.LayerChart:
     """Draw lines of one quantity against the epoch, each with its interval as a band.
 
@@ -73,8 +63,6 @@ def lines(
         Title of its axis, with its unit.
     at
         Epoch that is marked, such as that of a perturbation.
-    description
-        What the chart shows, for readers who cannot see it; a general sentence by default.
     """
     frame = named(tables)
     low, high = ("low", "high") if {"low", "high"} <= set(frame.columns) else (y, y)
@@ -86,7 +74,7 @@ def lines(
         mark = alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color=GREY)
         layers.append(mark.encode(x="at:Q"))
     text = f"{title} against epoch: {', '.join(tables)}" + (f"; epoch {at} is marked." if at is not None else ".")
-    return finish(layers, description or text)
+    return finish(layers, text)
 
 
 def _banded(
@@ -108,7 +96,6 @@ def fan(
     *,
     threshold: float | None = None,
     metric: str = "test accuracy (fraction)",
-    description: str = "",
 ) -> alt.LayerChart:
     """Draw the spread of a metric over runs against epoch: median, middle half and middle nine tenths.
 
@@ -139,7 +126,7 @@ def fan(
         f"Median {metric} over runs goes from {table['q50'].iloc[0]:.3g} to {table['q50'].iloc[-1]:.3g} in "
         f"{table['epoch'].iloc[-1]} epochs; bands hold half and nine tenths of the runs."
     )
-    return finish(layers, description or text)
+    return finish(layers, text)
 
 
 def trajectories(
@@ -150,7 +137,6 @@ def trajectories(
     direction: Direction = "above",
     metric: str | None = None,
     title: str = "test accuracy (fraction)",
-    description: str = "",
 ) -> alt.LayerChart:
     """Draw the first few runs one by one, with the threshold and a mark where each first reaches it."""
     shown = runs.head(runs=n_shown)
@@ -180,7 +166,7 @@ def trajectories(
         *([points.encode(x="epoch:Q", y="metric:Q", color=hue, tooltip=["run", "epoch"])] if reached else []),
     ]
     text = f"{len(values)} runs; {len(reached)} of them reach {threshold:g} within {values.shape[1]} epochs."
-    return finish(layers, description or text)
+    return finish(layers, text)
 
 
 def distance(
@@ -188,7 +174,6 @@ def distance(
     *,
     tolerance: float,
     relaxation: Mapping[str, int | None] | None = None,
-    description: str = "",
 ) -> alt.LayerChart:
     """Draw the Kolmogorov-Smirnov distance of the survivors' metric to later epochs against epoch, with the tolerance.
 
@@ -222,10 +207,10 @@ def distance(
         f"{name}: {table['distance'].iloc[-1]:.2f} at epoch {table['epoch'].iloc[-1]}"
         for name, table in profiles.items()
     )
-    return finish(layers, description or f"Distance of the survivors' distribution while the epoch doubles. {text}.")
+    return finish(layers, f"Distance of the survivors' distribution while the epoch doubles. {text}.")
 
 
-def hazard(curves: Mapping[str, pd.DataFrame], *, description: str = "") -> alt.LayerChart:
+def hazard(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
     """Draw the hazard in bins of epochs with exact intervals, on a logarithmic axis.
 
     Bins without a passage show their interval only.
@@ -250,4 +235,4 @@ def hazard(curves: Mapping[str, pd.DataFrame], *, description: str = "") -> alt.
     text = "; ".join(
         f"{name} from {table['hazard'].iloc[0]:.2g} to {table['hazard'].iloc[-1]:.2g}" for name, table in curves.items()
     )
-    return finish(layers, description or f"Hazard per epoch: {text}.")
+    return finish(layers, f"Hazard per epoch: {text}.")

@@ -13,9 +13,7 @@ from fptlib.charts.common import GREY, colour, dash, finish, log_axis, numbers, 
 _NEAR_ZERO = 0.1  # epochs: below this the regret axis is linear, so that zero has a place on it
 
 
-def regret(
-    curves: pd.DataFrame, *, steps: bool = False, first: str = "closed loop", description: str = ""
-) -> alt.LayerChart:
+def regret(curves: pd.DataFrame, *, steps: bool = False, first: str = "closed loop") -> alt.LayerChart:
     """Draw the mean regret of each method against the run-epochs it was given.
 
     Parameters
@@ -55,4 +53,4 @@ def regret(
     last = curves.sort_values("budget").groupby("method")["regret"].last()
     text = "; ".join(f"{name} ends at {last[name]:.2f}" for name in names)
     unit = f"from {int(curves['budget'].min())} to {int(np.ceil(curves['budget'].max()))} run-epochs"
-    return finish(layers, description or f"Regret in epochs against run-epochs trained, {unit}: {text}.")
+    return finish(layers, f"Regret in epochs against run-epochs trained, {unit}: {text}.")

@@ -41,7 +41,6 @@ def response(
     period: int | None = None,
     unperturbed: float | None = None,
     cap: float | None = None,
-    description: str = "",
 ) -> alt.LayerChart:
     """Draw predicted and measured mean first-passage times of one perturbation against its period, with intervals.
 
@@ -60,9 +59,7 @@ def response(
         Upper end of the axis in epochs; predictions beyond it are drawn at the edge.
     """
     if "status" in predicted:
-        return former.response(
-            predicted, measured, period=period, unperturbed=unperturbed, cap=cap, description=description
-        )
+        return former.response(predicted, measured, period=period, unperturbed=unperturbed, cap=cap)
     frame = _with_measured(predicted, measured)
     legend = alt.Legend(orient="top", columns=2, symbolOpacity=1)  # two fit on a phone
     layers = [] if unperturbed is None else level(unperturbed, "without perturbation")
@@ -83,12 +80,10 @@ def response(
         layers += intervals(base, axis, shape=marks, tips=tips, size=size, width=1 if filled else 2, filled=filled)
     n_measured = int(is_measured.sum())
     text = f"Mean first-passage time against period: {len(frame) - n_measured} predictions, {n_measured} measurements"
-    return finish(layers, description or f"{text}{_smallest(frame)}.")
+    return finish(layers, f"{text}{_smallest(frame)}.")
 
 
-def ranking(
-    table: pd.DataFrame, *, unperturbed: float | None = None, cap: float | None = None, description: str = ""
-) -> alt.LayerChart:
+def ranking(table: pd.DataFrame, *, unperturbed: float | None = None, cap: float | None = None) -> alt.LayerChart:
     """Draw mean first-passage times of several perturbations against their period.
 
     Parameters
@@ -102,7 +97,7 @@ def ranking(
         Upper end of the axis in epochs; what lies beyond is drawn at the edge.
     """
     if "status" in table:
-        return former.ranking(table, unperturbed=unperturbed, cap=cap, description=description)
+        return former.ranking(table, unperturbed=unperturbed, cap=cap)
     nothing = table["perturbation"].isna()
     if unperturbed is None and nothing.any():
         unperturbed = float(table.loc[nothing, "mean"].iloc[0])
@@ -122,12 +117,10 @@ def ranking(
         line.encode(x=x, color=hue, strokeDash=dash(names, "perturbation", lines=True), y=alt.Y("mean:Q", **axis))
     )
     text = f"Mean first-passage time of {', '.join(names)} against their period"
-    return finish(layers, description or f"{text}{_smallest(frame)}.")
+    return finish(layers, f"{text}{_smallest(frame)}.")
 
 
-def speedup(
-    answers: Mapping[float, Ranking | str], *, metric: str = "threshold", description: str = ""
-) -> alt.LayerChart:
+def speedup(answers: Mapping[float, Ranking | str], *, metric: str = "threshold") -> alt.LayerChart:
     """Draw the speed-up over training without perturbation against the threshold, for the best period of each perturbation.
 
     Parameters
@@ -139,7 +132,7 @@ def speedup(
         Title of the horizontal axis, with its unit.
     """
     if isinstance(answers, pd.DataFrame):
-        return former.speedup(answers, metric=metric, description=description)
+        return former.speedup(answers, metric=metric)
     table = pd.concat(
         [_best(answer).assign(threshold=x) for x, answer in answers.items() if not isinstance(answer, str)]
     )
@@ -156,7 +149,7 @@ def speedup(
     last = table.loc[table["threshold"] == table["threshold"].max()]
     text = "; ".join(f"{r.perturbation} every {r.period:g}: at least {r.speedup_low:.2g}" for r in last.itertuples())
     text = f"Speed-up against threshold. At {table['threshold'].max():g}: {text}."
-    return finish([rule(1.0), line, *points], description or text)
+    return finish([rule(1.0), line, *points], text)
 
 
 def _with_measured(predicted: pd.DataFrame, measured: Mapping[Key, Estimate] | pd.DataFrame | None) -> pd.DataFrame:
