@@ -47,13 +47,9 @@ def predictions(cells: pd.DataFrame) -> alt.LayerChart:
     ends = cells[["predicted", "measured"]].to_numpy(dtype=float)
     low, high = float(np.nanmin(ends)) * 0.6, float(np.nanmax(ends)) * 1.1
     axis = log_axis(low, high)
-
-    def x(name: str) -> alt.X:
-        return alt.X(f"{name}:Q", title="measured mean first-passage time (epochs)", **axis)
-
-    def y(name: str) -> alt.Y:
-        return alt.Y(f"{name}:Q", title="predicted (epochs)", **axis)
-
+    title = "measured mean first-passage time (epochs)"
+    measured, least = (alt.X(f"{name}:Q", title=title, **axis) for name in ("measured", "measured_low"))
+    predicted, lower = (alt.Y(f"{name}:Q", title="predicted (epochs)", **axis) for name in ("predicted", "low"))
     legend = alt.Legend(orient="top", title=None, symbolOpacity=1, columns=2)
     base = alt.Chart(cells).encode(color=grades(cells, alt.Color, GRADE_COLOURS, legend))
     shape = grades(cells, alt.Shape, GRADE_SHAPES, legend)
@@ -61,10 +57,10 @@ def predictions(cells: pd.DataFrame) -> alt.LayerChart:
     diagonal = alt.Chart(pd.DataFrame({"a": [low, high]})).mark_line(strokeDash=[6, 4], color=GREY)
     points = base.mark_point(filled=True, size=60, opacity=1)
     layers = [
-        diagonal.encode(x=x("a"), y=y("a")),
-        base.mark_rule(opacity=0.4).encode(x=x("measured"), y=y("low"), y2="high:Q"),
-        base.mark_rule(opacity=0.4).encode(x=x("measured_low"), x2="measured_high:Q", y=y("predicted")),
-        points.encode(x=x("measured"), y=y("predicted"), shape=shape, tooltip=tips),
+        diagonal.encode(x=alt.X("a:Q", title=title, **axis), y=alt.Y("a:Q", title="predicted (epochs)", **axis)),
+        base.mark_rule(opacity=0.4).encode(x=measured, y=lower, y2="high:Q"),
+        base.mark_rule(opacity=0.4).encode(x=least, x2="measured_high:Q", y=predicted),
+        points.encode(x=measured, y=predicted, shape=shape, tooltip=tips),
     ]
     description = (
         f"Predicted against measured mean first-passage time of {len(cells)} perturbed ensembles in {cells['row'].nunique()} rows: "

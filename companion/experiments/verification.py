@@ -93,8 +93,7 @@ def verify(rows: Mapping[str, Row], *, runs: int = 4, seed: int = 0) -> list[Com
         raise InputError(f"runs {runs} is not possible; 1 or more of each row")
     rng = generator(seed)
     compared: list[Compared] = []
-    for row in rows.values():
-        kept = read_row(row)
+    for row, kept in ((row, read_row(row)) for row in rows.values()):
         if kept is None:
             continue
         here = (machine(), device_of(row.unperturbed))
