@@ -1,4 +1,4 @@
-"""Charts of the book's own tables: claims, rows of experiments, regrets and errors (Altair), drawn as `fptlib.charts` draws."""
+"""Charts of the book's own tables: predictions beside measurements, regrets and errors (Altair), drawn as `fptlib.charts` draws."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from fptlib.charts.common import (
     GREY,
     INK,
     SHAPES,
-    STATUS_COLOURS,
     finish,
     grades,
     log_axis,
     numbers,
-    statuses,
 )
 
 _LIGHTEST, _DARKEST = "#F3F6FA", "#0B3C66"  # cells with no regret, and from `_SHOWN` on
@@ -30,7 +28,6 @@ _DARK = 0.19  # regret from which light letters stand out from a cell more than 
 _ON_DARK, _ON_LIGHT = "#FFFFFF", "#0A0A0A"
 _ROOMY = 10  # columns up to which letters have their full size
 _ASIDE = 0.03  # of the period, between sets of predictions
-_TOLERANCE = 10.0  # error up to which a prediction serves, in per cent
 _BAND = 20.0  # error that is shaded, in per cent
 _CAP = 100.0  # largest error on the axis, in per cent: larger ones are drawn at its edge
 
@@ -137,49 +134,5 @@ def compared(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
         worst = table.loc[table["error"].abs().idxmax()]
         parts.append(
             f"{name}: at most {100 * worst['error']:+.0f} % at period {int(worst['period'])} ({worst['grade']})"
-        )
-    return finish(layers, f"Error of predictions against period. {'; '.join(parts)}.")
-
-
-def errors(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
-    """Draw the error of predictions against the period, with the band within which a prediction serves.
-
-    Parameters
-    ----------
-    curves
-        Name of a set of predictions to its table, columns ``period, off, off_low, off_high, status``, errors relative to the truth; see
-        `fptlib.tables.error_table`. The colour says the status, the shape the set; sets are drawn side by side, a little off their period.
-    """
-    aside = {name: 1 + _ASIDE * (i - (len(curves) - 1) / 2) for i, name in enumerate(curves)}
-    sets = [table.assign(curve=name, at=table["period"] * aside[name]) for name, table in curves.items()]
-    frame = pd.concat(sets, ignore_index=True)
-    names = ["off", "off_low", "off_high"]
-    frame[names] = (100 * frame[names]).clip(-100, _CAP)
-    scale = alt.Scale(domain=[min(-30.0, float(frame["off_low"].min())), max(30.0, float(frame["off_high"].max()))])
-    ends = float(frame["at"].min()) * 0.9, float(frame["at"].max()) * 1.1
-    x = alt.X("at:Q", title="perturbation period P (epochs)", **log_axis(*ends))
-
-    def y(name: str) -> alt.Y:
-        return alt.Y(f"{name}:Q", title="prediction less truth (% of truth)", scale=scale)
-
-    legend = alt.Legend(orient="top", title=None, symbolType="stroke", symbolStrokeWidth=4)
-    below: dict[str, Any] = {"orient": "bottom", "title": None, "columns": 1, "labelLimit": 300}
-    below |= {"symbolStrokeColor": GREY, "symbolFillColor": "transparent"}
-    shapes = alt.Scale(domain=list(curves), range=list(SHAPES[: len(curves)]))
-    shape = alt.Shape("curve:N", title=None, scale=shapes, legend=alt.Legend(**below))
-    band = alt.Chart(pd.DataFrame({"low": [-_TOLERANCE], "high": [_TOLERANCE]})).mark_rect(color=GREY, opacity=0.15)
-    base = alt.Chart(frame).encode(x=x, color=statuses(frame, alt.Color, STATUS_COLOURS, legend))
-    tips = ["curve", "period", "status", alt.Tooltip("off", format="+.0f", title="off (%)")]
-    layers = [
-        band.encode(y=y("low"), y2="high:Q"),
-        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=INK, strokeWidth=1).encode(y="at:Q"),
-        base.mark_rule(strokeWidth=2).encode(y=y("off_low"), y2="off_high:Q"),
-        base.mark_point(size=110, strokeWidth=2, opacity=1).encode(y=y("off"), shape=shape, tooltip=tips),
-    ]
-    parts = []
-    for name, table in curves.items():
-        worst = table.loc[table["off"].abs().idxmax()]
-        parts.append(
-            f"{name}: at most {100 * worst['off']:+.0f} % at period {int(worst['period'])} ({worst['status']})"
         )
     return finish(layers, f"Error of predictions against period. {'; '.join(parts)}.")
