@@ -204,6 +204,17 @@ def _save(folder: Path, name: str, text: str) -> None:
     write_atomically(folder / name, lambda file: file.write(text.encode()))
 
 
+def _joined(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table after the rows of the kept one that are of other methods or thresholds."""
+    if not path.exists():
+        return table
+    kept, keys = pd.read_csv(path), ["threshold", "method"]
+    again = kept.set_index(keys).index.isin(table.set_index(keys).index)
+    order = {name: place for place, name in enumerate([OURS, *RIVALS])}
+    joined = pd.concat([kept[~again], table])
+    return joined.sort_values(keys, key=lambda c: c.map(order) if c.name == "method" else c, kind="stable")
+
+
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     studies = ["published", "digits", "live"]
@@ -238,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             repeats = options.live if name == "live" else options.repeats
             methods = [m for m in options.methods if name != "live" or m in LIVE_METHODS]
             table = pd.concat([curves(study, repeats, methods) for study in studies])
-            _save(options.out, f"{name}.csv", table.round(4).to_csv(index=False))
+            _save(options.out, f"{name}.csv", _joined(options.out / f"{name}.csv", table.round(4)).to_csv(index=False))
             if name != "live":
                 _save(options.out, f"{name}_cells.csv", truths(studies).round(4).to_csv(index=False))
             about[name] = {"repeats": repeats, "finished": math.isfinite(float(table["regret"].sum()))}
