@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from fptlib.firstpassage import FirstPassageTimes
 from fptlib.response.curves import Curves, conditional, cycles, extended, held, periodic, restarted, spliced
 from fptlib.study import Key, Study
 
@@ -53,6 +54,20 @@ class Source:
     n_survivors: int
     n_passed: int
 
+    @classmethod
+    def of(cls, key: Key, times: FirstPassageTimes, curve: Curves, survival: Curves, *, once: bool = False) -> Source:
+        """Reduce perturbed runs, with their survival from the start of training, to what predictions need."""
+        alive = times.running(key[1])
+        return cls(
+            key=key,
+            once=once,
+            survival=survival,
+            residual=conditional(curve, key[1]),
+            seen=cycles(curve, key[1], times.n_runs),
+            n_survivors=int(alive.sum()),
+            n_passed=int((alive & times.observed).sum()),
+        )
+
     @property
     def period(self) -> int:
         """Period ``P0``."""
@@ -82,17 +97,8 @@ class Source:
 
 def source(study: Study, key: Key) -> Source:
     """Reduce a perturbed ensemble of a study to what predictions need."""
-    times, curve = study.ensembles[key].times, study.curve(key)
-    alive = times.running(key[1])
-    return Source(
-        key=key,
-        once=key[0] in study.once,
-        survival=study.survival,
-        residual=conditional(curve, key[1]),
-        seen=cycles(curve, key[1], times.n_runs),
-        n_survivors=int(alive.sum()),
-        n_passed=int((alive & times.observed).sum()),
-    )
+    times, once = study.ensembles[key].times, key[0] in study.once
+    return Source.of(key, times, study.curve(key), study.survival, once=once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +186,13 @@ def transfer(
 def _ends(origin: Source, period: int, low: float, high: float, r: float) -> tuple[float, float]:
     """Return the ends of the residual time beside sampling."""
     left, low = origin.horizon - period, low / r
-    if len(origin.seen) > 1 or origin.once or origin.measures(period):
+    if period == origin.period and not origin.measures(period):
+        return float(
+            origin.residual[:, 0].sum()
+        ), high  # all may pass right after the last epoch that they were followed to
+    if len(origin.seen) > 1 or origin.once or period == origin.period:
         return low, high * r
     # What a second perturbation does was not seen: all may pass right after it. That none does is the slow end already.
-    if period == origin.period:
-        return min(low, float(origin.residual[:, 0].sum())), high * r
     first = extended(origin.seen[0][:, :1], 1, period, origin.survival[:, :1])[:, 0]
     low = min(low, float(first[: min(period, left)].sum() + (first[period] if period < left else 0.0)) / r)
     return low, high * r
