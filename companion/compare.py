@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +12,18 @@ import pandas as pd
 
 from companion import ROOT
 from fptlib.errors import InputError
-from fptlib.optimise.result import Outcome
+from fptlib.optimise.result import SearchResult
 
 RESULTS = ROOT / "book" / "results" / "closed_loop"
 
 
-def steps_table(outcome: Outcome) -> pd.DataFrame:
+def steps_table(result: SearchResult) -> pd.DataFrame:
     """Return the steps of a search: ``purpose, what, spent, candidate, period, mean``, the last three of the recommendation after it."""
-    return pd.DataFrame([asdict(step) for step in outcome.steps]).astype({"period": "Int64", "mean": float})
-
-
-def standings_table(outcome: Outcome) -> pd.DataFrame:
-    """Return the candidates at the end of a search: columns ``candidate, period, mean, low, high, measured, status, spent``."""
-    names = ("label", "period", "mean", "low", "high", "measured", "status", "spent")
-    table = pd.DataFrame([{name: getattr(s, name) for name in names} for s in outcome.standings])
-    table["measured"] = [", ".join(map(str, periods)) or "none" for periods in table["measured"]]
-    return table.rename(columns={"label": "candidate"}).astype({"period": "Int64"})
+    return pd.DataFrame([step.to_dict() for step in result.steps]).astype({"period": "Int64", "mean": float})
 
 
 def regret_table(
-    outcome: Outcome, truth: Mapping[tuple[str | None, int | None], float], *, name: str = "closed loop"
+    result: SearchResult, truth: Mapping[tuple[str | None, int | None], float], *, name: str = "closed loop"
 ) -> pd.DataFrame:
     """Return the regret of what a search would have recommended after each step: columns ``method, budget, regret``.
 
@@ -43,7 +34,7 @@ def regret_table(
         nothing is known.
     """
     best = min(truth.values())
-    rows = [(name, step.spent, truth[(step.candidate, step.period)] - best) for step in outcome.steps]
+    rows = [(name, step.spent, truth[(step.candidate, step.period)] - best) for step in result.steps]
     return pd.DataFrame(rows, columns=["method", "budget", "regret"])
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +18,7 @@ from fptlib.response import Distribution, Ranking, SampleSize, distributions, fi
 from fptlib.study import Study
 
 if TYPE_CHECKING:
-    from fptlib.optimise.result import Outcome as Search
+    from fptlib.optimise.result import SearchResult
 
 
 class Answer(NamedTuple):
@@ -166,28 +165,6 @@ def draw(path: Path, answers: Answers) -> None:
     print(f"chart: {path}", file=sys.stderr)
 
 
-def search_json(result: Search) -> dict[str, Any]:
-    """Return what a search found and did as JSON types."""
-    best = result.best
-    return {
-        **_picked(result, "threshold", "horizon"),
-        "best": None
-        if best is None
-        else {
-            "perturbation": None if best.candidate is None else best.candidate.label,
-            "period": best.period,
-            **_picked(best.estimate, *_INTERVAL, "n_runs", "n_censored"),
-            "basis": best.basis,
-        },
-        "candidates": [asdict(standing) for standing in result.standings],
-        "steps": [asdict(step) for step in result.steps],
-        **_picked(result, "stopped", "decided", "inside", "relaxation_epoch"),
-        "measured_first_at": result.fork_period,
-        "unperturbed": _picked(result.unperturbed, "n_runs", *_INTERVAL),
-        **_picked(result, "spent", "spent_unperturbed"),
-    }
-
-
 def print_plan(size: SampleSize) -> None:
     """Print the numbers of runs that a wanted interval needs."""
     print(*size.advice, sep="\n", end="\n\n")
@@ -206,40 +183,19 @@ def print_plan(size: SampleSize) -> None:
     print("in brackets: enough for nine in ten pilots like this one")
 
 
-def print_search(result: Search) -> None:
-    """Print what a search found and did."""
-    print_table(
-        [
-            {
-                "run-epochs": step.spent,
-                "step": step.what,
-                "best so far": None if step.mean is None else step.candidate or "no perturbation",
-                "period": step.period,
-                "mean": None if step.mean is None else f"{step.mean:.1f}",
-            }
-            for step in result.steps
-        ]
-    )
+def print_search(result: SearchResult) -> None:
+    """Print what a search found: what to do, how each candidate came out, and the best of what was measured or predicted."""
+    for sentence in result.advice:
+        print(sentence)
     print()
-    print_table(
-        [
-            {
-                "candidate": s.label,
-                "best period": s.period,
-                "mean": None if s.period is None else tables.spelled(s, ".2f"),
-                "measured at": ", ".join(map(str, s.measured)) or None,
-                "status": s.status,
-                "run-epochs": s.spent,
-            }
-            for s in result.standings
-        ]
-    )
+    last = ("measured", "status", "spent")
+    print_table([_mean(row, "candidate", "period") | {name: row[name] for name in last} for row in result.rows()])
     print()
-    print(result.words())
-    print(f"spent: {result.spent} run-epochs, {result.spent_unperturbed} of them before any perturbation")
-    if result.best is not None and not result.inside:
-        print("the chosen period lies at an edge of those allowed: the minimum may lie beyond")
-    if result.relaxation_epoch is None:
-        print(
-            "unperturbed training reached no quasi-steady state, so predictions were given little weight and periods were measured"
-        )
+    print_table([_mean(p.to_dict(), "perturbation", "period") for p in result.cells[:12]])
+
+
+def _mean(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    """Return some entries of a row, then its mean with the interval and its grade in words."""
+    mean = None if row["mean"] is None else f"{row['mean']:.1f}"
+    ends = None if row["low"] is None else f"{row['low']:.1f} to {row['high']:.1f}"
+    return {**{name: row[name] for name in names}, "mean": mean, "interval": ends, "grade": row["grade"]}

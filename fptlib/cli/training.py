@@ -162,7 +162,7 @@ def optimise(
     at = Target(threshold=threshold, direction=direction, metric=metric)
     source = Live(parameters, retirement=at, periods=chosen, out=out, workers=workers, scheduler=scheduler)
     result = search(source, named, settings=settings)
-    output.print_json(answers.search_json(result)) if as_json else answers.print_search(result)
+    output.print_json(result.to_dict()) if as_json else answers.print_search(result)
     print(f"{source.trained} run-epochs trained by this call; the others were in stores", file=sys.stderr)
 
 

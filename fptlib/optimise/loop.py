@@ -18,8 +18,8 @@ from fptlib.optimise import candidates as naming
 from fptlib.optimise.candidates import Candidate
 from fptlib.optimise.closing import conclude
 from fptlib.optimise.evidence import Arm
-from fptlib.optimise.planning import LEAST_PAIRS, Action, Rival, fork_period, relaxation, rivals
-from fptlib.optimise.result import Outcome, Purpose, Settings
+from fptlib.optimise.planning import LEAST_PAIRS, Action, fork_period, relaxation, rivals
+from fptlib.optimise.result import Purpose, SearchResult, Settings
 from fptlib.optimise.source import Source
 from fptlib.optimise.state import State
 
@@ -31,7 +31,7 @@ GROWTH = 1.5  # factor on the runs of a period that is measured again
 FOLLOW = 2.0  # perturbed runs are followed at first to this many times the mean of the best choice so far
 
 
-def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Settings | None = None) -> Outcome:
+def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Settings | None = None) -> SearchResult:
     """Find the perturbation and the period with the smallest mean first-passage time.
 
     Parameters
@@ -45,7 +45,7 @@ def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Setti
 
     Returns
     -------
-    Outcome
+    SearchResult
         The choice with its interval, how each candidate came out, every step, and what was spent.
 
     Raises
@@ -77,7 +77,7 @@ def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Setti
 class _Search(State):
     """The course of a search."""
 
-    def run(self) -> Outcome:
+    def run(self) -> SearchResult:
         """Settle, fork, race, confirm."""
         stopped, decided, fresh = "", False, None
         if self._settle() and self._fork():
@@ -140,11 +140,11 @@ class _Search(State):
 
     def _soon(self) -> bool:
         """Test whether a perturbed mean is known that no period beyond the epochs followed can beat, whatever happens there."""
-        leader, known = self.leader, self.evidence
-        if leader is None or leader.candidate is None or not leader.known:
+        leader = self.leader
+        if leader is None or leader.candidate is None:
             return False
-        floor = known.survival.mean(known.followed) + known.survival.value(known.followed)
-        return bool(np.mean((floor > (1.0 - self.settings.precision) * leader.mean)[1:]) >= self.settings.level)
+        mean = leader.mean if leader.known else leader.prediction.high
+        return bool(np.mean((self.evidence.floor > (1.0 - self.settings.precision) * mean)[1:]) >= self.settings.level)
 
     def _race(self) -> tuple[str, bool]:
         """Look closer at what promises most for what it costs; return why that ended, and whether nothing was left open."""
@@ -152,28 +152,24 @@ class _Search(State):
             evidence, leader = self.evidence, self.leader
             if leader is None:  # nothing is known to its end yet
                 started = [arm for arm in evidence.arms if arm.candidate is None or arm.n_runs > 0]
-                open_arms = [Rival(arm, 1.0, self.source.horizon - float(arm.optimistic[0])) for arm in started]
+                rest = [(arm, self.source.horizon - float(arm.optimistic[0])) for arm in started]
             else:
-                open_arms = rivals(evidence, leader, precision=self.settings.precision, level=self.settings.level)
-                if not open_arms and not leader.known:
-                    open_arms = [Rival(leader, 1.0, leader.error)]
-                if not open_arms and leader.n_runs < DECISIVE:
-                    open_arms = [Rival(leader, 1.0, 1.0)]
-                if not open_arms:
+                rest = rivals(evidence, leader, precision=self.settings.precision, level=self.settings.level)
+                if not rest and leader.known and leader.n_runs >= DECISIVE:
                     return f"nothing else can be better by more than {100 * self.settings.precision:g} %", True
-            closer = {self._closer(rival.arm): rival for rival in open_arms}
-            closer.pop(None, None)
+                rest = rest or [(leader, 1.0)]
+            closer = {action: gain for arm, gain in rest if (action := self._closer(arm)) is not None}
             if not closer:
                 return f"{self.settings.max_runs} runs do not tell the choices apart", False
-            payable = [action for action in closer if action is not None and self.payable(action)]
+            payable = [action for action in closer if self.payable(action)]
             if not payable:
-                return self.refusal(min((a for a in closer if a is not None), key=self.at_most)), False
-            self.do(max(payable, key=lambda action: closer[action].gain / self.price(action)))
+                return self.refusal(min(closer, key=self.at_most)), False
+            self.do(max(payable, key=lambda action: closer[action] / self.price(action)))
 
     def _confirm(self) -> FirstPassageTimes | None:
         """Measure the choice with runs that had no part in it; return these, or ``None`` where that is not asked for or cannot be paid."""
         leader = self.leader
-        if leader is None or leader.candidate is None or leader.period is None or leader.kind == "exact":
+        if leader is None or leader.candidate is None or leader.period is None or leader.prediction.method == "restart":
             return None
         before = max(runs.n_runs for runs in (self.plain, *self.cells.values()))
         key = (leader.candidate, leader.period)
@@ -192,7 +188,7 @@ class _Search(State):
         if arm.known and leader is not None and leader is not arm and (not leader.known or leader.n_runs < arm.n_runs):
             arm = leader
         if arm.candidate is None or arm.period is None or arm.candidate.restarts or arm.period > self.plain.n_epochs:
-            if self.plain.n_epochs < self.source.horizon and not (arm.candidate is not None and arm.kind == "exact"):
+            if self.plain.n_epochs < self.source.horizon and not (arm.candidate is not None and arm.known):
                 return Action(
                     "follow", None, None, self.plain.n_runs, min(2 * self.plain.n_epochs, self.source.horizon)
                 )
@@ -204,7 +200,7 @@ class _Search(State):
             n_runs, epochs = self.whole(self.settings.batch), self._first_epochs(arm.period)
             purpose: Purpose = "bracket" if outside else "measure"
             return Action(purpose, arm.candidate, arm.period, n_runs, epochs)
-        if not arm.known:
+        if not self.complete(cell):
             epochs = min(2 * cell.n_epochs, self.source.horizon)
             return Action("follow", arm.candidate, arm.period, cell.n_runs, epochs)
         return self._more(Action("more runs", arm.candidate, arm.period, cell.n_runs, cell.n_epochs))

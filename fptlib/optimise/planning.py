@@ -34,15 +34,6 @@ class Action:
         return f"{who}: {self.n_runs} runs up to epoch {self.epochs}"
 
 
-@dataclass(frozen=True, slots=True)
-class Rival:
-    """A choice that may be better than the leader: the chance of that, and by how many epochs on average."""
-
-    arm: Arm
-    chance: float
-    gain: float
-
-
 def relaxation(plain: Trajectories, times: FirstPassageTimes, *, metric: str) -> int | None:
     """Return the first epoch from which the metric of the survivors rests, or ``None`` if that is not seen yet.
 
@@ -88,78 +79,62 @@ def fork_period(times: FirstPassageTimes, periods: Sequence[int], *, start: int 
     return left[-1] if left else None
 
 
-def leading(evidence: Evidence, *, start: int | None) -> Arm | None:
-    """Return the choice with the smallest mean, errors added to means that are predicted.
+def leading(evidence: Evidence) -> Arm | None:
+    """Return the choice: the smallest mean, where a prediction counts with the upper end of its interval; ``None`` if none is known.
 
-    Predictions count from the epoch on at which unperturbed runs rest, and not below the shortest period that was measured of the
-    candidate: there perturbations may add up in ways that were not seen. They lead only until the choice is measured.
+    As long as doing nothing is known by its lower bound only, a prediction has to lie below that.
     """
-
-    def trusted(arm: Arm) -> bool:
-        if arm.known:
-            return True
-        if arm.kind != "predicted" or start is None or not start <= (arm.period or 0) <= evidence.followed:
-            return False
-        return any(
-            a.candidate == arm.candidate and a.n_runs > 0 and (a.period or 0) <= (arm.period or 0)
-            for a in evidence.arms
-        )
-
-    return min((a for a in evidence.arms if trusted(a)), key=lambda a: a.cautious, default=None)
+    nothing = evidence.arm(None, None)
+    limit = nothing.mean[0] if nothing.bound else math.inf
+    able = (arm for arm in evidence.arms if arm.known or (not arm.bound and arm.cautious < limit))
+    return min(able, key=lambda arm: arm.cautious, default=None)
 
 
-def rivals(evidence: Evidence, leader: Arm, *, precision: float, level: float) -> list[Rival]:
-    """Return the choices that may beat the leader by more than the precision, and may be looked at now.
+def rivals(evidence: Evidence, leader: Arm, *, precision: float, level: float) -> list[tuple[Arm, float]]:
+    """Return the choices that may beat the leader by more than the precision and may be looked at now, and by how many epochs on average.
 
     Periods beyond one that was found worse than a candidate's own best, seen from there, are left out (the minimum is inside), and so are
     periods shorter than half, or longer than twice, of all that was measured of a candidate, for now: a perturbation far too frequent could
     cost a horizon for each run, and the steps in between tell whether it is.
     """
-    bar = (1.0 - precision) * leader.mean
     result = []
     for arm in evidence.arms:
-        ahead = np.maximum(bar - arm.optimistic, 0.0)[1:]
-        chance = float(np.mean(ahead > 0))
-        if arm is leader or chance <= 1.0 - level:
-            continue
-        named = arm.candidate is not None and arm.period is not None
-        if named and not arm.known and not _reachable(evidence, arm, level):
-            continue
-        result.append(Rival(arm, chance, float(ahead.mean())))
+        ahead = np.maximum((1.0 - precision) * leader.mean - arm.optimistic, 0.0)[1:]
+        open_still = arm is not leader and float(np.mean(ahead > 0)) > 1.0 - level
+        if open_still and (arm.period is None or arm.known or _reachable(evidence, arm, level)):
+            result.append((arm, float(ahead.mean())))
     return result
 
 
 def _reachable(evidence: Evidence, arm: Arm, level: float) -> bool:
-    period = arm.period or 0
-    own = [a for a in evidence.arms if a.candidate == arm.candidate and a.period is not None]
-    seen = [a for a in own if a.n_runs > 0]
-    if not seen or any(a.period == period for a in seen):
+    period, own = arm.period or 0, _own(evidence, arm)
+    seen = {p: a for p, a in own.items() if a.n_runs > 0}
+    if not seen or period in seen:
         return True
-    if all(a.kind == "bound" for a in seen):
-        return False  # follow what was begun: it tells of all periods
-    best = min((a for a in seen if a.known), key=lambda a: float(a.mean[0]), default=None)
-    if best is not None:
-        worse = [a.period for a in seen if np.mean(a.optimistic[1:] < best.mean[1:]) <= 1.0 - level]
-        at = best.period
-        if any(period < p < at or at < p < period for p in worse if p is not None and at is not None):
+    best = min((a for a in seen.values() if a.known), key=lambda a: float(a.mean[0]), default=None)
+    if best is not None and best.period is not None:
+        worse = [p for p, a in seen.items() if _worse(a, best, level)]
+        if any(period < p < best.period or best.period < p < period for p in worse):
             return False
-    reached = [a.period for a in seen if a.period is not None]
-    grid = [a.period for a in own if a.period is not None]
-    below = max((p for p in grid if p < min(reached)), default=0)
-    above = min((p for p in grid if p > max(reached)), default=math.inf)
-    return min(below, min(reached) / 2) <= period <= max(above, 2 * max(reached))
+    below = max((p for p in own if p < min(seen)), default=0)
+    above = min((p for p in own if p > max(seen)), default=math.inf)
+    return min(below, min(seen) / 2) <= period <= max(above, 2 * max(seen))
 
 
 def inside(evidence: Evidence, leader: Arm, *, level: float) -> bool:
     """Test whether the minimum over periods lies between periods that were tried: no neighbour of the choice is likely to be better."""
-    own = [a for a in evidence.arms if a.candidate == leader.candidate and a.period is not None]
-    shorter = [a for a in own if (a.period or 0) < (leader.period or 0)]
-    longer = [a for a in own if (a.period or 0) > (leader.period or 0)]
+    at = leader.period or 0
+    worse = [
+        p
+        for p, a in _own(evidence, leader).items()
+        if a.mean[0] >= leader.mean[0] and (a.known or _worse(a, leader, level))
+    ]
+    return any(p < at for p in worse) and any(p > at for p in worse)
 
-    def worse(arm: Arm) -> bool:
-        return bool(
-            arm.mean[0] >= leader.mean[0]
-            and (arm.known or np.mean(arm.optimistic[1:] < leader.mean[1:]) <= 1.0 - level)
-        )
 
-    return any(map(worse, shorter)) and any(map(worse, longer))
+def _own(evidence: Evidence, arm: Arm) -> dict[int, Arm]:
+    return {a.period: a for a in evidence.arms if a.candidate == arm.candidate and a.period is not None}
+
+
+def _worse(arm: Arm, best: Arm, level: float) -> bool:
+    return bool(np.mean(arm.optimistic[1:] < best.mean[1:]) <= 1.0 - level)

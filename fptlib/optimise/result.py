@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import Estimate
-from fptlib.optimise.candidates import Candidate
+from fptlib.firstpassage import Estimate, ratio
+from fptlib.record import Record, plain
+from fptlib.response import Prediction
+from fptlib.response.advice import interval
+from fptlib.response.results import named
+from fptlib.study import Key
+from fptlib.trajectories import Target
 
 Purpose = Literal["unperturbed", "fork", "bracket", "measure", "follow", "more runs", "confirm"]
 
@@ -69,7 +76,7 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class Step(Record):
     """One action, and the recommendation after it.
 
     Parameters
@@ -93,32 +100,17 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """A perturbation with a period, or none (both ``None``), and its restricted mean.
+class Standing(Record):
+    """Result for one candidate.
 
     Parameters
     ----------
-    basis
-        ``fresh runs``: runs that had no part in the choice; ``all runs``: those that it was chosen by too, whose mean is
-        too small on average, because the smallest was taken; ``prediction``: not measured at this period.
-    """
-
-    candidate: Candidate | None
-    period: int | None
-    estimate: Estimate
-    basis: Literal["fresh runs", "all runs", "prediction"]
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """Result for one candidate: its best period so far, and why it was left there.
-
-    Parameters
-    ----------
-    period, mean, low, high
-        Best period and its restricted mean in epochs, ``None`` and NaN where no period was measured or predicted.
+    label
+        Of the candidate.
+    best
+        Its best period so far; ``None`` where none was measured or predicted.
     measured
-        Periods at which it was measured, in order.
+        Periods at which it was perturbed, in order.
     status
         ``chosen``, ``dropped`` (no period of it can be better than the choice, by more than the precision), or ``undecided``.
     spent
@@ -126,72 +118,117 @@ class Standing:
     """
 
     label: str
-    period: int | None
-    mean: float
-    low: float
-    high: float
+    best: Prediction | None
     measured: tuple[int, ...]
     status: Literal["chosen", "dropped", "undecided"]
     spent: int
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SearchResult(Record):
     """Result of a search.
 
     Parameters
     ----------
-    best
-        The choice; ``None`` if nothing could be chosen (the budget ended before, or no run ever passed).
-    standings
-        All candidates, in the order given.
+    target, horizon, level
+        What has to be reached, the last epoch that counts, and the confidence of decisions and intervals.
+    unperturbed
+        Restricted mean without perturbation; where these runs were not followed to the horizon, ``mean`` and ``low`` are lower bounds and
+        ``high`` is NaN.
+    choice
+        What to do; ``None`` if nothing could be chosen (the budget ended before, or no run ever passed).
+    fresh
+        Whether the choice was measured on runs that had no part in it. The mean of those that it was chosen by is too small on average,
+        because the smallest was taken.
+    next
+        Perturbation and period to look at next, if the search ended before all was decided.
+    cells
+        All that was measured or predicted, in order of the mean.
+    candidates
+        How each candidate came out, in the order given.
     steps
         What was done, in order.
     stopped
-        Why the search ended, in a sentence.
+        Why the search ended, in a clause.
     decided
         Whether it ended because nothing else can be better by more than the precision.
     inside
         Whether a shorter and a longer period were found worse; false at an edge of the periods allowed.
     relaxation_epoch, fork_period
         Epoch from which unperturbed training rests, ``None`` if it was not seen to, and the period ``P0`` of the first forks.
-    unperturbed
-        Their restricted mean; where they were not followed to the horizon, ``mean`` and ``low`` are lower bounds and ``high`` is NaN.
-    threshold, horizon
-        What was asked for.
     spent, spent_unperturbed
         Run-epochs in all, and those before any perturbation.
     """
 
-    best: Choice | None
-    standings: tuple[Standing, ...]
+    target: Target
+    horizon: int
+    level: float
+    unperturbed: Estimate
+    choice: Prediction | None
+    fresh: bool
+    next: Key | None
+    cells: tuple[Prediction, ...]
+    candidates: tuple[Standing, ...]
     steps: tuple[Step, ...]
     stopped: str
     decided: bool
     inside: bool
     relaxation_epoch: int | None
     fork_period: int | None
-    unperturbed: Estimate
-    threshold: float
-    horizon: int
     spent: int
     spent_unperturbed: int
 
-    def words(self) -> str:
-        """Return the answer in a sentence.
+    @property
+    def speedup(self) -> Estimate | None:
+        """Return the unperturbed mean over that of the choice, both up to the horizon; ``None`` without a perturbation."""
+        if self.choice is None or self.choice.perturbation is None:
+            return None
+        return ratio(self.unperturbed, self.choice.estimate)
 
-        Returns
-        -------
-        str
-            Names the choice, its interval and what that rests on.
-        """
-        if self.best is None:
-            return f"nothing to recommend: {self.stopped}"
-        e = self.best.estimate
-        name = (
-            "no perturbation"
-            if self.best.candidate is None
-            else f"{self.best.candidate.label} every {self.best.period} epochs"
-        )
-        interval = f"{100 * e.level:g} % interval {e.low:.1f} to {e.high:.1f}, {e.n_runs} runs, {self.best.basis}"
-        return f"{name}: {e.mean:.1f} epochs ({interval}); {self.spent} run-epochs spent; {self.stopped}"
+    @property
+    def advice(self) -> tuple[str, ...]:
+        """Return what to do and what that rests on, in sentences, the answer first."""
+        return tuple(self._sentences())
+
+    def _sentences(self) -> Iterator[str]:
+        choice, spent = self.choice, f"{self.spent} run-epochs were spent"
+        if choice is None:
+            yield f"Nothing can be recommended: {self.stopped}; {spent}."
+            return
+        if self.speedup is None:
+            mean = f"{interval(choice)}, measured on {choice.n_runs} runs"
+            yield f"Train without perturbation, which takes {mean}: no candidate is known to be faster; {spent}."
+        else:
+            low = math.floor(10 * self.speedup.low) / 10
+            least = f"at least {low:g} times faster" if low > 1 else "not shown to be faster"
+            yield f"Use {choice}: training takes {interval(choice)}, {least} than without perturbation, {self._basis(choice)}; {spent}."
+        yield f"The search ended because {self.stopped}; means are up to epoch {self.horizon}."
+        if choice.period is not None and not self.inside:
+            yield f"{choice.period} lies at an edge of the periods that were looked at: the minimum may lie beyond."
+        if self.next is not None:
+            yield f"Next, look at {named(*self.next)}: it may be better."
+
+    def _basis(self, choice: Prediction) -> str:
+        if choice.method == "restart":
+            return f"as follows from {choice.n_runs} unperturbed runs"
+        if not choice.measured:
+            return "as is predicted and was not measured"
+        return f"measured on {choice.n_runs} {'fresh runs' if self.fresh else 'runs that it was chosen by too'}"
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Return one row for each candidate: its best period, mean, interval and grade, where it was measured, and what it cost."""
+        for c in self.candidates:
+            best = {
+                name: None if c.best is None else getattr(c.best, name)
+                for name in ("period", "mean", "low", "high", "grade")
+            }
+            measured = ", ".join(map(str, c.measured)) or None
+            yield {"candidate": c.label, **best, "measured": measured, "status": c.status, "spent": c.spent}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON types, the choice first; its speed-up is ``None`` without a perturbation."""
+        first = {"choice": plain(self.choice), "speedup": plain(self.speedup), "next": None}
+        if self.next is not None:
+            first["next"] = dict(zip(("perturbation", "period"), self.next, strict=True))
+        rest = {field.name: plain(getattr(self, field.name)) for field in fields(self) if field.name not in first}
+        return {**first, "advice": list(self.advice), **rest, "target": asdict(self.target)}

@@ -9,17 +9,14 @@ from dataclasses import replace
 import numpy as np
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import FirstPassageTimes
-from fptlib.former.prediction import DEFAULT_PERIODS
-from fptlib.former.verdicts import ERROR_TOLERANCE
+from fptlib.firstpassage import FirstPassageTimes, first_passage
 from fptlib.optimise.candidates import Candidate
-from fptlib.optimise.evidence import Arm, Evidence, gather, times_of
+from fptlib.optimise.evidence import Arm, Evidence, gather
 from fptlib.optimise.planning import Action, leading
 from fptlib.optimise.result import Settings, Step
 from fptlib.optimise.source import Source
+from fptlib.response.ranking import DEFAULT_PERIODS
 from fptlib.trajectories import Trajectories
-
-UNSETTLED_ERROR = 0.5  # of the mean for each doubling of the period, where unperturbed training does not come to rest
 
 
 class State:
@@ -113,7 +110,7 @@ class State:
 
     def times(self, runs: Trajectories) -> FirstPassageTimes:
         """Return first-passage times at the threshold of the source."""
-        return times_of(runs, self.source.retirement)
+        return first_passage(runs, self.source.retirement)
 
     def complete(self, runs: Trajectories) -> bool:
         """Return whether runs were followed to the horizon or to their ends."""
@@ -131,10 +128,10 @@ class State:
             candidates=self.candidates,
             periods=self.periods,
             horizon=self.source.horizon,
-            retirement=self.source.retirement,
+            target=self.source.retirement,
             start=self.start,
-            per_octave=UNSETTLED_ERROR if self.start is None else ERROR_TOLERANCE,
+            level=self.settings.level,
             n_boot=self.settings.n_boot,
             seed=self.settings.seed,
         )
-        self.leader = leading(self.evidence, start=self.start)
+        self.leader = leading(self.evidence)

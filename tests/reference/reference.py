@@ -227,10 +227,10 @@ def search() -> dict[str, Any]:
 
 def steps(outcome: Any) -> dict[str, Any]:
     """Return steps and choice of a search."""
-    best = outcome.best
+    best = outcome.choice
     return {
         "steps": [[s.purpose, s.spent, s.candidate, s.period, s.mean] for s in outcome.steps],
-        "best": None if best is None else [best.period, best.estimate.mean, best.estimate.low, best.estimate.high],
+        "best": None if best is None else [best.period, best.centre, best.low, best.high],
         "spent": outcome.spent,
         "decided": outcome.decided,
     }
