@@ -1,12 +1,4 @@
-"""Predictions of the first-passage time under a perturbation.
-
-The forms of the theory are functions of survival curves (`forms`). `seeds` and `sample` reduce ensembles to curves of the data and of
-every bootstrap replicate, seeds drawn with all their runs; `common` checks the ensembles and puts them on one horizon. From the samples
-come predictions of means (`prediction`), each with a verdict (`verdicts`,
-`validity`) and a word on its interval (`coverage`). `recommendation` and `advice` compare perturbations, `outcome` the metric that runs
-end with. `records` holds the record of the training against a prediction:
-where training is not the same at every epoch, nothing is vouched for.
-"""
+"""Predictions of the first-passage time with a verdict each; `fptlib.response` has what takes their place."""
 
 from fptlib.former.advice import Option, too_few
 from fptlib.former.outcome import Outcome, outcomes
