@@ -97,8 +97,9 @@ def doubts(ranking: Ranking) -> list[str]:
 
 
 def _spans(ranking: Ranking, name: str | None, periods: list[int]) -> str:
-    """Return periods in words, those that follow one another in the ranking from the first to the last."""
-    known = sorted(p.period for p in ranking.predictions if p.perturbation == name and p.period is not None)
+    """Return periods in words, those that follow one another among the predicted ones from the first to the last."""
+    own = [p for p in ranking.predictions if p.perturbation == name and p.period is not None]
+    known = sorted(p.period or 0 for p in own if not p.measured or p.period in periods)
     spans: list[list[int]] = []
     for place, period in enumerate(known):
         if period not in periods:
