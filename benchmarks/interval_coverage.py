@@ -127,8 +127,8 @@ def studies(case: Case, *, repeats: int, n_boot: int, seed: int) -> Iterator[Stu
 def answers(case: Case, study: Study) -> dict[str, Estimate | Prediction]:
     """Return the three estimates of one study; the residual time only where runs are perturbed."""
     if case.period is None:  # none where no run passes within the period
-        restarted = [p for p in recommend(study, [case.at]).predictions if p.period == case.at]
-        return {"unperturbed": study.plain} | {"prediction": p for p in restarted}
+        restarted = [("prediction", p) for p in recommend(study, [case.at]).predictions if p.period == case.at]
+        return {"unperturbed": study.plain, **dict(restarted)}
     prediction = predict(study, [case.at]).at(case.at)
     return {
         "prediction": prediction,

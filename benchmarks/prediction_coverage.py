@@ -468,7 +468,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"\n{name}\n{shown.round(3).to_string(index=False, line_width=250)}")
     kept = table[table["exponent"] == CHOSEN].drop(columns=["exponent", *GRADES])
     kept.round(4).to_parquet(options.out / "cells.parquet", index=False)
-    about = {"command": "python benchmarks/prediction_coverage.py", "machine": machine.describe()}
+    about = {
+        "command": "OPENBLAS_NUM_THREADS=1 python benchmarks/prediction_coverage.py",
+        "machine": machine.describe(),
+    }
     about |= {"draws": options.draws, "replicates": options.replicates, "seconds": round(time.perf_counter() - started)}
     (options.out / "about.json").write_text(json.dumps(about, indent=1) + "\n")
     print(f"\n{about['seconds']} s")

@@ -210,7 +210,7 @@ def test_intervals_cover_where_the_answer_is_known(exact: Any) -> None:
         assert high > 0.95, quantity
         assert quantity == "prediction" or low < 0.97  # a prediction for another period allows for more than sampling
     assert (results["covered"] > 0.8 * results["repeats"]).all()
-    assert not results["noted"].any()
+    assert results["noted"].sum() < 0.1 * results["repeats"].sum()
     assert "kick, 40, forks" in exact.table(results)
 
 
