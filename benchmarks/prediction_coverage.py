@@ -38,7 +38,13 @@ from fptlib.trajectories import Target, Trajectories
 RESULTS = ROOT / "book" / "results" / "prediction_coverage"
 EXPONENTS = {"0": 0.0, "1/6": 1 / 6, "1/4": 1 / 4, "1/3": 1 / 3, "1/2": 1 / 2}
 CHOSEN = "1/3"
-SOURCES = {"cifar10": (20, 50, 100), "kept": (20, 30)}  # P0; of the other sets as in the catalogue of published data
+SOURCES = {  # periods P0; of the published sets the one nearest to a quarter of the horizon that leaves 30 survivors, and others
+    "cifar10": (20, 50, 100),
+    "cifar100": (20, 30),
+    "cifar100_momentum": (30, 50),
+    "fc_adam": (15, 40),
+    "kept": (20, 30),
+}
 CIFAR10_THRESHOLDS = tuple(float(t) for t in range(71, 85))
 DRAWN_THRESHOLDS = (71.0, 72.0, 74.0, 76.0, 78.0, 81.0)  # of CIFAR-10, for few runs
 SIZES = (5, 8, 20)
@@ -134,12 +140,11 @@ def _part(times: FirstPassageTimes, chosen: np.ndarray) -> FirstPassageTimes:
 def published_cases(name: str, thresholds: Sequence[float] | None = None) -> Iterator[Case]:
     """Yield the cases of a published data set."""
     known = published.dataset(name)
-    sources = SOURCES.get(name, known.source_periods)
     for perturbation, periods in known.periods.items():
         for threshold in thresholds or known.thresholds:
             times = {period: published.times(threshold, perturbation, period, data=name) for period in periods}
             plain = {None: published.times(threshold, data=name)}
-            yield Case(name, perturbation, threshold, known.horizon, sources, plain | times, known.shared_seeds)
+            yield Case(name, perturbation, threshold, known.horizon, SOURCES[name], plain | times, known.shared_seeds)
 
 
 def kept_cases() -> Iterator[Case]:
