@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fptlib.spec import EnsembleSpec
     from fptlib.trajectories import Trajectories
 
-__all__ = ["compared", "ensemble", "experiments", "glue", "note", "published_note", "setup", "uses"]
+__all__ = ["compared", "ensemble", "experiments", "glue", "note", "setup", "uses"]
 
 # The folder of MIME types that myst-nb reads glued values from and shows nowhere else.
 _GLUE = "application/papermill.record/"
@@ -196,19 +196,6 @@ def note(text: str, *, title: str = "Note") -> None:
         f"<p>{html.escape(text)}</p></div>"
     )
     _display({"text/html": page, "text/plain": f"{title}: {text}"})
-
-
-def published_note() -> None:
-    """Record whether the page shows the published trajectories or their summary, with a note where it is the summary."""
-    from companion import published
-
-    uses(published.origin())
-    if not published.available():
-        note(
-            "The published trajectories are not on this machine. What is shown here comes from the summary table kept with this "
-            "book, which was computed from them; fpt data fetch published brings the trajectories themselves.",
-            title="From the summary table",
-        )
 
 
 def _record_ensemble(name: str, spec: EnsembleSpec, origin: str, overrides: Mapping[str, Any] | None = None) -> None:
