@@ -398,6 +398,8 @@ def required(tables: Mapping[str, pd.DataFrame], table: pd.DataFrame) -> pd.Data
             (f"{rule}: lowest setting", 0.8, tables["settings"][rule].min()),
             (f"{rule}: coverage, exponent held out", 0.95, held[rule].mean()),
             (f"{rule}: lowest setting, exponent held out", 0.8, held[rule].min()),
+            (f"{rule}: share to 20 %, exponent held out", 0.37, held["to 20 %"].mean()),
+            (f"{rule}: share to a factor 1.5, exponent held out", 0.57, held["to a factor 1.5"].mean()),
         ]
     rows += [
         ("share to 20 %", 0.37, overall["to 20 %"]),
