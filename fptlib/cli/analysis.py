@@ -16,6 +16,7 @@ from fptlib.cli.options import (
     Axis,
     DirectionOption,
     Every,
+    Everything,
     Level,
     Metric,
     PathArgument,
@@ -35,7 +36,6 @@ from fptlib.errors import InputError
 if TYPE_CHECKING:
     from fptlib.trajectories import Trajectories
 
-Everything = Annotated[bool, typer.Option("--all", help="Print the whole table, and every note.")]
 Budgets = Annotated[
     str | None,
     typer.Option(help="Epochs within which to pass: the probability of that, and quantiles, too.", metavar="50,100"),

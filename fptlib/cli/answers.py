@@ -183,19 +183,21 @@ def print_plan(size: SampleSize) -> None:
     print("in brackets: enough for nine in ten pilots like this one")
 
 
-def print_search(result: SearchResult) -> None:
-    """Print what a search found: what to do, how each candidate came out, and the best of what was measured or predicted."""
-    for sentence in result.advice:
-        print(sentence)
-    print()
+def print_search(result: SearchResult, *, everything: bool = False) -> None:
+    """Print the result of a search: what to do, how each candidate came out, what was measured or predicted, and with all the steps."""
+    print(*result.advice, sep="\n", end="\n\n")
     last = ("measured", "status", "spent")
     print_table([_mean(row, "candidate", "period") | {name: row[name] for name in last} for row in result.rows()])
     print()
-    print_table([_mean(p.to_dict(), "perturbation", "period") for p in result.cells[:12]])
+    cells = [_mean(p.to_dict(), "perturbation", "period") for p in result.cells]
+    print_table(cells[: None if everything else tables.MOST_ROWS])
+    if everything:
+        print()
+        print_table([{"run-epochs": step.spent, "step": step.what} for step in result.steps])
 
 
 def _mean(row: Mapping[str, Any], *names: str) -> dict[str, Any]:
     """Return some entries of a row, then its mean with the interval and its grade in words."""
     mean = None if row["mean"] is None else f"{row['mean']:.1f}"
     ends = None if row["low"] is None else f"{row['low']:.1f} to {row['high']:.1f}"
-    return {**{name: row[name] for name in names}, "mean": mean, "interval": ends, "grade": row["grade"]}
+    return {**{name: row[name] for name in names}, "epochs": mean, "interval": ends, "known": row["grade"]}

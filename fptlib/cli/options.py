@@ -41,6 +41,7 @@ DirectionOption = Annotated[
 Level = Annotated[float, typer.Option(help="Confidence level of intervals.")]
 SeedOption = Annotated[int, typer.Option(help="Seed of the bootstrap.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Everything = Annotated[bool, typer.Option("--all", help="Print whole tables, and every note.")]
 Retire = Annotated[
     float | None, typer.Option(help="Runs stop once they reach this; by default all are followed to the horizon.")
 ]

@@ -12,6 +12,7 @@ from fptlib.cli import output
 from fptlib.cli.options import (
     AsJson,
     DirectionOption,
+    Everything,
     Level,
     Out,
     Retire,
@@ -138,6 +139,7 @@ def optimise(
     out: Out = None,
     workers: Workers = None,
     scheduler: Scheduler = None,
+    everything: Everything = False,
     as_json: AsJson = False,
 ) -> None:
     """Find the perturbation and the period with the smallest mean first-passage time, training as little as that takes.
@@ -162,7 +164,7 @@ def optimise(
     at = Target(threshold=threshold, direction=direction, metric=metric)
     source = Live(parameters, retirement=at, periods=chosen, out=out, workers=workers, scheduler=scheduler)
     result = search(source, named, settings=settings)
-    output.print_json(result.to_dict()) if as_json else answers.print_search(result)
+    output.print_json(result.to_dict()) if as_json else answers.print_search(result, everything=everything)
     print(f"{source.trained} run-epochs trained by this call; the others were in stores", file=sys.stderr)
 
 
