@@ -13,7 +13,7 @@ import torch
 import known
 from fptlib import checkpoints, data, ensemble, spec
 from fptlib.ensemble import training
-from fptlib.ensemble.contexts import Best
+from fptlib.ensemble.states import Best
 from fptlib.ensemble.store import Store
 from fptlib.errors import InputError
 from fptlib.perturbations import Context, Perturbation, State, rule

@@ -74,15 +74,13 @@ class CompiledMLP:
             rows[:, at : at + int(np.prod(shape))] = value.reshape(self._runs, -1)
         return rows
 
-    def _unpacked(self, rows: NDArray[Any], order: Mapping[str, Any]) -> Tensors:
-        """Return tensors as PyTorch has them, in the order of ``order``; copies."""
+    def _unpacked(self, rows: NDArray[Any]) -> Tensors:
+        """Return tensors as PyTorch has them, in its order; copies."""
         tensors: Tensors = {}
         for name, at, shape, transposed in self._places():
             value = rows[:, at : at + int(np.prod(shape))].reshape(self._runs, *shape)
-            tensors[name] = torch.from_numpy(
-                np.ascontiguousarray(value.transpose(0, 2, 1) if transposed else value.copy())
-            )
-        return {name: tensors[name] for name in order}
+            tensors[name] = torch.from_numpy((value.transpose(0, 2, 1) if transposed else value).copy())
+        return tensors
 
     def _norms(self) -> list[tuple[str, int, int]]:
         """Return name, place of the running mean, and units of each BatchNorm."""
@@ -99,27 +97,20 @@ class CompiledMLP:
     def _restored(self, state: State) -> NDArray[Any]:
         if not state.optimiser:
             return self._zeros(self._runs, self._width)
-        kept = {name: state.optimiser[i]["momentum_buffer"] for i, name in enumerate(state.parameters)}
-        return self._packed(kept)
+        return self._packed({name: state.optimiser[i]["momentum_buffer"] for i, name in enumerate(state.parameters)})
 
     def state(self) -> State:
         """Return all that training carries on, as copies."""
-        names = list(self._network.template().state_dict())
-        parameters = self._unpacked(self._parameters, {n: None for n in names if n in self._parameter_names()})
         buffers: Tensors = {}
         for name, at, units in self._norms():
-            mean = self._buffers[:, at : at + units].copy()
-            variance = self._buffers[:, at + units : at + 2 * units].copy()
-            buffers[f"{name}.running_mean"], buffers[f"{name}.running_var"] = map(torch.from_numpy, (mean, variance))
+            for part, start in (("running_mean", at), ("running_var", at + units)):
+                buffers[f"{name}.{part}"] = torch.from_numpy(self._buffers[:, start : start + units].copy())
             buffers[f"{name}.num_batches_tracked"] = self._seen[f"{name}.num_batches_tracked"].clone()
         optimiser: dict[int, Tensors] = {}
         if self._velocity.shape[1]:
-            velocity = self._unpacked(self._velocity, parameters)
-            optimiser = {i: {"momentum_buffer": velocity[name]} for i, name in enumerate(parameters)}
-        return State(parameters, buffers, optimiser, self._lr)
-
-    def _parameter_names(self) -> set[str]:
-        return {name for name, *_ in self._places()}
+            velocity = self._unpacked(self._velocity).values()
+            optimiser = {i: {"momentum_buffer": value} for i, value in enumerate(velocity)}
+        return State(self._unpacked(self._parameters), buffers, optimiser, self._lr)
 
     # -- work
 
@@ -155,7 +146,8 @@ class CompiledMLP:
         rows, images, targets = self._folded(), x.flatten(1).numpy(), y.numpy()
         if y.is_floating_point():
             kernels.evaluate_numbers(rows, self._plan, self._workspace, images, targets, self._together, loss)
-            return torch.from_numpy(loss), losses.metric(torch.from_numpy(loss), torch.from_numpy(right), y)
+            mean = torch.from_numpy(loss)
+            return mean, losses.metric(mean, torch.from_numpy(right), y)
         kernels.evaluate(
             rows, self._plan, self._workspace, self._logits, self._bits, images, targets, self._together, loss, right
         )

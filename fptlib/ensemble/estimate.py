@@ -29,8 +29,8 @@ from fptlib.perturbations import State
 from fptlib.spec import EnsembleSpec
 from fptlib.trajectories import Target
 
-# Seconds that are enough to be timed.
-_TIMED_S: Final = 0.3
+# Images of one timed evaluation.
+_EVALUATED: Final = 250
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def _n_evaluated(source: Dataset) -> int:
 
 
 def _seconds_per_run_epoch(spec: EnsembleSpec, network: Network, source: Dataset, device: str, runs: int) -> float:
-    """Time training and evaluation on some images, scaled to all of them."""
+    """Time training on two batches and an evaluation, scaled to all images."""
     x, y = compute.tensors(source.x_train, source.y_train, spec, device)
     x_test, y_test = compute.tensors(source.x_test, source.y_test, spec, device)
     none = [0] * runs
@@ -157,22 +157,17 @@ def _seconds_per_run_epoch(spec: EnsembleSpec, network: Network, source: Dataset
     )
     work = compute.build(spec, network, device, State(*drawn, {}, spec.optimiser.lr))
     size, n = spec.training.batch_size, len(y)
-    order = np.stack([rng.permutation(n) for rng in streams(0, range(runs), "order", none)])
-    here = torch.from_numpy(order).to(device)
+    order = torch.from_numpy(np.stack([rng.permutation(n) for rng in streams(0, range(runs), "order", none)])).to(
+        device
+    )
 
-    def seconds_each(call: Callable[[int], object], most: int) -> float:
-        """Return the seconds for each image, timed with ever more of them until that takes long enough."""
-        first = min(8, size)
-        call(first)  # compiles
-        for images in (first, *(k for k in (size, 8 * size) if k < most), most):
-            seconds = _timed(call, images, device)
-            if seconds > _TIMED_S:
-                break
-        return seconds / images
+    def seconds_each(call: Callable[[int], object], images: int) -> float:
+        call(min(8, size))  # compiles
+        return _timed(call, images, device) / images
 
     with numerics():
-        training = seconds_each(lambda k: work.train(x, y, here[:, :k], size), max(size, n - n % size))
-        evaluation = seconds_each(lambda k: work.evaluate(x_test[:k], y_test[:k]), len(y_test))
+        training = seconds_each(lambda k: work.train(x, y, order[:, :k], size), min(2 * size, max(size, n - n % size)))
+        evaluation = seconds_each(lambda k: work.evaluate(x_test[:k], y_test[:k]), min(_EVALUATED, len(y_test)))
     return (training * n + evaluation * _n_evaluated(source)) / runs
 
 

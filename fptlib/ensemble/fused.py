@@ -9,13 +9,13 @@ run along memory in vector registers, where a softmax over ten neighbouring numb
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, final
+from typing import Final, final
 
 import torch
 from torch import Tensor
 
-from fptlib.ensemble import losses
-from fptlib.models import MLP, Tensors
+from fptlib.ensemble import losses, states
+from fptlib.models import MLP
 from fptlib.perturbations import State
 from fptlib.spec.optimisers import SgdSpec
 
@@ -24,13 +24,8 @@ _EPS: Final = 1e-5
 _MOMENTUM: Final = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
-    """One linear layer with what follows it: names of its tensors, and of the BatchNorm if any."""
-
-    weight: str
-    bias: str
-    norm: str | None
+# Names of a linear layer's weight and bias, and of the BatchNorm after it, if any.
+_Layer = tuple[str, str, str | None]
 
 
 @dataclass(slots=True)
@@ -55,41 +50,31 @@ class FusedMLP:
     """A stack of fully connected networks in training; see `fptlib.ensemble.compute.Compute`."""
 
     def __init__(self, network: MLP, optimiser: SgdSpec, state: State) -> None:
-        self._layers = [
-            _Layer(f"{name}.weight", f"{name}.bias", norm) for name, _inputs, _outputs, norm in network.layers()
-        ]
-        # Copies, each in one piece of memory: rounding depends on how a tensor lies there.
-        self._parameters = {name: _own(value) for name, value in state.parameters.items()}
-        self._buffers = {name: _own(value) for name, value in state.buffers.items()}
-        self._velocity = self._restored(state.optimiser) if optimiser.momentum else {}
+        self._layers: list[_Layer] = [(f"{name}.weight", f"{name}.bias", norm) for name, _, _, norm in network.layers()]
+        state = states.copied(state)
+        self._parameters, self._buffers, self._velocity = state.parameters, state.buffers, dict[str, Tensor]()
+        if optimiser.momentum:
+            for index, (name, value) in enumerate(state.parameters.items()):
+                kept = state.optimiser.get(index)
+                self._velocity[name] = torch.zeros_like(value) if kept is None else kept["momentum_buffer"]
         self._optimiser = optimiser
         self._lr = self._rate = state.learning_rate
         self._units = [outputs for _name, _inputs, outputs, _norm in network.layers()]
         self._runs = next(iter(self._parameters.values())).shape[0]
         self._spaces: dict[int, _Workspace] = {}
         # Views of parameters, which are updated in place and never replaced.
-        self._weights = [self._parameters[layer.weight] for layer in self._layers]
+        self._weights = [self._parameters[weight] for weight, _, _ in self._layers]
         self._weights_t = [weight.transpose(1, 2) for weight in self._weights]
-        self._rows = [self._parameters[layer.bias].unsqueeze(1) for layer in self._layers]
-        self._column = self._parameters[self._layers[-1].bias].unsqueeze(2)
+        self._rows = [self._parameters[bias].unsqueeze(1) for _, bias, _ in self._layers]
+        self._column = self._parameters[self._layers[-1][1]].unsqueeze(2)
         # Every parameter as the matrix that a product of matrices moves: the last bias is a column, other vectors are rows.
         self._moved = {
             name: value if value.ndim == 3 else value.unsqueeze(1) for name, value in self._parameters.items()
-        } | {self._layers[-1].bias: self._column}
-
-    def _restored(self, optimiser: Any) -> Tensors:
-        names = list(self._parameters)
-        return {
-            name: _own(optimiser[index]["momentum_buffer"])
-            if index in optimiser
-            else torch.zeros_like(self._parameters[name])
-            for index, name in enumerate(names)
-        }
+        } | {self._layers[-1][1]: self._column}
 
     def state(self) -> State:
         """Return all that training carries on."""
-        index = {name: i for i, name in enumerate(self._parameters)}
-        optimiser = {index[name]: {"momentum_buffer": value} for name, value in self._velocity.items()}
+        optimiser = {i: {"momentum_buffer": value} for i, value in enumerate(self._velocity.values())}
         return State(self._parameters, self._buffers, optimiser, self._lr)
 
     # -- training
@@ -126,7 +111,7 @@ class FusedMLP:
                 return torch.empty(self._runs, *shape, dtype=x.dtype, device=x.device)
 
             hidden = self._units[:-1]
-            norms = [layer.norm is not None for layer in self._layers[:-1]]
+            norms = [norm is not None for _, _, norm in self._layers[:-1]]
             inputs = [empty(size, units) for units in (x.shape[1], *hidden)]
             gradient = [empty(size, units) for units in hidden]
             logits = empty(self._units[-1], size)
@@ -153,11 +138,10 @@ class FusedMLP:
             space.flat.sub_(true)
             torch.mul(space.flat, space.flat, out=own).neg_()
             space.flat.mul_(2)  # now the gradient of the loss
-            self._backward(space, scales, size)
-            return
-        torch._log_softmax(space.logits, 1, False, out=space.logits)
-        torch.index_select(space.flat, 0, true, out=own)
-        space.flat.exp_().index_add_(0, true, space.minus_one)  # now the gradient of the loss
+        else:
+            torch._log_softmax(space.logits, 1, False, out=space.logits)
+            torch.index_select(space.flat, 0, true, out=own)
+            space.flat.exp_().index_add_(0, true, space.minus_one)  # now the gradient of the loss
         self._backward(space, scales, size)
 
     def _forward(self, space: _Workspace) -> list[tuple[Tensor, Tensor] | None]:
@@ -165,7 +149,7 @@ class FusedMLP:
         scales: list[tuple[Tensor, Tensor] | None] = []
         for i, layer in enumerate(self._layers[:-1]):
             out = space.inputs[i + 1]
-            if layer.norm is None:
+            if layer[2] is None:
                 torch.baddbmm(self._rows[i], space.inputs[i], self._weights_t[i], out=out)
                 scales.append(None)
             else:
@@ -177,11 +161,11 @@ class FusedMLP:
 
     def _normalise(self, layer: _Layer, z: Tensor, out: Tensor) -> tuple[Tensor, Tensor]:
         """BatchNorm of ``z``, which is centred in place; the bias before it moves the running mean and nothing else."""
-        p, b, norm, size = self._parameters, self._buffers, layer.norm, z.shape[1]
+        p, b, size, (_, bias, norm) = self._parameters, self._buffers, z.shape[1], layer
         mean = z.mean(1, keepdim=True)
         z.sub_(mean)
         variance = torch.mul(z, z, out=out).mean(1)
-        b[f"{norm}.running_mean"].lerp_(mean.squeeze(1).add_(p[layer.bias]), _MOMENTUM)
+        b[f"{norm}.running_mean"].lerp_(mean.squeeze(1).add_(p[bias]), _MOMENTUM)
         b[f"{norm}.running_var"].lerp_(variance * (size / (size - 1)), _MOMENTUM)
         b[f"{norm}.num_batches_tracked"].add_(1)
         inverse = variance.add_(_EPS).rsqrt_()
@@ -193,23 +177,24 @@ class FusedMLP:
         last = len(self._layers) - 1
         if last:
             torch.bmm(space.logits_t, self._weights[last], out=space.gradient[-1])
-        self._move(self._layers[last].weight, space.logits, space.inputs[last], size)
-        self._move(self._layers[last].bias, space.logits, space.ones.transpose(1, 2), size)
+        weight, bias, _ = self._layers[last]
+        self._move(weight, space.logits, space.inputs[last], size)
+        self._move(bias, space.logits, space.ones.transpose(1, 2), size)
         for i in range(last - 1, -1, -1):
-            layer, gradient, active = self._layers[i], space.gradient[i], space.inputs[i + 1]
+            (weight, bias, _), gradient, active = self._layers[i], space.gradient[i], space.inputs[i + 1]
             torch.ops.aten.threshold_backward.grad_input(gradient, active, 0, grad_input=gradient)
             scale = scales[i]
             if scale is None:
-                self._move(layer.bias, space.ones, gradient, size)
+                self._move(bias, space.ones, gradient, size)
             else:
                 self._backward_norm(space, i, scale, size)
             if i:
                 torch.bmm(gradient, self._weights[i], out=space.gradient[i - 1])
-            self._move(layer.weight, space.gradient_t[i], space.inputs[i], size)
+            self._move(weight, space.gradient_t[i], space.inputs[i], size)
 
     def _backward_norm(self, space: _Workspace, i: int, scale: tuple[Tensor, Tensor], size: int) -> None:
         """Take the gradient, in place, from behind a BatchNorm to before it; the bias before it has none."""
-        layer, gradient = self._layers[i], space.gradient[i]
+        (_, bias, norm), gradient = self._layers[i], space.gradient[i]
         z, scratch = space.centred[i], space.inputs[i + 1]
         inverse, slope = scale
         shift = gradient.sum(1, keepdim=True)
@@ -217,10 +202,10 @@ class FusedMLP:
         gradient.addcmul_(z, gain * inverse, value=-1 / size)
         torch.addcmul(shift * slope * (-1 / size), gradient, slope, out=gradient)
         one = space.ones[:, :, :1]
-        self._move(f"{layer.norm}.weight", one, gain, size)
-        self._move(f"{layer.norm}.bias", one, shift, size)
+        self._move(f"{norm}.weight", one, gain, size)
+        self._move(f"{norm}.bias", one, shift, size)
         if self._optimiser.weight_decay or self._velocity:
-            self._move(layer.bias, one, torch.zeros_like(shift), size)
+            self._move(bias, one, torch.zeros_like(shift), size)
 
     def _move(self, name: str, left: Tensor, right: Tensor, size: int) -> None:
         """SGD with the gradient ``left @ right / size``, which is formed in the sum that moves the parameter."""
@@ -262,13 +247,9 @@ class FusedMLP:
 
     def _folded(self, layer: _Layer) -> tuple[Tensor, Tensor]:
         """Return weights and biases of a linear layer that include the BatchNorm after it, as it is in evaluation."""
-        p, b, norm = self._parameters, self._buffers, layer.norm
-        weight, bias = p[layer.weight], p[layer.bias]
+        p, b, norm = self._parameters, self._buffers, layer[2]
+        weight, bias = p[layer[0]], p[layer[1]]
         if norm is None:
             return weight, bias
         scale = p[f"{norm}.weight"] * torch.rsqrt(b[f"{norm}.running_var"] + _EPS)
         return weight * scale.unsqueeze(2), (bias - b[f"{norm}.running_mean"]) * scale + p[f"{norm}.bias"]
-
-
-def _own(value: Tensor) -> Tensor:
-    return value.detach().clone(memory_format=torch.contiguous_format)

@@ -1,11 +1,14 @@
-"""Rows of stacked states: some runs of one, several put together."""
+"""Rows of stacked states: some runs of one, several put together, and the best state of each run so far."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fptlib.ensemble import updates
@@ -21,8 +24,8 @@ def n_runs(state: State) -> int:
 def changed(state: State, change: Callable[[Tensor], Tensor]) -> State:
     """Return a state whose every tensor is changed."""
 
-    def each(values: Mapping[Any, Tensor]) -> Tensors:
-        return {name: change(value.detach()) for name, value in values.items()}
+    def each(values: Mapping[Any, Any]) -> dict[Any, Any]:
+        return {name: change(v.detach()) if isinstance(v, Tensor) else v for name, v in values.items()}
 
     optimiser = {key: each(entries) for key, entries in state.optimiser.items()}
     return State(each(state.parameters), each(state.buffers), optimiser, state.learning_rate)
@@ -34,6 +37,11 @@ def select(state: State, rows: Sequence[int]) -> State:
     return changed(state, lambda value: value[index.to(value.device)])
 
 
+def copied(state: State) -> State:
+    """Return a copy, each tensor in one piece of memory: rounding depends on how a tensor lies there."""
+    return changed(state, lambda value: value.clone(memory_format=torch.contiguous_format))
+
+
 def on_cpu(state: State) -> State:
     """Return the state in main memory, in pieces of its own."""
     return changed(state, lambda value: value.cpu().clone())
@@ -42,6 +50,11 @@ def on_cpu(state: State) -> State:
 def to_device(state: State, device: torch.device) -> State:
     """Return the state on a device."""
     return changed(state, lambda value: value.to(device))
+
+
+def content(state: State) -> dict[str, Any]:
+    """Return what files keep of a state, which is all but the learning rate."""
+    return {"parameters": state.parameters, "buffers": state.buffers, "optimiser": state.optimiser}
 
 
 def join(states: Sequence[State]) -> State:
@@ -58,3 +71,21 @@ def join(states: Sequence[State]) -> State:
         optimiser=updates.joined([state.optimiser for state in states], [n_runs(state) for state in states]),
         learning_rate=states[0].learning_rate,
     )
+
+
+@final
+class Best(dict[int, State]):
+    """The state of each row's run after the epoch with its best metric so far; the first of several equal ones."""
+
+    @staticmethod
+    def improved(values: NDArray[np.float64]) -> bool:
+        """Return whether the last of a run's values is better than all before it; NaN is worse than any."""
+        return int(np.argmax(np.where(np.isnan(values), -np.inf, values))) == len(values) - 1
+
+    def of(self, rows: Sequence[int], device: torch.device, rate: float) -> State:
+        """Return the states of some runs, with a learning rate that is not theirs but the present one."""
+        return replace(join([to_device(self[row], device) for row in rows]), learning_rate=rate)
+
+    def content(self, rows: Sequence[int]) -> dict[str, Any] | None:
+        """Return what a snapshot keeps of some runs; ``None`` where nothing is to be kept."""
+        return content(join([on_cpu(self[row]) for row in rows])) if all(row in self for row in rows) else None

@@ -14,9 +14,9 @@ from fptlib import models
 from fptlib.checkpoints import Snapshot
 from fptlib.data import Dataset
 from fptlib.ensemble import compute, states
-from fptlib.ensemble.contexts import Best
 from fptlib.ensemble.resources import UNIT
 from fptlib.ensemble.stacks import Part, Stack, Stacker
+from fptlib.ensemble.states import Best
 from fptlib.ensemble.streams import Purpose, streams
 from fptlib.models import Tensors
 from fptlib.perturbations import Context, State
@@ -133,7 +133,7 @@ class Training:
                     values[row, :n] = part.metrics[name][place, :n].numpy()
                 if self._best is not None:
                     assert part.best is not None
-                    self._best.enter([row], [place], part.best)
+                    self._best[row] = states.select(State(**part.best, learning_rate=0.0), [place])
                 state = states.select(part.state(float(part.learning_rate[place])), [place])
                 state = states.to_device(state, self._device)
                 if branching:
@@ -269,7 +269,7 @@ class Training:
         if improved:
             whole = stack.compute.state()
             for i in improved:
-                self._best.note(int(stack.rows[i]), states.select(whole, [i]))
+                self._best[int(stack.rows[i])] = states.select(whole, [i])
 
     def _perturb(self, stack: Stack) -> list[Stack]:
         """Perturb the runs of a stack whose time it is; stacks of what it was, with one learning rate each."""
