@@ -24,7 +24,3 @@ def __getattr__(name: str) -> Any:
         if (error.name or "").partition(".")[0] not in ("lightning", "pytorch_lightning"):
             raise
         raise InputError("PerturbCallback needs Lightning: pip install 'fptlib[lightning]'") from None
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

@@ -36,14 +36,10 @@ class PerturbCallback(Callback):
 
     Notes
     -----
-    The network is perturbed before the first batch of the next epoch, when the evaluation and all checkpoints of the epoch are
-    done: training goes as if it had been perturbed right after the evaluation, and a checkpoint holds the network that had the
-    metric in its name. The network after the last epoch is the one that was evaluated last.
-
-    ``trainer.fit(..., ckpt_path=...)`` resumes to the same trajectory from a checkpoint of any epoch or step, as far as the
-    training itself does. With a checkpoint of unperturbed training it perturbs that one from there: a fork.
-
-    Several optimisers are perturbed as one. With several GPUs all do the same.
+    The network is perturbed before the first batch of the next epoch, so that the checkpoints of an epoch hold the network that was
+    evaluated. ``trainer.fit(..., ckpt_path=...)`` resumes to the same trajectory from a checkpoint of any epoch or step, as far as the
+    training itself does; with a checkpoint of unperturbed training it perturbs that one from there: a fork. Several optimisers are
+    perturbed as one. With several GPUs all do the same.
 
     Examples
     --------

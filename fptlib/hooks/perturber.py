@@ -71,29 +71,23 @@ class Perturber:
 
     Notes
     -----
-    Parameters change in place, so the optimiser's references stay valid. Frozen parameters (``requires_grad`` false), and the
-    buffers of modules all of whose parameters are frozen, are left alone. Parameters shared by several modules are perturbed
-    once. Half precision is widened to single for the arithmetic. Fresh values are drawn on the CPU in single precision,
-    whatever the device, and PyTorch's random numbers are as before afterwards.
+    Parameters change in place. Frozen ones (``requires_grad`` false), and the buffers of modules all of whose parameters are
+    frozen, are left alone; those shared by several modules are perturbed once. Half precision is widened to single for the
+    arithmetic. Fresh values are drawn on the CPU in single precision, and PyTorch's random numbers are as before afterwards.
 
-    ``reset_parameters`` of PyTorch's layers is PyTorch's default initialisation. A network that initialises its layers in another
-    way, as torchvision's ResNets and most transformers do, needs ``fresh`` to start as it did.
+    A network that does not keep PyTorch's default initialisation (``reset_parameters``), such as torchvision's ResNets and most
+    transformers, needs ``fresh`` to start as it did.
 
-    A rule that goes back to the best epoch takes it from the metric that `step` is given, the highest or, with ``direction``
-    ``below``, the lowest; take a validation metric. A rule that changes the learning rate for a while multiplies what the
-    optimiser has, whatever a scheduler does to it that goes on from the present rate; one that sets rates outright undoes this.
+    A rule that goes back to the best epoch takes it from the metric that `step` is given: give a validation metric. A rule that
+    changes the learning rate for a while multiplies what the optimiser has; a scheduler that sets rates outright undoes this.
 
-    Save what is to be kept of an epoch, such as the best network, before `step`; what training is to be resumed from after it,
-    with `state_dict`.
+    Save what is to be kept of an epoch before `step`, and what training is to be resumed from after it, with `state_dict`.
 
     Examples
     --------
-    A loop in plain PyTorch, and the log that `fptlib.readers.read` reads:
+    A loop in plain PyTorch:
 
-    >>> import tempfile
-    >>> from pathlib import Path
     >>> from torch import nn, optim
-    >>> import fptlib as fpt
     >>> from fptlib.perturbations import ShrinkPerturb
     >>> _ = torch.manual_seed(1)
     >>> x = torch.randn(64, 4)
@@ -101,20 +95,16 @@ class Perturber:
     >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
     >>> optimizer = optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
     >>> perturber = Perturber(ShrinkPerturb(shrink=0.4, perturb=0.1), period=5)
-    >>> log, acted = Path(tempfile.mkdtemp()) / "run1.csv", []
-    >>> with log.open("w") as file:
-    ...     print("accuracy", file=file)
-    ...     for epoch in range(1, 13):
-    ...         for batch in torch.randperm(64).split(16):
-    ...             optimizer.zero_grad()
-    ...             nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
-    ...             optimizer.step()
-    ...         accuracy = (model(x).argmax(1) == y).float().mean().item()
-    ...         print(accuracy, file=file)
-    ...         if perturber.step(epoch, model, optimizer):
-    ...             acted.append(epoch)
-    >>> acted, fpt.read(log.parent).n_epochs
-    ([5, 10], 12)
+    >>> acted = []
+    >>> for epoch in range(1, 13):
+    ...     for batch in torch.randperm(64).split(16):
+    ...         optimizer.zero_grad()
+    ...         nn.functional.cross_entropy(model(x[batch]), y[batch]).backward()
+    ...         optimizer.step()
+    ...     if perturber.step(epoch, model, optimizer):
+    ...         acted.append(epoch)
+    >>> acted
+    [5, 10]
     """
 
     def __init__(
@@ -141,7 +131,7 @@ class Perturber:
         self._own_seed = seed is not None
         self._fresh = fresh
         self._best = BestSoFar(direction) if "best" in self.schedule.rule.needs else None
-        self._factor = RateFactor() if self.schedule.changes_rate else None
+        self._factor = RateFactor()
         self._last = 0
         self._rates: tuple[float, ...] | None = None
         self._warned = self._tried = False
@@ -152,7 +142,7 @@ class Perturber:
         return self.threshold is not None or self._best is not None
 
     def step(self, epoch: int, model: nn.Module, optimizer: Optimisers, *, metric: float | None = None) -> bool:
-        """Call right after the evaluation of every epoch; perturbs the network if it is time.
+        """Perturb the network if it is time, and return whether it was; to be called right after every epoch's evaluation.
 
         Parameters
         ----------
@@ -166,11 +156,6 @@ class Perturber:
             The epoch's metric, where there is a threshold or the rule goes back to the best epoch. NaN does not reach a
             threshold and is worse than any number.
 
-        Returns
-        -------
-        bool
-            Whether the network was perturbed.
-
         Raises
         ------
         InputError
@@ -180,8 +165,7 @@ class Perturber:
         Warns
         -----
         UserWarning
-            Once, if the learning rate is not that of the epoch before: predictions need training that is the same at every
-            epoch.
+            Once, if the learning rate is not that of the epoch before.
         """
         epoch = self._next(epoch)
         self._watch(epoch, several(optimizer))
@@ -195,7 +179,7 @@ class Perturber:
         elif not self._tried:
             # What is missing shows now and not after many epochs.
             self._after(epoch, unwrapped(model), several(optimizer))
-        if self._factor is not None and self._last:
+        if self.schedule.changes_rate and self._last:
             self._factor.set(several(optimizer), self.schedule.factor(epoch + 1, self._last))
         self._rates = rates(several(optimizer))
         self.epoch, self._tried = epoch, True
@@ -251,13 +235,12 @@ class Perturber:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what resumed training needs, as plain values that ``torch.load(weights_only=True)`` reads."""
-        factor = RateFactor() if self._factor is None else self._factor
         return {
             "epoch": self.epoch,
             "passed": self.passed,
             "last": self._last,
-            "factor": factor.factor,
-            "base": factor.base,
+            "factor": self._factor.factor,
+            "base": self._factor.base,
             "best": None if self._best is None else self._best.content(),
             **self._identity(),
         }
@@ -282,24 +265,17 @@ class Perturber:
                     "its state"
                 )
         self.seed, self.epoch, self.passed = state["seed"], state["epoch"], state["passed"]
-        self._last = state["last"]
-        if self._factor is not None:
-            base = state["base"]
-            self._factor = RateFactor(state["factor"], None if base is None else tuple(base))
+        self._last, base = state["last"], state["base"]
+        self._factor = RateFactor(state["factor"], None if base is None else tuple(base))
         if self._best is not None:
             self._best.take(state["best"])
 
     def _identity(self) -> dict[str, Any]:
-        schedule, rule = self.schedule, self.schedule.rule
+        rule = self.schedule.rule
         return {
             "rule": repr(rule) if is_dataclass(rule) else type(rule).__qualname__,
-            "period": schedule.period,
-            "repeat": schedule.repeat,
-            "fresh_optimiser": schedule.fresh_optimiser,
-            "seed": self.seed,
-            "run": self.run,
-            "threshold": self.threshold,
-            "direction": self.direction,
+            **{key: getattr(self.schedule, key) for key in ("period", "repeat", "fresh_optimiser")},
+            **{key: getattr(self, key) for key in ("seed", "run", "threshold", "direction")},
         }
 
     def _next(self, epoch: int) -> int:
@@ -318,7 +294,7 @@ class Perturber:
         for missed in range(self.epoch + 1, epoch):
             if self.due(missed):
                 raise InputError(f"epoch: {epoch} comes after {self.epoch}, but epoch {missed} was to be perturbed")
-        if self._factor is not None and self._last and epoch > self.epoch + 1:
+        if self.schedule.changes_rate and self._last and epoch > self.epoch + 1:
             raise InputError(
                 f"epoch: {epoch} comes after {self.epoch}, but the rule sets the learning rate of every epoch; call step "
                 "after each"

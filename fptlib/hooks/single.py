@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
@@ -9,6 +10,7 @@ from typing import Any, Literal, final
 import torch
 from torch import Tensor, nn
 
+from fptlib.ensemble import states
 from fptlib.errors import InputError
 from fptlib.hooks.fresh import Tensors, trained
 from fptlib.perturbations import State
@@ -111,48 +113,30 @@ class BestSoFar:
     """The state after the epoch with the best metric so far, the highest or the lowest by ``direction``; the first of equal ones."""
 
     direction: Literal["above", "below"]
-    metric: float | None = None
+    metric: float = math.nan
     state: State | None = None
 
     def note(self, metric: float, state: State) -> None:
         """Keep a copy of the state if its metric is better than all before; NaN is worse than any."""
-        sign = 1 if self.direction == "above" else -1
-        first = self.metric is None or (self.metric != self.metric and metric == metric)
-        if first or sign * metric > sign * (self.metric or 0.0):
-            self.metric, self.state = metric, _copied(state)
+        better = metric > self.metric if self.direction == "above" else metric < self.metric
+        if better or self.state is None or (math.isnan(self.metric) and not math.isnan(metric)):
+            self.metric, self.state = metric, states.copied(state)
 
     def content(self) -> dict[str, Any] | None:
         """Return what a checkpoint keeps."""
-        if self.state is None:
-            return None
-        state = _copied(self.state)
-        parts = {"parameters": state.parameters, "buffers": state.buffers, "optimiser": state.optimiser}
-        return {"metric": self.metric, **parts}
+        return None if self.state is None else {"metric": self.metric, **states.content(self.state)}
 
     def take(self, content: Mapping[str, Any] | None) -> None:
         """Go on from what a checkpoint kept."""
-        self.metric = self.state = None
-        if content is not None:
-            self.metric = content["metric"]
-            self.state = _copied(State(content["parameters"], content["buffers"], content["optimiser"], 0.0))
-
-
-def _copied(state: State) -> State:
-    optimiser = {key: _each(entries) for key, entries in state.optimiser.items()}
-    return State(_each(state.parameters), _each(state.buffers), optimiser, state.learning_rate)
-
-
-def _each(values: Mapping[Any, Any]) -> dict[Any, Any]:
-    return {name: v.detach().clone() if isinstance(v, Tensor) else v for name, v in values.items()}
+        kept = dict(content or {})
+        self.metric = kept.pop("metric", math.nan)
+        self.state = State(**kept, learning_rate=0.0) if kept else None
 
 
 @final
 @dataclass(slots=True)
 class RateFactor:
-    """A rule's factor on the learning rates of optimisers, on top of what others make of them.
-
-    Rates that another changes in between count as changed by so much: their ratio to what was left stays.
-    """
+    """A rule's factor on the learning rates of optimisers; what others multiply them by in between stays."""
 
     factor: float = 1.0
     base: tuple[float, ...] | None = None

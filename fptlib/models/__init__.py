@@ -76,7 +76,7 @@ def _images(spec: ModelSpec, shape: Shape) -> tuple[int, int, int]:
 
 
 def _mlp(spec: MlpSpec, shape: Shape, n_classes: int) -> MLP:
-    return MLP(n_features=math.prod(shape), widths=spec.widths, n_classes=n_classes, normalisation=spec.normalisation)
+    return MLP(n_features=math.prod(shape), n_classes=n_classes, **_fields(spec))
 
 
 def _cnn(spec: CnnSpec, shape: Shape, n_classes: int) -> CNN:
@@ -87,33 +87,16 @@ def _cnn(spec: CnnSpec, shape: Shape, n_classes: int) -> CNN:
             f"model.channels: {len(spec.channels)} halvings leave nothing of an image of {image[1]} x {image[2]} pixels; "
             f"allowed: 1 to {most} entries"
         )
-    return CNN(
-        shape=image,
-        channels=spec.channels,
-        kernel=spec.kernel,
-        widths=spec.widths,
-        n_classes=n_classes,
-        normalisation=spec.normalisation,
-    )
+    return CNN(shape=image, n_classes=n_classes, **_fields(spec))
 
 
-def _resnet18(spec: ResNet18Spec, shape: Shape, n_classes: int) -> ResNet18:
-    n_channels, _, _ = _images(spec, shape)
-    return ResNet18(n_channels=n_channels, n_classes=n_classes, width=spec.width, scale_buffers=spec.scale_buffers)
+def _resnet(spec: ResNet18Spec | ResNetSpec, shape: Shape, n_classes: int) -> ResNet18 | ResNet:
+    kind = ResNet18 if isinstance(spec, ResNet18Spec) else ResNet
+    return kind(n_channels=_images(spec, shape)[0], n_classes=n_classes, **_fields(spec))
 
 
-def _resnet(spec: ResNetSpec, shape: Shape, n_classes: int) -> ResNet:
-    n_channels, _, _ = _images(spec, shape)
-    return ResNet(
-        n_channels=n_channels,
-        n_classes=n_classes,
-        depth=spec.depth,
-        width=spec.width,
-        normalisation=spec.normalisation,
-    )
+def _fields(spec: ModelSpec) -> dict[str, Any]:
+    return spec.model_dump(exclude={"name"})
 
 
-register("mlp", _mlp)
-register("cnn", _cnn)
-register("resnet18", _resnet18)
-register("resnet", _resnet)
+_BUILDERS.update(mlp=_mlp, cnn=_cnn, resnet18=_resnet, resnet=_resnet)

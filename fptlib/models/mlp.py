@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -43,17 +44,13 @@ class MLP(Network):
 
     def layers(self) -> list[tuple[str, int, int, str | None]]:
         """Name, inputs and outputs of each linear layer, and the name of the normalisation after it."""
-        sizes = (self.n_features, *self.widths, self.n_classes)
         normalised = self.normalisation != "none"
         step = 3 if normalised else 2
         return [
-            (
-                f"layers.{step * i}",
-                sizes[i],
-                sizes[i + 1],
-                f"layers.{step * i + 1}" if normalised and i < len(self.widths) else None,
+            (f"layers.{k}", inputs, outputs, f"layers.{k + 1}" if normalised and k < step * len(self.widths) else None)
+            for k, (inputs, outputs) in zip(
+                itertools.count(0, step), itertools.pairwise((self.n_features, *self.widths, self.n_classes))
             )
-            for i in range(len(sizes) - 1)
         ]
 
     def single(self) -> nn.Module:
@@ -97,10 +94,7 @@ class MLP(Network):
                 buffers[f"{norm}.num_batches_tracked"] = torch.zeros(runs, dtype=torch.int64)
 
         def brought(tensors: Tensors) -> Tensors:
-            return {
-                name: value.to(device, dtype) if value.is_floating_point() else value.to(device)
-                for name, value in tensors.items()
-            }
+            return {n: v.to(device, dtype if v.is_floating_point() else v.dtype) for n, v in tensors.items()}
 
         return brought(parameters), brought(buffers)
 

@@ -5,8 +5,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, final
+from functools import partial
+from itertools import pairwise
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
@@ -14,9 +17,6 @@ from torch.nn import functional
 
 from fptlib.models.network import Network, as_images, normalisation_of_images
 from fptlib.spec.networks import Normalisation
-
-_STAGES: Final = 4
-_BLOCKS: Final = 2
 
 
 @final
@@ -64,64 +64,27 @@ class ResNet18(Network):
 
     def single(self) -> nn.Module:
         """One network as an ordinary module."""
-        return _ResNet(self)
-
-
-class _ResNet(nn.Module):
-    def __init__(self, shape: ResNet18) -> None:
-        super().__init__()
-        self.conv1 = _convolution(shape.n_channels, shape.width)
-        self.bn1 = nn.BatchNorm2d(shape.width)
-        channels = shape.width
-        for stage in range(_STAGES):
-            outputs, blocks = shape.width << stage, []
-            for block in range(_BLOCKS):
-                blocks.append(_Block(channels, outputs, stride=2 if stage > 0 and block == 0 else 1))
-                channels = outputs
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
-            if shape.scale_buffers:
-                self.register_buffer(f"scale_{stage + 1}", torch.ones(()))
-        self.fc = nn.Linear(channels, shape.n_classes)
-        self._scaled = shape.scale_buffers
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, shape ``(batch, classes)``."""
-        x = functional.relu(self.bn1(self.conv1(as_images(x, n_channels=self.conv1.in_channels))))
-        for stage in range(1, _STAGES + 1):
-            x = self.get_submodule(f"layer{stage}")(x)
-            if self._scaled:
-                x = x / self.get_buffer(f"scale_{stage}").to(x.dtype)
-        logits: Tensor = self.fc(x.mean(dim=(2, 3)))
-        return logits
+        first = _normalised(self.n_channels, self.width, "batch", "fan_out")
+        return _Residual(self, first, "bn1", _Block, stages=4, blocks=2)
 
 
 class _Block(nn.Module):
     """Two 3 x 3 convolutions beside a shortcut, which is a 1 x 1 convolution where the shape changes."""
 
-    def __init__(self, inputs: int, outputs: int, *, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv1 = _convolution(inputs, outputs, stride=stride)
-        self.bn1 = nn.BatchNorm2d(outputs)
-        self.conv2 = _convolution(outputs, outputs)
-        self.bn2 = nn.BatchNorm2d(outputs)
+        stride = 2 if outputs > inputs else 1
+        self.conv1, self.bn1 = _normalised(inputs, outputs, "batch", "fan_out", stride=stride)
+        self.conv2, self.bn2 = _normalised(outputs, outputs, "batch", "fan_out")
         self.downsample: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.downsample = nn.Sequential(
-                _convolution(inputs, outputs, kernel=1, stride=stride), nn.BatchNorm2d(outputs)
-            )
+        if outputs > inputs:
+            self.downsample = nn.Sequential(*_normalised(inputs, outputs, "batch", "fan_out", kernel=1, stride=stride))
 
     def forward(self, x: Tensor) -> Tensor:
         """Features, shape ``(batch, channels, height, width)``."""
         y = functional.relu(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         return functional.relu(y + self.downsample(x))
-
-
-def _convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
-    """Convolution without shift, which the BatchNorm after it would take away."""
-    layer = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    return layer
 
 
 @final
@@ -171,31 +134,11 @@ class ResNet(Network):
 
     def single(self) -> nn.Module:
         """One network as an ordinary module."""
-        return _ThreeStages(self)
-
-
-class _ThreeStages(nn.Module):
-    def __init__(self, shape: ResNet) -> None:
-        super().__init__()
-        self.conv1, self.norm1 = _normalised(shape.n_channels, shape.width, shape.normalisation)
-        blocks = (shape.depth - 2) // 6
-        branch = 1 / math.sqrt(3 * blocks) if shape.normalisation == "none" else 1.0
-        channels = shape.width
-        for stage in range(3):
-            outputs, layers = shape.width << stage, []
-            for _ in range(blocks):
-                layers.append(_PlainBlock(channels, outputs, shape.normalisation, branch))
-                channels = outputs
-            self.add_module(f"layer{stage + 1}", nn.Sequential(*layers))
-        self.fc = nn.Linear(channels, shape.n_classes)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, shape ``(batch, classes)``."""
-        x = functional.relu(self.norm1(self.conv1(as_images(x, n_channels=self.conv1.in_channels))))
-        for stage in (1, 2, 3):
-            x = self.get_submodule(f"layer{stage}")(x)
-        logits: Tensor = self.fc(x.mean(dim=(2, 3)))
-        return logits
+        first = _normalised(self.n_channels, self.width, self.normalisation)
+        blocks = (self.depth - 2) // 6
+        branch = 1 / math.sqrt(3 * blocks) if self.normalisation == "none" else 1.0
+        block = partial(_PlainBlock, normalisation=self.normalisation, branch=branch)
+        return _Residual(self, first, "norm1", block, stages=3, blocks=blocks)
 
 
 class _PlainBlock(nn.Module):
@@ -218,13 +161,56 @@ class _PlainBlock(nn.Module):
         return functional.relu(y + x)
 
 
+class _Residual(nn.Module):
+    """A convolution, stages of which each after the first has twice the channels, the mean over the image, a linear layer."""
+
+    def __init__(
+        self,
+        shape: ResNet18 | ResNet,
+        first: tuple[nn.Conv2d, nn.Module],
+        norm: str,
+        block: Callable[[int, int], nn.Module],
+        *,
+        stages: int,
+        blocks: int,
+    ) -> None:
+        super().__init__()
+        self.conv1, self._norm, self._stages = first[0], norm, stages
+        self.add_module(norm, first[1])
+        self._scaled = isinstance(shape, ResNet18) and shape.scale_buffers
+        channels = [shape.width] + [shape.width << stage for stage in range(stages) for _ in range(blocks)]
+        made = [block(inputs, outputs) for inputs, outputs in pairwise(channels)]
+        for stage in range(stages):
+            self.add_module(f"layer{stage + 1}", nn.Sequential(*made[stage * blocks : (stage + 1) * blocks]))
+            if self._scaled:
+                self.register_buffer(f"scale_{stage + 1}", torch.ones(()))
+        self.fc = nn.Linear(channels[-1], shape.n_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape ``(batch, classes)``."""
+        x = self.conv1(as_images(x, n_channels=self.conv1.in_channels))
+        x = functional.relu(self.get_submodule(self._norm)(x))
+        for stage in range(1, self._stages + 1):
+            x = self.get_submodule(f"layer{stage}")(x)
+            if self._scaled:
+                x = x / self.get_buffer(f"scale_{stage}").to(x.dtype)
+        logits: Tensor = self.fc(x.mean(dim=(2, 3)))
+        return logits
+
+
 def _normalised(
-    inputs: int, outputs: int, normalisation: Normalisation, *, stride: int = 1
+    inputs: int,
+    outputs: int,
+    normalisation: Normalisation,
+    mode: Literal["fan_in", "fan_out"] = "fan_in",
+    *,
+    kernel: int = 3,
+    stride: int = 1,
 ) -> tuple[nn.Conv2d, nn.Module]:
     """Convolution and what normalises it; the shift is left to the latter where there is one."""
     norm = normalisation_of_images(normalisation, outputs)
-    layer = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=norm is None)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+    layer = nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=norm is None)
+    nn.init.kaiming_normal_(layer.weight, mode=mode, nonlinearity="relu")
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer, nn.Identity() if norm is None else norm

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Final
 
 import torch
@@ -66,16 +67,8 @@ def forward(
 
     stacked = vmap(one, in_dims=(0, 0, None if x.ndim in _SHARED else 0))
     kind = x.device.type
-    if not torch.is_autocast_enabled(kind):
-        return _logits(stacked, parameters, buffers, x)
-    with _Autocast(torch.get_autocast_dtype(kind)):
-        return _logits(stacked, parameters, buffers, x)
-
-
-def _logits(
-    stacked: Callable[..., Any], parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], x: Tensor
-) -> Tensor:
-    result: Tensor = stacked(dict(parameters), dict(buffers), x)
+    with _Autocast(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else nullcontext():
+        result: Tensor = stacked(dict(parameters), dict(buffers), x)
     return result
 
 
@@ -110,13 +103,5 @@ class _Autocast(TorchFunctionMode):
 
 
 _SHORT: Final = frozenset(
-    {
-        functional.linear,
-        functional.conv1d,
-        functional.conv2d,
-        functional.conv3d,
-        functional.conv_transpose1d,
-        functional.conv_transpose2d,
-        functional.conv_transpose3d,
-    }
+    [functional.linear] + [getattr(functional, f"conv{kind}{n}d") for kind in ("", "_transpose") for n in (1, 2, 3)]
 )
