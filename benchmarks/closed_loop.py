@@ -232,7 +232,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the studies and write their tables."""
     options = _options(arguments)
     warnings.simplefilter("ignore")
-    about: dict[str, Any] = {
+    kept = options.out / "about.json"
+    about: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
+    about |= {
         "command": "FPTLIB_DATA=FOLDER python benchmarks/closed_loop.py",
         "machine": machine.describe(),
         "pool": POOL,

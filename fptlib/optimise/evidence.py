@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,6 @@ from fptlib.optimise.candidates import Candidate
 from fptlib.response import Prediction
 from fptlib.response.curves import Curves, conditional, restarted, spliced
 from fptlib.response.interval import Interval, Source, combined, reach, sampling, transfer
-from fptlib.response.results import Method
 from fptlib.study.seeds import Ensemble, joint_weights
 from fptlib.trajectories import Target, Trajectories
 
@@ -116,23 +116,18 @@ def gather(
     level, n_boot, seed
         Of the intervals and of the bootstrap over seeds.
     """
-    times = [first_passage(runs, target) for runs in (plain, *perturbed.values())]
-    ensembles = [
-        Ensemble(t, runs.metric(target.metric), period)
-        for runs, t, period in zip((plain, *perturbed.values()), times, (None, *(p for _, p in perturbed)), strict=True)
-    ]
-    drawn = joint_weights(ensembles, n_boot=n_boot, seed=seed)
-    curve, *curves = (
-        survival_curves(t, w, horizon=runs.n_epochs).T
-        for runs, t, w in zip((plain, *perturbed.values()), times, drawn, strict=True)
-    )
-    view = _View(_continued(curve, horizon, start), plain.n_epochs, times[0], start is not None, level)
-    sources = [view.source(*key, t, c) for key, t, c in zip(perturbed, times[1:], curves, strict=True)]
-    n_runs = {key: runs.n_runs for key, runs in perturbed.items()}
+    runs: dict[tuple[Candidate, int] | None, Trajectories] = {None: plain}
+    runs.update(perturbed.items())
+    times = {key: first_passage(each, target) for key, each in runs.items()}
+    ensembles = [Ensemble(times[key], each.metric(target.metric), key and key[1]) for key, each in runs.items()]
+    weights = dict(zip(runs, joint_weights(ensembles, n_boot=n_boot, seed=seed), strict=True))
+    curves = {key: survival_curves(times[key], weights[key], horizon=runs[key].n_epochs).T for key in runs}
+    view = _View(_continued(curves[None], horizon, start), plain.n_epochs, times[None], start is not None, level)
     arms = [view.nothing()]
     for candidate in candidates:
-        own = [s for s, (c, _) in zip(sources, perturbed, strict=True) if c == candidate]
-        arms += [view.arm(candidate, period, own, n_runs.get((candidate, period), 0)) for period in periods]
+        sources = [view.source(*key, times[key], curves[key]) for key in perturbed if key[0] == candidate]
+        trained = {period: runs[candidate, period].n_runs for c, period in perturbed if c == candidate}
+        arms += [view.arm(candidate, period, sources, trained.get(period, 0)) for period in periods]
     return Evidence(tuple(arms), view.followed, view.floor(horizon))
 
 
@@ -170,21 +165,17 @@ class _View:
             floor = self.floor(self.horizon)
             return self._bound(None, None, np.maximum(mean, floor) if self.settled else floor, times.n_runs)
         part = sampling(mean, self.level, n=times.n_runs)
-        interval = self._interval(mean, part)
-        how = Prediction(None, None, interval, "measured", None, times.n_runs, times.n_censored, self.level)
-        spread = self._spread(mean, part)
-        return Arm(None, how, spread, spread, times.n_runs)
+        how = {"method": "measured", "source": None, "n_runs": times.n_runs, "n_censored": times.n_censored}
+        return self._arm(None, None, mean, part, np.zeros_like(mean), how, times.n_runs)
 
     def arm(self, candidate: Candidate, period: int, sources: Sequence[Source], n_runs: int) -> Arm:
-        floor, name = self.floor(period), candidate.label
+        floor = self.floor(period)
         if candidate.restarts and period <= self.followed:
-            mean = restarted(self.survival, period)[:-1].sum(axis=0)
-            n, n_passed = self.times.n_runs, int((~self.times.running(period)).sum())
+            mean, n = restarted(self.survival, period)[:-1].sum(axis=0), self.times.n_runs
+            n_passed = n - int(self.times.running(period).sum())
             part = sampling(mean, self.level, n=n, n_passed=n_passed, least=float(floor[0]))
-            interval = self._interval(mean, part, floor)
-            how = Prediction(name, period, interval, "restart", None, n, self.times.n_censored, self.level)
-            spread = np.maximum(self._spread(mean, part), floor)
-            return Arm(candidate, how, spread, spread, n)
+            how = {"method": "restart", "source": None, "n_runs": n, "n_censored": self.times.n_censored}
+            return self._arm(candidate, period, mean, part, floor, how, n)
         able = sorted(
             (s for s in sources if s.n_survivors > 1), key=lambda s: (reach(period, s.period), -s.n_survivors)
         )
@@ -202,32 +193,42 @@ class _View:
         return replace(arm, optimistic=np.minimum(arm.optimistic, best))
 
     def _carried(self, candidate: Candidate, period: int, at: Source, n_runs: int) -> Arm:
-        mean, low, high = transfer(at, period)
+        mean, *ends = transfer(at, period)
         n, floor = at.n_survivors, np.asarray(at.survival[:period].sum(axis=0) + at.survival[period])
         part = sampling(mean, self.level, n=n, n_passed=at.n_passed, least=float(floor[0]))
-        interval = self._interval(mean, part, floor, (low, high))
-        method: Method = "measured" if at.measures(period) else "cycles"
-        how = Prediction(candidate.label, period, interval, method, at.period, n, n - at.n_passed, self.level)
-        spread = np.maximum(self._spread(mean, part), floor)
-        return Arm(candidate, how, spread, np.maximum(spread * (low / mean[0]), floor), n_runs)
+        method = "measured" if at.measures(period) else "cycles"
+        how = {"method": method, "source": at.period, "n_runs": n, "n_censored": n - at.n_passed}
+        return self._arm(candidate, period, mean, part, floor, how, n_runs, ends)
+
+    def _arm(
+        self,
+        candidate: Candidate | None,
+        period: int | None,
+        mean: Array,
+        part: float,
+        floor: Array,
+        how: Mapping[str, Any],
+        n_runs: int,
+        ends: Sequence[float] = (),
+    ) -> Arm:
+        """Return an arm from its mean, the half-width of the sampling of its log, and its ends beside sampling, if there are any."""
+        centre = float(mean[0])
+        low, high = ends or (centre, centre)
+        interval = combined(centre, low, high, part, floor=self._quantile(floor), horizon=self.horizon)
+        label, spread = _label(candidate), np.maximum(self._spread(mean, part), floor)
+        prediction = Prediction(label, period, interval, level=self.level, **how)
+        return Arm(candidate, prediction, spread, np.maximum(spread * (low / centre), floor), n_runs)
 
     def _bound(self, candidate: Candidate | None, period: int | None, floor: Array, n_runs: int) -> Arm:
-        low, name = self._quantile(floor), None if candidate is None else candidate.label
-        interval = Interval(math.nan, low, float(self.horizon), (low, float(self.horizon)))
+        low, high = self._quantile(floor), float(self.horizon)
+        interval, label = Interval(math.nan, low, high, (low, high)), _label(candidate)
         return Arm(
             candidate,
-            Prediction(name, period, interval, "cycles", None, n_runs, n_runs, self.level),
+            Prediction(label, period, interval, "cycles", None, n_runs, n_runs, self.level),
             floor,
             floor,
             n_runs,
         )
-
-    def _interval(
-        self, mean: Array, part: float, floor: Array | None = None, ends: tuple[float, float] | None = None
-    ) -> Interval:
-        low, high = ends or (float(mean[0]), float(mean[0]))
-        least = 0.0 if floor is None else self._quantile(floor)
-        return combined(float(mean[0]), low, high, part, floor=least, horizon=self.horizon)
 
     def _quantile(self, floor: Array) -> float:
         return float(np.quantile(floor[1:], 0.5 - self.level / 2))
@@ -241,6 +242,10 @@ class _View:
         else:
             logs[1:] = wanted * np.random.default_rng(len(mean)).standard_normal(len(mean) - 1)
         return np.asarray(mean[0] * np.exp(logs))
+
+
+def _label(candidate: Candidate | None) -> str | None:
+    return None if candidate is None else candidate.label
 
 
 def _continued(curve: Curves, horizon: int, start: int | None) -> Curves:
