@@ -77,16 +77,12 @@ def verify(
 
     chosen = lib.load_rows(rows or ())
     compared = lib.verify(chosen, runs=runs, seed=seed)
-    output.print_table(
-        [
-            {
-                **{name: getattr(c, name) for name in ("row", "ensemble", "run", "epochs")},
-                "same until": f"epoch {c.first - 1}" if c.first else "the end",
-                "largest difference": f"{c.largest:.3g}",
-            }
-            for c in compared
-        ]
-    )
+    table = []
+    for c in compared:
+        line = {name: getattr(c, name) for name in ("row", "ensemble", "run", "epochs")}
+        same = f"epoch {c.first - 1}" if c.first else "the end"
+        table.append(line | {"same until": same, "largest difference": f"{c.largest:.3g}"})
+    output.print_table(table)
     exact = {c.row for c in compared if c.exact}
     how = [f"bit by bit: {', '.join(sorted(exact))}"] if exact else []
     if others := sorted({c.row for c in compared if not c.exact}):
@@ -114,23 +110,14 @@ def _print_costs(lib: Any, rows: dict[str, Any], workers: int | None) -> None:
     table: list[dict[str, object]] = []
     total = 0.0
     for name, row in rows.items():
-        todo = lib.missing_of(row)
-        work, seconds, speed = lib.run_epochs(row, todo), 0.0, ""
-        if todo:
-            each = estimate(row.unperturbed, workers=workers).seconds_per_run_epoch
-            used = workers or worth(row.unperturbed, row.runs * row.epochs, device_of(row.unperturbed))
-            seconds, speed = work * each / used, f"{1e3 * each:.3g} ms"
+        todo, runs = lib.missing_of(row), f"{row.runs} + {row.perturbed_runs} x {len(row.members()) - 1}"
+        work = lib.run_epochs(row, todo)
+        line = {"row": name, "runs": runs, "epochs": row.epochs, "missing": len(todo), "run-epochs": work}
+        each = estimate(row.unperturbed, workers=workers).seconds_per_run_epoch if todo else 0.0
+        used = workers or worth(row.unperturbed, row.runs * row.epochs, device_of(row.unperturbed))
+        seconds = work * each / used
         total += seconds
-        table.append(
-            {
-                "row": name,
-                "runs": f"{row.runs} + {row.perturbed_runs} x {len(row.members()) - 1}",
-                "epochs": row.epochs,
-                "missing": len(todo),
-                "run-epochs": work,
-                "each": speed,
-                "time at most": output.duration(seconds),
-            }
-        )
+        speed = f"{1e3 * each:.3g} ms" if todo else ""
+        table.append(line | {"each": speed, "time at most": output.duration(seconds)})
     output.print_table(table)
     print(f"{output.duration(total)} in all, if no run retires and nothing else uses the machine")

@@ -144,14 +144,11 @@ def missing_of(row: Row) -> list[Key]:
 
 def train_row(row: Row, *, out: str | os.PathLike[str] | None = None, workers: int | None = None) -> Ensembles:
     """Train all ensembles of a row, or read them from stores, and keep nothing beside these stores; see `fptlib.ensemble.train`."""
-    from fptlib import ensemble
-
     _train_snapshots(row, row.members(), out=out, workers=workers)
-    plain = ensemble.train(row.unperturbed, out=out, workers=workers)
+    plain = _train(row, None, None, out=out, workers=workers)
     target = target_of(row, plain)
     kicked = [key for key in row.members() if key is not None]
-    perturbed = {key: _train_perturbed(row, key, target, out=out, workers=workers) for key in kicked}
-    return Ensembles(row, target, plain, perturbed)
+    return Ensembles(row, target, plain, {key: _train(row, key, target, out=out, workers=workers) for key in kicked})
 
 
 def keep_row(
@@ -167,12 +164,10 @@ def keep_row(
 
     Parameters
     ----------
-    row
-        The row.
+    row, workers
+        What is trained, and by how many processes.
     out
         Folder for the stores in between, a folder of their own in the user's cache by default. What has been kept is removed from it.
-    workers
-        As in `fptlib.ensemble.train`.
     say
         Called with a line on each ensemble that is finished.
 
@@ -181,8 +176,6 @@ def keep_row(
     InputError
         As `fptlib.ensemble.train`, or if an ensemble that is kept already is stale.
     """
-    from fptlib import ensemble
-
     todo, total = missing_of(row), len(row.members())
     if not todo:
         read_row(row)  # what is kept must be sound
@@ -190,30 +183,22 @@ def keep_row(
         return 0
     stores = (Path(out) if out is not None else cache_dir() / "experiments") / row.name
     started = time.perf_counter()
-
-    def finish(key: Key, runs: Trajectories, trained: int) -> None:
-        nonlocal started
-        keep(runs, row.ensemble(key))
-        seconds, left = time.perf_counter() - started, len(missing_of(row))
-        started = time.perf_counter()
-        counts = f"{runs.n_runs} runs, {trained} run-epochs trained in {seconds:.1f} s"
-        say(f"{row.name}: {words(key)}: {counts}; {total - left} of {total} ensembles are kept")
-
+    sum_trained = _train_snapshots(row, todo, out=stores, workers=workers)
     # What is kept decides, also where this machine would train it otherwise: a row has one threshold.
     plain = read_kept(row.unperturbed)
-    sum_trained = _train_snapshots(row, todo, out=stores, workers=workers)
-    if plain is None:
-        plain = ensemble.train(row.unperturbed, out=stores, workers=workers)
-        sum_trained += int(plain.meta["trained"])
-        finish(None, plain, sum_trained)
-    target = target_of(row, plain)
-    say(f"{row.name}: threshold {target.threshold:.6g}")
-    for key in todo:
-        if key is not None:
-            runs = _train_perturbed(row, key, target, out=stores, workers=workers)
-            sum_trained += int(runs.meta["trained"])
-            finish(key, runs, int(runs.meta["trained"]))
+    for key in todo:  # the unperturbed runs come first
+        target = None if plain is None else target_of(row, plain)
+        runs = _train(row, key, target, out=stores, workers=workers)
+        sum_trained += int(runs.meta["trained"])
+        keep(runs, row.ensemble(key))
+        if key is None:
+            plain = runs
+        else:
             shutil.rmtree(stores / row.ensemble(key).digest(), ignore_errors=True)
+        there, seconds = total - len(missing_of(row)), time.perf_counter() - started
+        say(
+            f"{row.name}: {words(key)}: {runs.n_runs} runs; {there} of {total} ensembles are kept after {seconds:.0f} s"
+        )
     shutil.rmtree(stores, ignore_errors=True)
     return sum_trained
 
@@ -242,13 +227,13 @@ def _train_snapshots(row: Row, todo: Iterable[Key], *, out: str | os.PathLike[st
     return int(ensemble.train(first, out=out, keep=at, workers=workers).meta["trained"])
 
 
-def _train_perturbed(
-    row: Row, key: Key, target: Target, *, out: str | os.PathLike[str] | None, workers: int | None
+def _train(
+    row: Row, key: Key, target: Target | None, *, out: str | os.PathLike[str] | None, workers: int | None
 ) -> Trajectories:
     from fptlib import ensemble
 
-    retirement = target if row.retire else None
-    runs = ensemble.train(row.ensemble(key), out=out, retirement=retirement, workers=workers)
-    if runs.n_runs != row.perturbed_runs:
-        raise InputError(f"row {row.name}: {words(key)} has {runs.n_runs} runs instead of {row.perturbed_runs}")
+    spec, retirement = row.ensemble(key), target if row.retire else None
+    runs = ensemble.train(spec, out=out, retirement=retirement, workers=workers)
+    if runs.n_runs != spec.runs:
+        raise InputError(f"row {row.name}: {words(key)} has {runs.n_runs} runs instead of {spec.runs}")
     return runs
