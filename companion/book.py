@@ -34,10 +34,7 @@ record: dict[str, list[Any]] = {"ensembles": [], "sources": []}
 
 
 def setup() -> None:
-    """Draw Altair charts so that they work offline and without JavaScript; call it in the first cell of a chapter.
-
-    Starts the record of the page's provenance anew.
-    """
+    """Draw charts so that they work offline and without JavaScript, and start the record anew; call it in a chapter's first cell."""
     from fptlib.charts import render
 
     render.enable()
@@ -72,9 +69,7 @@ def ensemble(name: str | os.PathLike[str], **overrides: Any) -> Trajectories:
         if not path.is_file():
             known = sorted(file.stem for file in path.parent.glob("*.yml"))
             raise InputError(f"{path.parent}: no ensemble {str(name)!r}{nearest(name, known)}")
-    spec = specs.load(path)
-    if overrides:
-        spec = specs.override(spec, overrides)
+    spec = specs.override(specs.load(path), overrides)
     _record_ensemble(path.stem, spec, _TRAINED, overrides)
     return training.train(spec)
 
@@ -106,10 +101,9 @@ def experiments(names: Sequence[str] = (), *, stored: bool, **sizes: Any) -> dic
     else:
         result = {name: library.train_row(row.sized(**sizes) if sizes else row) for name, row in rows.items()}
     where = "kept with the book in book/results/ensembles" if stored else _TRAINED
-    for name, ensembles in result.items():
-        number, row = len(ensembles.perturbed), ensembles.row
-        origin = f"with {number} perturbed ensembles of {row.perturbed_runs} runs each, {where}"
-        _record_ensemble(name, row.unperturbed, origin)
+    for name, found in result.items():
+        origin = f"with {len(found.perturbed)} perturbed ensembles of {found.row.perturbed_runs} runs each, {where}"
+        _record_ensemble(name, found.row.unperturbed, origin)
     return result
 
 

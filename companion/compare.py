@@ -62,8 +62,7 @@ def comparison(study: str) -> pd.DataFrame:
 
 def about() -> dict[str, Any]:
     """Return what the comparison was made with: command, machine, sizes."""
-    content: dict[str, Any] = json.loads(_kept("about.json").read_text())
-    return content
+    return dict(json.loads(_kept("about.json").read_text()))
 
 
 def _kept(name: str) -> Path:
