@@ -28,6 +28,7 @@ from fptlib.charts.common import (
 from fptlib.firstpassage import Estimate
 from fptlib.response import Ranking
 from fptlib.study import Key
+from fptlib.trajectories.origin import FULL_RESET
 
 _INTERVAL = ("mean", "low", "high")
 _ASIDE = 0.03  # of the period, between perturbations
@@ -102,7 +103,7 @@ def ranking(table: pd.DataFrame, *, unperturbed: float | None = None, cap: float
     if unperturbed is None and nothing.any():
         unperturbed = float(table.loc[nothing, "mean"].iloc[0])
     frame = _with_measured(table[~nothing], None)
-    names = sorted(frame["perturbation"].unique())
+    names = _names(frame)
     aside = {name: 1 + _ASIDE * (i - (len(names) - 1) / 2) for i, name in enumerate(names)}
     frame = frame.assign(at=frame["period"] * frame["perturbation"].map(aside))
     axis, x, hue = _means(frame, cap), periods(frame, "at"), colour(names, "perturbation", lines=True)
@@ -136,7 +137,7 @@ def speedup(answers: Mapping[float, Ranking | str], *, metric: str = "threshold"
     table = pd.concat(
         [_best(answer).assign(threshold=x) for x, answer in answers.items() if not isinstance(answer, str)]
     )
-    names = sorted(table["perturbation"].unique())
+    names = _names(table)
     ends = min(0.9, float(table["speedup_low"].min()) * 0.9), max(1.1, float(table["speedup_high"].max()) * 1.1)
     axis: dict[str, Any] = {"title": "speed-up (ratio of means)", **log_axis(*ends)}
     tips: list[Any] = ["perturbation", "threshold", "period", "grade", *numbers(_SPEEDUP)]
@@ -166,6 +167,11 @@ def _with_measured(predicted: pd.DataFrame, measured: Mapping[Key, Estimate] | p
         for part in (frame[~doubled], measured.assign(grade="measured"))
     ]
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
+def _names(table: pd.DataFrame) -> list[str]:
+    """Return the perturbations in order, a full reset last: it is not at every threshold, and the others keep their colours."""
+    return sorted(table["perturbation"].unique(), key=lambda name: (name == FULL_RESET, name))
 
 
 def _best(answer: Ranking) -> pd.DataFrame:
