@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,8 @@ class Compared:
     @property
     def covered(self) -> bool:
         """True if the two agree within the prediction's interval and the measurement's own: the interval of their ratio holds 1."""
+        if math.isnan(self.prediction.centre):  # only a range is known
+            return self.prediction.low <= self.measured.high and self.measured.low <= self.prediction.high
         return self.error.low <= 0 <= self.error.high
 
     @property
