@@ -20,8 +20,7 @@ from fptlib.firstpassage.resampling import bootstrap_weights, generator, percent
 from fptlib.study import Key, Study
 from fptlib.trajectories import Target
 
-FOLDER = ROOT / "book" / "results" / "published"
-PASSAGES, METRICS = FOLDER / "passages.parquet", FOLDER / "metrics.parquet"
+PASSAGES, METRICS = (ROOT / "book" / "results" / "published" / f"{name}.parquet" for name in ("passages", "metrics"))
 ORIGIN = "first-passage times of the published trajectories (book/results/published)"  # for the provenance of a page
 LISTS = "cifar10_lists"  # name of the authors' lists of first-passage times among the data sets
 LISTED_PERIODS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 12, 14, 16, 18, 20, 22)
@@ -94,12 +93,9 @@ def means(
     data: str = MAIN, *, threshold: float | None = None, perturbations: Iterable[str] | None = None
 ) -> dict[Key, Estimate]:
     """Return the measured mean first-passage time of every perturbed ensemble, restricted to the epochs that all were followed for."""
-    return {key: _mean(data, threshold, *key) for key in _keys(data, perturbations)}
-
-
-@lru_cache(maxsize=1000)
-def _mean(data: str, threshold: float | None, perturbation: str, period: int) -> Estimate:
-    return restricted_mean(times(threshold, perturbation, period, data=data), horizon=dataset(data).horizon)
+    horizon = dataset(data).horizon
+    keys = _keys(data, perturbations)
+    return {key: restricted_mean(times(threshold, *key, data=data), horizon=horizon) for key in keys}
 
 
 def _keys(data: str, perturbations: Iterable[str] | None) -> list[Key]:
@@ -107,18 +103,14 @@ def _keys(data: str, perturbations: Iterable[str] | None) -> list[Key]:
     return [key for key in dataset(data).keys if key[0] in names]
 
 
-@lru_cache(maxsize=1)
-def _metrics() -> pd.DataFrame:
-    return pd.read_parquet(METRICS)
-
-
+@lru_cache(maxsize=64)
 def metrics(statistic: str, *, data: str = MAIN, metric: str | None = None) -> pd.DataFrame:
     """Return what is kept of a metric, by default the one that has the threshold: columns ``perturbation, period, run, epoch, value``.
 
     The statistic is ``mean`` (of each ensemble at each epoch), ``best`` or ``last`` (of each run), ``value`` (of each unperturbed run at
     the epochs `VALUES`), or ``q05, q25, q50, q75, q95`` (of the unperturbed runs at each epoch). Other metrics have a mean only.
     """
-    table, name = _metrics(), metric or dataset(data).metric
+    table, name = pd.read_parquet(METRICS), metric or dataset(data).metric
     table = table[(table["data"] == data) & (table["metric"] == name) & (table["statistic"] == statistic)]
     if table.empty:
         raise InputError(f"{data}: the table has no {statistic} of {name}")
