@@ -13,9 +13,8 @@ import pytest
 from hypothesis import settings
 
 import small_book
-from companion import published
 from companion.build import keys
-from companion.published import summary
+from companion.published import archive
 from fptlib import cli, sources
 from known import Fpt
 
@@ -104,16 +103,8 @@ def without_trajectories(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Non
     """Take the published trajectories away."""
     monkeypatch.delenv("FPTLIB_DATA", raising=False)
     monkeypatch.setenv("FPTLIB_CACHE", str(tmp_path))
-    summary.read.cache_clear()
-    assert not published.available()
-
-
-@pytest.fixture(params=[pytest.param("trajectories", marks=pytest.mark.published), "summary"])
-def origin(request: pytest.FixtureRequest) -> str:
-    """Run a test on the published trajectories and, without them, on the summary."""
-    if request.param == "summary":
-        request.getfixturevalue("without_trajectories")
-    return str(request.param)
+    archive.read.cache_clear()
+    assert sources.find("published") is None
 
 
 @pytest.hookimpl(wrapper=True)

@@ -56,6 +56,20 @@ def test_a_one_sided_claim_turns_round_with_its_bound(score: Estimate, bound: fl
         assert {above, below} in ({"reproduces", "does not reproduce"}, {"within the interval"})
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (0.9, 1.1, "reproduces"),
+        (0.89, 1.0, "within the interval"),
+        (1.11, 1.2, "does not reproduce"),
+        (0.5, 0.89, "does not reproduce"),
+        (math.nan, 1.0, "cannot be tested here"),
+    ],
+)
+def test_an_interval_is_held_against_what_is_accepted(low: float, high: float, expected: str) -> None:
+    assert verdict(Estimate(1.0, low, high, 9, 0), (0.9, 1.1)) == expected
+
+
 # Known processes
 
 

@@ -236,12 +236,18 @@ class TestTrajectories:
         (published.unperturbed, "fetch them with: fpt data fetch published"),
         (lambda: published.perturbed("shrink_perturb", 50), "fetch them with: fpt data fetch published"),
         (lambda: published.times(72.5), "no first-passage times for threshold 72.5; the table has 70, 71, 72"),
-        (lambda: published.times(72, "partial_reset", 8), "period 8 of partial_reset was not published"),
-        (lambda: published.times(72, "warm_restart", 5), "there is shrink_perturb, partial_reset"),
-        (lambda: published.perturbed("partial_reset", 8), "period 8 of partial_reset was not published"),
+        (lambda: published.times(72, "partial_reset", 8), "partial_reset every 8 epochs was not published"),
+        (
+            lambda: published.times(72, "warm_restart", 5),
+            "warm_restart every 5 epochs was not published; there is shrink_perturb every 1, 2",
+        ),
+        (lambda: published.perturbed("partial_reset", 8), "partial_reset every 8 epochs was not published"),
         (lambda: published.study("mnist"), "data set 'mnist' was not published; there is cifar10, cifar100,"),
         (lambda: published.unperturbed("cifar100"), "fetch them with: fpt data fetch published"),
-        (lambda: published.perturbed("shrink_perturb", 7, "cifar100"), "period 7 of shrink_perturb was not published"),
+        (
+            lambda: published.perturbed("shrink_perturb", 7, "cifar100"),
+            "shrink_perturb every 7 epochs was not published",
+        ),
     ],
 )
 def test_what_is_not_there_is_one_clear_line(

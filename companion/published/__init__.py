@@ -8,24 +8,7 @@ from companion.published.archive import perturbed, unperturbed
 from companion.published.claims import CLAIMS, judge, own_case, published_cases, show
 from companion.published.datasets import SHARES, SUPPLEMENTARY, dataset
 from companion.published.steady import steadiness
-from companion.published.summary import available, origin, stored
 from companion.published.table import LISTED_PERIODS, LISTS, ORIGIN, ends, fan, means, metrics, study, times, values
-from companion.published.tables import (
-    advice,
-    beyond,
-    final_metrics,
-    hazard_bins,
-    measured,
-    predicted,
-    quantiles,
-    ranking,
-    scores,
-    speedups,
-    state,
-    state_verdict,
-    survival_curve,
-    unperturbed_mean,
-)
 
 __all__ = [
     "CLAIMS",
@@ -34,36 +17,19 @@ __all__ = [
     "ORIGIN",
     "SHARES",
     "SUPPLEMENTARY",
-    "advice",
-    "available",
-    "beyond",
     "dataset",
     "ends",
     "fan",
-    "final_metrics",
-    "hazard_bins",
     "judge",
     "means",
-    "measured",
     "metrics",
-    "origin",
     "own_case",
     "perturbed",
-    "predicted",
     "published_cases",
-    "quantiles",
-    "ranking",
-    "scores",
     "show",
-    "speedups",
-    "state",
-    "state_verdict",
     "steadiness",
-    "stored",
     "study",
-    "survival_curve",
     "times",
     "unperturbed",
-    "unperturbed_mean",
     "values",
 ]

@@ -60,14 +60,9 @@ def _metrics(runs: Trajectories, own: str, *, plain: bool) -> Iterator[dict[str,
         yield {"metric": metric, "statistic": statistic, "run": run, "epoch": epoch, "value": value}
 
 
-def write() -> None:
-    """Write both tables, with the digest of the archive in their metadata."""
+if __name__ == "__main__":
     for path, table in zip((PASSAGES, METRICS), tables(), strict=True):
         small = table.astype({name: kind for name, kind in _TYPES.items() if name in table})
         small.attrs = {"command": "python -m companion.published", "archive": PUBLISHED.digest}
         write_atomically(path, lambda file, small=small: small.to_parquet(file, index=False, compression="zstd"))  # type: ignore[misc]
         sys.stdout.write(f"wrote {path}\n")
-
-
-if __name__ == "__main__":
-    write()

@@ -43,14 +43,11 @@ class Dataset:
         """Perturbation and period of every perturbed ensemble."""
         return [(name, period) for name, periods in self.periods.items() for period in periods]
 
-    def check(self, perturbation: str, period: int | None = None) -> None:
+    def check(self, perturbation: str, period: int) -> None:
         """Raise an InputError if a perturbation or a period was not published."""
-        if perturbation not in self.periods:
-            raise InputError(f"perturbation {perturbation!r} was not published; there is {', '.join(self.periods)}")
-        if period is not None and period not in (known := self.periods[perturbation]):
-            raise InputError(
-                f"period {period} of {perturbation} was not published; there is {', '.join(map(str, known))}"
-            )
+        if (perturbation, period) not in self.keys:
+            there = "; ".join(f"{name} every {', '.join(map(str, periods))}" for name, periods in self.periods.items())
+            raise InputError(f"{perturbation} every {period} epochs was not published; there is {there}")
 
 
 DATASETS = {

@@ -75,13 +75,7 @@ class Case:
 
 
 def verdict(score: Estimate, accepted: Sequence[float]) -> str:
-    """Hold an interval against the accepted values: an equivalence test (two one-sided tests) in its interval form.
-
-    Examples
-    --------
-    >>> [verdict(Estimate(1.0, low, high, 9, 0), (0.9, 1.1)) for low, high in [(0.95, 1.05), (0.8, 1.05), (1.2, 1.3)]]
-    ['reproduces', 'within the interval', 'does not reproduce']
-    """
+    """Hold an interval against the accepted values: an equivalence test (two one-sided tests) in its interval form."""
     if math.isnan(score.low) or math.isnan(score.high):
         return "cannot be tested here"
     if accepted[0] <= score.low and score.high <= accepted[1]:
@@ -109,10 +103,9 @@ def steady(case: Case, *, lag: int | str, survivors: bool) -> Judgement:
 
 
 def residual(case: Case) -> Judgement:
-    """Test that the mean residual time after later periods is that after P0; the one furthest off.
+    """Test that the mean residual time after later periods is that after P0, over the epochs that the longest leaves; the furthest off.
 
-    All are restricted to the epochs that the longest period leaves, and periods count after which `FEWEST_RUNS` runs were perturbed and as
-    many then passed: where hardly any does, the mean is the time that was watched, whatever the process.
+    Periods count after which `FEWEST_RUNS` runs passed: where hardly any does, the mean is the time that was watched, whatever the process.
     """
     (source,), left, taus = case.sources, case.study.horizon - max(period for _, period in case.study.perturbed), {}
     for key in case.study.perturbed:
@@ -134,7 +127,7 @@ def coverage(case: Case) -> Judgement:
     if not cells:
         return Judgement(note="nothing to compare")
     n, bare = (sum(getattr(cell, name) for cell in cells) for name in ("covered", "covered_bare"))
-    missed = [f"{c.prediction}, {_beside(c.prediction.estimate, c.measured)}" for c in cells if not c.covered]
+    missed = [f"{c.prediction}, measured {spell(c.measured)}" for c in cells if not c.covered]
     ours, note = f"{n} of {len(cells)}, {bare} with no allowance", f"missed: {'; '.join(missed) or 'none'}"
     return Judgement("share of predictions covered", _exact(n / len(cells)), ours, note)
 
@@ -142,8 +135,7 @@ def coverage(case: Case) -> Judgement:
 def error(case: Case, *, grades: Sequence[str], within: float | None = None) -> Judgement:
     """Test that predictions are as right as their grades say, or all within one factor; the one furthest off, relative to that.
 
-    The score is the error on the log scale over the largest allowed one. Its interval has that of the measurement and, of the prediction,
-    the part that runs would narrow.
+    The interval of the score has that of the measurement and, of the prediction, the part that runs would narrow.
     """
     scores = []
     for cell in case.comparison.cells:
@@ -159,7 +151,7 @@ def error(case: Case, *, grades: Sequence[str], within: float | None = None) -> 
     good = [str(p) for p in sorted(each[1].period or 0 for each in scores if each[0].mean <= 1)]
     measure = f"largest error / the error that {'is allowed' if within else 'its grade allows'}, on the log scale"
     note = f"{len(good)} of {len(scores)} are as good, at periods {', '.join(good)}"
-    return Judgement(measure, score, f"{worst}: {_beside(worst.estimate, measured)}", note)
+    return Judgement(measure, score, f"{worst}: {spell(worst.estimate)} epochs, measured {spell(measured)}", note)
 
 
 def means(case: Case, *, first: str, second: str) -> Judgement:
@@ -198,10 +190,6 @@ def _pick(case: Case, name: str) -> Key | None:
         name
     ]
     return min((key for key in case.means if key and key[0] in wanted), key=lambda key: case.means[key].mean)
-
-
-def _beside(predicted: Estimate, measured: Estimate) -> str:
-    return f"{spell(predicted)} epochs, measured {spell(measured)}"
 
 
 def _exact(value: float) -> Estimate:
