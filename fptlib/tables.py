@@ -154,9 +154,3 @@ def mean_table(
     return pd.DataFrame(
         {"epoch": np.arange(1, values.shape[1] + 1), "mean": mean, "low": mean - half, "high": mean + half}
     )
-
-
-def __getattr__(name: str) -> Any:
-    from fptlib.former import tables as former
-
-    return getattr(former, name)

@@ -19,8 +19,6 @@ DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 4], [12, 4], [1, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right")
 # Ink and grey follow the colour of the text where the page is dark; the style sheet of the site knows these two.
 INK, GREY = "#000000", "#555555"
-STATUS_COLOURS = {"measured": INK, "valid": PALETTE[0], "unverified": PALETTE[4], "not valid": PALETTE[1]}
-STATUS_SHAPES = {"measured": "cross", "valid": "circle", "unverified": "triangle-up", "not valid": "square"}
 # How well a mean is known: from violet to orange, in one order for every eye and at most 6:1 against either page; the tests compute both.
 GRADE_COLOURS = {
     "measured": INK,
@@ -127,13 +125,6 @@ def periods(table: pd.DataFrame, column: str = "period") -> alt.X:
     """Return the axis of perturbation periods."""
     ends = float(table[column].min()) * 0.85, float(table[column].max()) * 1.15
     return alt.X(f"{column}:Q", title="perturbation period P (epochs)", **log_axis(*ends))
-
-
-def statuses(table: pd.DataFrame, channel: type[Any], values: Mapping[str, str], legend: alt.Legend) -> Any:
-    """Return a channel with one of the values for each status that the table holds."""
-    present = [name for name in values if name in set(table["status"])]
-    scale = alt.Scale(domain=present, range=[values[name] for name in present])
-    return channel("status:N", title=None, scale=scale, legend=legend)
 
 
 def grades(table: pd.DataFrame, channel: type[Any], values: Mapping[str, str], legend: alt.Legend) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 import altair as alt
 import pandas as pd
 
-from fptlib.charts import former
 from fptlib.charts.common import (
     GRADE_COLOURS,
     GRADE_SHAPES,
@@ -59,8 +58,6 @@ def response(
     cap
         Upper end of the axis in epochs; predictions beyond it are drawn at the edge.
     """
-    if "status" in predicted:
-        return former.response(predicted, measured, period=period, unperturbed=unperturbed, cap=cap)
     frame = _with_measured(predicted, measured)
     legend = alt.Legend(orient="top", columns=2, symbolOpacity=1)  # two fit on a phone
     layers = [] if unperturbed is None else level(unperturbed, "without perturbation")
@@ -97,8 +94,6 @@ def ranking(table: pd.DataFrame, *, unperturbed: float | None = None, cap: float
     cap
         Upper end of the axis in epochs; what lies beyond is drawn at the edge.
     """
-    if "status" in table:
-        return former.ranking(table, unperturbed=unperturbed, cap=cap)
     nothing = table["perturbation"].isna()
     if unperturbed is None and nothing.any():
         unperturbed = float(table.loc[nothing, "mean"].iloc[0])
@@ -132,8 +127,6 @@ def speedup(answers: Mapping[float, Ranking | str], *, metric: str = "threshold"
     metric
         Title of the horizontal axis, with its unit.
     """
-    if isinstance(answers, pd.DataFrame):
-        return former.speedup(answers, metric=metric)
     table = pd.concat(
         [_best(answer).assign(threshold=x) for x, answer in answers.items() if not isinstance(answer, str)]
     )
