@@ -26,23 +26,16 @@ from fptlib.processes import DelayedGeometric
 from fptlib.study import Study
 from fptlib.trajectories import Target, Trajectories, reached, read_shard
 
-BASE = {
-    "data": {"name": "digits", "train_size": 60, "validation_size": 50, "test_size": 100},
-    "model": {"name": "mlp", "widths": [8]},
-    "optimiser": {"name": "sgd", "lr": 0.2},
-    "training": {"batch_size": 20},
-}
-ROW: dict[str, Any] = {
-    "title": "tiny",
-    "steps": {"data": 1},
-    "base": "../ensembles/tiny.yml",
-    "runs": 24,
-    "perturbed_runs": 16,
-    "epochs": 12,
-    "period": 4,
-    "periods": [2, 6],
-    "perturbations": {"shrink_perturb": {"shrink": 0.4, "perturb": 0.1}},
-}
+BASE = """
+data: {name: digits, train_size: 60, validation_size: 50, test_size: 100}
+model: {name: mlp, widths: [8]}
+optimiser: {name: sgd, lr: 0.2}
+training: {batch_size: 20}
+"""
+ROW = """
+{title: tiny, steps: {data: 1}, base: ../ensembles/tiny.yml, runs: 24, perturbed_runs: 16, epochs: 12, period: 4, periods: [2, 6],
+perturbations: {shrink_perturb: {shrink: 0.4, perturb: 0.1}}}
+"""
 
 
 def write_row(project: Path, name: str = "tiny", **changes: Any) -> Path:
@@ -50,8 +43,8 @@ def write_row(project: Path, name: str = "tiny", **changes: Any) -> Path:
     path = project / f"params/experiments/{name}.yml"
     path.parent.mkdir(parents=True, exist_ok=True)
     (project / "params/ensembles").mkdir(exist_ok=True)
-    (project / "params/ensembles/tiny.yml").write_text(yaml.safe_dump(BASE))
-    path.write_text(yaml.safe_dump({**ROW, **changes}))
+    (project / "params/ensembles/tiny.yml").write_text(BASE)
+    path.write_text(yaml.safe_dump(yaml.safe_load(ROW) | changes))
     return path
 
 
@@ -128,18 +121,13 @@ def test_the_threshold_leaves_the_share_censored_that_steps_allow(
     row = rows.load_row(write_row(project, direction=direction, censored=share, epochs=7))
     worst = 0.0 if direction == "above" else 9.0
     runs = Trajectories(metrics={"test_metric": np.array([[b, worst] for b in best])}, run=np.arange(len(best)))
-    found = gather.target_of(row, runs)
-    assert found.threshold == pytest.approx(expected[0])
-    assert np.mean(~reached(runs.metric(), found).any(axis=1)) == expected[1]
-
-
-def test_a_stated_threshold_is_taken_and_one_best_value_has_none_between(project: Path) -> None:
-    runs = Trajectories(metrics={"test_metric": np.array([[0.1], [0.3], [0.2]])}, run=np.arange(3))
-    row = rows.load_row(write_row(project, threshold=0.3))
-    assert gather.target_of(row, runs) == Target(0.3, "above", "test_metric")
+    target = gather.target_of(row, runs)
+    assert (target.threshold, np.mean(~reached(runs.metric(), target).any(axis=1))) == pytest.approx(expected)
+    stated = rows.load_row(write_row(project, threshold=0.3))
+    assert gather.target_of(stated, runs) == Target(0.3, "above", "test_metric")
     alike = Trajectories(metrics={"test_metric": np.full((3, 2), 0.5)}, run=np.arange(3))
     with pytest.raises(InputError, match="same best"):
-        gather.target_of(rows.load_row(write_row(project)), alike)
+        gather.target_of(row, alike)
 
 
 def synthetic(process: DelayedGeometric, seed: int) -> Study:
@@ -311,34 +299,26 @@ def test_another_device_is_another_machine(row: ex.Row) -> None:
 # -- what is refused
 
 
-def renamed(at: dict[int, Path]) -> None:
-    at[2].replace(at[4])
-
-
-def other_numbers(at: dict[int, Path]) -> None:
-    rewrite(at[0], content="0" * 16)
-
-
-def other_retirement(at: dict[int, Path]) -> None:
-    known = read_shard(at[4]).meta["retirement"]
-    rewrite(at[4], retirement={**known, "threshold": known["threshold"] + 0.001})
-
-
-def cut_short(at: dict[int, Path]) -> None:
-    at[0].write_bytes(at[0].read_bytes()[:200])
-
-
 @pytest.mark.parametrize(
-    ("spoil", "message"),
+    ("how", "message"),
     [
-        (renamed, "belongs to another ensemble"),
-        (other_numbers, "checksum"),
-        (other_retirement, "stale .runs retired at"),
-        (cut_short, "not a readable Parquet file"),
+        ("renamed", "belongs to another ensemble"),
+        ("other numbers", "checksum"),
+        ("other retirement", "stale .runs retired at"),
+        ("cut short", "not a readable Parquet file"),
     ],
 )
-def test_a_stale_ensemble_is_refused(row: ex.Row, spoil: Any, message: str) -> None:
-    spoil({key[1] if key else 0: kept.kept_path(row.ensemble(key)) for key in row.members()})
+def test_a_stale_ensemble_is_refused(row: ex.Row, how: str, message: str) -> None:
+    plain, two, four = (kept.kept_path(row.ensemble(key)) for key in row.members()[:3])
+    if how == "renamed":
+        two.replace(four)
+    elif how == "other numbers":
+        rewrite(plain, content="0" * 16)
+    elif how == "other retirement":
+        known = read_shard(four).meta["retirement"]
+        rewrite(four, retirement={**known, "threshold": known["threshold"] + 0.001})
+    else:
+        plain.write_bytes(plain.read_bytes()[:200])
     with pytest.raises(InputError, match=f"{message}.*delete it and train it again"):
         ex.read_rows({"tiny": row})
 
