@@ -56,8 +56,8 @@ def write(path: Path, answers: Mapping[float, tuple[Study, Ranking] | str]) -> N
         heading = f"<h2>Threshold {x:g}</h2>\n" if several else ""
         body = _none(answer) if isinstance(answer, str) else _answer(answer[1])
         parts.append(heading + body)
-    if several:
-        rankings = {x: answer[1] for x, answer in known.items()}
+    rankings = {x: answer[1] for x, answer in known.items()}
+    if several and any(p.period for ranking in rankings.values() for p in ranking.predictions):
         caption = (
             "Speed-up over training without perturbation against the threshold: the best period of each perturbation, with its interval. "
             "Means end at the horizon, so that it is a lower bound where unperturbed runs are censored."
@@ -102,8 +102,12 @@ def _answer(ranking: Ranking) -> str:
         f"Mean first-passage time up to epoch {ranking.horizon} against the period, with {100 * ranking.level:g} % intervals; where the "
         "mean is open, the interval only. Dashed: without perturbation."
     )
-    drawn = [p for p in ranking.predictions if p.period is not None]
-    figure = _figure(charts.ranking(ranking.to_frame(), cap=float(ranking.horizon)), caption) if drawn else ""
+    drawn, plain = [p for p in ranking.predictions if p.period is not None], ranking.unperturbed.mean
+    figure = (
+        _figure(charts.ranking(ranking.to_frame(), unperturbed=plain, cap=float(ranking.horizon)), caption)
+        if drawn
+        else ""
+    )
     shown = tables.shortlist(ranking)
     table = _table(tables.in_words(ranking, shown))
     more = len(ranking.predictions) - len(shown)

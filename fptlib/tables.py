@@ -44,20 +44,19 @@ def in_words(ranking: Ranking, predictions: Sequence[Prediction]) -> list[dict[s
     several = len({p.perturbation for p in ranking.predictions}) > 1
     rows: list[dict[str, object]] = []
     for p in predictions:
-        gain = ranking.speedup(p)
+        gain, is_open = ranking.speedup(p), p.mean is None
         low, mean, high = (f"{x:.1f}" if x < 10 else f"{x:.0f}" for x in (gain.low, gain.mean, gain.high))
-        ends = f"{low} to {high}"
-        rows.append(
-            ({"perturbation": p.perturbation or "no perturbation"} if several else {})
-            | {
-                "period": p.period,
-                "epochs": None if p.mean is None else f"{p.mean:.1f}",
-                f"{100 * ranking.level:g} % interval": f"{p.low:.1f} to {p.high:.1f}",
-                "speed-up": None if p.perturbation is None else ends if p.mean is None else f"{mean} ({ends})",
-                "known": "measured" if p.measured else p.grade if p.mean is None else f"predicted {p.grade}",
-                "": marks.get((p.perturbation, p.period), ""),
-            }
-        )
+        faster = f"{low} to {high}" if is_open else f"{mean} ({low} to {high})"
+        row: dict[str, object] = {
+            "perturbation": p.perturbation or "no perturbation",
+            "period": p.period,
+            "epochs": None if is_open else f"{p.mean:.1f}",
+            f"{100 * ranking.level:g} % interval": f"{p.low:.1f} to {p.high:.1f}",
+            "speed-up": None if p.perturbation is None or np.isnan(gain.low) else faster,
+            "known": f"measured{', open' * is_open}" if p.measured else p.grade if is_open else f"predicted {p.grade}",
+            "": marks.get((p.perturbation, p.period), ""),
+        }
+        rows.append(row if several else {name: cell for name, cell in row.items() if name != "perturbation"})
     return rows
 
 

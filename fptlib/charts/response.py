@@ -95,8 +95,8 @@ def ranking(table: pd.DataFrame, *, unperturbed: float | None = None, cap: float
         Upper end of the axis in epochs; what lies beyond is drawn at the edge.
     """
     nothing = table["perturbation"].isna()
-    if unperturbed is None and nothing.any():
-        unperturbed = float(table.loc[nothing, "mean"].iloc[0])
+    if unperturbed is None:
+        unperturbed = next(iter(table.loc[nothing, "mean"].dropna()), None)
     frame = _with_measured(table[~nothing], None)
     names = _names(frame)
     aside = {name: 1 + _ASIDE * (i - (len(names) - 1) / 2) for i, name in enumerate(names)}
@@ -155,11 +155,8 @@ def _with_measured(predicted: pd.DataFrame, measured: Mapping[Key, Estimate] | p
         rows = [(period, m.mean, m.low, m.high) for (_, period), m in measured.items()]
         return _with_measured(predicted, pd.DataFrame(rows, columns=["period", *_INTERVAL]))
     doubled = (frame["grade"] == "measured") & frame["period"].isin(measured["period"])
-    parts = [
-        part[["period", "mean", "low", "high", "grade"]]
-        for part in (frame[~doubled], measured.assign(grade="measured"))
-    ]
-    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+    parts = [frame[~doubled], measured.assign(grade="measured")]
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)[["period", *_INTERVAL, "grade"]]
 
 
 def _names(table: pd.DataFrame) -> list[str]:
