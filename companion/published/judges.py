@@ -89,17 +89,19 @@ def spell(estimate: Estimate, digits: int = 1) -> str:
     return mean if estimate.low == estimate.high or math.isnan(estimate.low) else f"{mean} ({low} to {high})"
 
 
-def steady(case: Case, *, lag: int | str, survivors: bool) -> Judgement:
-    """Test that the metric no longer changes from P0 on: the smallest plain p-value, corrected for the number of pairs."""
+def steady(case: Case, *, lag: int | str, survivors: bool, by: str) -> Judgement:
+    """Test that the metric no longer changes from P0 on, by the largest distance or the smallest p-value times the number of pairs."""
     start, table = min(period for _, period in case.sources), case.steadiness
     tests = table[(table["lag"] == lag) & (table["survivors"] == survivors) & (table["epoch"] >= start)]
     if tests.empty:
         return Judgement(note=f"no such pair of epochs from {start} on with enough runs at both")
-    p, p_bootstrap = (min(1.0, float(tests[name].min()) * len(tests)) for name in ("p_value", "p_bootstrap"))
+    far, (p, p_bootstrap) = tests["distance"], (tests[name].min() * len(tests) for name in ("p_value", "p_bootstrap"))
     rejected = ", ".join(f"{row.epoch} and {row.later}" for row in tests[tests["p_value"] < 0.05].itertuples())
-    ours = f"distances of {tests['distance'].min():.2f} to {tests['distance'].max():.2f} in {len(tests)} pairs"
-    note = f"rejected one by one: {rejected or 'none'}; by the bootstrap over runs the score is {p_bootstrap:.2g}"
-    return Judgement("smallest p-value times the number of pairs", _exact(p), ours, note)
+    ours = f"distances of {far.min():.2f} to {far.max():.2f} in {len(tests)} pairs"
+    note = f"rejected one by one: {rejected or 'none'}; by the bootstrap over runs the corrected p-value is {p_bootstrap:.2g}"
+    if by == "distance":
+        return Judgement("largest distance", _exact(float(far.max())), ours, note)
+    return Judgement("smallest p-value times the number of pairs", _exact(min(1.0, float(p))), ours, note)
 
 
 def residual(case: Case) -> Judgement:
