@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from companion import published
+from companion.published.claims import CLAIMS
 from companion.published.judges import JUDGES, Case, verdict
 from companion.published.table import VALUES
 from fptlib.firstpassage import Estimate, FirstPassageTimes
@@ -154,15 +155,15 @@ def judged() -> Any:
 
 
 def test_rows_of_the_table_say_who_judges_what() -> None:
-    ids = [row["id"] for row in published.CLAIMS]
+    ids = [row["id"] for row in CLAIMS]
     assert len(ids) == len(set(ids))
-    for row in published.CLAIMS:
+    for row in CLAIMS:
         assert row.get("judge", "nobody") in {*JUDGES, "nobody"}
         assert ("judge" in row) == bool(row["kinds"])
         assert row["accepted"][0] < row["accepted"][1]
         assert (BOOK / f"{row['chapter']}.md").is_file()
         assert {"where", "claim"} <= set(row)
-    where = {row["id"]: row["where"] for row in published.CLAIMS}
+    where = {row["id"]: row["where"] for row in CLAIMS}
     assert "v1 only" in where["regret"]  # later versions claim a useful perturbation, not the optimal one
     assert where["residual"] == "implied"
     assert where["better"].startswith("data")
@@ -191,7 +192,7 @@ def test_what_the_published_data_say() -> None:
 @pytest.mark.slow
 def test_a_page_shows_numbers_in_words() -> None:
     full: Any = published.show(judged(), full=True)
-    assert len(full.data) == len(published.CLAIMS)
+    assert len(full.data) == len(CLAIMS)
     text = " ".join(full.data["claim"]) + " ".join(full.data["cases"])
     assert "implied; accepted 0.9 to 1.1; 03_one_frequency" in text
     assert re.search(

@@ -14,6 +14,7 @@ from scipy import stats
 from companion import published
 from companion.published import __main__ as writing
 from companion.published import archive, table
+from companion.published.datasets import SHARES
 from fptlib import cli, sources
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage, hazard, residual_times, restricted_mean
@@ -115,8 +116,8 @@ def test_hazard_falls_so_that_no_exponential_tail_can_be_assumed() -> None:
 
 def test_the_lists_are_a_second_batch() -> None:
     trained = published.means(threshold=72, perturbations=["partial_reset"])
-    for period in published.LISTED_PERIODS:
-        times = published.times(72, "partial_reset", period, data=published.LISTS)
+    for period in table.LISTED_PERIODS:
+        times = published.times(72, "partial_reset", period, data=table.LISTS)
         assert (times.n_runs, times.n_censored) == (400, 0)
         if ("partial_reset", period) in trained:
             assert times.time.mean() == pytest.approx(trained["partial_reset", period].mean, rel=0.03)
@@ -190,9 +191,9 @@ class TestTrajectories:
         known = published.dataset(name)
         best = published.unperturbed(name).metric(known.metric).max(axis=1)
         digits = 3 if known.unit == "SSIM" else 1
-        assert known.thresholds == [round(float(np.quantile(best, 1 - s)), digits) for s in published.SHARES]
+        assert known.thresholds == [round(float(np.quantile(best, 1 - s)), digits) for s in SHARES]
         assert known.threshold == known.thresholds[1]
-        for threshold, share in zip(known.thresholds, published.SHARES, strict=True):
+        for threshold, share in zip(known.thresholds, SHARES, strict=True):
             assert np.mean(best >= threshold) == pytest.approx(share, abs=0.04)
         kicked = {p: published.perturbed("shrink_perturb", p, name) for p in known.periods["shrink_perturb"]}
         times = {p: first_passage(r, Target(known.threshold, metric=known.metric)) for p, r in kicked.items()}

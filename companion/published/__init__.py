@@ -5,17 +5,13 @@ them from the authors' archive, which nothing else needs: ``FPTLIB_DATA=FOLDER p
 """
 
 from companion.published.archive import perturbed, unperturbed
-from companion.published.claims import CLAIMS, judge, own_case, published_cases, show
-from companion.published.datasets import SHARES, SUPPLEMENTARY, dataset
+from companion.published.claims import judge, own_case, published_cases, show
+from companion.published.datasets import SUPPLEMENTARY, dataset
 from companion.published.steady import steadiness
-from companion.published.table import LISTED_PERIODS, LISTS, ORIGIN, ends, fan, means, metrics, study, times, values
+from companion.published.table import ORIGIN, ends, fan, means, metrics, study, times, values
 
 __all__ = [
-    "CLAIMS",
-    "LISTED_PERIODS",
-    "LISTS",
     "ORIGIN",
-    "SHARES",
     "SUPPLEMENTARY",
     "dataset",
     "ends",

@@ -1,9 +1,8 @@
 """The authors' archive itself: its trajectories, and its lists of first-passage times. It must be at hand: ``fpt data fetch published``.
 
-The lists are in ``SR_frac_of_smallest_w``: 400 runs with partial reset at each of 16 periods, for ResNet-18 on CIFAR-10 at 72 %, without
-their trajectories. Their epochs count from 0, as two things show: at the periods that were published as trajectories too the means lie one
-epoch lower, and the dip of the accuracy right after a perturbation, when hardly any run passes, is at epoch ``P + 1`` of the trajectories
-and at ``P`` of the lists.
+The lists, in ``SR_frac_of_smallest_w``, are of 400 runs with partial reset at each of 16 periods, to 72 % on CIFAR-10. Their epochs count
+from 0: at the periods that were published as trajectories too the means lie one epoch lower, and the dip right after a perturbation, when
+hardly any run passes, is at epoch ``P + 1`` of the trajectories and at ``P`` of the lists.
 """
 
 from __future__ import annotations

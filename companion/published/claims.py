@@ -55,7 +55,7 @@ def show(claims: pd.DataFrame, *, full: bool = False) -> Styler:
         low, high = line["accepted"]
         about = f"{line['where']}; accepted {low:g} to {high:g}; {line['chapter']}" if full else part["measure"].max()
         lines.append({"claim": f"{claim}<br><small>{about}</small>", "cases": "<br>".join(cases)})
-    wrap = {"white-space": "normal", "overflow-wrap": "break-word", "vertical-align": "top", "text-align": "left"}
+    wrap = {"white-space": "normal", "overflow-wrap": "break-word", "vertical-align": "top"}
     return pd.DataFrame(lines).style.hide(axis="index").set_properties(**wrap)
 
 
@@ -111,7 +111,7 @@ def own_case(
         raise InputError(f"{name}: a case needs the metric of its unperturbed runs")
     epochs = [epoch for epoch in VALUES if epoch <= evidence.horizon]
     metric = pd.DataFrame(runs.metric(target.metric)[:, [epoch - 1 for epoch in epochs]], columns=epochs)
-    names = [PERTURBATIONS.get(key[0], key[0].replace("_", " ")) for key in sources]
+    names = [key[0].replace("_", " ") for key in sources]
     words = " or ".join(names) if len(names) < 3 else f"{len(names)} perturbations"
     words = f"{words} to {target.threshold:g}, P0 = {sources[0][1]}"
     return Case(name=name, kinds=kinds, title=title, words=words, study=evidence, sources=sources, values=metric)

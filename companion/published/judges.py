@@ -100,8 +100,8 @@ def steady(case: Case, *, lag: int | str, survivors: bool, by: str) -> Judgement
     ours = f"distances of {far.min():.2f} to {far.max():.2f} in {len(tests)} pairs"
     note = f"rejected one by one: {rejected or 'none'}; by the bootstrap over runs the corrected p-value is {p_bootstrap:.2g}"
     if by == "distance":
-        return Judgement("largest distance", _exact(float(far.max())), ours, note)
-    return Judgement("smallest p-value times the number of pairs", _exact(min(1.0, float(p))), ours, note)
+        return Judgement("largest distance", Estimate(*(float(far.max()),) * 3, 0, 0), ours, note)
+    return Judgement("smallest p-value times the number of pairs", Estimate(*(min(1.0, p),) * 3, 0, 0), ours, note)
 
 
 def residual(case: Case) -> Judgement:
@@ -131,7 +131,7 @@ def coverage(case: Case) -> Judgement:
     n, bare = (sum(getattr(cell, name) for cell in cells) for name in ("covered", "covered_bare"))
     missed = [f"{c.prediction}, measured {spell(c.measured)}" for c in cells if not c.covered]
     ours, note = f"{n} of {len(cells)}, {bare} with no allowance", f"missed: {'; '.join(missed) or 'none'}"
-    return Judgement("share of predictions covered", _exact(n / len(cells)), ours, note)
+    return Judgement("share of predictions covered", Estimate(*(n / len(cells),) * 3, 0, 0), ours, note)
 
 
 def error(case: Case, *, grades: Sequence[str], within: float | None = None) -> Judgement:
@@ -161,7 +161,7 @@ def means(case: Case, *, first: str, second: str) -> Judgement:
     key, other = _pick(case, first), _pick(case, second)
     if missing := [_words(k) for k in (key, other) if k not in case.means]:
         return Judgement(note=f"{missing[0]}, the choice, was not measured")
-    score = _exact(1.0) if key == other else ratio(case.means[key], case.means[other])
+    score = Estimate(1.0, 1.0, 1.0, 0, 0) if key == other else ratio(case.means[key], case.means[other])
     ours = f"{spell(case.means[key])} epochs, {_words(key)}; {spell(case.means[other])}, {_words(other)}"
     note = "the smallest of several measured means is optimistic" if "best" in first + second else ""
     return Judgement(f"mean of {first} / {second}", score, ours, note)
@@ -192,10 +192,6 @@ def _pick(case: Case, name: str) -> Key | None:
         name
     ]
     return min((key for key in case.means if key and key[0] in wanted), key=lambda key: case.means[key].mean)
-
-
-def _exact(value: float) -> Estimate:
-    return Estimate(value, value, value, 0, 0)
 
 
 def _words(key: Key | None) -> str:

@@ -5,7 +5,7 @@ The archive is not needed for any of it. ``python -m companion.published`` makes
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -66,41 +66,30 @@ def study(
     data: str = MAIN,
     *,
     threshold: float | None = None,
-    perturbations: Iterable[str] | None = None,
+    perturbations: Collection[str] | None = None,
     keys: Iterable[Key] | None = None,
     **options: Any,
 ) -> Study:
     """Return a published data set as evidence, as anybody's logs would be.
 
-    Parameters
-    ----------
-    data, threshold
-        Name of the data set, and the metric value to reach; by default its usual one.
-    perturbations, keys
-        Names of the perturbations, or ``(perturbation, period)`` of the ensembles, that count as measured; by default all of them.
-        An ensemble whose runs all pass before they are perturbed has no residual time and is left out.
-    **options
-        Of `fptlib.study.Study`: ``level, n_boot, seed``.
+    Measured are the ensembles of these perturbations, or of these ``(perturbation, period)``, by default all. One whose runs all pass
+    before they are perturbed has no residual time and is left out. Options are those of `fptlib.study.Study`: ``level, n_boot, seed``.
     """
-    chosen = _keys(data, perturbations) if keys is None else keys
-    runs = {key: times(threshold, *key, data=data) for key in chosen}
+    if keys is None:
+        keys = [key for key in dataset(data).keys if perturbations is None or key[0] in perturbations]
+    runs = {key: times(threshold, *key, data=data) for key in keys}
     left = {key: part for key, part in runs.items() if part.running(key[1]).any()}
     target = Target(dataset(data).threshold if threshold is None else threshold, "above", dataset(data).metric)
     return Study(times(threshold, data=data), left, target, **options)
 
 
 def means(
-    data: str = MAIN, *, threshold: float | None = None, perturbations: Iterable[str] | None = None
+    data: str = MAIN, *, threshold: float | None = None, perturbations: Collection[str] | None = None
 ) -> dict[Key, Estimate]:
     """Return the measured mean first-passage time of every perturbed ensemble, restricted to the epochs that all were followed for."""
-    horizon = dataset(data).horizon
-    keys = _keys(data, perturbations)
+    keys, horizon = dataset(data).keys, dataset(data).horizon
+    keys = [key for key in keys if perturbations is None or key[0] in perturbations]
     return {key: restricted_mean(times(threshold, *key, data=data), horizon=horizon) for key in keys}
-
-
-def _keys(data: str, perturbations: Iterable[str] | None) -> list[Key]:
-    names = set(dataset(data).periods if perturbations is None else perturbations)
-    return [key for key in dataset(data).keys if key[0] in names]
 
 
 @lru_cache(maxsize=64)
