@@ -18,7 +18,6 @@ from fptlib.charts import render
 from fptlib.errors import InputError
 from fptlib.files import write_atomically
 from fptlib.firstpassage import survival
-from fptlib.qss import QuasiSteadyState
 from fptlib.response import Ranking, final_metrics
 from fptlib.study import Study
 from fptlib.trajectories import Trajectories
@@ -121,26 +120,14 @@ def _answer(ranking: Ranking) -> str:
 def _unperturbed(known: Mapping[float, tuple[Study, Ranking]]) -> str:
     """Return the survival of the unperturbed runs, and whether they reach a quasi-steady state."""
     curves = {f"threshold {x:g}": survival(study.ensembles[None].times).to_frame() for x, (study, _) in known.items()}
-    states = {f"threshold {x:g}": ranking.qss for x, (_, ranking) in known.items() if ranking.qss is not None}
-    parts = [
-        "<h2>Without perturbation</h2>",
-        _figure(charts.survival(curves), "Share of unperturbed runs still below the threshold."),
-        *(_state(name if len(known) > 1 else "", state) for name, state in states.items()),
+    figure = _figure(charts.survival(curves), "Share of unperturbed runs still below the threshold.")
+    states = {x: ranking.qss for x, (_, ranking) in known.items() if ranking.qss is not None}
+    verdicts = [
+        f"<p>{f'Threshold {x:g}: ' if len(known) > 1 else ''}<strong>quasi-steady state {tables.verdict(state)}</strong>: "
+        f"{html.escape('; '.join(state.reasons))}.</p>"
+        for x, state in states.items()
     ]
-    profiles = {name: state.to_frame() for name, state in states.items() if len(state.epoch)}
-    if profiles:
-        tolerance = next(iter(states.values())).tolerance
-        caption = "Distance between the metric's distributions over the surviving runs while the epoch doubles; dashed, the tolerance."
-        parts.append(_figure(charts.distance(profiles, tolerance=tolerance), caption))
-    return "\n".join(parts)
-
-
-def _state(name: str, state: QuasiSteadyState) -> str:
-    verdict = f"reached at epoch {state.relaxation_epoch}" if state.reached else "not reached"
-    reasons = html.escape("; ".join(state.reasons))
-    return (
-        f"<p><strong>{f'{name.capitalize()}: q' if name else 'Q'}uasi-steady state {verdict}</strong>: {reasons}.</p>"
-    )
+    return "\n".join(["<h2>Without perturbation</h2>", figure, *verdicts])
 
 
 def _metrics(study: Study) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fptlib.errors import InputError
+from fptlib.qss import QuasiSteadyState
 from fptlib.response.metrics import FinalMetric
 from fptlib.response.results import Prediction, Ranking
 from fptlib.trajectories import Trajectories
@@ -58,6 +59,11 @@ def in_words(ranking: Ranking, predictions: Sequence[Prediction]) -> list[dict[s
         }
         rows.append(row if several else {name: cell for name, cell in row.items() if name != "perturbation"})
     return rows
+
+
+def verdict(state: QuasiSteadyState) -> str:
+    """Return whether a quasi-steady state was reached, in words."""
+    return f"reached at epoch {state.relaxation_epoch}" if state.reached else "not reached"
 
 
 def spelled(estimate: Any, number: str = ".2f") -> str:

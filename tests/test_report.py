@@ -49,7 +49,7 @@ def test_the_page_says_everything_the_answer_first_and_loads_nothing(tmp_path: P
         places.append([page.index(sentence) for sentence in ranking.advice] + [page.index("<figure>")])
     assert places[0] == sorted(places[0]), "the advice stands above the first chart"
     assert "Is faster also better?" in page
-    assert page.count('class="vl-chart"') == 1 + 2 + 2  # speed-up, two rankings, survival, distance
+    assert page.count('class="vl-chart"') == 1 + 2 + 1  # speed-up, two rankings, survival
     outside = re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL)
     loads = re.findall(r'<(?:script|link|img)[^>]*(?:src|href)="(?!data:)([^"]*)"', outside)
     assert loads == []
@@ -96,7 +96,7 @@ def test_a_browser_draws_the_charts_without_a_network(tmp_path: Path, answers: A
     path = tmp_path / "out.html"
     report.write(path, answers)
     page.goto(path.as_uri())
-    page.wait_for_function("document.querySelectorAll('.vl-drawn').length === 5", timeout=20_000)
+    page.wait_for_function("document.querySelectorAll('.vl-drawn').length === 4", timeout=20_000)
     assert complaints == []
     assert requests == [path.as_uri()]
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -46,21 +46,15 @@ def inspect(path: PathArgument, axis: Axis = "auto", every: Every = None) -> Non
     """Summarise a store, folder or table."""
     runs, _ = ensembles(path, {}, axis=axis, every=every)
     print(f"{path}: {runs.n_runs} runs of {runs.n_epochs} epochs")
-    end = f"epoch {runs.n_epochs}"
     if runs.retirement is not None:
         print(f"each followed until {runs.retirement}: {runs.n_trained} run-epochs")
-        end = "the end of each"
+    end = f"epoch {runs.n_epochs}" if runs.retirement is None else "the end of each"
     rows: list[dict[str, object]] = []
     for name, values in runs.metrics.items():
-        known = values[values == values]  # NaN where a run was not followed
-        ends = values[range(runs.n_runs), runs.lengths - 1]
-        numbers_ = {
-            "mean at epoch 1": values[:, 0].mean(),
-            f"mean at {end}": ends.mean(),
-            "smallest": known.min(),
-            "largest": known.max(),
-        }
-        rows.append({"metric": name, **{column: f"{x:.6g}" for column, x in numbers_.items()}})
+        known, ends = values[values == values], values[range(runs.n_runs), runs.lengths - 1]  # NaN: not followed
+        means = {"mean at epoch 1": values[:, 0].mean(), f"mean at {end}": ends.mean()}
+        cells = means | {"smallest": known.min(), "largest": known.max()}
+        rows.append({"metric": name, **{column: f"{x:.6g}" for column, x in cells.items()}})
     output.print_table(rows)
     for note in runs.meta.get("notes", ()):
         print(f"note: {note}")

@@ -113,7 +113,7 @@ def _show(study: Study, ranking: Ranking, fates: Sequence[Distribution], *, ever
     print()
     state = ranking.qss
     if state is not None:
-        print(f"quasi-steady state: {_verdict(state)}" + "".join(f"\n- {r}" for r in state.reasons if everything))
+        print(f"quasi-steady state: {tables.verdict(state)}" + "".join(f"\n- {r}" for r in state.reasons if everything))
     metrics = final_metrics(study)
     print_table(tables.metric_rows(metrics)[: None if everything else _ENSEMBLES])
     reasons = dict.fromkeys(f"final metric: {reason}" for reason in metrics.values() if isinstance(reason, str))
@@ -135,22 +135,12 @@ def _fate(fate: Distribution) -> dict[str, str]:
     return by | {f"within {b}": f"{p.mean:.0%} ({p.low:.0%} to {p.high:.0%})" for b, p in shares.items()}
 
 
-def _verdict(state: QuasiSteadyState) -> str:
-    return f"reached at epoch {state.relaxation_epoch}" if state.reached else "not reached"
-
-
 def print_qss(state: QuasiSteadyState) -> None:
     """Print a verdict on the quasi-steady state and the distances that it rests on."""
-    print(f"quasi-steady state: {_verdict(state)}  ({state.n_runs} runs)")
-    print(*(f"- {reason}" for reason in state.reasons), sep="\n")
-    print_table(
-        [
-            {"epoch": t, "survivors": n, "distance": f"{d:.2f}", "at epoch": a, "p": f"{p:.3f}"}
-            for t, n, d, a, p in zip(
-                state.epoch, state.n_survivors, state.distance, state.at, state.p_value, strict=True
-            )
-        ]
-    )
+    print(f"quasi-steady state: {tables.verdict(state)}  ({state.n_runs} runs)", *state.reasons, sep="\n- ")
+    names = {"epoch": "epoch", "n_survivors": "survivors", "distance": "distance", "at": "at epoch", "p_value": "p"}
+    rows = [{**row, "distance": f"{row['distance']:.2f}", "p_value": f"{row['p_value']:.3f}"} for row in state.rows()]
+    print_table([{column: row[name] for name, column in names.items()} for row in rows])
 
 
 def draw(path: Path, answers: Answers) -> None:
