@@ -152,7 +152,8 @@ def test_it_plans_the_mean_and_the_interval_that_a_prediction_reports() -> None:
     for need, prediction in zip(
         sample_size(study).requirements, predict(study, [5, 7, 10, 15, 20]).predictions, strict=True
     ):
-        assert (need.period, need.mean) == (prediction.period, pytest.approx(prediction.centre))
+        assert need.period == prediction.period
+        assert need.mean == pytest.approx(prediction.centre)
         assert need.width == pytest.approx(2 * (prediction.sampling[1] / need.mean - 1), rel=0.2)
 
 
@@ -177,7 +178,8 @@ def test_the_cautious_numbers_of_a_small_pilot_are_mostly_enough() -> None:
     large = planned(SLOW, 4000, periods=[40]).requirements[0]
     variance = 4000 * (np.log1p(large.width / 2) * large.mean / 1.96) ** 2
     var_u, var_s = variance * large.unperturbed_share, variance * (1 - large.unperturbed_share) * SLOW.survival(20)[20]
-    enough, expected = [], []
+    enough: list[float] = []
+    expected: list[float] = []
     for seed in range(40):
         need = planned(SLOW, 40, seed=500 + seed, periods=[40], n_boot=300).requirements[0]
         for sizes, kept in ((need.cautious, enough), (need.expected, expected)):
@@ -227,8 +229,8 @@ def test_sixty_published_runs_plan_as_a_thousand_do() -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda: planned(KICK, periods=[]), r"periods are []; one or more are needed"),
-        (lambda: planned(KICK, periods=[200]), "each from 1 to 149, below the horizon"),
+        (lambda: planned(KICK, periods=[]), r"periods are []; one or more from 1 to 149"),
+        (lambda: planned(KICK, periods=[200]), "one or more from 1 to 149, below the horizon, are needed"),
         (lambda: planned(KICK, width=1e-200), "width is 1e-200; it must be 0.001 or more and below 2"),
         (lambda: planned(KICK, 8), "the pilot has 8 runs; at least 10 are needed"),
         (lambda: planned(KICK, 20, period=100), "survivors at epoch 100; at least 10 are needed"),

@@ -70,10 +70,8 @@ def distributions(
             raise InputError(f"budget {budget} is not between 0 and the horizon {study.horizon}")
     keys = {p: (p.perturbation or "", p.source) for p in ranking.predictions if p.source is not None}
     origins = {key: source(study, key) for key in set(keys.values())}
-    return tuple(
-        _distribution(study, p, origins[keys[p]] if p in keys else None, quantiles, budgets)
-        for p in ranking.predictions
-    )
+    behind = ((p, origins[keys[p]] if p in keys else None) for p in ranking.predictions)
+    return tuple(_distribution(study, p, origin, quantiles, budgets) for p, origin in behind)
 
 
 def quantile_epochs(curves: Curves, share: float) -> NDArray[np.int64]:
@@ -105,8 +103,9 @@ def _distribution(
         values = float(1 - curve[budget]), float(1 - high[budget]), float(1 - low[budget])
         return Success(budget, Estimate(*values, p.n_runs, p.n_censored, study.level))
 
-    epoch, by_share, by_budget = np.arange(len(curve)), map(quantile, quantiles), map(success, budgets)
-    return Distribution(p, epoch, curve, low, high, tuple(by_share), tuple(by_budget))
+    return Distribution(
+        p, np.arange(len(curve)), curve, low, high, tuple(map(quantile, quantiles)), tuple(map(success, budgets))
+    )
 
 
 def _curves(study: Study, p: Prediction, origin: Source | None) -> tuple[NDArray[np.float64], Curves, Curves]:

@@ -54,19 +54,15 @@ def final_metrics(study: Study) -> dict[str, FinalMetric | str]:
 
 
 def _final(study: Study, key: Key | None) -> FinalMetric | str:
-    runs, values, horizon = (
-        study.unperturbed if key is None else study.perturbed[key],
-        study.ensembles[key].values,
-        study.horizon,
-    )
+    runs, values = study.unperturbed if key is None else study.perturbed[key], study.ensembles[key].values
     if not isinstance(runs, Trajectories) or values is None:
         return "final and best metric are not known: only first-passage times were given"
-    if (runs.lengths < horizon).any():
-        return f"final and best metric need runs followed to epoch {horizon}, and some end before"
+    if (runs.lengths < study.horizon).any():
+        return f"final and best metric need runs followed to epoch {study.horizon}, and some end before"
     best = values.max(axis=1) if study.target.direction == "above" else values.min(axis=1)
     means = study.weights[key] @ np.stack([values[:, -1], best], axis=1) / len(values)  # (replicates, 2)
     final, top = (
         Estimate(float(m[0]), *corrected_interval(m, study.level, n_runs=len(values)), len(values), 0, study.level)
         for m in means.T
     )
-    return FinalMetric(final, top, horizon)
+    return FinalMetric(final, top, study.horizon)

@@ -90,18 +90,16 @@ def sample_size(
     period: int | None = None,
     fork: bool = False,
 ) -> SampleSize:
-    """Return how many unperturbed runs and survivors at ``P0`` the sampling part of the intervals of predictions needs.
+    """Return how many unperturbed runs, and survivors at ``P0``, the sampling part of the intervals of predictions needs.
 
     Parameters
     ----------
-    study
-        A pilot with one perturbed ensemble; or with none, planned as if the perturbation changed nothing.
+    study, period
+        A pilot with one perturbed ensemble; or with none and a ``period``, planned as if perturbing changed nothing.
     width
         Wanted width of the sampling interval over the mean: 0.2 means that neither end is further than 10 % from it.
     periods
         Periods to predict for; by default ``P0`` and, with perturbed runs, others from half to twice of it.
-    period
-        ``P0``, where there are no perturbed runs.
     fork
         Whether perturbed runs continue unperturbed ones from ``P0`` on: they cost less, and there are no more survivors than the
         unperturbed runs have. What a run and its fork have in common, being slow in both, counts as far as the pilot shows it.
@@ -128,9 +126,7 @@ def sample_size(
     near = [p for p in DEFAULT_PERIODS if p < horizon and reach(p, at, 1.0) <= 2 and study.perturbed]
     asked = sorted({at, *near}) if periods is None else list(periods)
     if not asked or not all(1 <= p < horizon for p in asked):
-        raise InputError(
-            f"periods are {asked}; one or more are needed, each from 1 to {horizon - 1}, below the horizon"
-        )
+        raise InputError(f"periods are {asked}; one or more from 1 to {horizon - 1}, below the horizon, are needed")
     needs = tuple(_required(pilot, p, width, study.level) for p in asked)
     expected, cautious = (pilot.largest([getattr(need, kind) for need in needs]) for kind in ("expected", "cautious"))
     name = pilot.origin.key[0] or None
@@ -206,14 +202,17 @@ def _required(pilot: _Pilot, period: int, width: float, level: float) -> Require
     # Replicates draw a run with its fork: what they have in common is seen in the covariance.
     paired = max(var_u + 2 * float(table[0, 1]) * n_u**2 / (n_u - 1), 0.05 * var_u) if origin.key[0] else var_u
 
+    def t(n: float) -> float:
+        return float(special.stdtrit(min(n, 1e9) - 1, 0.5 + level / 2))
+
     def needed(factor_u: float, factor_s: float) -> tuple[float, float]:
         numbers = math.inf, math.inf
         for _ in range(2):  # the quantile of t is that of the survivors
-            t = _t(numbers[1], level)
-            passing = (t * (1 - least / mean) / (2 * half)) ** 2 - 1  # see `fptlib.response.interval.sampling`
+            wanted = half / t(numbers[1])  # standard error of the log of the mean
+            passing = ((1 - least / mean) / (2 * wanted)) ** 2 - 1  # see `fptlib.response.interval.sampling`
             fewest = max(LEAST, passing * (n_s + 1) / (origin.n_passed + 1))
             first = factor_u * (paired if pilot.fork else var_u)
-            numbers = pilot.allocate(first, factor_s * var_s, (mean * half / t) ** 2, fewest)
+            numbers = pilot.allocate(first, factor_s * var_s, (mean * wanted) ** 2, fewest)
         return numbers
 
     upper = ((n - 1) / float(special.chdtri(n - 1, CAUTION)) for n in (n_u, n_s))
@@ -221,7 +220,7 @@ def _required(pilot: _Pilot, period: int, width: float, level: float) -> Require
     return Requirement(
         period=period,
         mean=mean,
-        width=2 * math.expm1(_t(n_s, level) * math.sqrt(variance) / mean),
+        width=2 * math.expm1(t(n_s) * math.sqrt(variance) / mean),
         unperturbed_share=paired / n_u / variance if variance else 1.0,
         low=low,
         high=high,
@@ -229,10 +228,6 @@ def _required(pilot: _Pilot, period: int, width: float, level: float) -> Require
         expected=pilot.size(*needed(1.0, 1.0), sure=False),
         cautious=pilot.size(*needed(*upper), sure=True),
     )
-
-
-def _t(n: float, level: float) -> float:
-    return float(special.stdtrit(min(n, 1e9) - 1, 0.5 + level / 2))
 
 
 def _advice(size: SampleSize, n_censored: int) -> Iterator[str]:
