@@ -69,8 +69,10 @@ class Arm:
 
     @property
     def cautious(self) -> float:
-        """Mean and one standard error of what is known, upper end of what is predicted: of many noisy means the smallest is too small."""
-        return float(self.mean[0] * np.exp(np.std(np.log(self.mean[1:])))) if self.known else self.prediction.high
+        """Mean and one standard error of what is measured, upper end of what is not: of many noisy means the smallest is too small."""
+        if not self.prediction.measured:
+            return self.prediction.high
+        return float(self.mean[0] * np.exp(np.std(np.log(self.mean[1:]))))
 
 
 @dataclass(frozen=True, slots=True)
