@@ -86,7 +86,7 @@ def leading(evidence: Evidence) -> Arm | None:
     """
     nothing = evidence.arm(None, None)
     limit = nothing.mean[0] if nothing.bound else math.inf
-    able = (arm for arm in evidence.arms if arm.known or (not arm.bound and arm.cautious < limit))
+    able = (arm for arm in evidence.arms if arm.prediction.measured or (not arm.bound and arm.cautious < limit))
     return min(able, key=lambda arm: arm.cautious, default=None)
 
 
