@@ -92,10 +92,7 @@ def _banded(
 
 
 def fan(
-    table: pd.DataFrame,
-    *,
-    threshold: float | None = None,
-    metric: str = "test accuracy (fraction)",
+    table: pd.DataFrame, *, threshold: float | None = None, metric: str = "test accuracy (fraction)"
 ) -> alt.LayerChart:
     """Draw the spread of a metric over runs against epoch: median, middle half and middle nine tenths.
 
@@ -170,10 +167,7 @@ def trajectories(
 
 
 def distance(
-    profiles: Mapping[str, pd.DataFrame],
-    *,
-    tolerance: float,
-    relaxation: Mapping[str, int | None] | None = None,
+    profiles: Mapping[str, pd.DataFrame], *, tolerance: float, relaxation: Mapping[str, int | None] | None = None
 ) -> alt.LayerChart:
     """Draw the Kolmogorov-Smirnov distance of the survivors' metric to later epochs against epoch, with the tolerance.
 
