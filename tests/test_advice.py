@@ -70,6 +70,12 @@ def test_runs_that_do_not_tell_say_which_ensemble_may() -> None:
     assert second == "One more ensemble, of kick every 10 epochs, may tell: 20.0 to 100.0 epochs are expected of it."
 
 
+def test_runs_that_do_not_tell_at_the_best_period_are_too_few() -> None:
+    assert advice(at(20, 30, 60, 99, measured=True), at(10, 70, 80, 90))[-1] == (
+        "More runs without perturbation and with kick every 20 epochs may tell."
+    )
+
+
 def test_that_perturbing_helps_is_said_even_where_the_best_period_is_open() -> None:
     first, *_ = advice(at(10, 20, 60, 100), at(40, 61, 62, 63), at(20, 50, 78, 99, measured=True))
     assert first.startswith("Perturbing helps: with kick every 40 epochs training takes 62.0 epochs")

@@ -108,6 +108,8 @@ def _what_next(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
             yield f"One more ensemble, of {what}, may tell: {_range(expected[0])} are expected of it."
         else:
             yield f"Next, measure {what}, which may be faster still: {_range(expected[0])} are expected of it."
+    elif better is None and not _pointless(ranking):
+        yield f"More runs without perturbation and with {choice} may tell."
     elif measured and better is choice and not choice.measured:
         purpose = "narrow the range" if choice.mean is None else "confirm it"
         yield f"No other ensemble is needed to choose; runs with this period would {purpose}."
