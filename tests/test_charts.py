@@ -49,8 +49,8 @@ CHARTS: dict[str, Callable[[], alt.LayerChart]] = {
     "survival without interval": lambda: charts.survival({"exact": CURVE[["epoch", "survival"]]}),
     "fan": lambda: charts.fan(tables.quantile_table(RUNS)),
     "fan with threshold": lambda: charts.fan(tables.quantile_table(RUNS), threshold=1.5, metric="state"),
-    "trajectories": lambda: charts.trajectories(RUNS, threshold=1.5),
-    "trajectories that never pass": lambda: charts.trajectories(RUNS, threshold=99.0, title="state"),
+    "trajectories": lambda: charts.trajectories(RUNS, 1.5),
+    "trajectories that never pass": lambda: charts.trajectories(RUNS, 99.0, title="state"),
     "distance": lambda: charts.distance({"runs": PROFILE}, tolerance=0.2),
     "distance, two": lambda: charts.distance(
         {"a": PROFILE, "b": PROFILE}, tolerance=0.2, relaxation={"a": STATE.relaxation_epoch, "b": None}
@@ -91,7 +91,7 @@ def test_the_survival_chart_draws_the_table_and_says_where_it_ends() -> None:
 
 def test_first_passages_are_marked_where_they_happen() -> None:
     runs = Trajectories(metrics={"m": np.array([[0.0, 2, 3], [1, 0, 0]])}, run=np.array([4, 7]))
-    spec = charts.trajectories(runs, threshold=2).to_dict()
+    spec = charts.trajectories(runs, 2).to_dict()
     assert {"run": "4", "epoch": 2, "metric": 2.0} in [r for data in rows(spec).values() for r in data]
     assert spec["description"] == "2 runs; 1 of them reach 2 within 3 epochs."
 

@@ -321,10 +321,7 @@ def test_keywords_become_options() -> None:
             lambda self, p, lr: self.state[p].setdefault("path", []).append(1),
             "keeps 'path', a list, which cannot be stored",
         ),
-        (
-            lambda self, p, lr: self.state[p].update(mean=p.grad.sum(0)),
-            "keeps 'mean', of shape",
-        ),
+        (lambda self, p, lr: self.state[p].update(mean=p.grad.sum(0)), "keeps 'mean', of shape"),
     ],
 )
 def test_a_rule_that_cannot_train_stacked_runs_is_refused(change: Any, message: str) -> None:

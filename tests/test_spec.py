@@ -207,10 +207,7 @@ def test_the_digest_is_known() -> None:
         ({"perturbation": KICK | {"period": 0}}, r"perturbation\.period: 0 is not possible; allowed: at least 1"),
         ({"perturbation": KICK | {"period": 101}}, r"perturbation\.period: 101 is beyond the horizon; .* epochs = 100"),
         ({"perturbation": KICK | {"quantile": 0.1}}, r"perturbation\.quantile: unknown key"),
-        (
-            {"perturbation": {"name": "partial_reset", "period": 3, "quantile": 2}},
-            r"quantile: 2 is not possible",
-        ),
+        ({"perturbation": {"name": "partial_reset", "period": 3, "quantile": 2}}, r"quantile: 2 is not possible"),
         ({"data": "digits"}, r"data: 'digits' is not a mapping; allowed: name: cifar10\|.*\|digits\|"),
         ({"a..b": 1}, r"'a\.\.b': not a key"),
     ],

@@ -17,15 +17,7 @@ from hypothesis.extra import numpy as nps
 
 from fptlib.errors import InputError
 from fptlib.files import write_atomically
-from fptlib.trajectories import (
-    Target,
-    Trajectories,
-    concatenate,
-    read_shard,
-    read_store,
-    retire,
-    write_shard,
-)
+from fptlib.trajectories import Target, Trajectories, concatenate, read_shard, read_store, retire, write_shard
 from fptlib.trajectories.record import holds, passages
 from fptlib.trajectories.store import read_store_file, to_table, write_store_file
 

@@ -52,37 +52,32 @@ def colour(names: list[str], field: str, *, lines: bool = False) -> alt.Color:
 
     The legend shows points, or ``lines``, which then need `dash` with the same argument.
     """
-    colours = [PALETTE[i % len(PALETTE)] for i in range(len(names))]
-    legend = _legend(names, field, lines=lines)
-    return alt.Color(f"{field}:N", scale=alt.Scale(domain=names, range=colours), legend=legend)
+    return _channel(alt.Color, names, field, [PALETTE[i % len(PALETTE)] for i in range(len(names))], lines)
 
 
 def dash(names: list[str], field: str, *, lines: bool = False) -> alt.StrokeDash:
     """Return dashes for the same names; the first is a full line."""
-    dashes = [DASHES[_second(i)] for i in range(len(names))]
-    legend = _legend(names, field, lines=lines)
-    return alt.StrokeDash(f"{field}:N", scale=alt.Scale(domain=names, range=dashes), legend=legend)
+    return _channel(alt.StrokeDash, names, field, _second(DASHES, len(names)), lines)
 
 
 def shape(names: list[str], field: str) -> alt.Shape:
     """Return shapes of points for the same names, in the same legend."""
-    shapes = [SHAPES[_second(i)] for i in range(len(names))]
-    legend = _legend(names, field, lines=False)
-    return alt.Shape(f"{field}:N", scale=alt.Scale(domain=names, range=shapes), legend=legend)
+    return _channel(alt.Shape, names, field, _second(SHAPES, len(names)), lines=False)
 
 
-def _legend(names: list[str], field: str, *, lines: bool) -> alt.Legend | None:
-    """Return a legend in as many columns as fit on a phone."""
-    if field == "run" or len(names) < 2:
-        return None
-    columns = max(1, _PHONE // (_SYMBOL + _LETTER * max(len(name) for name in names)))
-    symbol = {"symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2} if lines else {"symbolSize": 100}
-    return alt.Legend(orient="top", title=None, columns=columns, symbolOpacity=1, labelLimit=_PHONE, **symbol)
+def _channel(kind: type[Any], names: list[str], field: str, values: list[Any], lines: bool) -> Any:
+    """Return a channel of one value for each name, its legend in as many columns as fit on a phone."""
+    legend = None
+    if field != "run" and len(names) > 1:
+        columns = max(1, _PHONE // (_SYMBOL + _LETTER * max(len(name) for name in names)))
+        symbol = {"symbolType": "stroke", "symbolSize": 400, "symbolStrokeWidth": 2} if lines else {"symbolSize": 100}
+        legend = alt.Legend(orient="top", title=None, columns=columns, symbolOpacity=1, labelLimit=_PHONE, **symbol)
+    return kind(f"{field}:N", scale=alt.Scale(domain=names, range=values), legend=legend)
 
 
-def _second(number: int) -> int:
-    """Return the place in the second channel: where colours are used again, another one, so that no two names look the same."""
-    return (number + number // len(PALETTE)) % len(PALETTE)
+def _second(values: Sequence[Any], n: int) -> list[Any]:
+    """Return values of the second channel: where colours are used again, other ones, so that no two names look the same."""
+    return [values[(i + i // len(PALETTE)) % len(PALETTE)] for i in range(n)]
 
 
 def log_axis(low: float, high: float) -> dict[str, Any]:
@@ -111,8 +106,7 @@ def settled(low: NDArray[np.float64], high: NDArray[np.float64], threshold: floa
 
 def rule(at: float) -> alt.Chart:
     """Return a dashed horizontal line."""
-    rule: alt.Chart = alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color=GREY)
-    return rule.encode(y="at:Q")
+    return alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color=GREY).encode(y="at:Q")
 
 
 def level(at: float, text: str) -> list[alt.Chart]:
@@ -150,17 +144,7 @@ def intervals(
     width: float = 1,
     filled: bool = True,
 ) -> list[alt.Chart]:
-    """Return estimates as points with their intervals as bars.
-
-    Parameters
-    ----------
-    base
-        Rows with their place on the other axis and their colour.
-    axis
-        Title, scale and ticks of the vertical axis.
-    names
-        Columns of the estimate and of its ends.
-    """
+    """Return estimates as points with their intervals as bars; ``names`` are their columns, ``axis`` is the vertical one."""
     mean, low, high = names
     bars = base.mark_rule(strokeWidth=width).encode(y=alt.Y(f"{low}:Q", **axis), y2=f"{high}:Q", tooltip=list(tips))
     known = f"isValid(datum.{mean})"  # of the others only the range is known

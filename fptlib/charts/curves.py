@@ -8,6 +8,7 @@ from typing import Any
 import altair as alt
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from fptlib.charts.common import (
     GREY,
@@ -25,16 +26,13 @@ from fptlib.charts.common import (
     thin,
 )
 from fptlib.firstpassage import first_passage
-from fptlib.trajectories import Direction, Target, Trajectories
+from fptlib.trajectories import Target, Trajectories
 
 
 def survival(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
     """Draw survival functions with their intervals: share of runs that have not passed against epoch.
 
-    Parameters
-    ----------
-    curves
-        Name of a curve to its table, columns ``epoch, survival`` and, where there is an interval, ``low, high``.
+    ``curves`` holds tables by name, with columns ``epoch, survival`` and, where there is an interval, ``low, high``.
     """
     frame = named(curves)
     axis: dict[str, Any] = {"title": "share of runs not yet passed, S", "scale": alt.Scale(domain=[0, 1])}
@@ -57,10 +55,8 @@ def lines(
     tables
         Name of a line to its table: columns ``epoch``, the quantity and, where there is an interval, ``low, high``, as in
         `fptlib.tables.mean_table`.
-    y
-        Column of the quantity.
-    title
-        Title of its axis, with its unit.
+    y, title
+        Column of the quantity, and title of its axis with the unit.
     at
         Epoch that is marked, such as that of a perturbation.
     """
@@ -68,8 +64,7 @@ def lines(
     low, high = ("low", "high") if {"low", "high"} <= set(frame.columns) else (y, y)
     by_epoch = frame.groupby("epoch")
     scale = settled(by_epoch[low].min().to_numpy(np.float64), by_epoch[high].max().to_numpy(np.float64), None)
-    axis: dict[str, Any] = {"title": title, "scale": scale}
-    layers = _banded(frame, list(tables), y, axis, number=".4f", opacity=0.15, clip=True)
+    layers = _banded(frame, list(tables), y, {"title": title, "scale": scale}, number=".4f", opacity=0.15, clip=True)
     if at is not None:
         mark = alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color=GREY)
         layers.append(mark.encode(x="at:Q"))
@@ -96,20 +91,11 @@ def fan(
 ) -> alt.LayerChart:
     """Draw the spread of a metric over runs against epoch: median, middle half and middle nine tenths.
 
-    Parameters
-    ----------
-    table
-        Columns of `fptlib.tables.quantile_table`.
-    threshold
-        Drawn as a dashed line if given, in the unit of the metric.
-    metric
-        Title of the axis, with its unit.
+    ``table`` comes from `fptlib.tables.quantile_table`; a ``threshold`` is a dashed line; ``metric`` is the axis's title, with its unit.
     """
     table = thin(table)
-    axis: dict[str, Any] = {
-        "title": metric,
-        "scale": settled(table["q05"].to_numpy(), table["q95"].to_numpy(), threshold),
-    }
+    scale = settled(table["q05"].to_numpy(), table["q95"].to_numpy(), threshold)
+    axis: dict[str, Any] = {"title": metric, "scale": scale}
     base = alt.Chart(table).encode(x=alt.X("epoch:Q", title="epoch"))
     layers = [
         base.mark_area(opacity=opacity, color=PALETTE[0], clip=True).encode(y=alt.Y(f"{low}:Q", **axis), y2=f"{high}:Q")
@@ -127,42 +113,29 @@ def fan(
 
 
 def trajectories(
-    runs: Trajectories,
-    *,
-    threshold: float,
-    n_shown: int = 6,
-    direction: Direction = "above",
-    metric: str | None = None,
-    title: str = "test accuracy (fraction)",
+    runs: Trajectories, target: Target | float, *, title: str = "test accuracy (fraction)"
 ) -> alt.LayerChart:
-    """Draw the first few runs one by one, with the threshold and a mark where each first reaches it."""
-    shown = runs.head(runs=n_shown)
-    values = shown.metric(metric)
-    times = first_passage(shown, Target(threshold, direction, metric))
+    """Draw the first six runs one by one, with the threshold and a mark where each first reaches it."""
+    shown, target = runs.head(runs=6), Target.of(target)
+    values, times = shown.metric(target.metric), first_passage(shown, target)  # (runs, epochs)
     step = max(1, int(np.ceil(values.size / 1800)))
-    rows = [
-        (str(label), epoch + 1, float(value))
-        for label, series in zip(shown.run, values, strict=True)
-        for epoch, value in enumerate(series)
-        if epoch % step == 0 and np.isfinite(value)  # some runs end early
-    ]
-    reached = [
-        (str(label), int(time), float(series[time - 1]))
-        for label, series, time, passed in zip(shown.run, values, times.time, times.observed, strict=True)
-        if passed
-    ]
+    thinned = np.isfinite(values) & (np.arange(shown.n_epochs) % step == 0)  # some runs end early
+    (run, at), passed = np.nonzero(thinned), np.flatnonzero(times.observed)
     recorded = values[:, np.isfinite(values).any(axis=0)]
-    scale = settled(np.nanmin(recorded, axis=0), np.nanmax(recorded, axis=0), threshold)
-    hue, columns = colour([str(label) for label in shown.run], "run"), ["run", "epoch", "metric"]
+    scale = settled(np.nanmin(recorded, axis=0), np.nanmax(recorded, axis=0), target.threshold)
+    hue = colour([str(label) for label in shown.run], "run")
     x, y = alt.X("epoch:Q", title="epoch"), alt.Y("metric:Q", title=title, scale=scale)
-    single = alt.Chart(pd.DataFrame(rows, columns=columns)).mark_line(strokeWidth=1, clip=True)
-    points = alt.Chart(pd.DataFrame(reached, columns=columns)).mark_point(size=80, filled=True, opacity=1)
-    layers = [
-        single.encode(x=x, y=y, color=hue, tooltip=["run", "epoch", *numbers(["metric"], ".4g")]),
-        rule(threshold),
-        *([points.encode(x="epoch:Q", y="metric:Q", color=hue, tooltip=["run", "epoch"])] if reached else []),
-    ]
-    text = f"{len(values)} runs; {len(reached)} of them reach {threshold:g} within {values.shape[1]} epochs."
+
+    def chart(run: NDArray[np.int64], at: NDArray[np.int64]) -> alt.Chart:
+        rows = {"run": [str(label) for label in shown.run[run]], "epoch": at + 1, "metric": values[run, at]}
+        return alt.Chart(pd.DataFrame(rows)).encode(x=x, y=y, color=hue)
+
+    tips = ["run", "epoch", *numbers(["metric"], ".4g")]
+    layers = [chart(run, at).mark_line(strokeWidth=1, clip=True).encode(tooltip=tips), rule(target.threshold)]
+    if len(passed):
+        points = chart(passed, times.time[passed] - 1).mark_point(size=80, filled=True, opacity=1)
+        layers.append(points.encode(tooltip=["run", "epoch"]))
+    text = f"{len(values)} runs; {len(passed)} of them reach {target.threshold:g} within {values.shape[1]} epochs."
     return finish(layers, text)
 
 
@@ -171,17 +144,10 @@ def distance(
 ) -> alt.LayerChart:
     """Draw the Kolmogorov-Smirnov distance of the survivors' metric to later epochs against epoch, with the tolerance.
 
-    Parameters
-    ----------
-    profiles
-        Name of an ensemble to its table, columns of a `fptlib.qss.QuasiSteadyState` frame.
-    tolerance
-        Drawn as a dashed line.
-    relaxation
-        Relaxation epoch of each ensemble; a dotted vertical line where there is one.
+    ``profiles`` holds frames of `fptlib.qss.QuasiSteadyState` by name; ``tolerance`` is a dashed line, ``relaxation`` a dotted one at each
+    relaxation epoch.
     """
-    frame = named(profiles)
-    names = list(profiles)
+    frame, names = named(profiles), list(profiles)
     first, last = float(frame["epoch"].min()), float(frame["epoch"].max())
     base = alt.Chart(frame).encode(
         x=alt.X("epoch:Q", title="epoch t", **log_axis(first * 0.95, last * 1.05)),
@@ -197,29 +163,21 @@ def distance(
     starts = pd.DataFrame([(n, e) for n, e in (relaxation or {}).items() if e is not None], columns=["curve", "epoch"])
     if len(starts):
         layers.append(alt.Chart(starts).mark_rule(strokeDash=[2, 3]).encode(x="epoch:Q", color=colour(names, "curve")))
-    text = "; ".join(
-        f"{name}: {table['distance'].iloc[-1]:.2f} at epoch {table['epoch'].iloc[-1]}"
-        for name, table in profiles.items()
-    )
+    last_rows = {name: table.iloc[-1] for name, table in profiles.items()}
+    text = "; ".join(f"{name}: {row['distance']:.2f} at epoch {row['epoch']:g}" for name, row in last_rows.items())
     return finish(layers, f"Distance of the survivors' distribution while the epoch doubles. {text}.")
 
 
 def hazard(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
-    """Draw the hazard in bins of epochs with exact intervals, on a logarithmic axis.
+    """Draw the hazard in bins of epochs with exact intervals, on a logarithmic axis; without a passage the interval only.
 
-    Bins without a passage show their interval only.
-
-    Parameters
-    ----------
-    curves
-        Name of a curve to its table, columns of a `fptlib.firstpassage.Hazard` frame.
+    ``curves`` holds frames of `fptlib.firstpassage.Hazard` by name.
     """
     frame = named(curves)
     frame = frame.assign(middle=(frame["first"] + frame["last"]) / 2)
     # a logarithmic axis has no zero: an interval that starts there starts below everything else that is drawn
-    floor = (
-        min(float(values[values > 0].min()) for values in (frame["hazard"], frame["high"]) if (values > 0).any()) / 3
-    )
+    drawn = frame[["hazard", "high"]].to_numpy()
+    floor = float(drawn[drawn > 0].min()) / 3
     frame = frame.assign(low=frame["low"].clip(lower=floor), hazard=frame["hazard"].where(frame["hazard"] > 0))
     names = list(curves)
     base = alt.Chart(frame).encode(x=alt.X("middle:Q", title="epoch"), color=colour(names, "curve"))

@@ -29,12 +29,11 @@ def regret(curves: pd.DataFrame, *, steps: bool = False, first: str = "closed lo
     names = [*([first] if first in methods else []), *sorted(methods - {first})]
     ends = float(curves["budget"].min()) * 0.9, float(curves["budget"].max()) * 1.1
     top = float(curves["regret"].max()) * 1.05 + _NEAR_ZERO
+    ticks = [t for t in (0, 0.1, 0.3, 1, 3, 10, 30, 100) if t <= top]
     axis: dict[str, Any] = {
         "title": "regret (epochs)",
         "scale": alt.Scale(type="symlog", constant=_NEAR_ZERO, domain=[0, top], nice=False, clamp=True),
-        "axis": alt.Axis(
-            values=[t for t in (0, 0.1, 0.3, 1, 3, 10, 30, 100) if t <= top], format="~g", gridOpacity=0.5
-        ),
+        "axis": alt.Axis(values=ticks, format="~g", gridOpacity=0.5),
     }
     base = alt.Chart(curves).encode(
         x=alt.X("budget:Q", title="run-epochs trained", **log_axis(*ends)), color=colour(names, "method", lines=steps)

@@ -30,18 +30,9 @@ def enable() -> None:
 
 
 def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the representations of one Vega-Lite chart.
+    """Return the representations of one Vega-Lite chart with its data inside; a screen reader says its ``description``.
 
-    Parameters
-    ----------
-    spec
-        Vega-Lite specification with its data inside. ``description`` becomes what a screen reader says.
-
-    Returns
-    -------
-    dict
-        ``text/html`` (the picture, and the specification that the site's script draws over it), ``image/png`` and
-        ``text/plain``.
+    They are ``text/html`` (the picture, and the specification that the site's script draws over it), ``image/png`` and ``text/plain``.
 
     Raises
     ------
@@ -106,8 +97,7 @@ def _title(spec: Mapping[str, Any]) -> str:
 
 def _rows(spec: Mapping[str, Any]) -> Iterator[int]:
     """Yield the numbers of rows of all data sets in a specification, each counted once."""
-    for values in spec.get("datasets", {}).values():
-        yield len(values)
+    yield from map(len, spec.get("datasets", {}).values())
     pending: list[Any] = [spec]
     while pending:
         part = pending.pop()
@@ -121,10 +111,5 @@ def _rows(spec: Mapping[str, Any]) -> Iterator[int]:
 
 
 def _with_fixed_width(spec: Mapping[str, Any]) -> dict[str, Any]:
-    fixed = dict(spec)
-    if fixed.get("width") == "container":
-        fixed["width"] = STATIC_WIDTH
-    for key in ("vconcat", "layer"):
-        if key in fixed:
-            fixed[key] = [_with_fixed_width(part) for part in fixed[key]]
-    return fixed
+    parts = {key: [_with_fixed_width(part) for part in spec[key]] for key in ("vconcat", "layer") if key in spec}
+    return {**spec, **parts, **({"width": STATIC_WIDTH} if spec.get("width") == "container" else {})}

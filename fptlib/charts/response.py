@@ -65,10 +65,7 @@ def response(
         source = alt.Chart(pd.DataFrame({"period": [period], "text": ["P0"]})).encode(x="period:Q")
         layers.append(source.mark_text(align="left", dx=4, dy=8, color=GREY).encode(y=alt.value(0), text="text"))
         layers.append(source.mark_rule(strokeDash=[2, 3], color=GREY))
-    hue, marks = (
-        grades(frame, channel, values, legend)
-        for channel, values in ((alt.Color, GRADE_COLOURS), (alt.Shape, GRADE_SHAPES))
-    )
+    hue, marks = grades(frame, alt.Color, GRADE_COLOURS, legend), grades(frame, alt.Shape, GRADE_SHAPES, legend)
     axis, x, tips = _means(frame, cap), periods(frame), ["grade", "period", *numbers(_INTERVAL)]
     is_measured = frame["grade"] == "measured"
     for part, filled in ((frame[~is_measured], False), (frame[is_measured], True)):
@@ -109,9 +106,8 @@ def ranking(table: pd.DataFrame, *, unperturbed: float | None = None, cap: float
     base = alt.Chart(frame).encode(x=x, color=hue)
     layers += intervals(base, axis, shape=marks, tips=tips, size=70)
     line = alt.Chart(frame.dropna(subset=["mean"])).mark_line(strokeWidth=1.5)
-    layers.append(
-        line.encode(x=x, color=hue, strokeDash=dash(names, "perturbation", lines=True), y=alt.Y("mean:Q", **axis))
-    )
+    dashes = dash(names, "perturbation", lines=True)
+    layers.append(line.encode(x=x, color=hue, strokeDash=dashes, y=alt.Y("mean:Q", **axis)))
     text = f"Mean first-passage time of {', '.join(names)} against their period"
     return finish(layers, f"{text}{_smallest(frame)}.")
 
@@ -127,9 +123,8 @@ def speedup(answers: Mapping[float, Ranking | str], *, metric: str = "threshold"
     metric
         Title of the horizontal axis, with its unit.
     """
-    table = pd.concat(
-        [_best(answer).assign(threshold=x) for x, answer in answers.items() if not isinstance(answer, str)]
-    )
+    known = {x: answer for x, answer in answers.items() if not isinstance(answer, str)}
+    table = pd.concat([_best(answer).assign(threshold=x) for x, answer in known.items()])
     names = _names(table)
     ends = min(0.9, float(table["speedup_low"].min()) * 0.9), max(1.1, float(table["speedup_high"].max()) * 1.1)
     axis: dict[str, Any] = {"title": "speed-up (ratio of means)", **log_axis(*ends)}
