@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import altair as alt
 import numpy as np
@@ -29,6 +29,7 @@ GRADE_COLOURS = {
     "open": "#FD461A",
 }
 GRADE_SHAPES = dict(zip(GRADE_COLOURS, ("cross", "circle", "square", "triangle-up", "diamond", "stroke"), strict=True))
+_C = TypeVar("_C", alt.Color, alt.StrokeDash, alt.Shape)
 HEIGHT = 280
 _PHONE, _SYMBOL, _LETTER = 300, 34, 6  # pixels: room for a legend, for a symbol in it, for a letter
 MAX_POINTS = 500  # points on one curve: more cannot be seen on a page
@@ -65,7 +66,7 @@ def shape(names: list[str], field: str) -> alt.Shape:
     return _channel(alt.Shape, names, field, _second(SHAPES, len(names)), lines=False)
 
 
-def _channel(kind: type[Any], names: list[str], field: str, values: list[Any], lines: bool) -> Any:
+def _channel(kind: Callable[..., _C], names: list[str], field: str, values: list[Any], lines: bool) -> _C:
     """Return a channel of one value for each name, its legend in as many columns as fit on a phone."""
     legend = None
     if field != "run" and len(names) > 1:
@@ -106,7 +107,8 @@ def settled(low: NDArray[np.float64], high: NDArray[np.float64], threshold: floa
 
 def rule(at: float) -> alt.Chart:
     """Return a dashed horizontal line."""
-    return alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color=GREY).encode(y="at:Q")
+    line: alt.Chart = alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color=GREY)
+    return line.encode(y="at:Q")
 
 
 def level(at: float, text: str) -> list[alt.Chart]:

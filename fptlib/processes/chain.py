@@ -43,24 +43,10 @@ class Process(ABC):
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
-        """Simulate runs up to a horizon, as if they were training logs.
+        """Simulate runs of ``horizon`` epochs each, unperturbed or with a perturbation period in epochs, as if they were training logs.
 
-        Parameters
-        ----------
-        rng
-            Where all random numbers come from: the same generator state gives the same trajectories.
-        n_runs
-            Number of runs.
-        horizon
-            Number of epochs of every run.
-        period
-            Perturbation period P in epochs; None for unperturbed runs.
-
-        Returns
-        -------
-        Trajectories
-            Metric ``test_metric``, shape ``(n_runs, horizon)``; a run has passed when it is at or above ``threshold``.
-            After its passage a run is not perturbed any more.
+        Their metric ``test_metric`` has shape ``(n_runs, horizon)``; a run has passed when it is at or above ``threshold``, and is not
+        perturbed any more then.
         """
 
     def survival(self, horizon: int, *, period: int | None = None) -> Array:
@@ -84,12 +70,7 @@ class Process(ABC):
         return float(self.survival(checks.count("horizon", horizon) - 1, period=period).sum())
 
     def mfpt(self, period: int | None = None) -> float:
-        r"""Return the mean first-passage time, infinite where it diverges.
-
-        Parameters
-        ----------
-        period
-            Perturbation period P in epochs; None for the unperturbed process.
+        r"""Return the mean first-passage time, infinite where it diverges; with a period, that of the perturbed process.
 
         Notes
         -----
@@ -172,10 +153,8 @@ class FiniteChain(Process):
                 raise InputError(f"{name} has shape {given}; with {n} entries in start it must be {shape}, not empty")
         if self.transition.sum(axis=1).max() > 1 + 1e-9:
             raise InputError(f"a row of transition sums to {self.transition.sum(axis=1).max():g}; it must be at most 1")
-        for name, sums in (
-            ("row of perturbation", self.perturbation.sum(axis=1)),
-            ("start", self.start.sum(keepdims=True)),
-        ):
+        rows, start = self.perturbation.sum(axis=1), self.start.sum(keepdims=True)
+        for name, sums in (("row of perturbation", rows), ("start", start)):
             if np.abs(sums - 1).max() > 1e-9:
                 raise InputError(f"{name} sums to {sums[np.abs(sums - 1).argmax()]:g}; it must be 1")
 
@@ -185,18 +164,12 @@ class FiniteChain(Process):
 
         Parameters
         ----------
-        n_states
-            Number of states; a run passes when it steps up from the last one. A step down from 0 stays at 0.
+        n_states, start
+            Number of states, and the state at epoch 0. A run passes when it steps up from the last one; a step down from 0 stays at 0.
         up, down
             Probabilities per epoch; with what is left the state stays.
         kick
             The perturbation sets the state x back to ``max(x - kick, 0)``; from ``n_states - 1`` on, a full reset.
-        start
-            State at epoch 0.
-
-        References
-        ----------
-        .. [1] S. Redner, *A Guide to First-Passage Processes* (Cambridge, 2001), chapter 2.
 
         Examples
         --------
@@ -269,10 +242,9 @@ def _probabilities(name: str, values: Any) -> Array:
         array = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
         raise InputError(f"{name} is no array of numbers; its entries must be probabilities") from None
-    if not (np.isfinite(array) & (array >= 0)).all():
-        raise InputError(
-            f"{name} has the entry {array[~(array >= 0) | ~np.isfinite(array)][0]:g}; its entries must be probabilities"
-        )
+    possible = np.isfinite(array) & (array >= 0)
+    if not possible.all():
+        raise InputError(f"{name} has the entry {array[~possible][0]:g}; its entries must be probabilities")
     array.flags.writeable = False
     return array
 
@@ -286,15 +258,14 @@ def _cumulative(moves: Array, *, closed: bool | NDArray[np.bool_]) -> Array:
 
 def _draw(rng: np.random.Generator, cumulative: Array) -> NDArray[np.int64]:
     """Draw one state per run from its cumulative row, shape ``(runs, states)``; the number of states means passed."""
-    above: NDArray[np.int64] = (rng.random((len(cumulative), 1)) >= cumulative).sum(axis=1)
-    return above
+    return np.asarray((rng.random((len(cumulative), 1)) >= cumulative).sum(axis=1))
 
 
 def _first_epochs(chain: FiniteChain, period: int) -> tuple[Array, Array, Array]:
     """Return, for P unperturbed epochs from every state, Q^P, the probability to pass and the mean time not passed.
 
-    All three come from one power of the chain completed by "passed" and by a counter of epochs, hence without a
-    subtraction: the probability to pass stays accurate however small it is.
+    One power of the chain completed by "passed" and by a counter of epochs gives all three without a subtraction: the probability to
+    pass stays accurate however small it is.
     """
     period, n = checks.count("period", period), chain.n_states
     complete = np.zeros((n + 2, n + 2))
@@ -307,10 +278,9 @@ def _first_epochs(chain: FiniteChain, period: int) -> tuple[Array, Array, Array]
 def _mean_total(start: Array, moves: Array, leaves: Array, cost: Array) -> float:
     """Return the mean total cost until a chain is left; infinite if it may stay for ever.
 
-    States are eliminated one by one, what is left being the chain watched only while outside those eliminated
-    (Grassmann, Taksar and Heyman, Oper. Res. 33, 1107 (1985)). No numbers are subtracted, so a mean of 1e30 is as
-    accurate as one of 3, and a set of states without a way out shows as an exact zero, where solving with ``I - moves``
-    would be singular or, by rounding, merely wrong.
+    States are eliminated one by one (Grassmann, Taksar and Heyman, Oper. Res. 33, 1107 (1985)). No numbers are subtracted, so a mean of
+    1e30 is as accurate as one of 3, and states without a way out show as an exact zero, where solving with ``I - moves`` would be
+    singular or, by rounding, wrong.
     """
     n = len(start)
     flow = np.zeros((n + 1, n + 1))  # row and column 0: the start, which nothing returns to

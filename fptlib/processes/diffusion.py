@@ -88,14 +88,11 @@ class OrnsteinUhlenbeck(Walk):
     Parameters
     ----------
     decay
-        Share a of the state that is kept per epoch, at least 0 and below 1; relaxation takes about :math:`-1/\ln a`
-        epochs.
+        Share a of the state that is kept per epoch, at least 0 and below 1; relaxation takes about :math:`-1/\ln a` epochs.
     noise
         Standard deviation s of the noise per epoch.
-    threshold
-        State to reach.
-    start
-        State at epoch 0, below the threshold.
+    threshold, start
+        State to reach, and a state below it at epoch 0.
     shrink
         A perturbation sets x to ``shrink * x`` (0 to 1); None for a full reset to the start.
 
@@ -109,7 +106,6 @@ class OrnsteinUhlenbeck(Walk):
     References
     ----------
     .. [1] G. E. Uhlenbeck and L. S. Ornstein, "On the theory of the Brownian motion", Phys. Rev. 36, 823 (1930).
-    .. [2] A. Pal and S. Reuveni, "First passage under restart", Phys. Rev. Lett. 118, 030603 (2017).
 
     Examples
     --------
@@ -126,8 +122,7 @@ class OrnsteinUhlenbeck(Walk):
     shrink: float | None = None
 
     def __post_init__(self) -> None:
-        checks.real("decay", self.decay, low=0)
-        if self.decay >= 1:
+        if checks.real("decay", self.decay, low=0) >= 1:
             checks.refuse("decay", self.decay, "at least 0 and below 1")
         checks.real("noise", self.noise, above=0)
         checks.real("threshold", self.threshold)
@@ -152,10 +147,8 @@ class DriftDiffusion(Walk):
 
     Parameters
     ----------
-    distance
-        Distance d from the start, at 0, to the threshold.
-    drift
-        Drift v towards it, per epoch.
+    distance, drift
+        Distance d from the start, at 0, to the threshold; drift v towards it, per epoch.
     noise
         Standard deviation s of the motion per square root of an epoch.
 
@@ -165,16 +158,14 @@ class DriftDiffusion(Walk):
 
     .. math:: f(t) = \frac{d}{\sqrt{2 \pi s^2 t^3}} \exp \left( -\frac{(d - v t)^2}{2 s^2 t} \right),
 
-    which `mean`, `sf` and `sample_times` are of. All other verbs are those of the same motion watched
-    at epochs 1, 2, 3, ... only, which has passed when it is seen at or above the threshold, and whose perturbation is a full reset
-    to 0. It is late: by Wald's identity its mean is (d + overshoot)/v, and what it overshoots by is about
+    which `mean`, `sf` and `sample_times` are of. All other verbs are those of the same motion watched at epochs 1, 2, 3, ... only,
+    whose perturbation is a full reset to 0. It is late: by Wald's identity its mean is (d + overshoot)/v, with an overshoot of about
     :math:`0.5826 s + v/4` for small v [2]_.
 
     References
     ----------
     .. [1] S. Redner, *A Guide to First-Passage Processes* (Cambridge, 2001), chapter 3.
-    .. [2] D. Siegmund, *Sequential Analysis* (Springer, 1985), chapter 10: the overshoot :math:`-\zeta(1/2)/\sqrt{2\pi}
-       = 0.5826`.
+    .. [2] D. Siegmund, *Sequential Analysis* (Springer, 1985), chapter 10: :math:`-\zeta(1/2)/\sqrt{2\pi} = 0.5826`.
 
     Examples
     --------

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
 from scipy.linalg import block_diag
 
-from fptlib.errors import InputError
 from fptlib.processes import checks
 from fptlib.processes.chain import Array, FiniteChain, Process, as_trajectories
 from fptlib.spec.schedules import CosineSpec
 from fptlib.trajectories import Trajectories
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HazardProcess(Process):
-    """A process without a metric of its own: it shows 0 until it passes and 1 from then on."""
+    """A process without a metric of its own: it shows 0 until it passes and 1 from then on.
 
-    __slots__ = ()
+    Its numbers are probabilities, its whole numbers counts of epochs; an InputError refuses others.
+    """
 
     threshold: ClassVar[float] = 0.5
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if field.type == "float":
+                checks.probability(field.name, getattr(self, field.name))
+            elif field.type == "int":
+                checks.count(field.name, getattr(self, field.name), least=0)
 
     def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
         """Simulate runs; the metric is 0 before the passage and 1 after it. See :meth:`Process.sample`."""
         chain = self.chain()
-        return as_trajectories(
-            chain.sample_states(rng, n_runs=n_runs, horizon=horizon, period=period) == chain.n_states
-        )
+        states = chain.sample_states(rng, n_runs=n_runs, horizon=horizon, period=period)
+        return as_trajectories(states == chain.n_states)
 
 
 def _countdown(length: int, hazard: float, *, meanwhile: float = 0.0) -> Array:
@@ -43,10 +50,8 @@ class GeometricWithKick(HazardProcess):
 
     Parameters
     ----------
-    hazard
-        Probability h to pass in an epoch.
-    kick
-        Probability a to pass in the first epoch after a perturbation.
+    hazard, kick
+        Probability h to pass in an epoch, and a to pass in the first one after a perturbation.
 
     Notes
     -----
@@ -57,10 +62,6 @@ class GeometricWithKick(HazardProcess):
 
     Stationary from the start, and yet the residual time depends on P, as each later perturbation kicks anew: a
     prediction from one period P0 that stops at the first perturbation is off by :math:`q^P (\tau_{P0} - \tau_P)`.
-
-    References
-    ----------
-    .. [1] A. Pal and S. Reuveni, "First passage under restart", Phys. Rev. Lett. 118, 030603 (2017).
 
     Examples
     --------
@@ -73,10 +74,6 @@ class GeometricWithKick(HazardProcess):
 
     hazard: float
     kick: float
-
-    def __post_init__(self) -> None:
-        checks.probability("hazard", self.hazard)
-        checks.probability("kick", self.kick)
 
     def chain(self) -> FiniteChain:
         """Return the chain with the states *ordinary* and *just perturbed*."""
@@ -95,10 +92,8 @@ class FrozenMixture(HazardProcess):
     ----------
     silent
         Epochs L in which no unperturbed run passes; a perturbation ends the silence.
-    good
-        Probability w of an unperturbed run to be one that passes.
-    good_after
-        The same after each perturbation, w2.
+    good, good_after
+        Probability of a run to be one that passes: w unperturbed, w2 after each perturbation.
     hazard
         Probability h of a good run to pass in an epoch.
 
@@ -111,15 +106,9 @@ class FrozenMixture(HazardProcess):
     The metric of the surviving runs can be stationary here and the residual time depends on P all the same, since a run
     that draws badly waits for the next perturbation. Unperturbed the mean diverges for w < 1.
 
-    References
-    ----------
-    .. [1] M. R. Evans, S. N. Majumdar and G. Schehr, "Stochastic resetting and applications", J. Phys. A 53, 193001
-       (2020).
-
     Examples
     --------
-    Good runs pass at once, half of the draws are good, a draw every 3 epochs: 1 epoch, plus 3 for each bad draw (one,
-    on average).
+    Good runs pass at once, half of the draws are good, a draw every 3 epochs: 1 epoch, plus 3 for each bad draw (one on average).
 
     >>> process = FrozenMixture(silent=2, good=0.0, good_after=0.5, hazard=1.0)
     >>> round(process.residual_mean(3), 6), process.mfpt()
@@ -130,11 +119,6 @@ class FrozenMixture(HazardProcess):
     good: float
     good_after: float
     hazard: float
-
-    def __post_init__(self) -> None:
-        checks.count("silent", self.silent, least=0)
-        for name in ("good", "good_after", "hazard"):
-            checks.probability(name, getattr(self, name))
 
     def chain(self) -> FiniteChain:
         """Return the chain with the states *never*, *good* and the silent epochs left."""
@@ -152,14 +136,10 @@ class DelayedGeometric(HazardProcess):
 
     Parameters
     ----------
-    silent
-        Epochs L in which no unperturbed run passes.
-    hazard
-        Probability h to pass in each later epoch.
-    silent_after
-        Silent epochs D after the first perturbation, on top of those of the L that are still left.
-    hazard_after
-        Probability b to pass in each later epoch after the first perturbation.
+    silent, silent_after
+        Epochs L in which no unperturbed run passes, and D after the first perturbation, on top of those of the L still left.
+    hazard, hazard_after
+        Probability to pass in each later epoch: h unperturbed, b after the first perturbation.
 
     Notes
     -----
@@ -170,8 +150,7 @@ class DelayedGeometric(HazardProcess):
 
     Examples
     --------
-    Perturbed at epoch 2 of 3 silent ones: 2 epochs, 1 still silent, 1 silent from the perturbation, then 1/b = 2 on
-    average.
+    Perturbed at epoch 2 of 3 silent ones: 2 epochs, 1 still silent, 1 silent from the perturbation, then 1/b = 2 on average.
 
     >>> round(DelayedGeometric(silent=3, hazard=0.1, silent_after=1, hazard_after=0.5).mfpt(2), 6)
     6.0
@@ -182,18 +161,11 @@ class DelayedGeometric(HazardProcess):
     silent_after: int
     hazard_after: float
 
-    def __post_init__(self) -> None:
-        for name in ("silent", "silent_after"):
-            checks.count(name, getattr(self, name), least=0)
-        for name in ("hazard", "hazard_after"):
-            checks.probability(name, getattr(self, name))
-
     def chain(self) -> FiniteChain:
         """Return the chain with the silent epochs left, before and after the first perturbation."""
         before, after = self.silent + 1, self.silent + self.silent_after + 1
-        perturbation = block_diag(np.zeros((before, 0)), np.eye(after))
+        perturbation = block_diag(np.zeros((before, before)), np.eye(after))
         perturbation[:before, -before:] = np.eye(before)  # c epochs left become c + D
-        perturbation = np.hstack([np.zeros((before + after, before)), perturbation])
         return FiniteChain(
             transition=block_diag(_countdown(self.silent, self.hazard), _countdown(after - 1, self.hazard_after)),
             perturbation=perturbation,
@@ -235,22 +207,18 @@ class Heterogeneous(HazardProcess):
     window: int
 
     def __post_init__(self) -> None:
-        checks.probability("hazard", self.hazard)
-        checks.count("window", self.window, least=0)
+        HazardProcess.__post_init__(self)
         if not isinstance(self.hazards_after, tuple) or not self.hazards_after:
-            raise InputError(
-                f"hazards_after is {self.hazards_after!r}; it must be a tuple with one probability for each type"
-            )
+            checks.refuse("hazards_after", self.hazards_after, "a tuple with one probability for each type")
         for after in self.hazards_after:
             checks.probability("hazards_after", after)
 
     def chain(self) -> FiniteChain:
         """Return the chain that has, for each type, the epochs left for which a perturbation acts."""
         types, states = len(self.hazards_after), self.window + 1
+        each = [_countdown(self.window, self.hazard, meanwhile=after) for after in self.hazards_after]
         return FiniteChain(
-            transition=block_diag(
-                *[_countdown(self.window, self.hazard, meanwhile=after) for after in self.hazards_after]
-            ),
+            transition=block_diag(*each),
             perturbation=np.kron(np.eye(types), np.tile(np.eye(states)[-1], (states, 1))),
             start=np.tile(np.eye(states)[0] / types, types),
         )
@@ -262,28 +230,20 @@ class Annealed(HazardProcess):
 
     Parameters
     ----------
-    hazard
-        Probability h of an unperturbed run to pass in an epoch, the same in all.
-    hazard_after
-        Probability b to pass in an epoch after a perturbation, at the full learning rate.
-    epochs
-        Epochs N for which the learning rate falls along half a cosine, from the first epoch on.
-    floor
-        Fraction of the learning rate that is left after them.
+    hazard, hazard_after
+        Probability to pass in an epoch: h unperturbed, and b after a perturbation, at the full learning rate.
+    epochs, floor
+        Epochs N for which the learning rate falls along half a cosine, and the fraction of it that is left.
 
     Notes
     -----
-    With :math:`c(t)` the factor on the learning rate in epoch t (`fptlib.spec.schedules`), a run that was perturbed passes in
-    epoch t with probability :math:`h_t = h + (b - h) c(t)`, however often it was perturbed, and
+    With :math:`c(t)` the factor on the learning rate in epoch t (`fptlib.spec.schedules.CosineSpec`), a run that was perturbed
+    passes in epoch t with probability :math:`h_t = h + (b - h) c(t)`, however often it was perturbed, and
 
     .. math:: \tau_P = \sum_{k \ge 0} \prod_{j=1}^{k} (1 - h_{P+j}) .
 
     The unperturbed process is stationary from the first epoch on. Nothing that it shows tells that a perturbation at epoch 50 is
     another thing than one at epoch 10; the record of its training does.
-
-    References
-    ----------
-    .. [1] I. Loshchilov and F. Hutter, "SGDR: Stochastic gradient descent with warm restarts", ICLR 2017.
 
     Examples
     --------
@@ -301,15 +261,13 @@ class Annealed(HazardProcess):
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("hazard", "hazard_after", "floor"):
-            checks.probability(name, getattr(self, name))
+        HazardProcess.__post_init__(self)
         checks.count("epochs", self.epochs)
 
     @property
     def record(self) -> dict[str, Any]:
         """Record that a store would have of this training: ``meta`` for the trajectories that `sample` draws, which carry none."""
-        schedule = {"name": "cosine", "epochs": self.epochs, "floor": self.floor}
-        return {"spec": {"optimiser": {"schedule": schedule}}}
+        return {"spec": {"optimiser": {"schedule": {"name": "cosine", "epochs": self.epochs, "floor": self.floor}}}}
 
     def hazards(self) -> Array:
         """Probability to pass after a perturbation in epochs ``1 .. epochs + 1``, the last of which goes on, ``(epochs + 1,)``."""
