@@ -18,15 +18,8 @@ FULL_RESET = "full_reset"
 
 
 def is_full_reset(rule: Mapping[str, Any]) -> bool:
-    """Return whether a rule draws everything afresh, the memory of the optimiser included, as it does by default.
+    """Test whether a rule, section ``perturbation`` of a specification, draws all afresh, by default the optimiser's memory too.
 
-    Parameters
-    ----------
-    rule
-        Section ``perturbation`` of a specification, or part of it.
-
-    Examples
-    --------
     >>> is_full_reset({"name": "full_reset"}), is_full_reset({"name": "full_reset", "fresh_optimiser": False}), is_full_reset({})
     (True, False, False)
     """
@@ -35,15 +28,8 @@ def is_full_reset(rule: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The parameters of an ensemble as its record has them; empty where it has none.
+    """The parameters of an ensemble, nested as `fptlib.spec.EnsembleSpec` writes them, or some; empty where there is no record.
 
-    Parameters
-    ----------
-    spec
-        Nested parameters, as `fptlib.spec.EnsembleSpec` writes them, or some of them.
-
-    Examples
-    --------
     >>> origin = Origin({"perturbation": {"name": "full_reset", "period": 20, "fresh_optimiser": True}})
     >>> origin.full_reset, origin.repeat, origin.period, origin.steady_from(100)
     (True, 'periodic', 20, 1)
@@ -88,9 +74,8 @@ class Origin:
 
     @property
     def tied_to_period(self) -> bool:
-        """True if the learning rate falls for as many epochs as the period of the perturbation has, so that the period is part of it."""
-        rule = self.perturbation
-        return rule.get("name") == "warm_restart" and rule.get("length") is None
+        """Test whether the learning rate falls for as many epochs as the period has, so that the period is part of it."""
+        return self.perturbation.get("name") == "warm_restart" and self.perturbation.get("length") is None
 
     @property
     def schedule(self) -> Mapping[str, Any]:

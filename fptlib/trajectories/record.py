@@ -41,16 +41,13 @@ class Trajectories:
     Raises
     ------
     InputError
-        If there is no run, no epoch or no metric, shapes disagree, a label is repeated, or runs were retired by a metric that is missing.
+        If there is no run, epoch or metric, shapes disagree, a label is repeated, or runs were retired by a metric that is missing.
 
     Examples
     --------
     >>> t = Trajectories(metrics={"test_metric": np.array([[0.2, 0.5], [0.1, 0.9]])}, run=np.array([3, 4]))
     >>> t.n_runs, t.n_epochs
     (2, 2)
-    >>> values = np.array([[0.2, 0.5], [0.1, np.nan]])
-    >>> Trajectories(metrics={"acc": values}, run=np.arange(2), followed=np.array([2, 1])).ended_early
-    array([False,  True])
     """
 
     metrics: Mapping[str, NDArray[np.float64]]
@@ -69,12 +66,10 @@ class Trajectories:
                 )
             if values.size == 0:
                 raise InputError(f"{where}: metric {name!r} is empty; at least one run and one epoch are needed")
-            if values.shape[1] != self.n_epochs:
-                raise InputError(
-                    f"{where}: metric {name!r} has {values.shape[1]} epochs, the others have {self.n_epochs}"
-                )
-        if len(np.unique(self.run)) != len(self.run):
-            labels, counts = np.unique(self.run, return_counts=True)
+            if (n := values.shape[1]) != self.n_epochs:
+                raise InputError(f"{where}: metric {name!r} has {n} epochs, the others have {self.n_epochs}")
+        labels, counts = np.unique(self.run, return_counts=True)
+        if counts.max() > 1:
             raise InputError(f"{where}: run {labels[counts > 1][0]} occurs more than once; labels must be unique")
         if self.followed is not None:
             self._check_followed(self.followed)
@@ -84,12 +79,11 @@ class Trajectories:
         counts = followed.shape == self.run.shape and np.issubdtype(followed.dtype, np.integer)
         if not counts or not ((followed >= 1) & (followed <= n_epochs)).all():
             raise InputError(f"{where}: followed must hold, for each of {self.n_runs} runs, 1 to {n_epochs} epochs")
-        later = np.arange(n_epochs) >= followed[:, None]
-        for name, values in self.metrics.items():
-            if not np.isnan(values[later]).all():
-                raise InputError(
-                    f"{where}: metric {name!r} has values after the last epoch that its run was followed to"
-                )
+        later = self.later
+        if wrong := [name for name, values in self.metrics.items() if not np.isnan(values[later]).all()]:
+            raise InputError(
+                f"{where}: metric {wrong[0]!r} has values after the last epoch that its run was followed to"
+            )
         retirement = self.retirement
         if not self.complete and retirement is not None and retirement.metric not in self.metrics:
             raise InputError(
@@ -114,6 +108,11 @@ class Trajectories:
     def lengths(self) -> NDArray[np.int64]:
         """Epochs recorded of each run, shape ``(runs,)``."""
         return np.full(self.n_runs, self.n_epochs) if self.followed is None else self.followed
+
+    @property
+    def later(self) -> NDArray[np.bool_]:
+        """Test which epochs lie after the last recorded one of their run, shape ``(runs, epochs)``."""
+        return np.asarray(np.arange(self.n_epochs) >= self.lengths[:, None])
 
     @property
     def complete(self) -> bool:
@@ -145,18 +144,9 @@ class Trajectories:
         return None if content is None else Target.from_dict(content)
 
     def require_followed(self, target: Target) -> None:
-        """Make sure that no run was retired before it could reach the target.
-
-        Raises
-        ------
-        InputError
-            If one was: the retirement is easier, or of another metric or direction.
-        """
-        retirement = self.retirement
-        if retirement is None or not self.retired.any():
-            return
-        asked = target.on(self)
-        if not retirement.covers(asked):
+        """Raise an InputError if a run was retired before it could reach the target."""
+        retirement, asked = self.retirement, target.on(self)
+        if retirement is not None and self.retired.any() and not retirement.covers(asked):
             bound = "at most" if retirement.direction == "above" else "at least"
             raise InputError(
                 f"{self._where}: runs were retired at {retirement}, which says nothing of {asked}; ask for "
@@ -189,17 +179,11 @@ class Trajectories:
     def metric(self, name: str | None = None) -> NDArray[np.float64]:
         """Return one metric, shape ``(runs, epochs)``, NaN after the last epoch that a run was followed to; see `metric_name`.
 
-        Raises
-        ------
-        InputError
-            If there is no such metric, several to choose from, or a value recorded in it is not a finite number.
+        An InputError says where a value recorded in it is not a finite number.
         """
         name = self.metric_name(name)
         values = self.metrics[name]
-        expected = np.isfinite(values)
-        if self.followed is not None:
-            expected |= np.arange(self.n_epochs) >= self.followed[:, None]
-        bad = np.argwhere(~expected)
+        bad = np.argwhere(~(np.isfinite(values) | self.later))
         if len(bad):
             row, column = bad[0]
             raise InputError(
@@ -218,13 +202,7 @@ class Trajectories:
 
 
 def concatenate(parts: Iterable[Trajectories]) -> Trajectories:
-    """Combine the runs of several records with the same metrics and the same number of epochs, in the order given.
-
-    Raises
-    ------
-    InputError
-        If metrics or numbers of epochs differ, a label is repeated, or runs of one record were retired otherwise than those of another.
-    """
+    """Combine the runs of records with the same metrics, number of epochs and retirement, in the order given; others are InputErrors."""
     parts = list(parts)
     first = parts[0]
     for part in parts[1:]:
@@ -257,10 +235,7 @@ def passages(trajectories: Trajectories, target: Target) -> tuple[NDArray[np.int
 
 
 def holds(trajectories: Trajectories, *, epochs: int, retirement: Target | None) -> bool:
-    """Test whether a record has ``epochs`` epochs of each run, or those up to where it reaches ``retirement``.
-
-    A record with fewer epochs than that does not, even where all its runs have reached the threshold.
-    """
+    """Test whether a record has ``epochs`` epochs, and so many of each run, or those up to where it reaches ``retirement``."""
     if trajectories.n_epochs < epochs:
         return False
     enough = trajectories.lengths >= epochs
@@ -272,13 +247,8 @@ def holds(trajectories: Trajectories, *, epochs: int, retirement: Target | None)
 def retire(trajectories: Trajectories, retirement: Target) -> Trajectories:
     """Cut each run after its first passage, as training with this retirement would; one that ended before stays as it is.
 
-    Raises
-    ------
-    InputError
-        If there is no such metric, or a run was retired before it reached this threshold.
+    An InputError says where a run was retired before it reached this threshold.
 
-    Examples
-    --------
     >>> t = Trajectories(metrics={"acc": np.array([[0.2, 0.5, 0.4], [0.1, 0.2, 0.3]])}, run=np.array([0, 1]))
     >>> cut = retire(t, Target(0.5, metric="acc"))
     >>> cut.lengths, cut.metric()
@@ -287,9 +257,8 @@ def retire(trajectories: Trajectories, retirement: Target) -> Trajectories:
     retirement = retirement.on(trajectories)
     followed, observed = passages(trajectories, retirement)
     if (trajectories.retired & ~observed).any():
-        raise InputError(
-            f"{trajectories._where}: retired at {trajectories.retirement}, and not all runs followed to {retirement}"
-        )
+        where = trajectories._where
+        raise InputError(f"{where}: retired at {trajectories.retirement}, and not all runs followed to {retirement}")
     later = np.arange(trajectories.n_epochs) >= followed[:, None]
     metrics = {name: np.where(later, np.nan, values) for name, values in trajectories.metrics.items()}
     meta = {**trajectories.meta, "retirement": retirement.to_dict()}

@@ -38,7 +38,7 @@ def to_table(trajectories: Trajectories) -> pa.Table:
     """
     import pyarrow as pa
 
-    recorded = np.arange(trajectories.n_epochs) < trajectories.lengths[:, None]  # (runs, epochs)
+    recorded = ~trajectories.later  # (runs, epochs)
     columns: dict[str, pa.Array] = {
         "run": pa.array(np.repeat(trajectories.run, trajectories.lengths)),
         "epoch": pa.array((np.nonzero(recorded)[1] + 1).astype(np.int32)),
@@ -52,8 +52,7 @@ def to_table(trajectories: Trajectories) -> pa.Table:
 
 def _checksum(trajectories: Trajectories) -> str:
     """Return 16 hexadecimal digits of SHA-256 over names and values, whatever the order of the metrics."""
-    later = np.arange(trajectories.n_epochs) >= trajectories.lengths[:, None]
-    state = hashlib.sha256()
+    state, later = hashlib.sha256(), trajectories.later
     for name in sorted(trajectories.metrics):
         state.update(name.encode())
         state.update(np.where(later, np.nan, trajectories.metrics[name]).tobytes())
@@ -69,16 +68,7 @@ def write_shard(path: str | os.PathLike[str], trajectories: Trajectories, *, lev
 
 
 def read_shard(path: str | os.PathLike[str], *, digest: str | None = None, first: int | None = None) -> Trajectories:
-    """Read a shard that `write_shard` wrote, and check all of it.
-
-    Parameters
-    ----------
-    path
-        The file.
-    digest
-        Digest of the ensemble that it must belong to.
-    first
-        Label of its first run; the others must follow.
+    """Read a shard that `write_shard` wrote, of the ensemble with this digest, with runs labelled from ``first`` on.
 
     Raises
     ------
@@ -136,13 +126,7 @@ def write_store_file(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_store_file(folder: Path) -> dict[str, Any]:
-    """Read ``store.json``.
-
-    Raises
-    ------
-    InputError
-        If it is missing, damaged or of another format.
-    """
+    """Read ``store.json``; an InputError if it is missing, damaged or of another format."""
     path = folder / STORE_FILE
     try:
         content = json.loads(path.read_text())
@@ -169,8 +153,7 @@ def read_store(folder: str | os.PathLike[str]) -> Trajectories:
     Raises
     ------
     InputError
-        If the store is damaged or altered, or has not all the runs and epochs asked for: its training was interrupted, or its runs were
-        retired too early.
+        If the store is damaged or altered, or its training was interrupted.
     """
     folder = Path(folder)
     content = read_store_file(folder)

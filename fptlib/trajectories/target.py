@@ -72,13 +72,7 @@ class Target(Record):
 
     @classmethod
     def from_dict(cls, content: Any) -> Target:
-        """Return the target at which training retired runs from its JSON, in which the metric is named.
-
-        Raises
-        ------
-        InputError
-            If this is not what `to_dict` makes of such a target.
-        """
+        """Return the target at which training retired runs from what `to_dict` makes of it; the metric must be named."""
         if not isinstance(content, Mapping) or set(content) != {"threshold", "direction", "metric"}:
             raise InputError(f"retirement {content!r}: threshold, direction and metric are needed, and nothing else")
         target = cls(**content)
@@ -93,13 +87,7 @@ class Target(Record):
         return self.metric
 
     def on(self, trajectories: _HasMetrics) -> Target:
-        """Return the target with the name of the metric that is meant in these trajectories.
-
-        Raises
-        ------
-        InputError
-            If there is no such metric, or several to choose from.
-        """
+        """Return the target with the name of the metric that is meant in these trajectories, see `Trajectories.metric_name`."""
         return replace(self, metric=trajectories.metric_name(self.metric))
 
     def covers(self, other: Target) -> bool:
