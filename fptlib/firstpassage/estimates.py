@@ -30,8 +30,6 @@ class Estimate(Record):
         can be given.
     n_runs, n_censored
         Runs behind the estimate, and how many of them were censored.
-    level
-        Confidence level of the interval.
     """
 
     mean: float
@@ -48,8 +46,6 @@ def ratio(numerator: Estimate, denominator: Estimate) -> Estimate:
     On the logarithmic scale the distances from each mean to the ends of its interval add as squares. An end is NaN where the end of an
     interval that it comes from is NaN or not positive.
 
-    Examples
-    --------
     >>> plain, perturbed = Estimate(80.0, 70.0, 90.0, n_runs=50, n_censored=9), Estimate(20.0, 19.0, 22.0, n_runs=30, n_censored=0)
     >>> speedup = ratio(plain, perturbed)
     >>> round(speedup.mean, 2), round(speedup.low, 2), round(speedup.high, 2), speedup.n_runs
@@ -58,14 +54,9 @@ def ratio(numerator: Estimate, denominator: Estimate) -> Estimate:
     mean = _quotient(numerator.mean, denominator.mean)
     below = _distance(numerator.mean, numerator.low) ** 2 + _distance(denominator.high, denominator.mean) ** 2
     above = _distance(numerator.high, numerator.mean) ** 2 + _distance(denominator.mean, denominator.low) ** 2
-    return Estimate(
-        mean=mean,
-        low=mean * math.exp(-math.sqrt(below)),
-        high=mean * math.exp(math.sqrt(above)),
-        n_runs=min(numerator.n_runs, denominator.n_runs),
-        n_censored=numerator.n_censored + denominator.n_censored,
-        level=numerator.level,
-    )
+    ends = mean * math.exp(-math.sqrt(below)), mean * math.exp(math.sqrt(above))
+    n_runs = min(numerator.n_runs, denominator.n_runs)
+    return Estimate(mean, *ends, n_runs, numerator.n_censored + denominator.n_censored, numerator.level)
 
 
 def _quotient(a: float, b: float) -> float:
@@ -92,15 +83,9 @@ class Survival(Record):
 def survival(times: FirstPassageTimes, *, level: float = 0.95) -> Survival:
     """Estimate the survival function (Kaplan-Meier) with a pointwise log-log interval from Greenwood's variance.
 
-    Where that interval is undefined (nobody or everybody has passed) the exact binomial interval of the runs whose state is
-    known stands in.
+    Where that interval is undefined (nobody or everybody has passed) the exact binomial interval of the runs whose state is known
+    stands in. Source: E. L. Kaplan and P. Meier, J. Am. Stat. Assoc. 53, 457 (1958).
 
-    References
-    ----------
-    E. L. Kaplan and P. Meier, J. Am. Stat. Assoc. 53, 457 (1958).
-
-    Examples
-    --------
     >>> times = FirstPassageTimes(time=np.array([1, 2, 2]), observed=np.array([True, True, False]), run=np.arange(3))
     >>> survival(times).survival.round(3)
     array([1.   , 0.667, 0.333])
@@ -121,14 +106,8 @@ def survival(times: FirstPassageTimes, *, level: float = 0.95) -> Survival:
 
 
 def binomial_interval(passed: NDArray[Any], n: NDArray[Any], level: float) -> tuple[_Floats, _Floats]:
-    """Return the exact intervals of proportions ``passed / n``, whole numbers of one shape.
+    """Return the exact intervals of proportions ``passed / n`` (C. J. Clopper and E. S. Pearson, Biometrika 26, 404 (1934)).
 
-    References
-    ----------
-    C. J. Clopper and E. S. Pearson, Biometrika 26, 404 (1934).
-
-    Examples
-    --------
     >>> low, high = binomial_interval(np.array([7]), np.array([50]), 0.95)
     >>> low.round(4), high.round(4)
     (array([0.0582]), array([0.2674]))
@@ -161,19 +140,10 @@ def hazard(times: FirstPassageTimes, *, width: int = 10, level: float = 0.95) ->
     followed = (times.time[:, None] >= np.arange(1, times.horizon + 1)).sum(axis=0)
     starts = np.arange(0, times.horizon, width)
     d, exposure = np.add.reduceat(passed, starts), np.add.reduceat(followed, starts)
-    keep = exposure > 0
-    d, exposure = d[keep], exposure[keep]
+    starts, d, exposure = (values[exposure > 0] for values in (starts, d, exposure))
     low, high = binomial_interval(d, exposure, level)
-    return Hazard(
-        first=starts[keep] + 1,
-        last=np.minimum(starts[keep] + width, times.horizon),
-        hazard=d / exposure,
-        low=low,
-        high=high,
-        n_passed=d,
-        n_runs=times.n_runs,
-        level=level,
-    )
+    last = np.minimum(starts + width, times.horizon)
+    return Hazard(starts + 1, last, d / exposure, low, high, n_passed=d, n_runs=times.n_runs, level=level)
 
 
 def restricted_mean(
@@ -181,19 +151,9 @@ def restricted_mean(
 ) -> Estimate:
     """Estimate the restricted mean ``<min(T, horizon)> = sum of S(k), k < horizon``, with a bootstrap interval over runs.
 
-    Parameters
-    ----------
-    horizon
-        Epochs to look at; by default all to which enough runs were followed, see `FirstPassageTimes.supported`. Any where no run is
-        censored: after the last passage nothing is left.
+    The horizon is by default the last epoch that enough runs were followed to, see `FirstPassageTimes.supported`; one beyond the last
+    epoch followed is an InputError where some run is censored.
 
-    Raises
-    ------
-    InputError
-        If ``horizon`` is below 1, or beyond the last epoch followed while some run is censored.
-
-    Examples
-    --------
     >>> times = FirstPassageTimes(time=np.array([1, 3, 4]), observed=np.array([True, True, False]), run=np.arange(3))
     >>> round(restricted_mean(times).mean, 3)
     2.667
@@ -214,7 +174,7 @@ def survival_curves(
 ) -> NDArray[np.float64]:
     """Return the product-limit estimate of ``S(0), S(1), ...`` under weights ``(replicates, runs)``, shape ``(replicates, horizon + 1)``.
 
-    Where runs that had not passed were lost and none is left, nothing is known: NaN. The values of one epoch lie side by side in memory.
+    Where runs that had not passed were lost and none is left, it is NaN. The values of one epoch lie side by side in memory.
     """
     n_epochs = times.horizon if horizon is None else horizon
     lost_at = np.unique(times.time[~times.observed & (times.time < n_epochs)])
@@ -235,20 +195,11 @@ def survival_curves(
 def contributions(times: FirstPassageTimes, *, horizon: int) -> NDArray[np.float64]:
     """Return the contribution of each run to the restricted mean at ``horizon``, ``min(T, horizon)`` where all is known, shape ``(runs,)``.
 
-    Where runs were lost before the horizon and before they passed, the jackknife's pseudo-observations stand in, whose mean given
-    anything known of a run is that of ``min(T, horizon)`` if losses are independent of it: regress on them, and average them.
+    Where runs were lost before the horizon and before they passed, the jackknife's pseudo-observations stand in,
+    ``n RM - (n - 1) RM_(-i)`` with the restricted mean ``RM_(-i)`` without run ``i``: if losses are independent of ``min(T, horizon)``
+    they have its mean, given anything known of a run. Where ``i`` is the last one followed, survival without it is held at its last known
+    value. Source: P. K. Andersen, M. G. Hansen and J. P. Klein, Lifetime Data Anal. 10, 335 (2004).
 
-    Notes
-    -----
-    ``n RM - (n - 1) RM_(-i)``, with ``RM_(-i)`` the restricted mean of Kaplan and Meier without run ``i``. Where ``i`` is the last one
-    followed, survival without it is held at its last known value.
-
-    References
-    ----------
-    P. K. Andersen, M. G. Hansen and J. P. Klein, Lifetime Data Anal. 10, 335 (2004).
-
-    Examples
-    --------
     >>> times = FirstPassageTimes(time=np.array([1, 2, 4]), observed=np.array([True, False, False]), run=np.arange(3))
     >>> contributions(times, horizon=4), contributions(times, horizon=2)
     (array([1., 4., 4.]), array([1., 2., 2.]))

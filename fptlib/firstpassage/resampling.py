@@ -60,16 +60,10 @@ def corrected_interval(replicates: NDArray[np.float64], level: float, *, n_runs:
     Parameters
     ----------
     replicates
-        The estimate from the data (first entry) and from each replicate (the others); replicates that are not finite are left out.
-    level
-        Confidence level.
-    n_runs
-        Runs behind the estimate; of several kinds, the fewest.
-
-    Returns
-    -------
-    low, high : float
-        Quantiles of the replicates, so never outside what the estimate can be; NaN if none is finite.
+        The estimate from the data (first entry) and from each replicate (the others); what is not finite is left out, and if all is,
+        the ends are NaN.
+    level, n_runs
+        Confidence level, and the runs behind the estimate; of several kinds, the fewest.
 
     Notes
     -----
@@ -118,13 +112,8 @@ def weighted_slope(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the slope of ``y`` on ``x`` (0 where ``x`` is constant) and the mean of ``x`` for each row of weights ``(replicates, runs)``.
 
-    Parameters
-    ----------
-    x, y
-        One value for each run, ``(runs,)``; or several targets ``y`` at once, ``(runs, targets)``, with slopes ``(replicates, targets)``.
+    ``x`` is ``(runs,)``, and so is ``y``, or it is ``(runs, targets)``, with slopes ``(replicates, targets)``.
 
-    Examples
-    --------
     >>> weighted_slope(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]), np.ones((1, 3), dtype=np.float32))
     (array([2.]), array([1.]))
     """

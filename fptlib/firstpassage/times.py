@@ -20,16 +20,9 @@ class FirstPassageTimes(Record):
     Parameters
     ----------
     time
-        First-passage epoch, or the last epoch of a run that did not pass, int64, shape ``(runs,)``.
-    observed
-        Whether the run passed, bool, shape ``(runs,)``.
-    run
-        Labels of the runs, int64, shape ``(runs,)``.
-
-    Raises
-    ------
-    InputError
-        If there is no run or a time is below 1.
+        First-passage epoch, or the last epoch of a run that did not pass, int64, shape ``(runs,)``; 1 or more.
+    observed, run
+        True where the run passed, bool, and labels of the runs, int64, both of shape ``(runs,)``.
     """
 
     time: NDArray[np.int64]
@@ -60,14 +53,9 @@ class FirstPassageTimes(Record):
     def supported(self, limit: int) -> int:
         """Return the last epoch, ``limit`` or before, up to which at least half of all runs would have been followed had none passed.
 
-        Notes
-        -----
-        ``P(C >= k) >= 1/2`` with ``C`` the epoch at which the record of a run ends, by Kaplan-Meier's estimate: a passed run counts up
-        to its passage. Up to there each run that is still followed speaks for at most one other that was lost. With one common horizon
-        this is the horizon, and it is ``limit`` where nobody is left to be lost.
+        That is where ``P(C >= k) >= 1/2`` with ``C`` the epoch at which the record of a run ends, by Kaplan-Meier's estimate: each run
+        that is still followed speaks for at most one other that was lost. With one common horizon this is the horizon.
 
-        Examples
-        --------
         >>> ends = np.array([3, 3, 3, 5, 9])
         >>> times = FirstPassageTimes(time=ends, observed=np.zeros(5, dtype=bool), run=np.arange(5))
         >>> times.supported(9), times.supported(2)
@@ -89,18 +77,12 @@ class FirstPassageTimes(Record):
 def first_passage(trajectories: Trajectories, target: Target | float) -> FirstPassageTimes:
     """Return the first epoch at which each run reaches the target; runs that do not are censored at their last epoch.
 
-    Parameters
-    ----------
-    trajectories
-        The runs.
-    target
-        What the metric is to reach; a number is a threshold that ``test_metric``, or the only metric, is to rise to.
+    A number is a threshold that ``test_metric``, or the only metric, is to rise to.
 
     Raises
     ------
     InputError
-        If the metric is missing or not finite, or runs were retired before they could reach this target: at an easier one, or one of
-        another metric or direction.
+        If the metric is missing or not finite, or runs were retired before they could reach this target.
 
     Examples
     --------
@@ -131,13 +113,7 @@ def require_passage(target: Target | float, **values: NDArray[np.float64]) -> No
 
 
 def residual_times(times: FirstPassageTimes, *, period: int) -> FirstPassageTimes:
-    """Return the residual times ``T - period`` of the runs that had not passed by epoch ``period``, censored as before.
-
-    Raises
-    ------
-    InputError
-        If no run was followed beyond ``period`` without passing.
-    """
+    """Return the residual times ``T - period`` of the runs that had not passed by epoch ``period``, censored as before; one at least."""
     later = times.time > period
     if not later.any():
         raise InputError(f"no run is still below the threshold after epoch {period} and followed beyond it")

@@ -1,8 +1,7 @@
 """What the records of ensembles say of their training: labels that are wrong, rules applied once, schedules, other parameters.
 
-A residual time is carried from one epoch to another as if training were the same at both. The metric cannot show that it is: a learning
-rate that falls may leave the survivors' accuracy as it was. A store of this library says how its runs were trained
-(`fptlib.trajectories.origin`); of other logs nothing is known, and nothing is claimed.
+A residual time is carried from one epoch to another as if training were the same at both, which the metric cannot show: a learning
+rate that falls may leave the survivors' accuracy as it was. Records are read by `fptlib.trajectories.origin`.
 """
 
 from __future__ import annotations
@@ -35,23 +34,18 @@ def check_unperturbed(runs: Runs) -> None:
 
 
 def applied_once(key: Key, runs: Runs, *, once: bool) -> bool:
-    """Return whether runs were perturbed at their period only, by their record or, without one, as ``once`` has it.
+    """Test whether runs were perturbed at their period only, by their record or, without one, as ``once`` has it.
 
-    Raises
-    ------
-    InputError
-        If the record says otherwise than ``once``, or names no perturbation or another period.
+    An InputError says where the record contradicts ``once``, or names no perturbation or another period.
     """
-    name, period = key
-    origin = origin_of(runs)
+    (name, period), origin = key, origin_of(runs)
+    given = f"the runs given as perturbed at epoch {period}"
     if origin.unperturbed:
-        raise InputError(
-            f"the runs given as perturbed at epoch {period} were trained without perturbation, says their record"
-        )
+        raise InputError(f"{given} were trained without perturbation, says their record")
     if not origin.perturbation:
         return once
     if origin.period not in (None, period):
-        raise InputError(f"the runs given as perturbed at epoch {period} have {_rule(origin)} in their record")
+        raise InputError(f"{given} have {_rule(origin)} in their record")
     if once and origin.repeat != "once":
         raise InputError(f"the runs of {name} were perturbed {_rule(origin)}, says their record, and not once only")
     return origin.repeat == "once"

@@ -85,15 +85,10 @@ def _shared(first: Ensemble, second: Ensemble) -> tuple[NDArray[np.int64], NDArr
     if first.values is None or second.values is None:
         alike = _pass_alike(first.times, a, second.times, b, until)
     else:
-        last = np.minimum(
-            first.times.time[a], second.times.time[b]
-        )  # of two that agree so far and pass here, both pass
+        last = np.minimum(first.times.time[a], second.times.time[b])  # of two that agree so far and pass, both pass
         looked_at = np.arange(1, until + 1) <= last[:, None]  # (shared runs, epochs)
         alike = bool((first.values[a, :until] == second.values[b, :until])[looked_at].all())
-    if alike:
-        return a, b
-    none = np.empty(0, dtype=np.int64)
-    return none, none
+    return (a, b) if alike else (a[:0], b[:0])
 
 
 def _pass_alike(

@@ -4,21 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from functools import cached_property
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import (
-    Estimate,
-    FirstPassageTimes,
-    first_passage,
-    require_passage,
-    residual_times,
-    restricted_mean,
-)
-from fptlib.firstpassage.estimates import contributions, survival_curves
+from fptlib.firstpassage import Estimate, FirstPassageTimes, first_passage, require_passage, residual_times
+from fptlib.firstpassage.estimates import contributions, restricted_mean, survival_curves
 from fptlib.firstpassage.resampling import corrected_interval
 from fptlib.study.causes import Cause, Note
 from fptlib.study.records import Key, Runs, applied_once, check_unperturbed, differences, origin_of
@@ -38,8 +31,7 @@ class Study:
     Parameters
     ----------
     unperturbed
-        Runs without perturbation: `Trajectories`, or `FirstPassageTimes` alone. Of the latter everything is known that rests on passages;
-        the quasi-steady state and final metrics are not.
+        Runs without perturbation: `Trajectories`, or `FirstPassageTimes` alone, without quasi-steady state and final metrics.
     perturbed
         Perturbation and period, as ``("shrink_perturb", 20)``, to the runs that were perturbed so; may be empty. Runs of one seed, which
         carry one label and agree until one of them is perturbed, are recognised and drawn together.
@@ -47,10 +39,8 @@ class Study:
         What the metric has to reach: a `Target`, or a number for a threshold from below.
     once
         Names of the perturbations that were applied once, at their period, and not again; a store's record says so by itself.
-    level
-        Confidence level of all intervals.
-    n_boot, seed
-        Bootstrap replicates over seeds, and the seed of their random numbers.
+    level, n_boot, seed
+        Confidence level of all intervals, bootstrap replicates over seeds, and the seed of their random numbers.
 
     Attributes
     ----------
@@ -65,8 +55,7 @@ class Study:
     ------
     InputError
         If no run reaches the target, all unperturbed runs do at epoch 1, no perturbed run is left at its period, a period is not below
-        the horizon, ensembles are in different units, a perturbation was applied once in one ensemble and periodically in another, a
-        record says that an ensemble is something else, or an option is not possible.
+        the horizon, ensembles are in different units, a name is of two perturbations, or a record says something else.
 
     Examples
     --------
@@ -95,6 +84,7 @@ class Study:
             raise InputError(f"n_boot {n_boot} is too small; at least 20 bootstrap replicates are needed")
         self.unperturbed, self.perturbed, self.target = unperturbed, dict(perturbed), Target.of(target)
         self.level, self.n_boot, self.seed = level, n_boot, seed
+        self._options: dict[str, Any] = {"level": level, "n_boot": n_boot, "seed": seed}
         check_unperturbed(unperturbed)
         self.once = frozenset(self._applied_once(once))
         times = {key: _times(runs, self.target) for key, runs in self._runs()}
@@ -113,10 +103,10 @@ class Study:
     def _applied_once(self, once: Collection[str]) -> Iterator[str]:
         kinds: dict[str, bool] = {}
         for key, runs in self.perturbed.items():
-            kind = applied_once(key, runs, once=key[0] in once)
-            if kinds.setdefault(key[0], kind) != kind:
+            name, kind = key[0], applied_once(key, runs, once=key[0] in once)
+            if kinds.setdefault(name, kind) != kind:
                 raise InputError(
-                    f"{key[0]} was applied once in one ensemble and periodically in another; give these two names"
+                    f"{name} was applied once in one ensemble and periodically in another; give these two names"
                 )
         if unknown := set(once) - set(kinds):
             raise InputError(f"once names {', '.join(sorted(unknown))}, of which no runs were given")
@@ -127,18 +117,14 @@ class Study:
         lengths = [_length(runs, times[key]) for key, runs in self._runs()]
         known = [length for length in lengths if length is not None]
         shortest = horizon = min(known) if known else max(t.horizon for t in times.values())
-        for name, period in self.perturbed:
-            if not 1 <= period < shortest:
-                raise InputError(
-                    f"period {period} of the runs of {name} is not between 1 and {shortest - 1} (their horizon is {shortest})"
-                )
         for each in times.values():
             horizon = _head(each, horizon).supported(horizon)
         for name, period in self.perturbed:
+            asked = f"period {period} of the runs of {name} is not"
+            if not 1 <= period < shortest:
+                raise InputError(f"{asked} between 1 and {shortest - 1} (their horizon is {shortest})")
             if period >= horizon:
-                raise InputError(
-                    f"period {period} of the runs of {name} is not before epoch {horizon}, the last that enough runs were followed to"
-                )
+                raise InputError(f"{asked} before epoch {horizon}, the last that enough runs were followed to")
         return shortest, horizon
 
     def _check(self) -> None:
@@ -169,10 +155,9 @@ class Study:
     def _notes(self) -> Iterator[Note]:
         if self.horizon < self.length:
             yield Cause.CUT.note(horizon=self.horizon, length=self.length)
-        plain = self.ensembles[None]
         for key, runs in self.perturbed.items():
             period, name = key[1], self.name(key)
-            until = agreement(plain, self.ensembles[key])
+            until = agreement(self.ensembles[None], self.ensembles[key])
             if until > period:
                 words = "to their end" if until >= self.horizon else f"until epoch {until}"
                 yield Cause.PERIOD.note(name=name, until=words, period=period)
@@ -210,9 +195,7 @@ class Study:
 
     def _with(self, perturbed: Mapping[Key, Runs], target: Target) -> Study:
         once = self.once & {name for name, _ in perturbed}
-        return Study(
-            self.unperturbed, perturbed, target, once=once, level=self.level, n_boot=self.n_boot, seed=self.seed
-        )
+        return Study(self.unperturbed, perturbed, target, once=once, **self._options)
 
     # -- curves: row 0 of the replicates is the data
 
@@ -240,7 +223,7 @@ class Study:
         """Return the restricted mean of one ensemble by itself, at the horizon of the study or another."""
         times = _times(self.unperturbed if key is None else self.perturbed[key], self.target)
         at = self.horizon if horizon is None else horizon
-        return restricted_mean(times, horizon=at, level=self.level, n_boot=self.n_boot, seed=self.seed)
+        return restricted_mean(times, horizon=at, **self._options)
 
     def means(self) -> dict[Key, Estimate]:
         """Return the restricted mean of each perturbed ensemble by itself."""
@@ -249,8 +232,7 @@ class Study:
     def residual(self, key: Key) -> Estimate:
         """Return the mean residual time after the first perturbation, restricted to the epochs left to the horizon."""
         left = residual_times(self.ensembles[key].times, period=key[1])
-        at = self.horizon - key[1]
-        return restricted_mean(left, horizon=at, level=self.level, n_boot=self.n_boot, seed=self.seed)
+        return restricted_mean(left, horizon=self.horizon - key[1], **self._options)
 
     def estimate(self, replicates: NDArray[np.float64], times: FirstPassageTimes) -> Estimate:
         """Return the estimate from the data (first entry) and its replicates (the others)."""
