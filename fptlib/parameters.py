@@ -24,15 +24,11 @@ _Any = TypeVar("_Any")
 
 def _integer(value: object) -> object:
     """Whole numbers however they are written (5, 5.0, numpy's), never truth values."""
-    if isinstance(value, bool | np.bool_):
-        raise PydanticCustomError("allowed", "a whole number")
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, np.integer):
-        return operator.index(value)
-    if isinstance(value, str | float):
+    if isinstance(value, bool | np.bool_ | str | float):
         raise PydanticCustomError("allowed", "a whole number")
-    return value
+    return operator.index(value) if isinstance(value, np.integer) else value
 
 
 def _number(value: object) -> object:
@@ -89,24 +85,13 @@ class Kind(Part):
             register(cls.SECTION, field.default, cls)
 
 
-_KINDS: Final[dict[str, dict[str, type]]] = {
-    "data": {},
-    "model": {},
-    "optimiser": {},
-    "optimiser.schedule": {},
-    "perturbation": {},
-}
+_SECTIONS = ("data", "model", "optimiser", "optimiser.schedule", "perturbation")
+_KINDS: Final[dict[str, dict[str, type]]] = {section: {} for section in _SECTIONS}
 _collecting: Final[list[dict[tuple[str, str], type]]] = []
 
 
 def register(section: str, name: str, kind: type) -> None:
-    """Make a kind known by its name.
-
-    Raises
-    ------
-    InputError
-        If the name is a built-in kind's.
-    """
+    """Make a kind known by its name; an InputError if it is the name of a built-in kind."""
     built_in = name in _KINDS[section] and _KINDS[section][name].__module__.startswith("fptlib.")
     if built_in and not kind.__module__.startswith("fptlib."):
         raise InputError(f"{section} {name!r} is built in; another name is needed")
@@ -138,13 +123,7 @@ def kinds_of(section: str) -> Mapping[str, type]:
 
 
 def chosen(section: str, value: object, more: Mapping[str, type] | None = None, hint: str = "") -> type:
-    """Return the kind that a section names, of those known everywhere and ``more``; ``hint`` ends the message if it is none.
-
-    Raises
-    ------
-    InputError
-        If it names none of them.
-    """
+    """Return the kind that a section names, of those known everywhere and ``more``; ``hint`` ends the message if it is none."""
     kinds = {**_KINDS[section], **(more or {})}
     names = sorted(kinds)
     if not isinstance(value, Mapping):
@@ -158,13 +137,7 @@ def chosen(section: str, value: object, more: Mapping[str, type] | None = None, 
 
 
 def read_kind(base: type[Kind], value: object, more: Mapping[str, type] | None = None, hint: str = "") -> Any:
-    """Return the section that a mapping describes, of the kind that it names; a section is returned as it is.
-
-    Raises
-    ------
-    InputError
-        As `chosen` and `build`.
-    """
+    """Return the section that a mapping describes, of the kind that it names; a section is returned as it is."""
     if isinstance(value, base):
         return value
     kind = chosen(base.SECTION, value, more, hint)
@@ -173,23 +146,9 @@ def read_kind(base: type[Kind], value: object, more: Mapping[str, type] | None =
 
 
 def build(kind: type[_Any], values: Mapping[str, Any], where: str, keys: Iterable[str] = ()) -> _Any:
-    """Make a section, or a dataclass, of checked values.
+    """Make a section, or a dataclass, of checked values; an InputError names key, value and what is allowed, in one line.
 
-    Parameters
-    ----------
-    kind
-        Its class.
-    values
-        Its fields.
-    where
-        Dotted name of the section, for messages.
-    keys
-        Further keys that are allowed beside these values, for messages.
-
-    Raises
-    ------
-    InputError
-        One line naming key, value and what is allowed.
+    Messages take the dotted name of the section from ``where``, and from ``keys`` others that are allowed beside these values.
     """
     try:
         return TypeAdapter(kind).validate_python(dict(values))

@@ -100,10 +100,8 @@ class TrainingSpec(Part):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.autocast != "none" and self.dtype == "float64":
-            raise ValueError(
-                f"autocast: {self.autocast} does nothing to float64; allowed: autocast: none, or dtype: float32"
-            )
+        if (kind := self.autocast) != "none" and self.dtype == "float64":
+            raise ValueError(f"autocast: {kind} does nothing to float64; allowed: autocast: none, or dtype: float32")
         return self
 
 
@@ -165,13 +163,11 @@ class EnsembleSpec(Part):
         self._check_batches()
         kick = self.perturbation
         if kick is not None and kick.period > self.epochs:
-            raise InputError(
-                f"perturbation.period: {kick.period} is beyond the horizon; allowed: 1 to epochs = {self.epochs}"
-            )
+            given = f"perturbation.period: {kick.period} is beyond the horizon"
+            raise InputError(f"{given}; allowed: 1 to epochs = {self.epochs}")
         if kick is not None and "best" in kick.rule.needs and not self.data.validation_size:
-            raise InputError(
-                f"data.validation_size: 0 leaves {kick.rule.name} nothing to choose the best epoch by; allowed: 1 or more"
-            )
+            given = f"data.validation_size: 0 leaves {kick.rule.name} nothing to choose the best epoch by"
+            raise InputError(f"{given}; allowed: 1 or more")
         return self
 
     def _check_batches(self) -> None:
@@ -212,12 +208,9 @@ class EnsembleSpec(Part):
             return super().__reduce_ex__(protocol)
         own = {kind for file in self.uses for kind in file.kinds.values()}
         content = {name: getattr(self, name) for name in type(self).model_fields}
-        plain = {name: part.model_dump() if _defined_by(part, own) else part for name, part in content.items()}
+        kinds = {name: type(part.rule if isinstance(part, Schedule) else part) for name, part in content.items()}
+        plain = {name: part.model_dump() if kinds[name] in own else part for name, part in content.items()}
         return _again, (plain | {"uses": self.uses},)
-
-
-def _defined_by(part: Any, own: set[type]) -> bool:
-    return type(part.rule if isinstance(part, Schedule) else part) in own
 
 
 def _again(values: dict[str, Any]) -> EnsembleSpec:
@@ -232,15 +225,9 @@ def _build(values: Mapping[str, Any], changes: Mapping[str, Any], where: str) ->
 
 
 def override(spec: EnsembleSpec | Mapping[str, Any], changes: Mapping[str, Any]) -> EnsembleSpec:
-    """Parameters with some of them changed.
+    """Return parameters with some of them changed, by nested (``{"optimiser": {"lr": 0.3}}``) or dotted keys (``{"optimiser.lr": 0.3}``).
 
-    Parameters
-    ----------
-    spec
-        Parameters, or a mapping of them.
-    changes
-        Nested (``{"optimiser": {"lr": 0.3}}``) or dotted (``{"optimiser.lr": 0.3}``) keys. A section given with another
-        ``name`` replaces the section, because its other keys belong to the old kind.
+    A section given with another ``name`` replaces the section, because its other keys belong to the other kind.
 
     Raises
     ------
@@ -259,37 +246,18 @@ def override(spec: EnsembleSpec | Mapping[str, Any], changes: Mapping[str, Any])
 
 
 def restore(recorded: Mapping[str, Any], uses: Iterable[str | os.PathLike[str] | UserFile] = ()) -> EnsembleSpec:
-    """Return the parameters that a store or an archive records.
+    """Return the parameters that a store or an archive records, as `EnsembleSpec.identity` gave them; nothing of them is executed.
 
-    Parameters
-    ----------
-    recorded
-        What `EnsembleSpec.identity` gave, or what stands in its place in somebody's store. Nothing of it is executed.
-    uses
-        The files of the user's that they use, and others.
-
-    Raises
-    ------
-    InputError
-        If the parameters are not possible, or a file is not given.
+    ``uses`` are the user's files that they need, and others; an InputError names one that is not given, or what is not possible.
     """
     return EnsembleSpec(**{**recorded, "uses": user_files.supplied(recorded.get("uses", []), uses)})
 
 
 def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> EnsembleSpec:
-    """Read a parameter file.
+    """Read a parameter file: YAML with the keys of `EnsembleSpec`.
 
-    Parameters
-    ----------
-    path
-        YAML file with the keys of `EnsembleSpec`.
-    overrides
-        Texts ``key=value`` with dotted keys and YAML values, as ``optimiser.lr=0.3`` or ``perturbation=null``.
-
-    Raises
-    ------
-    InputError
-        One line naming file, key, value and what is allowed.
+    Overrides are texts ``key=value`` with dotted keys and YAML values, as ``optimiser.lr=0.3`` or ``perturbation=null``. An InputError
+    names file, key, value and what is allowed.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -304,9 +272,9 @@ def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> Ensembl
         changes: dict[str, Any] = {}
         for item in overrides:
             key, equals, value = item.partition("=")
-            if not equals:
-                raise InputError(f"{item!r}: not an override; allowed: key=value, as in optimiser.lr=0.3")
             try:
+                if not equals:
+                    raise InputError("not an override; allowed: key=value, as in optimiser.lr=0.3")
                 changes = merge(changes, nested({key.strip(): parse(value)}))
             except InputError as fault:
                 raise InputError(f"{item!r}: {fault}") from None

@@ -47,20 +47,15 @@ class DataSpec(Kind):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        asked = (self.train_size or 1) + self.validation_size
+        asked, name, items = (self.train_size or 1) + self.validation_size, self.name, self.ITEMS
         if self.POOL is not None and asked > self.POOL:
-            least = "" if self.train_size else "at least "
-            raise ValueError(
-                f"train_size + validation_size is {least}{asked}; "
-                f"{self.name} has {self.POOL} {self.ITEMS} beside its test {self.ITEMS}"
-            )
+            given = f"train_size + validation_size is {'' if self.train_size else 'at least '}{asked}"
+            raise ValueError(f"{given}; {name} has {self.POOL} {items} beside its test {items}")
         if self.TEST is not None and self.test_size is not None and self.test_size > self.TEST:
-            raise ValueError(f"test_size is {self.test_size}; {self.name} has {self.TEST} test {self.ITEMS}")
+            raise ValueError(f"test_size is {self.test_size}; {name} has {self.TEST} test {items}")
         if self.TASK == "regression" and self.label_noise > 0:
-            raise ValueError(
-                f"label_noise: {self.label_noise:g} exchanges classes, and {self.name} has none (regression); "
-                "allowed here: 0"
-            )
+            noise = f"label_noise: {self.label_noise:g}"
+            raise ValueError(f"{noise} exchanges classes, and {name} has none (regression); allowed here: 0")
         return self
 
 
@@ -97,33 +92,31 @@ class FashionMnistSpec(DataSpec):
     name: Literal["fashion-mnist"] = "fashion-mnist"
 
 
-class Cifar10Spec(DataSpec):
-    """CIFAR-10 (32 x 32 colour pixels, ten classes)."""
-
+class _CifarSpec(DataSpec):
     POOL: ClassVar[int | None] = 50_000
     TEST: ClassVar[int | None] = 10_000
     SHAPE: ClassVar[tuple[int, ...] | None] = (3, 32, 32)
+
+
+class Cifar10Spec(_CifarSpec):
+    """CIFAR-10 (32 x 32 colour pixels, ten classes)."""
 
     name: Literal["cifar10"] = "cifar10"
 
 
-class Cifar100Spec(DataSpec):
+class Cifar100Spec(_CifarSpec):
     """CIFAR-100 (32 x 32 colour pixels, its hundred fine classes)."""
 
-    POOL: ClassVar[int | None] = 50_000
-    TEST: ClassVar[int | None] = 10_000
-    SHAPE: ClassVar[tuple[int, ...] | None] = (3, 32, 32)
     CLASSES: ClassVar[int] = 100
 
     name: Literal["cifar100"] = "cifar100"
 
 
-class Cifar10SubsetSpec(DataSpec):
+class Cifar10SubsetSpec(_CifarSpec):
     """15 000 images of CIFAR-10, a data set of its own, from the file ``cifar10-subset.npz`` in ``$FPTLIB_DATA``."""
 
     POOL: ClassVar[int | None] = 10_000
     TEST: ClassVar[int | None] = 5_000
-    SHAPE: ClassVar[tuple[int, ...] | None] = (3, 32, 32)
 
     name: Literal["cifar10-subset"] = "cifar10-subset"
 
@@ -149,8 +142,6 @@ class NuclearMassesSpec(DataSpec):
     @model_validator(mode="after")
     def _determined(self) -> Self:
         if (self.n_train or 0) < _FEWEST_NUCLEI:
-            raise ValueError(
-                f"train_size: {self.n_train} nuclei do not determine the liquid drop and the scales; "
-                f"allowed: {_FEWEST_NUCLEI} or more"
-            )
+            given = f"train_size: {self.n_train} nuclei do not determine the liquid drop and the scales"
+            raise ValueError(f"{given}; allowed: {_FEWEST_NUCLEI} or more")
         return self

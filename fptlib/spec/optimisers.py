@@ -47,36 +47,33 @@ class SgdSpec(OptimiserSpec):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.nesterov and (self.momentum == 0 or self.dampening != 0):
-            raise ValueError(
-                f"nesterov: true with momentum {self.momentum:g} and dampening {self.dampening:g} is not possible; "
-                "allowed: momentum above 0, dampening 0"
-            )
+            given = f"nesterov: true with momentum {self.momentum:g} and dampening {self.dampening:g}"
+            raise ValueError(f"{given} is not possible; allowed: momentum above 0, dampening 0")
         return self
 
 
-class AdamSpec(OptimiserSpec):
+class _AdamSpec(OptimiserSpec):
+    lr: Positive = 1e-3
+    betas: Betas = unsaid((0.9, 0.999))
+    eps: NonNegative = unsaid(1e-8)
+    amsgrad: bool = unsaid(False)
+
+
+class AdamSpec(_AdamSpec):
     """Adam (Kingma & Ba 2015); weight decay is added to the gradient."""
 
     TORCH: ClassVar[str] = "Adam"
 
     name: Literal["adam"] = "adam"
-    lr: Positive = 1e-3
-    betas: Betas = unsaid((0.9, 0.999))
-    eps: NonNegative = unsaid(1e-8)
-    amsgrad: bool = unsaid(False)
 
 
-class AdamWSpec(OptimiserSpec):
+class AdamWSpec(_AdamSpec):
     """AdamW (Loshchilov & Hutter 2019); weight decay acts on the parameters directly."""
 
     TORCH: ClassVar[str] = "AdamW"
 
     name: Literal["adamw"] = "adamw"
-    lr: Positive = 1e-3
     weight_decay: NonNegative = 1e-2
-    betas: Betas = unsaid((0.9, 0.999))
-    eps: NonNegative = unsaid(1e-8)
-    amsgrad: bool = unsaid(False)
 
 
 def _option(value: object) -> object:
@@ -116,13 +113,7 @@ class TorchSpec(OptimiserSpec):
 
 
 def check_options(spec: OptimiserSpec, keywords: Iterable[str]) -> None:
-    """Refuse options that a class does not take.
-
-    Raises
-    ------
-    InputError
-        One line naming the option and those that there are.
-    """
+    """Refuse options that a class does not take: an InputError names the option and those that there are."""
     own = ["weight_decay"] if spec.weight_decay else []
     for option in [*own, *(spec.model_extra or {})]:
         if option not in keywords:

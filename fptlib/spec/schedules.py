@@ -23,13 +23,7 @@ class ScheduleSpec(Kind):
 
 
 class ConstantSpec(ScheduleSpec):
-    """The same learning rate in every epoch.
-
-    Examples
-    --------
-    >>> ConstantSpec().at(17)
-    1.0
-    """
+    """The same learning rate in every epoch."""
 
     name: Literal["constant"] = "constant"
 
@@ -37,8 +31,6 @@ class ConstantSpec(ScheduleSpec):
 class StepSpec(ScheduleSpec):
     """The learning rate is multiplied by ``factor`` after every ``every`` epochs.
 
-    Examples
-    --------
     >>> [StepSpec(every=2, factor=0.5).at(epoch) for epoch in range(1, 6)]
     [1.0, 1.0, 0.5, 0.5, 0.25]
     """
@@ -55,13 +47,9 @@ class StepSpec(ScheduleSpec):
 class CosineSpec(ScheduleSpec):
     """The learning rate falls along half a cosine for ``epochs`` epochs, to the fraction ``floor`` of it, and stays there.
 
-    Notes
-    -----
     ``floor + (1 - floor) (1 + cos(pi (epoch - 1) / epochs)) / 2`` (Loshchilov & Hutter, "SGDR", ICLR 2017, without
     restarts): the first epoch has the whole rate.
 
-    Examples
-    --------
     >>> [round(CosineSpec(epochs=2).at(epoch), 3) for epoch in range(1, 5)]
     [1.0, 0.5, 0.0, 0.0]
     """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import linecache
 import sys
+import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -25,14 +26,9 @@ _KNOWN: dict[str, Mapping[tuple[str, str], type]] = {}
 
 
 class UserFile(Part):
-    """A file of the user's own.
+    """A file of the user's own: its text, and its name in messages.
 
-    Parameters
-    ----------
-    source
-        Its text. All that it needs must be installed or in the file itself, for that is what the digest covers.
-    name
-        What it is called in messages.
+    All that it needs must be installed or in the file itself, for that is what the digest covers.
     """
 
     source: str
@@ -59,12 +55,11 @@ class UserFile(Part):
         try:
             with parameters.collected() as kinds:
                 exec(compile(self.source, self.name, "exec"), module.__dict__)
+            if not kinds:
+                raise InputError(f"makes no kind known; {_NEEDED}")
         except (Exception, SystemExit) as error:
             del sys.modules[module.__name__]
             raise InputError(f"uses: {self.name}: {_reason(error, self.name)}") from None
-        if not kinds:
-            del sys.modules[module.__name__]
-            raise InputError(f"uses: {self.name}: makes no kind known; {_NEEDED}")
         return kinds
 
 
@@ -75,21 +70,14 @@ def _reason(error: BaseException, name: str) -> str:
         return message
     if isinstance(error, SyntaxError):
         return f"line {error.lineno}: not valid Python ({error.msg})"
-    line, trace = 0, error.__traceback__
-    while trace is not None:
-        if trace.tb_frame.f_code.co_filename == name:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    return f"line {line}: does not import ({type(error).__name__}: {message})"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == name]
+    return f"line {lines[-1] if lines else 0}: does not import ({type(error).__name__}: {message})"
 
 
 def read(value: object) -> tuple[UserFile, ...]:
     """Read files from a list of paths; files that were read before may stand there too.
 
-    Raises
-    ------
-    InputError
-        If one is missing or does not import, makes nothing known, or makes known what another one does.
+    An InputError says which one is missing, does not import, makes nothing known, or makes known what another one does.
     """
     if not isinstance(value, Sequence) or isinstance(value, str | bytes):
         raise InputError(f"uses: {value!r} is not a list; allowed: paths of Python files, as in [diffgrad.py]")
@@ -134,17 +122,7 @@ def noted(files: Iterable[UserFile]) -> list[dict[str, str]]:
 def supplied(recorded: object, given: Iterable[object]) -> list[UserFile]:
     """Return the files that recorded parameters use, and others that are given beside them; none is run here.
 
-    Parameters
-    ----------
-    recorded
-        What `noted` gave, or what stands in its place in somebody's store.
-    given
-        Paths or files.
-
-    Raises
-    ------
-    InputError
-        If a file is not given, or another one is.
+    What is recorded comes from `noted`, or stands in its place in somebody's store; an InputError names a file that is not given.
     """
     files = {file.sha256: file for file in map(_file, given)}
     for entry in recorded if isinstance(recorded, list) else [recorded]:
@@ -154,8 +132,6 @@ def supplied(recorded: object, given: Iterable[object]) -> list[UserFile]:
         if digest not in files:
             name = str(entry.get("name", "a file of its author's"))[:60]
             others = "".join(f"; {file.name} is another one ({file.sha256[:16]}...)" for file in files.values())
-            raise InputError(
-                f"uses: {name!r}, whose SHA-256 is {digest[:16]!r}..., is needed and not kept here; give it with --uses FILE"
-                f"{others}"
-            )
+            needed = f"uses: {name!r}, whose SHA-256 is {digest[:16]!r}..., is needed and not kept here"
+            raise InputError(f"{needed}; give it with --uses FILE{others}")
     return list(files.values())

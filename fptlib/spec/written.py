@@ -24,13 +24,7 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def parse(text: str) -> Any:
-    """Return the value of a text in YAML.
-
-    Raises
-    ------
-    InputError
-        If it is no YAML, with the line, or a key is given twice.
-    """
+    """Return the value of a text in YAML; an InputError names the line that is none, or a key that is given twice."""
     try:
         # The loader is a subclass of the safe one, which builds plain values only.
         return yaml.load(text, Loader=_UniqueKeys)
