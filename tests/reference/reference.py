@@ -293,17 +293,22 @@ KEPT = ("b25729fe88873e2d", "a452d03b249c1e79")
 
 
 def published() -> dict[str, Any]:
-    """SHA-256 of the tables computed again from the published trajectories."""
-    from companion.published.__main__ import write_summary
+    """SHA-256 of the content of the tables, computed again from the published trajectories."""
+    from companion.published.__main__ import tables
 
-    with tempfile.TemporaryDirectory() as folder:
-        write_summary(Path(folder))
-        return hashes(Path(folder))
+    return {name: sha256(table) for name, table in zip(("passages", "metrics"), tables(), strict=True)}
 
 
-def hashes(folder: Path) -> dict[str, Any]:
-    """SHA-256 of the tables in a folder."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.glob("*.csv"))}
+def kept() -> dict[str, Any]:
+    """SHA-256 of the content of the tables in ``book/results/published``."""
+    from companion.published.table import METRICS, PASSAGES
+
+    return {path.stem: sha256(pd.read_parquet(path)) for path in (PASSAGES, METRICS)}
+
+
+def sha256(table: pd.DataFrame) -> str:
+    """Hash the columns of a table in the order of their names, six digits of each number."""
+    return hashlib.sha256(table[sorted(table)].to_csv(index=False, float_format="%.6g").encode()).hexdigest()
 
 
 # -- glue
@@ -357,8 +362,7 @@ def differences(old: Any, new: Any, where: str = "") -> Iterator[str]:
 
 def compare(part: str) -> list[str]:
     """Differences of one part from its reference."""
-    folder = ROOT / "book" / "results" / "published"
-    old = hashes(folder) if part == "published" else json.loads((HERE / f"{part}.json").read_text())
+    old = kept() if part == "published" else json.loads((HERE / f"{part}.json").read_text())
     new = json.loads(json.dumps(PARTS[part]()))
     if part == "trajectories" and old.pop("machine") != new.pop("machine"):
         return list(rough_differences(old, new))
