@@ -49,7 +49,7 @@ class Study:
     ensembles
         Times, metric and period up to the horizon of the unperturbed runs (key ``None``) and of each perturbed ensemble.
     notes
-        What the runs and their records give to think about, see `fptlib.study.causes`.
+        What the runs and their records give to think about, each with its `Cause`.
 
     Raises
     ------
