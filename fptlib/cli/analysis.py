@@ -73,6 +73,7 @@ def qss(
     seed: SeedOption = 0,
     axis: Axis = "auto",
     every: Every = None,
+    everything: Everything = False,
     as_json: AsJson = False,
 ) -> None:
     """Test whether unperturbed training reaches a quasi-steady state."""
@@ -89,7 +90,7 @@ def qss(
     if as_json:
         output.print_json(state.to_dict() | {"profile": plain(list(state.rows()))})
     else:
-        answers.print_qss(state)
+        answers.print_qss(state, everything=everything)
 
 
 def predict(

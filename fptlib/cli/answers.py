@@ -135,12 +135,15 @@ def _fate(fate: Distribution) -> dict[str, str]:
     return by | {f"within {b}": f"{p.mean:.0%} ({p.low:.0%} to {p.high:.0%})" for b, p in shares.items()}
 
 
-def print_qss(state: QuasiSteadyState) -> None:
-    """Print a verdict on the quasi-steady state and the distances that it rests on."""
+def print_qss(state: QuasiSteadyState, *, everything: bool = False) -> None:
+    """Print whether a quasi-steady state is reached, why, and the distances that this rests on, a dozen of them or all."""
     print(f"quasi-steady state: {tables.verdict(state)}  ({state.n_runs} runs)", *state.reasons, sep="\n- ")
     names = {"epoch": "epoch", "n_survivors": "survivors", "distance": "distance", "at": "at epoch", "p_value": "p"}
     rows = [{**row, "distance": f"{row['distance']:.2f}", "p_value": f"{row['p_value']:.3f}"} for row in state.rows()]
-    print_table([{column: row[name] for name, column in names.items()} for row in rows])
+    step = 1 if everything else max(1, -(-len(rows) // tables.MOST_ROWS))
+    print_table([{column: row[name] for name, column in names.items()} for row in rows[::-1][::step][::-1]])
+    if step > 1:
+        print(f"({len(rows) - len(rows[::-1][::step])} more with --all)")
 
 
 def draw(path: Path, answers: Answers) -> None:
