@@ -32,16 +32,8 @@ def performer(
 ) -> Iterator[Callable[[Sequence[Task], bool], list[Outcome]]]:
     """Give a function that performs tasks on a cluster, and waits for other processes at them or not.
 
-    Parameters
-    ----------
-    store
-        The store; all workers must see its folder under this name.
-    report
-        Called with run-epochs done.
-    workers
-        Processes on this machine, where there is no ``scheduler``.
-    scheduler
-        Address of a running scheduler, as ``tcp://10.0.0.1:8786``.
+    All workers must see the folder of the store under its name. ``report`` is called with run-epochs done. Without the address of a
+    running ``scheduler``, as ``tcp://10.0.0.1:8786``, there are ``workers`` processes on this machine.
 
     Raises
     ------
@@ -163,13 +155,11 @@ def _main_hidden() -> Iterator[None]:
 
     They need nothing of it, and importing a script without ``if __name__ == "__main__"`` would run it again in each.
     """
-    main = sys.modules["__main__"]
-    kept = {name: getattr(main, name) for name in ("__file__", "__spec__") if hasattr(main, name)}
+    main = vars(sys.modules["__main__"])
+    kept: dict[str, Any] = {name: main[name] for name in ("__file__", "__spec__") if name in main}
+    main.pop("__file__", None)
+    main["__spec__"] = None
     try:
-        if "__file__" in kept:
-            del main.__file__
-        main.__spec__ = None
         yield
     finally:
-        for name, value in kept.items():
-            setattr(main, name, value)
+        main.update(kept)

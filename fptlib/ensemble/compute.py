@@ -110,25 +110,21 @@ def _precision(spec: EnsembleSpec, device: str) -> tuple[AbstractContextManager[
 
 def _through_torch_compile(spec: EnsembleSpec, device: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return the function through ``torch.compile`` where that is asked for; as it is, with a message, where that fails."""
-    options = spec.execution
-    if not (options.compile or options.cuda_graphs):
-        return function
-    if options.cuda_graphs and device != "cuda":
+    graphs = spec.execution.cuda_graphs and device == "cuda"
+    if spec.execution.cuda_graphs and not graphs:
         warnings.warn("execution.cuda_graphs: there is no GPU here; going on without", stacklevel=2)
-        if not options.compile:
-            return function
-    graphs = options.cuda_graphs and device == "cuda"
-    fast: Callable[..., Tensor] | None = torch.compile(function, mode="reduce-overhead" if graphs else None)
+    if not (spec.execution.compile or graphs):
+        return function
+    fast = [torch.compile(function, mode="reduce-overhead" if graphs else None)]
 
     def call(*arguments: Any, **named: Any) -> Tensor:
-        nonlocal fast
-        if fast is not None:
+        if fast:
             try:
-                return fast(*arguments, **named)
+                return fast[0](*arguments, **named)
             except Exception as error:  # whatever a compiler raises: the plain function is the same calculation
-                reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 warnings.warn(f"execution.compile: failed ({reason}); going on without", stacklevel=2)
-                fast = None
+                fast.clear()
         return function(*arguments, **named)
 
     return call

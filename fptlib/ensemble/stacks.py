@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import numpy as np
@@ -50,14 +50,7 @@ class Stacker:
     """Puts runs into stacks.
 
     Where a run is the same, bit for bit, wherever it sits, stacks are as few as possible. Elsewhere they keep one shape and
-    every run its place; the places of others are filled with copies of one.
-
-    Parameters
-    ----------
-    spec, network, data, device
-        What is trained, and where.
-    runs
-        Number of the run of each row of the records.
+    every run its place; the places of others are filled with copies of one. ``runs`` are the numbers of the records' rows.
     """
 
     def __init__(
@@ -71,43 +64,32 @@ class Stacker:
         return 0 if self._movable else int(self._runs[row]) // self._size
 
     def arranged(self, parts: Sequence[Part], factors: NDArray[np.float64]) -> list[Stack]:
-        """Return stacks of all given runs.
+        """Return stacks of all given runs but those with rows below 0; ``factors`` on the learning rate are one for all of a stack."""
+        if not parts:
+            return []
+        whole = states.join([state for _, state in parts])
+        origin = [(int(row), state.learning_rate) for rows, state in parts for row in rows]
+        groups: dict[tuple[float, ...], list[tuple[int, int]]] = defaultdict(list)
+        for i, (row, rate) in enumerate(origin):
+            if row >= 0:
+                groups[(self._place(row), float(factors[row]), rate)].append((row, i))
+        return [
+            self._stack(chunk, replace(whole, learning_rate=key[-1]))
+            for key, members in groups.items()
+            for chunk in np.array_split(sorted(members), math.ceil(len(members) / self._size))
+        ]
 
-        Parameters
-        ----------
-        parts
-            Rows and their states. Rows below 0 are left out.
-        factors
-            Factor on the learning rate of each row's next epoch: one for all of a stack.
-        """
-        groups: dict[tuple[float, ...], list[tuple[int, int, int]]] = defaultdict(list)
-        for k, (rows, state) in enumerate(parts):
-            for i, row in enumerate(rows):
-                if row >= 0:
-                    groups[(self._place(row), state.learning_rate, float(factors[row]))].append((int(row), k, i))
-        stacks = []
-        for members in groups.values():
-            members.sort()
-            for chunk in np.array_split(np.arange(len(members)), math.ceil(len(members) / self._size)):
-                stacks.append(self._stack([members[j] for j in chunk], [state for _, state in parts]))
-        return stacks
-
-    def _stack(self, members: Sequence[tuple[int, int, int]], parts: Sequence[State]) -> Stack:
-        pieces: list[State] = []
-        rows: list[int] = []
-        for k in sorted({k for _, k, _ in members}):
-            of_part = [(row, i) for row, part, i in members if part == k]
-            rows += [row for row, _ in of_part]
-            pieces.append(states.select(parts[k], [i for _, i in of_part]))
-        runs = self._runs[rows]
+    def _stack(self, members: NDArray[np.int64], whole: State) -> Stack:
+        """Return a stack of members, each with its row and its place in ``whole``, shape ``(members, 2)``."""
+        runs = self._runs[members[:, 0]]
         if not self._movable:
             first = int(runs[0] // self._size) * self._size
             missing = np.setdiff1d(np.arange(first, first + self._size), runs)
-            pieces += [states.select(pieces[0], [0] * len(missing))] if len(missing) else []
-            rows, runs = rows + [-1] * len(missing), np.concatenate([runs, missing])
+            members = np.concatenate([members, [(-1, members[0, 1])] * len(missing)]) if len(missing) else members
+            runs = np.concatenate([runs, missing])
         order = np.argsort(runs, kind="stable")
-        state = states.select(states.join(pieces), order.tolist())
-        return Stack(np.array(rows)[order], runs[order], self._built(state), state.learning_rate)
+        state = states.select(whole, members[order, 1].tolist())
+        return Stack(members[order, 0], runs[order], self._built(state), state.learning_rate)
 
     def _built(self, state: State) -> Compute:
         return compute.build(self._spec, self._network, self._device, state)

@@ -54,15 +54,7 @@ def store_path(spec: EnsembleSpec, out: str | os.PathLike[str] | None = None) ->
 @final
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The files of one ensemble: those of ``UNIT`` runs are named by the first of them, the *unit*.
-
-    Parameters
-    ----------
-    folder
-        Where they are.
-    digest
-        Digest of the specification.
-    """
+    """The files of the ensemble with a digest: those of ``UNIT`` runs are named by the first of them, the *unit*."""
 
     folder: Path
     digest: str
@@ -113,8 +105,19 @@ class Store:
         followed: NDArray[np.int64],
     ) -> None:
         """Write the record of a unit as a task asks for it: ``metrics`` ``(UNIT, epochs)``, and the epochs of each run."""
-        run = np.arange(unit, unit + UNIT)
-        record = Trajectories(metrics=metrics, run=run, meta=_origin(task, data), followed=followed)
+        meta: dict[str, Any] = {
+            "spec": task.spec.identity(),
+            "digest": self.digest,
+            "engine": ENGINE_VERSION,
+            "torch": str(torch.__version__),
+            "numba": version("numba"),
+            "device": task.device,
+            "data": data.digest(),
+            "n_evaluated": len(data.y_test),
+        }
+        if data.y_valid is not None:
+            meta["n_validated"] = len(data.y_valid)
+        record = Trajectories(metrics=metrics, run=np.arange(unit, unit + UNIT), meta=meta, followed=followed)
         with self._space():
             write_shard(self.path(unit), _cut(record, task))
 
@@ -220,20 +223,3 @@ def _covers(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
         and old["epochs"] >= new["epochs"]
         and (then is None or (at is not None and Target.from_dict(then).covers(Target.from_dict(at))))
     )
-
-
-def _origin(task: Task, data: Dataset) -> dict[str, Any]:
-    """Return what is written beside the numbers: where they come from."""
-    meta: dict[str, Any] = {
-        "spec": task.spec.identity(),
-        "digest": task.spec.digest(),
-        "engine": ENGINE_VERSION,
-        "torch": str(torch.__version__),
-        "numba": version("numba"),
-        "device": task.device,
-        "data": data.digest(),
-        "n_evaluated": len(data.y_test),
-    }
-    if data.y_valid is not None:
-        meta["n_validated"] = len(data.y_valid)
-    return meta

@@ -3,7 +3,7 @@
 # bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,22 +27,9 @@ from fptlib.trajectories import Target, reached
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """Runs to be trained to an epoch, or until they reach the threshold.
+    """Runs to be trained to an epoch, or until they reach the threshold of a retirement.
 
-    Parameters
-    ----------
-    spec
-        Specification; its ``runs`` and ``epochs`` do not count here.
-    runs
-        Numbers of the runs.
-    epochs
-        Last epoch.
-    device
-        ``cpu`` or ``cuda``.
-    retirement
-        Runs that reach this are trained no further.
-    keep
-        Epochs after which snapshots are kept, to fork from.
+    The ``runs`` and ``epochs`` of the specification do not count here. Snapshots are kept after the epochs ``keep``, to fork from.
     """
 
     spec: EnsembleSpec
@@ -61,16 +48,8 @@ class Task:
 class Training:
     """Runs in training, each at an epoch of its own.
 
-    Parameters
-    ----------
-    task
-        What to train.
-    data
-        What to train on.
-    start
-        Snapshots of these runs to go on from; runs in none start afresh.
-    branches
-        Snapshots of the same runs in unperturbed training, at an epoch at which this training perturbs them.
+    They go on from ``start``, snapshots of these runs, or from ``branches``, snapshots of the same runs in unperturbed training at an
+    epoch at which this training perturbs them; runs in none of these start afresh.
     """
 
     def __init__(
@@ -142,13 +121,10 @@ class Training:
                     self._left[row] = states.on_cpu(state)
                 else:
                     staying.append(([row], state))
-        fresh = list(row_of.values())
-        if fresh:
-            staying.append((fresh, self._fresh_state(self.runs[fresh])))
+        if fresh := list(row_of.values()):
+            drawn = self._initial("initial", self.runs[fresh], [0] * len(fresh))
+            staying.append((fresh, State(*drawn, {}, self.task.spec.optimiser.lr)))
         self._stacks = self._stacker.arranged(staying, self._factors())
-
-    def _fresh_state(self, runs: NDArray[np.int64]) -> State:
-        return State(*self._initial("initial", runs, [0] * len(runs)), {}, self.task.spec.optimiser.lr)
 
     def _initial(self, purpose: Purpose, runs: Iterable[int], epochs: Iterable[int]) -> tuple[Tensors, Tensors]:
         """Return parameters and buffers of fresh initialisations."""
@@ -169,37 +145,33 @@ class Training:
 
     def snapshots(self) -> list[Snapshot]:
         """Return where all runs stand, one snapshot for each shard."""
-        parts: list[Part] = [([row], state) for row, state in self._left.items()]
+        each = dict(self._left)
         for stack in self._stacks:
-            places = stack.places
-            parts.append((stack.rows[places].tolist(), states.on_cpu(states.select(stack.compute.state(), places))))
-        return self._snapshots(parts)
+            each |= self._each(stack, stack.places)
+        return self._snapshots(each)
 
-    def _snapshots(self, parts: Sequence[Part]) -> list[Snapshot]:
+    @staticmethod
+    def _each(stack: Stack, places: Sequence[int]) -> dict[int, State]:
+        """Return the states of the runs at some places by their rows, in main memory."""
+        chosen = states.on_cpu(states.select(stack.compute.state(), places))
+        return {int(stack.rows[place]): states.select(chosen, [i]) for i, place in enumerate(places)}
+
+    def _snapshots(self, each: Mapping[int, State]) -> list[Snapshot]:
         snapshots = []
         for unit in self.task.units:
-            chosen = [
-                (rows[i], states.select(state, [i]))
-                for rows, state in parts
-                for i in range(len(rows))
-                if unit <= self.runs[rows[i]] < unit + UNIT
-            ]
-            if chosen:
-                chosen.sort(key=lambda pair: pair[0])
-                rows = [row for row, _ in chosen]
+            rows = sorted(row for row in each if unit <= self.runs[row] < unit + UNIT)
+            if rows:
                 width = int(self.epoch[rows].max())
-                metrics = {name: torch.from_numpy(values[rows, :width].copy()) for name, values in self.metrics.items()}
-                state = states.join([state for _, state in chosen])
                 snapshots.append(
                     Snapshot(
                         digest=self.task.spec.digest(),
                         run=torch.from_numpy(self.runs[rows]),
                         epoch=torch.from_numpy(self.epoch[rows]),
-                        parameters=state.parameters,
-                        buffers=state.buffers,
-                        optimiser=state.optimiser,
-                        learning_rate=torch.tensor([s.learning_rate for _, s in chosen], dtype=torch.float64),
-                        metrics=metrics,
+                        **states.content(states.join([each[row] for row in rows])),
+                        learning_rate=torch.tensor([each[row].learning_rate for row in rows], dtype=torch.float64),
+                        metrics={
+                            n: torch.from_numpy(values[rows, :width].copy()) for n, values in self.metrics.items()
+                        },
                         best=None if self._best is None else self._best.content(rows),
                     )
                 )
@@ -258,25 +230,18 @@ class Training:
         for epoch in self.task.keep:
             places = [i for i in stack.places if self.epoch[stack.rows[i]] == epoch]
             if places:
-                state = states.on_cpu(states.select(stack.compute.state(), places))
-                self._kept += self._snapshots([(stack.rows[places].tolist(), state)])
+                self._kept += self._snapshots(self._each(stack, places))
 
     def _note_best(self, stack: Stack) -> None:
-        if self._best is None:
-            return
-        values = self.metrics["valid_metric"]
-        improved = [i for i in stack.places if Best.improved(values[stack.rows[i], : self.epoch[stack.rows[i]]])]
-        if improved:
-            whole = stack.compute.state()
-            for i in improved:
-                self._best[int(stack.rows[i])] = states.select(whole, [i])
+        if self._best is not None:
+            values = self.metrics["valid_metric"]
+            improved = [i for i in stack.places if Best.improved(values[stack.rows[i], : self.epoch[stack.rows[i]]])]
+            self._best.update(self._each(stack, improved))
 
     def _perturb(self, stack: Stack) -> list[Stack]:
         """Perturb the runs of a stack whose time it is; stacks of what it was, with one learning rate each."""
         schedule = self._schedule
-        if schedule is None:
-            return [stack]
-        due = [i for i in stack.places if schedule.due(int(self.epoch[stack.rows[i]]))]
+        due = [i for i in stack.places if schedule and schedule.due(int(self.epoch[stack.rows[i]]))]
         if not due:
             return [stack]
         whole, rows = stack.compute.state(), stack.rows
@@ -302,9 +267,7 @@ class Training:
         """Take out runs that are done."""
         done = [i for i in stack.places if self._done(int(stack.rows[i]))]
         if done:
-            whole = stack.compute.state()
-            for i in done:
-                self._left[int(stack.rows[i])] = states.on_cpu(states.select(whole, [i]))
+            self._left |= self._each(stack, done)
             self._stacker.without(stack, done)
 
 

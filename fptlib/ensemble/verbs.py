@@ -17,11 +17,10 @@ from fptlib.ensemble import optimisers
 from fptlib.ensemble.resources import LARGEST_TASK, UNIT, device_of, largest_task
 from fptlib.ensemble.store import Store, store_path
 from fptlib.ensemble.training import Task, recorded
-from fptlib.ensemble.work import Outcome, perform
+from fptlib.ensemble.work import Outcome, perform, surviving
 from fptlib.errors import InputError
 from fptlib.spec import EnsembleSpec, override, restore
 from fptlib.trajectories import Target, Trajectories, concatenate
-from fptlib.trajectories.record import passages
 from fptlib.trajectories.store import read_store_file
 
 # Below this many run-epochs per process, starting processes (seconds, for importing torch) costs more than it saves.
@@ -157,11 +156,7 @@ def fork(
     options: dict[str, Any] = {"out": out, "workers": workers, "scheduler": scheduler, "retirement": retirement}
     plain = train(parent, keep=(at,), **options)
     forked = train(child, **options)
-    going = plain.n_runs
-    if retirement is not None:
-        time, observed = passages(plain, retirement)
-        going = int(((time > at) | ~observed).sum())
-    return Fork(child, forked, plain.n_runs, going)
+    return Fork(child, forked, plain.n_runs, int(surviving(plain, retirement, at).sum()))
 
 
 def read_request(

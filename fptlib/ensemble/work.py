@@ -16,6 +16,7 @@ from fptlib.ensemble.resources import UNIT, device_of, numerics
 from fptlib.ensemble.store import Store
 from fptlib.ensemble.training import Task, Training
 from fptlib.spec import DataSpec, override
+from fptlib.trajectories import Target, Trajectories
 from fptlib.trajectories.record import passages
 
 # Metrics of one run by name, shape ``(epochs,)``, and the epochs that it was followed for.
@@ -33,18 +34,10 @@ class Outcome:
 def perform(
     store: Store, task: Task, report: Callable[[int], object] = lambda _n: None, *, wait: bool = True
 ) -> Outcome:
-    """Train what the store lacks of a task, and write it.
+    """Train what the store lacks of a task, whole shards of it, and write it.
 
-    Parameters
-    ----------
-    store
-        The store. The store of unperturbed training beside it is used where it has something to branch off from.
-    task
-        What is asked for. Its shards are trained whole.
-    report
-        Called with run-epochs that are done, trained or found.
-    wait
-        If true, wait for another process that trains some of these runs.
+    The store of unperturbed training beside it is used where it has something to branch off from. ``report`` is called with
+    run-epochs that are done, trained or found. With ``wait``, another process that trains some of these runs is waited for.
     """
     if task.device == "auto" or task.spec.device == "cuda":
         task = replace(task, device=device_of(task.spec))
@@ -125,6 +118,14 @@ def _from_parent(store: Store, task: Task, units: list[int]) -> tuple[list[Snaps
     return branches, records
 
 
+def surviving(record: Trajectories, retirement: Target | None, epoch: int) -> NDArray[np.bool_]:
+    """Test which runs had not reached the threshold of a retirement by an epoch."""
+    if retirement is None:
+        return np.ones(record.n_runs, dtype=bool)
+    passage, observed = passages(record, retirement)
+    return (passage > epoch) | ~observed
+
+
 def _retrace(store: Store, task: Task, epoch: int) -> int:
     """Make snapshots at an epoch that training has passed without keeping one, of the runs that were going on there."""
     needed: list[int] = []
@@ -133,14 +134,10 @@ def _retrace(store: Store, task: Task, epoch: int) -> int:
         shard = store.held(task, unit)
         assert shard is not None
         kept = store.snapshot(unit, epoch)
-        have = set(kept.run.tolist()) if kept is not None else set()
-        going = np.ones(len(shard.run), dtype=bool)
-        if task.retirement is not None:
-            passage, observed = passages(shard, task.retirement)
-            going = (passage > epoch) | ~observed
-        missing = [int(run) for run in shard.run[going] if run not in have]
-        needed += missing
-        earlier = [e for e in store.kept_epochs(unit) if e < epoch] if missing else []
+        going = shard.run[surviving(shard, task.retirement, epoch)]
+        missing = going if kept is None else np.setdiff1d(going, kept.run.numpy())
+        needed += missing.tolist()
+        earlier = [e for e in store.kept_epochs(unit) if e < epoch] if len(missing) else []
         start += [part for e in reversed(earlier) if (part := store.snapshot(unit, e)) is not None]
     if not needed:
         return 0
