@@ -33,34 +33,17 @@ def per_example(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def hits(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Count the classes of each run that are right, shape of ``targets`` without the last axis; 0 for regression.
-
-    Parameters
-    ----------
-    outputs, targets
-        As for `per_example`, with examples along the last axis of ``targets``.
-    """
+    """Count the right classes along the last axis of ``targets``, which are as for `per_example`; 0 for regression."""
     if targets.is_floating_point():
         return torch.zeros(targets.shape[:-1], dtype=torch.int64, device=targets.device)
     return (outputs.argmax(dim=-1) == targets).sum(dim=-1)
 
 
 def metric(loss: Tensor, right: Tensor, targets: Tensor) -> Tensor:
-    """Return accuracy, or R2, of each run, float64.
+    """Return accuracy, or R2, of each run, float64, from its mean loss, its hits and the targets ``(examples,)``.
 
-    Parameters
-    ----------
-    loss
-        Mean loss of each run.
-    right
-        Hits of each run.
-    targets
-        Of all examples, shape ``(examples,)``.
-
-    Notes
-    -----
-    R2 = 1 - sum of (y - f)**2 / sum of (y - mean of y)**2, means and sums over the examples evaluated: 1 where all are
-    met, 0 for the mean of the targets themselves, and below 0 for what is worse than that.
+    R2 = 1 - sum of (y - f)**2 / sum of (y - mean of y)**2 over the examples evaluated: 1 where all are met, 0 for the mean of the
+    targets themselves.
     """
     if targets.is_floating_point():
         return 1 - loss / targets.to(torch.float64).var(correction=0)

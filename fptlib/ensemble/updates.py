@@ -20,19 +20,8 @@ FRESH: Final = "fresh"
 
 @final
 class Stack:
-    """An optimiser of the stacked parameters of several runs.
+    """An optimiser of stacked parameters ``(runs, ...)``, changed in place by the gradients in ``grad``, that goes on from a state.
 
-    Parameters
-    ----------
-    spec
-        Section ``optimiser`` of the parameters.
-    parameters
-        Tensors ``(runs, ...)`` to be changed in place, with their gradients in ``grad``.
-    state
-        Where the optimiser goes on from, and the learning rate.
-
-    Notes
-    -----
     Runs that differ in what an optimiser keeps once for a tensor, such as the count of steps, are stepped as views of their
     own. The arithmetic of every entry is the same.
     """
@@ -102,15 +91,7 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 def joined(parts: Sequence[Mapping[Any, Mapping[str, Tensor]]], runs: Sequence[int]) -> dict[Any, Tensors]:
-    """Combine the states of several groups of runs; ``FRESH`` says which of them have none yet, where others have.
-
-    Parameters
-    ----------
-    parts
-        A state for each group, empty where its optimiser is fresh.
-    runs
-        Runs in each group.
-    """
+    """Combine the states of groups of so many runs each; ``FRESH`` says which runs have none yet, where others have."""
     pattern = next((part for part in parts if part), {})
     marked = any(not part for part in parts) or any(FRESH in values for part in parts for values in part.values())
 

@@ -36,10 +36,7 @@ def train(
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> Trajectories:
-    """Train the runs of a specification, or read those that are stored.
-
-    A store that holds them is read. What is missing is trained: further runs, epochs beyond the stored horizon, and
-    whatever an interruption left undone.
+    """Train the runs of a specification as far as its store lacks them: runs, epochs, and what an interruption left undone.
 
     Parameters
     ----------
@@ -52,18 +49,16 @@ def train(
     keep
         Epochs after which snapshots are kept for `fork`; of unperturbed training only.
     workers
-        Processes on this machine. By default one for each core, or none beside this one where the work is small or done by a
-        GPU.
+        Processes on this machine. By default one for each core, or this one alone where the work is small or done by a GPU.
     scheduler
         Address of a Dask scheduler, ``tcp://HOST:PORT``, whose workers train instead; they must see the folder of stores.
 
     Returns
     -------
     Trajectories
-        ``train_loss``, ``test_loss``, ``test_metric`` (accuracy, a fraction; R2 of regression) and, with a validation split,
-        ``valid_metric``, each of shape ``(runs, epochs)``; of regression ``test_rmse`` and ``valid_rmse`` too, in the unit of
-        the targets. ``train_loss`` is the mean over the epoch's images, each as
-        it was when its batch was trained. ``meta["trained"]`` is the number of run-epochs that this call trained.
+        ``train_loss`` (of each image as its batch was trained), ``test_loss``, ``test_metric`` (accuracy, a fraction; R2 of
+        regression) and, with a validation split, ``valid_metric``, each of shape ``(runs, epochs)``; of regression ``test_rmse`` and
+        ``valid_rmse`` too, in the unit of the targets. ``meta["trained"]`` is the number of run-epochs that this call trained.
 
     Raises
     ------
@@ -125,13 +120,12 @@ def fork(
 ) -> Fork:
     """Perturb unperturbed training at one epoch, and go on only with the runs that had not reached the threshold by then.
 
-    The result is what training the perturbed ensemble from the start would give, exactly; only the prefix is not trained
-    again. Where the parent has no snapshots at that epoch they are made first, of the runs that are needed.
+    The result is what training the perturbed ensemble from the start would give, exactly; only the prefix is not trained again.
 
     Parameters
     ----------
     parent
-        Specification of unperturbed training. Its store is trained as far as it is not.
+        Specification of unperturbed training, which is trained as far as its store lacks it or snapshots at that epoch.
     at
         Epoch of the (first) perturbation; its period, where it is repeated.
     perturbation

@@ -18,12 +18,9 @@ Factory = Callable[[], nn.Module]
 
 def unwrapped(model: nn.Module) -> nn.Module:
     """Return the module inside `torch.compile` and data-parallel wrappers."""
-    while True:
-        inner = model.module if isinstance(model, DataParallel | DistributedDataParallel) else None
-        inner = getattr(model, "_orig_mod", inner)
-        if not isinstance(inner, nn.Module):
-            return model
-        model = inner
+    inner = model.module if isinstance(model, DataParallel | DistributedDataParallel) else None
+    inner = getattr(model, "_orig_mod", inner)
+    return unwrapped(inner) if isinstance(inner, nn.Module) else model
 
 
 def trained(model: nn.Module) -> tuple[dict[str, nn.Parameter], Tensors]:
@@ -31,32 +28,18 @@ def trained(model: nn.Module) -> tuple[dict[str, nn.Parameter], Tensors]:
 
     Frozen parameters are left out, and so are the buffers of a module all of whose own parameters are frozen.
     """
+    own = {n: [p.requires_grad for p in module.parameters(recurse=False)] for n, module in model.named_modules()}
+    frozen = {name for name, needs in own.items() if needs and not any(needs)}
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    frozen = set()
-    for name, module in model.named_modules():
-        own = [value.requires_grad for value in module.parameters(recurse=False)]
-        if own and not any(own):
-            frozen.add(name)
     return parameters, {n: value for n, value in model.named_buffers() if n.rpartition(".")[0] not in frozen}
 
 
 def draw(model: nn.Module, *, seed: int, factory: Factory | None = None) -> tuple[Tensors, Tensors]:
     """Return parameters and buffers of a fresh initialisation, as `trained` names them, on the CPU in single precision.
 
-    Parameters
-    ----------
-    model
-        The network; it is left as it is.
-    seed
-        The initialisation is a function of this alone. PyTorch's random numbers are as before afterwards.
-    factory
-        Builds a freshly initialised network; its random numbers are PyTorch's, drawn on the CPU. Without it the modules of a copy of
-        ``model`` are asked, from the innermost outwards, to ``reset_parameters``.
-
-    Raises
-    ------
-    InputError
-        If there is no factory and a module with trained parameters has no ``reset_parameters``, or the factory builds another network.
+    It is a function of the seed alone; PyTorch's random numbers are as before afterwards, and ``model`` is left as it is. Without a
+    ``factory`` of freshly initialised networks, the modules of a copy are asked, from the innermost outwards, to
+    ``reset_parameters``; an InputError names one with trained parameters that has none, or what the factory built instead of the network.
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
         # Other than `torch.manual_seed`, this leaves the random numbers of other devices alone.

@@ -45,8 +45,7 @@ class Perturber:
     repeat
         ``periodic`` (default): at ``period``, ``2 * period``, ...; ``once``: at ``period``.
     fresh_optimiser
-        Whether the optimiser forgets its state (momenta) as well. By default as in a parameter file: yes after ``shrink_perturb``
-        and ``full_reset``, no after ``partial_reset``.
+        Whether the optimiser forgets its state (momenta) as well. By default what is the rule's own.
     seed, run
         The perturbation at an epoch is a function of seed, run and epoch, as in `fptlib.ensemble.train`. Without ``seed`` it is the one
         that PyTorch was last given (`torch.initial_seed`), so that training runs with different seeds are perturbed independently.

@@ -30,12 +30,10 @@ def register(name: str, builder: Callable[[Any, Shape, int], Network]) -> None:
 
 
 def build(spec: ModelSpec, *, shape: Shape, n_classes: int) -> Network:
-    """Network that a specification names.
+    """Network that the section ``model`` of the parameters names.
 
     Parameters
     ----------
-    spec
-        Section ``model`` of the parameters.
     shape
         Of one input: ``(features,)`` or ``(channels, height, width)``. Networks of convolutions take a vector of 4 x 4, 5 x 5,
         ... numbers for a square image of one channel.

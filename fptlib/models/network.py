@@ -44,13 +44,7 @@ class Network(ABC):
 
     @property
     def output_layer(self) -> str:
-        """Name of the layer that gives the network's outputs: the last one that was made, unless a class says otherwise.
-
-        Raises
-        ------
-        InputError
-            If the network has no linear layer or convolution.
-        """
+        """Name of the layer that gives the network's outputs: the last one that was made, unless a class says otherwise."""
         layers: list[str] = [name for name, layer in self.template().named_modules() if isinstance(layer, _LINEAR)]
         if not layers:
             raise InputError(
@@ -64,31 +58,23 @@ class Network(ABC):
     ) -> tuple[Tensors, Tensors]:
         """Parameters and buffers of one network for each generator, each with a leading axis of runs.
 
-        Parameters
-        ----------
-        generators
-            Source of randomness of each run. Each gives one number, which seeds the network's own initialisation: a
-            network is the same whatever is drawn beside it.
-        dtype
-            Type of all that is not a count.
-        device
-            Where the stack will be.
-
-        Notes
-        -----
-        The numbers are drawn on the CPU in single precision, so that devices and precisions agree.
+        Each generator gives one number, which seeds the network's own initialisation, on the CPU and in single precision: a network is
+        the same whatever is drawn beside it and on whatever device. ``dtype`` is the type of all that is not a count.
         """
         parameters: Tensors = {}
         buffers: Tensors = {}
         for run, generator in enumerate(generators):
             module = self._drawn(int(generator.integers(2**63)))
             for stack, one in ((parameters, module.named_parameters()), (buffers, module.named_buffers())):
-                drawn = {name: value.detach() for name, value in one}
-                if run == 0:
-                    # Filled run by run, so that no second copy of many large networks is ever held.
-                    stack.update(_empty(drawn, len(generators), dtype, device))
-                for name, value in drawn.items():
-                    stack[name][run] = value
+                # Filled run by run, so that no second copy of many large networks is ever held.
+                for name, value in one:
+                    if run == 0:
+                        shape, kind = (
+                            (len(generators), *value.shape),
+                            dtype if value.is_floating_point() else value.dtype,
+                        )
+                        stack[name] = torch.empty(shape, dtype=kind, device=device)
+                    stack[name][run] = value.detach()
         return parameters, buffers
 
     def _drawn(self, seed: int) -> nn.Module:
@@ -97,16 +83,6 @@ class Network(ABC):
             # Other than `torch.manual_seed`, this leaves the random numbers of other devices alone.
             torch.default_generator.manual_seed(seed)
             return self.single().float()
-
-
-def _empty(one: Tensors, runs: int, dtype: torch.dtype, device: torch.device) -> Tensors:
-    """Room for a stack of tensors such as those of one network."""
-    return {
-        name: torch.empty(
-            (runs, *value.shape), dtype=dtype if value.is_floating_point() else value.dtype, device=device
-        )
-        for name, value in one.items()
-    }
 
 
 def run_state(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], run: int) -> Tensors:
@@ -123,12 +99,9 @@ def as_images(x: Tensor, *, n_channels: int = 1) -> Tensor:
 
 
 def normalisation_of_images(kind: Normalisation, n_channels: int) -> nn.Module | None:
-    """Layer that normalises images, if any: BatchNorm over batch, height and width, or GroupNorm with one group.
+    """Layer that normalises images, if any: BatchNorm over batch, height and width, or GroupNorm with one group of all channels.
 
-    Notes
-    -----
-    One group of all channels is normalised over channels, height and width of each image, which is what layer
-    normalisation is for convolutions (Y. Wu, K. He, "Group Normalization", ECCV 2018).
+    The latter is what layer normalisation is for convolutions (Y. Wu, K. He, "Group Normalization", ECCV 2018).
     """
     if kind == "none":
         return None

@@ -24,8 +24,8 @@ from fptlib.spec.networks import Normalisation
 class ResNet18(Network):
     """Residual networks of 18 layers for images of some 32 x 32 pixels.
 
-    A 3 x 3 convolution that keeps the image's size, four stages of two blocks, the mean over the image, and one fully
-    connected layer. Names are those of torchvision's ResNet-18.
+    A 3 x 3 convolution that keeps the image's size, four stages of two blocks, the mean, and one fully connected layer, under
+    the names of torchvision's ResNet-18.
 
     Parameters
     ----------
@@ -34,15 +34,13 @@ class ResNet18(Network):
     width
         Channels of the first stage; each further stage has twice as many.
     scale_buffers
-        Whether the features after stage ``i`` are divided by the buffer ``scale_i``. All are 1 and are never trained:
-        they change only where a perturbation acts on the whole state.
+        Whether the features after stage ``i`` are divided by the buffer ``scale_i``, 1 until a perturbation acts on the whole state.
 
     Notes
     -----
     Convolutions are drawn from N(0, 2 / n), n the output channels times the kernel's area, as in torchvision and in the
-    implementation published with arXiv:2502.04121; the last layer as PyTorch does by default. With
-    ``scale_buffers`` that implementation's shrink-and-perturb (0.4, 0.1) takes each buffer from 1 to 0.5, 0.3, ..., so
-    that it enlarges the features while it shrinks the weights.
+    implementation published with arXiv:2502.04121, where shrink-and-perturb (0.4, 0.1) takes each ``scale_i`` from 1 to 0.5,
+    0.3, ..., and so enlarges the features while it shrinks the weights.
 
     References
     ----------
@@ -92,9 +90,9 @@ class _Block(nn.Module):
 class ResNet(Network):
     """Residual networks of ``depth`` layers for small images, with a third of their blocks at each of three sizes.
 
-    A 3 x 3 convolution, three stages of ``n = (depth - 2) / 6`` blocks with ``width``, ``2 width`` and ``4 width`` channels,
-    of which the second and third halve the image, the mean over the image, and one fully connected layer. Shortcuts
-    have no parameters: where a stage begins they skip every other pixel and add channels of zeros.
+    A 3 x 3 convolution, three stages of ``n = (depth - 2) / 6`` blocks, of which the second and third double the channels and
+    halve the image, the mean, and one fully connected layer. Shortcuts have no parameters: they skip every other pixel and add
+    channels of zeros.
 
     Parameters
     ----------
@@ -109,10 +107,9 @@ class ResNet(Network):
 
     Notes
     -----
-    Convolutions are drawn from N(0, 2 / n), n the input channels times the kernel's area; the last layer as PyTorch does by
-    default. Without normalisation the variance of the features would double with every block, so each of the ``B = 3 n``
-    blocks then adds ``1 / sqrt(B)`` of its branch, ``x + f(x) / sqrt(B)``, which keeps it below ``(1 + 1 / B)**B < e`` times
-    that of the first features, and the convolutions have shifts, which start at zero.
+    Convolutions are drawn from N(0, 2 / n), n the input channels times the kernel's area. Without normalisation each of the ``B =
+    3 n`` blocks gives ``x + f(x) / sqrt(B)``, which keeps the variance of the features below ``(1 + 1 / B)**B < e`` times that of
+    the first, and the convolutions have shifts, which start at zero.
 
     References
     ----------

@@ -30,23 +30,16 @@ def forward(
         Template: what is computed. Its own tensors are neither read nor written and may be on the device ``meta``; its
         mode (``module.training``) is set.
     parameters, buffers
-        Stacked tensors by name, shape ``(runs, ...)``, contiguous. With ``training`` the buffers of every run (BatchNorm's
-        running averages and counts) are updated in place, as PyTorch does; without, they are used and left alone.
+        Stacked tensors by name, shape ``(runs, ...)``, contiguous.
     x
         Vectors ``(runs, batch, features)`` or images ``(runs, batch, channels, height, width)``; without the first axis,
         the same inputs for every run.
     training
-        Whether BatchNorm normalises with the batch's own statistics.
-
-    Raises
-    ------
-    ValueError
-        If the inputs are neither vectors nor images.
+        Whether BatchNorm normalises with the batch's own statistics, and updates the buffers of every run in place.
 
     Notes
     -----
-    The result can be differentiated with respect to the parameters. Where autocast is on, the layers compute in its type,
-    as they do outside ``vmap``.
+    The result can be differentiated with respect to the parameters. Where autocast is on, the layers compute in its type.
 
     Examples
     --------
@@ -73,11 +66,7 @@ def forward(
 
 
 class _Autocast(TorchFunctionMode):
-    """Autocast for the layers that ``vmap`` hides from it.
-
-    Under ``vmap`` PyTorch 2.14 takes convolutions and BatchNorm apart before autocast sees them: the former then compute
-    in single precision on the CPU, and the latter cannot mix types.
-    """
+    """Autocast for convolutions and BatchNorm, which PyTorch 2.14 takes apart under ``vmap`` before its own autocast sees them."""
 
     def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()

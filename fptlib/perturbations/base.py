@@ -35,8 +35,6 @@ class State:
         Name to tensor ``(runs, ...)``.
     optimiser
         The optimiser's state as PyTorch's ``state_dict()["state"]`` has it: empty for a fresh one.
-    learning_rate
-        Learning rate.
     """
 
     parameters: Mapping[str, Tensor]
@@ -55,10 +53,9 @@ class Context:
         Draws the parameters and buffers of a fresh initialisation; each call gives the same.
     generators
         Source of randomness of each run.
-    best
-        The state after the epoch with the best validation metric so far, where it is kept.
-    output_layer
-        Name of the layer that gives the network's outputs, where it is known.
+    best, output_layer
+        The state after the epoch with the best validation metric so far, and the name of the layer that gives the network's outputs,
+        where they are known.
     """
 
     fresh: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]
@@ -81,13 +78,7 @@ class Perturbation(ABC):
     needs: ClassVar[frozenset[Need]] = frozenset()
 
     def timed(self, period: int, repeat: Repeat) -> Self:
-        """Return the perturbation as it acts with this timing.
-
-        Raises
-        ------
-        ValueError
-            If the two are not possible together.
-        """
+        """Return the perturbation as it acts with this timing; a ``ValueError`` says that the two are not possible together."""
         return self
 
     def rate(self, since: int) -> float:

@@ -12,10 +12,21 @@ from fptlib.parameters import Fraction, Positive, PositiveInteger
 from fptlib.perturbations.base import Context, Perturbation, Repeat, State, rule
 
 
+class _OfTheRate(Perturbation):
+    """Rules that leave the weights and the momenta as they are."""
+
+    __slots__ = ()
+    fresh_optimiser: ClassVar[bool] = False
+
+    def apply(self, state: State, context: Context) -> State:
+        """Return the state as it is."""
+        return state
+
+
 @final
 @rule("warm_restart")
 @dataclass(frozen=True, slots=True)
-class WarmRestart(Perturbation):
+class WarmRestart(_OfTheRate):
     """Take the learning rate back to its full value, from which it falls along half a cosine.
 
     Parameters
@@ -28,12 +39,9 @@ class WarmRestart(Perturbation):
     Notes
     -----
     In the ``s``-th epoch after a restart (``s`` = 1, 2, ...) the learning rate is ``eta`` times ``floor + (1 - floor) (1 +
-    cos(pi (s - 1) / length)) / 2``. Before the first restart it is constant, as in unperturbed training: SGDR itself lets it
-    fall from the first epoch on.
+    cos(pi (s - 1) / length)) / 2``. Before the first restart it is constant, where SGDR lets it fall from the first epoch on.
 
-    With ``length`` equal to the period, training after a perturbation is another one for every period. A time left that is
-    measured at one period then says nothing of others, and no prediction rests on a single period; with a ``length`` of
-    its own it may.
+    With ``length`` equal to the period, a time left that is measured at one period says nothing of other periods.
 
     References
     ----------
@@ -45,7 +53,6 @@ class WarmRestart(Perturbation):
     [1.0, 0.55, 0.1, 0.1]
     """
 
-    fresh_optimiser: ClassVar[bool] = False
     length: PositiveInteger | None = None
     floor: Fraction = 0.0
 
@@ -71,15 +78,11 @@ class WarmRestart(Perturbation):
         done = min((since - 1) / self.length, 1.0)
         return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * done)) / 2
 
-    def apply(self, state: State, context: Context) -> State:
-        """Return the state as it is."""
-        return state
-
 
 @final
 @rule("rate_bump")
 @dataclass(frozen=True, slots=True)
-class RateBump(Perturbation):
+class RateBump(_OfTheRate):
     """Raise the learning rate for some epochs, as much as shrinking the weights would under BatchNorm.
 
     Parameters
@@ -92,13 +95,11 @@ class RateBump(Perturbation):
     Notes
     -----
     The learning rate is ``eta / shrink**2`` for ``length`` epochs. Where the loss does not change with the length of ``w``, as
-    before BatchNorm, its gradient falls with that length, ``g(s w) = g(w) / s``. One step of plain gradient descent from
-    ``s w`` with the rate ``eta`` is then ``s w - eta g(w) / s = s (w - (eta / s**2) g(w))``: ``s`` times one step from ``w``
-    with the rate ``eta / s**2``, and the network computes the same. So shrinking such weights is a bump of their rate.
+    before BatchNorm, ``g(s w) = g(w) / s``: one step of gradient descent from ``s w`` is ``s w - eta g(w) / s = s (w - (eta / s**2)
+    g(w))``, ``s`` times one step from ``w`` with the rate ``eta / s**2``, and the network computes the same.
 
-    It is a control, not the same. The gradient is at right angles to the weights, so that each step adds ``eta**2 |g|**2``
-    to ``|w|**2``: after shrinking the rate that counts, ``eta / |w|**2``, falls back by itself, while the bump ends at once.
-    And the bump acts on layers that are not normalised too, whose function shrinking changes.
+    It is a control, not the same: after shrinking the rate that counts, ``eta / |w|**2``, falls back by itself, as each step adds
+    ``eta**2 |g|**2`` to ``|w|**2``, while the bump ends at once, and acts on layers that are not normalised too.
 
     References
     ----------
@@ -110,7 +111,6 @@ class RateBump(Perturbation):
     [4.0, 4.0, 1.0]
     """
 
-    fresh_optimiser: ClassVar[bool] = False
     # As shrink-and-perturb has it.
     shrink: Positive = 0.4
     length: PositiveInteger = 5
@@ -118,7 +118,3 @@ class RateBump(Perturbation):
     def rate(self, since: int) -> float:
         """Return the factor on the learning rate in the epoch that is ``since`` (1, 2, ...) epochs after the last perturbation."""
         return 1 / self.shrink**2 if since <= self.length else 1.0
-
-    def apply(self, state: State, context: Context) -> State:
-        """Return the state as it is."""
-        return state

@@ -79,10 +79,7 @@ class Schedule(Part):
     def apply(self, state: State, context: Context) -> State:
         """Return the state after the perturbation.
 
-        Raises
-        ------
-        InputError
-            If the context lacks what the rule needs, or the rule changes the shape or the type of a tensor.
+        An InputError says that the context lacks what the rule needs, or that the rule changes the shape or the type of a tensor.
         """
         for need in sorted(self.rule.needs):
             if getattr(context, need) is None:
@@ -113,11 +110,6 @@ def schedule(values: object, more: Mapping[str, type] | None = None) -> Schedule
         Keys of the section, or a schedule, which is returned.
     more
         Kinds known here beside those known everywhere.
-
-    Raises
-    ------
-    InputError
-        One line naming key, value and what is allowed.
 
     Examples
     --------

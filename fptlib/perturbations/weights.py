@@ -34,8 +34,7 @@ class ShrinkPerturb(Perturbation):
 
     Notes
     -----
-    ``theta <- shrink * theta + perturb * theta_fresh``. The original acts on parameters; the implementation published
-    with arXiv:2502.04121 acts on the whole state.
+    ``theta <- shrink * theta + perturb * theta_fresh``; of the whole state in the implementation published with arXiv:2502.04121.
 
     References
     ----------
@@ -69,8 +68,7 @@ class FullReset(Perturbation):
 
     Notes
     -----
-    ``theta <- theta_fresh``. The first-passage time is then that of a process with sharp restart, whose mean follows from
-    unperturbed runs alone.
+    ``theta <- theta_fresh``: sharp restart, whose mean first-passage time follows from unperturbed runs alone.
 
     References
     ----------
@@ -94,13 +92,11 @@ class PartialReset(Perturbation):
     quantile
         Entries whose magnitude lies below this quantile of all of the run's weights are redrawn: 0 none, 1 all.
     fan_in
-        The new value comes from U(-1/sqrt(n), 1/sqrt(n)). ``published``: ``n`` is the number of input channels.
-        ``true``: the number of inputs of one unit, the kernel's area included, as in PyTorch's default initialisation.
-        They differ for convolutions only. For one-dimensional weights ``n`` is their length.
+        The new value comes from U(-1/sqrt(n), 1/sqrt(n)), ``n`` the number of input channels (``published``) or of inputs of one unit, the
+        kernel's area included (``true``). For one-dimensional weights ``n`` is their length.
 
     Notes
     -----
-    ``w <- u`` where ``|w| < Q_quantile(|w|)``, with ``u`` from the uniform distribution above and the quantile over all weights of the run.
     Weights are the tensors called ``weight``, the gains of BatchNorm among them, and the optimiser's state stays, as in the
     implementation published with the reference.
 
@@ -113,12 +109,6 @@ class PartialReset(Perturbation):
     fresh_optimiser: ClassVar[bool] = False
     quantile: Fraction
     fan_in: Literal["published", "true"] = "published"
-
-    def _n_inputs(self, shape: tuple[int, ...]) -> int:
-        """``n`` for a weight of this shape (of one run)."""
-        if len(shape) == 1:
-            return shape[0]
-        return shape[1] if self.fan_in == "published" else math.prod(shape[1:])
 
     def apply(self, state: State, context: Context) -> State:
         """Return the state with the smallest weights redrawn."""
@@ -134,11 +124,12 @@ class PartialReset(Perturbation):
             threshold = torch.stack([torch.quantile(row, self.quantile) for row in magnitudes])
         parameters = dict(state.parameters)
         for name, value in weights.items():
-            bound = 1 / math.sqrt(self._n_inputs(tuple(value.shape[1:])))
-            drawn = np.stack([rng.uniform(-bound, bound, tuple(value.shape[1:])) for rng in context.generators])
-            fresh = torch.from_numpy(drawn).to(device=value.device, dtype=value.dtype)
+            shape = tuple(value.shape[1:])  # of one run
+            inputs = shape if len(shape) == 1 else shape[1:2] if self.fan_in == "published" else shape[1:]
+            bound = 1 / math.sqrt(math.prod(inputs))
+            drawn = [rng.uniform(-bound, bound, shape) for rng in context.generators]
             small = value.abs() < threshold.view(-1, *[1] * (value.ndim - 1))
-            parameters[name] = torch.where(small, fresh, value)
+            parameters[name] = torch.where(small, torch.from_numpy(np.stack(drawn)).to(value), value)
         return replace(state, parameters=parameters)
 
 
@@ -150,9 +141,8 @@ class LastLayerReset(Perturbation):
 
     Notes
     -----
-    ``theta_L <- theta_L,fresh`` for the weights and shifts of the last layer ``L`` (`fptlib.models.Network.output_layer`),
-    from the network's own initialisation. In RIFLE the layer is redrawn several times while a pre-trained network is
-    fine-tuned, with a learning rate that restarts each time; here only the layer is.
+    ``theta_L <- theta_L,fresh`` for the weights and shifts of the last layer ``L`` (`fptlib.models.Network.output_layer`). In RIFLE the
+    learning rate restarts as well.
 
     References
     ----------
@@ -190,9 +180,8 @@ class WeightNoise(Perturbation):
 
     Notes
     -----
-    ``theta <- theta + sigma r xi``, ``xi`` from N(0, 1) for each entry and ``r`` the root mean square, or 1. The momenta
-    are kept unless a section says otherwise. Jin et al. add noise, from a ball, now and then where the gradient is small; Murray
-    and Edwards at every step, in proportion to each weight. Here it is added at the perturbation's own times.
+    ``theta <- theta + sigma r xi``, ``xi`` from N(0, 1) for each entry and ``r`` the root mean square, or 1. Jin et al. add noise
+    from a ball where the gradient is small; Murray and Edwards at every step, in proportion to each weight.
 
     References
     ----------
@@ -211,8 +200,8 @@ class WeightNoise(Perturbation):
 
         noisy = {}
         for name, value in state.parameters.items():
-            drawn = np.stack([rng.standard_normal(tuple(value.shape[1:])) for rng in context.generators])
-            noise = self.sigma * torch.from_numpy(drawn).to(device=value.device, dtype=value.dtype)
+            drawn = [rng.standard_normal(tuple(value.shape[1:])) for rng in context.generators]
+            noise = self.sigma * torch.from_numpy(np.stack(drawn)).to(value)
             if self.scale == "relative":
                 # One run at a time: the order of a sum may depend on the shape of all that is summed.
                 size = torch.stack([row.square().mean().sqrt() for row in value])
@@ -229,10 +218,8 @@ class RestartFromBest(Perturbation):
 
     Notes
     -----
-    ``theta_t <- theta_b``, where ``b`` is the epoch up to ``t`` with the best validation metric. Training goes on with fresh
-    batches, so that it does not repeat itself. Bae et al. reset to a checkpoint at random times. The state that follows
-    depends on the whole past through ``b``: where the best epoch changes with time, so does the law of the time that is
-    left after a perturbation.
+    ``theta_t <- theta_b``, where ``b`` is the epoch up to ``t`` with the best validation metric; batches are fresh. Where the best epoch
+    changes with time, so does the law of the time that is left after a perturbation. Bae et al. reset at random times.
 
     References
     ----------
@@ -250,8 +237,5 @@ class RestartFromBest(Perturbation):
         def copied(old: Mapping[str, Tensor], kept: Mapping[str, Tensor]) -> dict[str, Tensor]:
             return {name: kept[name].to(value.device, value.dtype, copy=True) for name, value in old.items()}
 
-        return replace(
-            state,
-            parameters=copied(state.parameters, best.parameters),
-            buffers=copied(state.buffers, best.buffers),
-        )
+        parameters, buffers = copied(state.parameters, best.parameters), copied(state.buffers, best.buffers)
+        return replace(state, parameters=parameters, buffers=buffers)
