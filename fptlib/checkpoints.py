@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import pickle
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +37,12 @@ class Snapshot:
     ----------
     digest
         Digest of the specification.
-    run, epoch
-        Number of each run and the epochs it has done, int64, shape ``(runs,)``.
+    run, epoch, learning_rate
+        Number of each run and the epochs it has done, int64, and its learning rate, float64, shape ``(runs,)``.
     parameters, buffers
         Name to tensor ``(runs, ...)``, on the CPU.
     optimiser
         The optimiser's state as PyTorch's ``state_dict()["state"]`` has it, with an axis of runs everywhere.
-    learning_rate
-        Float64, shape ``(runs,)``.
     metrics
         Name to what was recorded, float64, shape ``(runs, epochs)``; NaN beyond a run's own epoch.
     best
@@ -89,8 +88,7 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; a snapshot is needed") from None
     if not raw.startswith(_MAGIC):
-        number = raw.removeprefix(_NAME).partition(b"\n")[0]
-        other = raw.startswith(_NAME) and number.isdigit()
+        other = re.match(re.escape(_NAME) + rb"\d+\n", raw)
         raise (OtherFormatError if other else InputError)(f"{path}: not a snapshot of this version")
     start = len(_MAGIC) + _SUM_BYTES
     payload = raw[start:]

@@ -47,10 +47,8 @@ class Cost:
         Measured in a stack of ``stack`` runs in one process on this machine.
     workers, seconds
         Processes, and the time that all missing runs take to the horizon, if none retires.
-    memory
-        Bytes of one process: its stacks, the data, and what PyTorch takes itself.
-    disk
-        Bytes of the store: records and snapshots.
+    memory, disk
+        Bytes of one process, with data and PyTorch itself, and of the store, with snapshots.
     data_at_hand
         True if the data themselves were used; otherwise random images of the same size and number.
     """

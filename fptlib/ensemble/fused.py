@@ -8,7 +8,7 @@ run along memory in vector registers, where a softmax over ten neighbouring numb
 # bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final, final
 
 import torch
@@ -28,21 +28,27 @@ _MOMENTUM: Final = 0.1
 _Layer = tuple[str, str, str | None]
 
 
-@dataclass(slots=True)
+@final
 class _Workspace:
     """Tensors that every step of one batch size writes to, and views of them: making a view takes as long as a small sum."""
 
-    x: Tensor  # (runs * batch, features)
-    inputs: list[Tensor]  # of each linear layer, (runs, batch, units)
-    inputs_t: list[Tensor]  # transposed, (runs, units, batch)
-    centred: list[Tensor]  # BatchNorm: what enters it, less its mean
-    gradient: list[Tensor]  # by hidden layer, (runs, batch, units)
-    gradient_t: list[Tensor]
-    logits: Tensor  # (runs, classes, batch)
-    logits_t: Tensor
-    flat: Tensor  # logits, (runs * classes * batch,)
-    minus_one: Tensor  # (runs * batch,)
-    ones: Tensor  # (runs, 1, batch)
+    def __init__(self, x: Tensor, runs: int, size: int, units: Sequence[int], norms: Sequence[str | None]) -> None:
+        def empty(*shape: int) -> Tensor:
+            return torch.empty(runs, *shape, dtype=x.dtype, device=x.device)
+
+        hidden = units[:-1]
+        self.inputs = [empty(size, n) for n in (x.shape[1], *hidden)]  # of each linear layer, (runs, batch, units)
+        self.x = self.inputs[0].view(-1, x.shape[1])  # (runs * batch, features)
+        self.inputs_t = [value.transpose(1, 2) for value in self.inputs]
+        # BatchNorm: what enters it, less its mean
+        self.centred = [empty(0) if norm is None else empty(size, n) for n, norm in zip(hidden, norms, strict=False)]
+        self.gradient = [empty(size, n) for n in hidden]  # by hidden layer, (runs, batch, units)
+        self.gradient_t = [value.transpose(1, 2) for value in self.gradient]
+        self.logits = empty(units[-1], size)  # (runs, classes, batch)
+        self.logits_t = self.logits.transpose(1, 2)
+        self.flat = self.logits.view(-1)
+        self.minus_one = torch.full((runs * size,), -1.0, dtype=x.dtype, device=x.device)
+        self.ones = torch.ones(runs, 1, size, dtype=x.dtype, device=x.device)
 
 
 @final
@@ -106,28 +112,8 @@ class FusedMLP:
 
     def _space(self, x: Tensor, size: int) -> _Workspace:
         if size not in self._spaces:
-
-            def empty(*shape: int) -> Tensor:
-                return torch.empty(self._runs, *shape, dtype=x.dtype, device=x.device)
-
-            hidden = self._units[:-1]
-            norms = [norm is not None for _, _, norm in self._layers[:-1]]
-            inputs = [empty(size, units) for units in (x.shape[1], *hidden)]
-            gradient = [empty(size, units) for units in hidden]
-            logits = empty(self._units[-1], size)
-            self._spaces[size] = _Workspace(
-                x=inputs[0].view(-1, x.shape[1]),
-                inputs=inputs,
-                inputs_t=[value.transpose(1, 2) for value in inputs],
-                centred=[empty(size, units) if norm else empty(0) for units, norm in zip(hidden, norms, strict=True)],
-                gradient=gradient,
-                gradient_t=[value.transpose(1, 2) for value in gradient],
-                logits=logits,
-                logits_t=logits.transpose(1, 2),
-                flat=logits.view(-1),
-                minus_one=torch.full((self._runs * size,), -1.0, dtype=x.dtype, device=x.device),
-                ones=torch.ones(self._runs, 1, size, dtype=x.dtype, device=x.device),
-            )
+            norms = [norm for _, _, norm in self._layers]
+            self._spaces[size] = _Workspace(x, self._runs, size, self._units, norms)
         return self._spaces[size]
 
     def _step(self, x: Tensor, space: _Workspace, size: int, rows: Tensor, true: Tensor, own: Tensor) -> None:

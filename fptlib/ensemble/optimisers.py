@@ -48,13 +48,7 @@ def _keywords(made: type[torch.optim.Optimizer]) -> list[str]:
 
 
 def build(spec: OptimiserSpec, parameters: Sequence[Tensor], rate: float) -> torch.optim.Optimizer:
-    """Return a fresh optimiser.
-
-    Raises
-    ------
-    InputError
-        If the name is no class of `torch.optim`, or the class does not take the options.
-    """
+    """Return a fresh optimiser; an InputError says that `torch.optim` has no such class, or that it does not take the options."""
     made: Any = _class(spec)
     keywords = _keywords(made)
     check_options(spec, keywords)
@@ -75,17 +69,13 @@ def _line(error: Exception) -> str:
 def shared(spec: OptimiserSpec) -> Mapping[str, type]:
     """Return the names of what is kept once for a tensor, with Python's type of it; found by stepping a class that is not built in.
 
-    Raises
-    ------
-    InputError
-        If the class does not treat every entry by itself, or keeps what cannot be stored.
+    An InputError says that the class does not treat every entry by itself, or keeps what cannot be stored.
     """
     if spec.name in _SHARED:
         return _SHARED[spec.name]
-    kept: dict[str, Any] = {}
     try:
-        for shape in ((4, 3), (5,)):
-            kept = _tried(spec, shape)
+        _tried(spec, (4, 3))
+        kept = _tried(spec, (5,))
     except InputError:
         raise
     except Exception as error:  # whatever somebody's class raises
@@ -142,11 +132,6 @@ def rule(name: str) -> Callable[[_Class], _Class]:
 
     The keywords of its constructor are the options of the section ``optimiser``; ``lr`` must be among them, and
     ``weight_decay`` may be. The class must treat every entry of a parameter by itself, which is tried out before training.
-
-    Parameters
-    ----------
-    name
-        What the parameters call it.
 
     Raises
     ------

@@ -39,14 +39,9 @@ _Read = TypeVar("_Read")
 
 
 def store_path(spec: EnsembleSpec, out: str | os.PathLike[str] | None = None) -> Path:
-    """Return the folder of the store of a specification: ``out/<digest>``.
+    """Return the folder of the store of a specification, ``out/<digest>``.
 
-    Parameters
-    ----------
-    spec
-        Specification.
-    out
-        Folder of stores; by default ``ensembles`` in the folder that ``FPTLIB_CACHE`` names, else in the user's cache.
+    By default ``out`` is ``ensembles`` in the folder that ``FPTLIB_CACHE`` names, else in the user's cache.
     """
     return (Path(out) if out is not None else cache_dir() / "ensembles") / spec.digest()
 
@@ -124,10 +119,7 @@ class Store:
     # -- snapshots
 
     def snapshot(self, unit: int, epoch: int | None = None) -> Snapshot | None:
-        """Return a sound snapshot, of how far runs came or after one epoch, or ``None``.
-
-        What is damaged or of another format is removed, the latter without a word: only time is lost.
-        """
+        """Return a sound snapshot, of how far runs came or after one epoch, or ``None``."""
 
         def read(path: Path) -> Snapshot:
             snapshot = checkpoints.read(path)
@@ -152,10 +144,10 @@ class Store:
         """Write snapshots to fork from; runs that such a file has already stay in it."""
         for snapshot in snapshots:
             unit, epoch = _unit(snapshot), int(snapshot.epoch[0])
-            old = self.snapshot(unit, epoch)
+            if (old := self.snapshot(unit, epoch)) is not None:
+                snapshot = checkpoints.merge(snapshot, old)
             with self._space():
-                path = self.path(unit, _suffix(epoch))
-                checkpoints.write(path, snapshot if old is None else checkpoints.merge(snapshot, old))
+                checkpoints.write(self.path(unit, _suffix(epoch)), snapshot)
 
     # -- several processes, full disks
 
@@ -198,7 +190,7 @@ def _unit(snapshot: Snapshot) -> int:
 
 
 def _sound(path: Path, read: Callable[[Path], _Read]) -> _Read | None:
-    """Read a file; one that is missing, damaged or of another format is none, and is made again."""
+    """Read a file; one that is damaged, or of another format (without a word: only time is lost), is removed and made again."""
     if not path.exists():
         return None
     try:

@@ -100,11 +100,6 @@ def rule(name: str) -> Callable[[_Class], _Class]:
     ``fresh_optimiser``, whose default is the class's own. A ``ValueError`` that the class raises when it is made is reported as
     an error of the section.
 
-    Parameters
-    ----------
-    name
-        What the parameters call it.
-
     Raises
     ------
     InputError
