@@ -17,7 +17,6 @@ from torch import Tensor
 
 from fptlib.errors import InputError
 from fptlib.files import write_atomically
-from fptlib.perturbations import State
 
 # First bytes of a snapshot; the number is raised when the content changes shape.
 _NAME = b"fptlib snapshot "
@@ -59,10 +58,6 @@ class Snapshot:
     learning_rate: Tensor
     metrics: Mapping[str, Tensor]
     best: Mapping[str, Mapping[Any, Any]] | None = None
-
-    def state(self, learning_rate: float) -> State:
-        """Return all runs as one state; ``learning_rate`` is that of the runs of interest."""
-        return State(self.parameters, self.buffers, self.optimiser, learning_rate)
 
 
 def write(path: str | os.PathLike[str], snapshot: Snapshot) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fptlib.ensemble.store import Store
 from fptlib.ensemble.training import Task
-from fptlib.ensemble.work import Outcome, perform
+from fptlib.ensemble.work import perform
 from fptlib.errors import InputError
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _local: dict[int, Client] = {}
 @contextmanager
 def performer(
     store: Store, report: Callable[[int], object], *, workers: int, scheduler: str | None
-) -> Iterator[Callable[[Sequence[Task], bool], list[Outcome]]]:
+) -> Iterator[Callable[[Sequence[Task], bool], list[int | None]]]:
     """Give a function that performs tasks on a cluster, and waits for other processes at them or not.
 
     All workers must see the folder of the store under its name. ``report`` is called with run-epochs done. Without the address of a
@@ -46,7 +46,7 @@ def performer(
 
     with _client(workers, scheduler) as client:
 
-        def results(tasks: Sequence[Task], wait: bool) -> list[Outcome]:
+        def results(tasks: Sequence[Task], wait: bool) -> list[int | None]:
             options: dict[str, Any] = {"wait": wait, "pure": False, "retries": _RETRIES}
             futures = [client.submit(_remote, store, task, priority=-i, **options) for i, task in enumerate(tasks)]
             # Waited for here and not in Dask's event loop, so that Ctrl-C interrupts nothing but the waiting.
@@ -68,7 +68,7 @@ def performer(
             client.unsubscribe_topic(_TOPIC)
 
 
-def _remote(store: Store, task: Task, *, wait: bool) -> Outcome:
+def _remote(store: Store, task: Task, *, wait: bool) -> int | None:
     """Perform one task in a worker process; reports are summed up, so that not every epoch sends a message."""
     from distributed import get_worker
 

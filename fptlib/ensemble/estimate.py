@@ -20,7 +20,6 @@ from fptlib.data import Dataset
 from fptlib.ensemble import compute, optimisers
 from fptlib.ensemble.resources import UNIT, bytes_per_run, device_of, largest_task, numbers_of, numerics, stack_size
 from fptlib.ensemble.store import Store, store_path
-from fptlib.ensemble.streams import streams
 from fptlib.ensemble.training import Task, recorded
 from fptlib.ensemble.verbs import worth
 from fptlib.errors import InputError
@@ -149,15 +148,11 @@ def _seconds_per_run_epoch(spec: EnsembleSpec, network: Network, source: Dataset
     """Time training on two batches and an evaluation, scaled to all images."""
     x, y = compute.tensors(source.x_train, source.y_train, spec, device)
     x_test, y_test = compute.tensors(source.x_test, source.y_test, spec, device)
-    none = [0] * runs
-    drawn = network.initialise(
-        streams(0, range(runs), "initial", none), dtype=compute.dtype_of(spec), device=torch.device(device)
-    )
+    rng, dtype = np.random.default_rng(0), compute.dtype_of(spec)
+    drawn = network.initialise(rng.spawn(runs), dtype=dtype, device=torch.device(device))
     work = compute.build(spec, network, device, State(*drawn, {}, spec.optimiser.lr))
     size, n = spec.training.batch_size, len(y)
-    order = torch.from_numpy(np.stack([rng.permutation(n) for rng in streams(0, range(runs), "order", none)])).to(
-        device
-    )
+    order = torch.from_numpy(rng.permuted(np.tile(np.arange(n), (runs, 1)), axis=1)).to(device)
 
     def seconds_each(call: Callable[[int], object], images: int) -> float:
         call(min(8, size))  # compiles

@@ -281,16 +281,9 @@ def train(
 ) -> None:
     """Train every run on images in its own order; ``lost`` receives the mean loss of each as it was in its batch.
 
-    Parameters
-    ----------
-    parameters, velocity, buffers
-        A row for each run; ``velocity`` has no columns without momentum.
-    plan
-        Places of tensors, see the module.
-    work, gradient, logits, bits
-        Workspace: activations; one row of parameters; ``batch * classes`` numbers and as many 32-bit integers.
-    x, y, order
-        Images ``(images, features)``, classes or numbers, and for each run the order in which it sees them, ``(runs, images)``.
+    ``parameters``, ``velocity`` (without columns where there is no momentum) and ``buffers`` have a row for each run. ``work``,
+    ``gradient`` (one row), ``logits`` and ``bits`` (``batch * classes`` numbers and 32-bit integers) are written to. ``x`` are
+    images ``(images, features)``, ``order`` is ``(runs, images)``.
     """
     n_classes, n_features = plan[-1, OUTPUTS], plan[0, INPUTS]
     images = order.shape[1]

@@ -35,11 +35,6 @@ class Stack:
     learning_rate: float
 
     @property
-    def active(self) -> NDArray[np.bool_]:
-        """Test which places have a run that is recorded."""
-        return np.asarray(self.rows >= 0)
-
-    @property
     def places(self) -> list[int]:
         """Return the places whose run is recorded, in order."""
         return [int(place) for place in np.flatnonzero(self.rows >= 0)]
@@ -96,11 +91,11 @@ class Stacker:
 
     def rearranged(self, stacks: list[Stack], factors: NDArray[np.float64]) -> list[Stack]:
         """Return the same runs in stacks of one learning rate each, and in no more stacks than are needed for that."""
-        stacks = [stack for stack in stacks if stack.active.any()]
+        stacks = [stack for stack in stacks if stack.places]
         count: dict[tuple[float, ...], int] = defaultdict(int)
         alike = True
         for stack in stacks:
-            rows = stack.rows[stack.active]
+            rows = stack.rows[stack.places]
             alike = alike and len(np.unique(factors[rows])) == 1
             for row in rows.tolist():
                 count[(self._place(row), stack.learning_rate, float(factors[row]))] += 1

@@ -16,11 +16,6 @@ from fptlib.models import Tensors
 from fptlib.perturbations import State
 
 
-def n_runs(state: State) -> int:
-    """Return the number of runs in a state."""
-    return int(next(iter(state.parameters.values())).shape[0])
-
-
 def changed(state: State, change: Callable[[Tensor], Tensor]) -> State:
     """Return a state whose every tensor is changed."""
 
@@ -68,7 +63,9 @@ def join(states: Sequence[State]) -> State:
     return State(
         parameters=joined([state.parameters for state in states]),
         buffers=joined([state.buffers for state in states]),
-        optimiser=updates.joined([state.optimiser for state in states], [n_runs(state) for state in states]),
+        optimiser=updates.joined(
+            [state.optimiser for state in states], [len(next(iter(state.parameters.values()))) for state in states]
+        ),
         learning_rate=states[0].learning_rate,
     )
 

@@ -94,7 +94,7 @@ class Training:
     @property
     def active(self) -> int:
         """Return the number of runs still in training."""
-        return sum(int(stack.active.sum()) for stack in self._stacks)
+        return sum(len(stack.places) for stack in self._stacks)
 
     # -- who is trained with whom
 
@@ -113,8 +113,8 @@ class Training:
                 if self._best is not None:
                     assert part.best is not None
                     self._best[row] = states.select(State(**part.best, learning_rate=0.0), [place])
-                state = states.select(part.state(float(part.learning_rate[place])), [place])
-                state = states.to_device(state, self._device)
+                state = State(part.parameters, part.buffers, part.optimiser, float(part.learning_rate[place]))
+                state = states.to_device(states.select(state, [place]), self._device)
                 if branching:
                     state = self._perturbed([row], state)
                 if self._done(row):
@@ -186,7 +186,7 @@ class Training:
         self._stacks = [
             after for stack in stacks for after in self._step(stack, float(factors[stack.rows[stack.places[0]]]))
         ]
-        self._stacks = [stack for stack in self._stacks if stack.active.any()]
+        self._stacks = [stack for stack in self._stacks if stack.places]
         return trained
 
     def _factors(self) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from fptlib.ensemble import optimisers
 from fptlib.ensemble.resources import LARGEST_TASK, UNIT, device_of, largest_task
 from fptlib.ensemble.store import Store, store_path
 from fptlib.ensemble.training import Task, recorded
-from fptlib.ensemble.work import Outcome, perform, surviving
+from fptlib.ensemble.work import perform, surviving
 from fptlib.errors import InputError
 from fptlib.spec import EnsembleSpec, override, restore
 from fptlib.trajectories import Target, Trajectories, concatenate
@@ -231,13 +231,13 @@ def _perform(store: Store, whole: Task, units: list[int], workers: int | None, s
             return _in_all(performer, tasks)
 
 
-def _in_all(performer: Callable[[Sequence[Task], bool], Sequence[Outcome]], tasks: Sequence[Task]) -> int:
+def _in_all(performer: Callable[[Sequence[Task], bool], Sequence[int | None]], tasks: Sequence[Task]) -> int:
     """Return the run-epochs that tasks took; what another process is training is waited for at the end."""
     trained = 0
     for wait in (False, True):
-        outcomes = performer(tasks, wait) if tasks else []
-        trained += sum(outcome.trained for outcome in outcomes)
-        tasks = [task for task, outcome in zip(tasks, outcomes, strict=True) if not outcome.done]
+        each = performer(tasks, wait) if tasks else []
+        trained += sum(n or 0 for n in each)
+        tasks = [task for task, n in zip(tasks, each, strict=True) if n is None]
     return trained
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,31 +23,21 @@ from fptlib.trajectories.record import passages
 Record = tuple[Mapping[str, NDArray[np.float64]], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The end of a task: done, or left to another process that is at it; and the run-epochs it took."""
-
-    done: bool
-    trained: int
-
-
-def perform(
-    store: Store, task: Task, report: Callable[[int], object] = lambda _n: None, *, wait: bool = True
-) -> Outcome:
-    """Train what the store lacks of a task, whole shards of it, and write it.
+def perform(store: Store, task: Task, report: Callable[[int], object], *, wait: bool) -> int | None:
+    """Train what the store lacks of a task, whole shards of it, and write it; ``None`` where it is left to another process.
 
     The store of unperturbed training beside it is used where it has something to branch off from. ``report`` is called with
-    run-epochs that are done, trained or found. With ``wait``, another process that trains some of these runs is waited for.
+    run-epochs that are done, trained or found; returned are those trained. With ``wait``, another process that trains some of these
+    runs is waited for.
     """
     if task.device == "auto" or task.spec.device == "cuda":
         task = replace(task, device=device_of(task.spec))
     with store.locked(task.units, wait=wait) as free:
         if not free:
-            return Outcome(done=False, trained=0)
+            return None
         units = [unit for unit in task.units if store.held(task, unit) is None]
         trained = _train(store, task, units, report) if units else 0
-        trained += sum(_retrace(store, task, epoch) for epoch in sorted(task.keep))
-    return Outcome(done=True, trained=trained)
+        return trained + sum(_retrace(store, task, epoch) for epoch in sorted(task.keep))
 
 
 def _train(store: Store, task: Task, units: list[int], report: Callable[[int], object]) -> int:

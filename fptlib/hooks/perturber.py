@@ -290,9 +290,8 @@ class Perturber:
             raise InputError(
                 f"epoch: {epoch} comes after {self.epoch}; call step once after each epoch, in their order"
             )
-        for missed in range(self.epoch + 1, epoch):
-            if self.due(missed):
-                raise InputError(f"epoch: {epoch} comes after {self.epoch}, but epoch {missed} was to be perturbed")
+        if missed := [k for k in range(self.epoch + 1, epoch) if self.due(k)]:
+            raise InputError(f"epoch: {epoch} comes after {self.epoch}, but epoch {missed[0]} was to be perturbed")
         if self.schedule.changes_rate and self._last and epoch > self.epoch + 1:
             raise InputError(
                 f"epoch: {epoch} comes after {self.epoch}, but the rule sets the learning rate of every epoch; call step "

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import final
 
-from torch import Tensor, nn
+from torch import nn
 
-from fptlib.models.network import Network, as_images, normalisation_of_images
+from fptlib.models.network import Layers, Network, normalisation_of_images
 from fptlib.spec.networks import Normalisation
 
 
@@ -55,30 +55,13 @@ class CNN(Network):
         planes, height, width = self.shape
         features: list[nn.Module] = []
         for inputs, outputs in pairwise((planes, *self.channels)):
-            features.append(nn.Conv2d(inputs, outputs, self.kernel, padding=self.kernel // 2))
             norm = normalisation_of_images(self.normalisation, outputs)
-            if norm is not None:
-                features.append(norm)
+            features.append(nn.Conv2d(inputs, outputs, self.kernel, padding=self.kernel // 2))
             # The largest of four, then ReLU: the same as the other way round, for a quarter of the work.
-            features += [nn.MaxPool2d(2), nn.ReLU()]
+            features += [*([] if norm is None else [norm]), nn.MaxPool2d(2), nn.ReLU()]
         height, width = height >> len(self.channels), width >> len(self.channels)
         *hidden, last = pairwise((self.channels[-1] * height * width, *self.widths, self.n_classes))
         layers: list[nn.Module] = []
         for inputs, outputs in hidden:
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-        return _Layers(self.shape[0], nn.Sequential(*features), nn.Sequential(*layers, nn.Linear(*last)))
-
-
-class _Layers(nn.Module):
-    """Layers on images under the name ``features``, then layers on vectors under the name ``layers``."""
-
-    def __init__(self, n_channels: int, features: nn.Sequential, layers: nn.Sequential) -> None:
-        super().__init__()
-        self._n_channels = n_channels
-        self.features = features
-        self.layers = layers
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, shape ``(batch, classes)``."""
-        result: Tensor = self.layers(self.features(as_images(x, n_channels=self._n_channels)).flatten(1))
-        return result
+        return Layers(nn.Sequential(*layers, nn.Linear(*last)), nn.Sequential(*features), planes)

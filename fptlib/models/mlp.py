@@ -12,9 +12,9 @@ from typing import final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from fptlib.models.network import Network, Tensors
+from fptlib.models.network import Layers, Network, Tensors
 from fptlib.spec.networks import Normalisation
 
 
@@ -62,7 +62,7 @@ class MLP(Network):
                 layers.append(nn.BatchNorm1d(outputs) if self.normalisation == "batch" else nn.LayerNorm(outputs))
             if i < len(self.widths):
                 layers.append(nn.ReLU())
-        return _Layers(nn.Sequential(*layers))
+        return Layers(nn.Sequential(*layers))
 
     def initialise(
         self, generators: Sequence[np.random.Generator], *, dtype: torch.dtype, device: torch.device
@@ -97,16 +97,3 @@ class MLP(Network):
             return {n: v.to(device, dtype if v.is_floating_point() else v.dtype) for n, v in tensors.items()}
 
         return brought(parameters), brought(buffers)
-
-
-class _Layers(nn.Module):
-    """A sequence of layers under the name ``layers``."""
-
-    def __init__(self, layers: nn.Sequential) -> None:
-        super().__init__()
-        self.layers = layers
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits, shape ``(batch, classes)``."""
-        result: Tensor = self.layers(x.flatten(1))
-        return result

@@ -85,6 +85,20 @@ class Network(ABC):
             return self.single().float()
 
 
+class Layers(nn.Module):
+    """Layers on images under the name ``features``, if any, then layers on vectors under the name ``layers``."""
+
+    def __init__(self, layers: nn.Sequential, features: nn.Sequential | None = None, n_channels: int = 1) -> None:
+        super().__init__()
+        self.features, self.layers, self._n_channels = features, layers, n_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits, shape ``(batch, classes)``."""
+        x = x if self.features is None else self.features(as_images(x, n_channels=self._n_channels))
+        logits: Tensor = self.layers(x.flatten(1))
+        return logits
+
+
 def run_state(parameters: Mapping[str, Tensor], buffers: Mapping[str, Tensor], run: int) -> Tensors:
     """Parameters and buffers of one run, as `Network.single` loads them with ``load_state_dict``."""
     return {name: tensor[run].detach().clone() for name, tensor in {**parameters, **buffers}.items()}
