@@ -39,7 +39,10 @@ class CompiledMLP:
         self._parameters = self._packed(state.parameters)
         self._buffers = self._packed_buffers(state.buffers)
         self._seen = {name: value.clone() for name, value in state.buffers.items() if not value.is_floating_point()}
-        self._velocity = self._restored(state) if optimiser.momentum else self._zeros(self._runs, 0)
+        self._velocity = self._zeros(self._runs, self._width if optimiser.momentum else 0)
+        if optimiser.momentum and state.optimiser:
+            kept = (state.optimiser[i]["momentum_buffer"] for i in range(len(state.parameters)))
+            self._velocity = self._packed(dict(zip(state.parameters, kept, strict=True)))
         classes = int(self._plan[-1, kernels.OUTPUTS])
         self._workspace = self._zeros(self._work)
         self._gradient = self._zeros(self._width)
@@ -93,11 +96,6 @@ class CompiledMLP:
             rows[:, at : at + units] = buffers[f"{name}.running_mean"].numpy()
             rows[:, at + units : at + 2 * units] = buffers[f"{name}.running_var"].numpy()
         return rows
-
-    def _restored(self, state: State) -> NDArray[Any]:
-        if not state.optimiser:
-            return self._zeros(self._runs, self._width)
-        return self._packed({name: state.optimiser[i]["momentum_buffer"] for i, name in enumerate(state.parameters)})
 
     def state(self) -> State:
         """Return all that training carries on, as copies."""

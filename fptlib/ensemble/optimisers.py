@@ -35,12 +35,14 @@ _Class = TypeVar("_Class", bound=type[torch.optim.Optimizer])
 def _class(spec: OptimiserSpec) -> type[torch.optim.Optimizer]:
     if isinstance(spec, TorchSpec) and spec.OWN is not None:
         return spec.OWN  # type: ignore[no-any-return]
-    name = spec.TORCH or spec.name
-    made = getattr(torch.optim, name, None)
-    if not (isinstance(made, type) and issubclass(made, torch.optim.Optimizer)):
-        names = [*kinds_of("optimiser"), *(n for n, kind in vars(torch.optim).items() if isinstance(kind, type))]
+    name, classes = (
+        spec.TORCH or spec.name,
+        {n: kind for n, kind in vars(torch.optim).items() if isinstance(kind, type)},
+    )
+    if name not in classes:
+        names = [*kinds_of("optimiser"), *classes]
         raise InputError(f"optimiser.name: unknown optimiser {name!r}{nearest(name, names)}")
-    return made
+    return classes[name]
 
 
 def _keywords(made: type[torch.optim.Optimizer]) -> list[str]:
@@ -52,13 +54,15 @@ def build(spec: OptimiserSpec, parameters: Sequence[Tensor], rate: float) -> tor
     made: Any = _class(spec)
     keywords = _keywords(made)
     check_options(spec, keywords)
-    fields = {name: getattr(spec, name) for name in type(spec).model_fields if name in keywords}
-    more = {"foreach": True} if "foreach" in inspect.signature(made).parameters else {}
+    options = {name: getattr(spec, name) for name in type(spec).model_fields if name in keywords} | (
+        spec.model_extra or {}
+    )
+    if "foreach" in inspect.signature(made).parameters:
+        options["foreach"] = True
     try:
-        optimiser: torch.optim.Optimizer = made(list(parameters), lr=rate, **fields, **more, **(spec.model_extra or {}))
+        return made(list(parameters), lr=rate, **options)  # type: ignore[no-any-return]
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"optimiser: {spec.name}: {_line(error)}; its options: {', '.join(keywords)}") from None
-    return optimiser
 
 
 def _line(error: Exception) -> str:
@@ -97,9 +101,7 @@ def _tried(spec: OptimiserSpec, shape: tuple[int, ...]) -> dict[str, Any]:
     for step in range(4):
         gradient = torch.randn(stack.shape, dtype=torch.float64, generator=random) * 4.0**-step
         if step == 2:
-            kept = {name: value for name, value in stacked.state[stack].items() if value is not None}
-            _check_kept(spec, kept, stack)
-            other = stack.clone()
+            kept, other = _kept(spec, stacked, stack), stack.clone()
             resumed = build(spec, [other], spec.lr)
             resumed.state[other].update({n: v.clone() if isinstance(v, Tensor) else v for n, v in kept.items()})
         for parameter, part in zip((stack, other, *single), (gradient, gradient, *gradient), strict=True):
@@ -114,10 +116,12 @@ def _tried(spec: OptimiserSpec, shape: tuple[int, ...]) -> dict[str, Any]:
             raise InputError(
                 f"optimiser.name: {spec.name} {what}; allowed: elementwise rules that keep what they need in `state`"
             )
-    return {name: value for name, value in stacked.state[stack].items() if value is not None}
+    return _kept(spec, stacked, stack)
 
 
-def _check_kept(spec: OptimiserSpec, kept: Mapping[str, Any], parameter: Tensor) -> None:
+def _kept(spec: OptimiserSpec, optimiser: torch.optim.Optimizer, parameter: Tensor) -> dict[str, Any]:
+    """Return what an optimiser keeps for a tensor, all of which can be stored."""
+    kept = {name: value for name, value in optimiser.state[parameter].items() if value is not None}
     for name, value in kept.items():
         if not (value.shape in ((), parameter.shape) if isinstance(value, Tensor) else type(value) in NUMBERS):
             what = f"of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
@@ -125,6 +129,7 @@ def _check_kept(spec: OptimiserSpec, kept: Mapping[str, Any], parameter: Tensor)
                 f"optimiser.name: {spec.name} keeps {name!r}, {what}, which cannot be stored; allowed: tensors like the "
                 "parameter, tensors without axes, numbers"
             )
+    return kept
 
 
 def rule(name: str) -> Callable[[_Class], _Class]:

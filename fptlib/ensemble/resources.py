@@ -29,13 +29,7 @@ _MEMORY_GB: Final = {"cpu": 1.0, "cuda": 16.0}
 
 
 def device_of(spec: EnsembleSpec) -> str:
-    """Return the device on which this process trains, ``cpu`` or ``cuda``.
-
-    Raises
-    ------
-    InputError
-        If a GPU is asked for and there is none.
-    """
+    """Return the device on which this process trains, ``cpu`` or ``cuda``; an InputError says that there is no GPU."""
     available = torch.cuda.is_available()
     if spec.device == "cuda" and not available:
         raise InputError("device: cuda is asked for, but torch sees no GPU; allowed here: auto, cpu")

@@ -28,7 +28,7 @@ def changed(state: State, change: Callable[[Tensor], Tensor]) -> State:
 
 def select(state: State, rows: Sequence[int]) -> State:
     """Return copies of some runs."""
-    index = torch.as_tensor(list(rows))
+    index = torch.as_tensor(list(rows), dtype=torch.int64)
     return changed(state, lambda value: value[index.to(value.device)])
 
 

@@ -40,10 +40,8 @@ class Stack:
         self._rows: list[tuple[Tensor, ...]] = [] if alike else list(zip(*views, strict=True))
         everything = [view for row in self._rows for view in row] or self._parameters
         self._optimiser = optimisers.build(spec, everything, state.learning_rate)
-        if alike:
-            _restore(self._optimiser, self._parameters, kept, self._shared, None)
-        for run, row in enumerate(self._rows):
-            _restore(self._optimiser, row, kept, self._shared, run)
+        for run, row in enumerate(self._rows or [self._parameters]):
+            _restore(self._optimiser, row, kept, self._shared, None if alike else run)
 
     def set_rate(self, rate: float) -> None:
         """Set the learning rate from now on."""
@@ -120,14 +118,13 @@ def _entries(
     for i, parameter in enumerate(parameters):
         entries: Tensors = {}
         for name, value in optimiser.state.get(parameter, {}).items():
-            if value is None:
-                continue
-            if name not in shared:
+            if name in shared:
+                number = (
+                    value if isinstance(value, Tensor) else torch.tensor(value, dtype=optimisers.NUMBERS[type(value)])
+                )
+                entries[name] = number.expand(runs or 1)
+            elif value is not None:
                 entries[name] = value[None] if runs is None else value
-            elif isinstance(value, Tensor):
-                entries[name] = value.expand(runs or 1)
-            else:
-                entries[name] = torch.tensor(value, dtype=optimisers.NUMBERS[type(value)]).expand(runs or 1)
         if entries:
             state[i] = entries
     return state

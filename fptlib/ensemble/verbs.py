@@ -94,10 +94,8 @@ class Fork:
 
     Parameters
     ----------
-    spec
-        Specification of the perturbed ensemble; its store is an ordinary one.
-    trajectories
-        All parents' runs: the prefix of each, and what followed for those that went on.
+    spec, trajectories
+        The perturbed ensemble, whose store is an ordinary one, and all its runs from the first epoch on.
     n_parents, n_survivors
         Runs of the parent, and those that had not reached the threshold at the fork (all, without a retirement).
     """
@@ -158,14 +156,7 @@ def read_request(
 ) -> tuple[EnsembleSpec, Target | None]:
     """Return what a store was made from: the specification, with the runs and epochs asked for, and the retirement.
 
-    Nothing that the store holds is executed.
-
-    Parameters
-    ----------
-    store
-        Folder of the store.
-    uses
-        Files of the user's that its parameters use, of which the store holds the digests, and others.
+    Nothing that the store holds is executed: ``uses`` are the files of the user's that its parameters use, and others.
 
     Raises
     ------
