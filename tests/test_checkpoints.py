@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ import torch
 from fptlib import checkpoints
 from fptlib.checkpoints import OtherFormatError, Snapshot
 from fptlib.errors import InputError
+from known import same
 
 
 def snapshot() -> Snapshot:
@@ -28,45 +30,35 @@ def snapshot() -> Snapshot:
     )
 
 
+def assert_equal(read: Snapshot, expected: Snapshot) -> None:
+    assert read.digest == expected.digest
+    for field in ("run", "epoch", "learning_rate"):
+        assert torch.equal(getattr(read, field), getattr(expected, field))
+    for field in ("parameters", "buffers", "metrics"):
+        assert same(getattr(read, field), getattr(expected, field))
+    assert same(read.optimiser[0], expected.optimiser[0])
+
+
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     checkpoints.write(tmp_path / "a.ckpt", snapshot())
-    read = checkpoints.read(tmp_path / "a.ckpt")
-    assert read.digest == "0123456789abcdef"
-    for field in ("run", "epoch", "learning_rate"):
-        assert torch.equal(getattr(read, field), getattr(snapshot(), field))
-    for field in ("parameters", "buffers", "metrics"):
-        expected = getattr(snapshot(), field)
-        assert all(torch.equal(value, expected[name]) for name, value in getattr(read, field).items())
-    assert torch.equal(read.optimiser[0]["exp_avg"], snapshot().optimiser[0]["exp_avg"])
+    assert_equal(checkpoints.read(tmp_path / "a.ckpt"), snapshot())
     assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
     # Others may read it as they may read any file.
     (tmp_path / "plain").write_bytes(b"")
     assert (tmp_path / "a.ckpt").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-@pytest.mark.parametrize("where", [3, 30, 100, -2000, -1])
-def test_any_damage_is_found(tmp_path: Path, where: int) -> None:
+def test_any_damage_is_found(tmp_path: Path) -> None:
     path = tmp_path / "a.ckpt"
-    checkpoints.write(path, snapshot())
-    raw = bytearray(path.read_bytes())
-    raw[where] ^= 1
-    path.write_bytes(raw)
-    with pytest.raises(InputError, match=r"a\.ckpt: (damaged snapshot|not a snapshot)"):
+    with pytest.raises(InputError, match=r"a\.ckpt: No such file"):
         checkpoints.read(path)
-
-
-@pytest.mark.parametrize("length", [0, 10, 60, 500])
-def test_a_torn_file_is_found(tmp_path: Path, length: int) -> None:
-    path = tmp_path / "a.ckpt"
     checkpoints.write(path, snapshot())
-    path.write_bytes(path.read_bytes()[:length])
-    with pytest.raises(InputError, match=r"a\.ckpt"):
-        checkpoints.read(path)
-
-
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"none\.ckpt: No such file"):
-        checkpoints.read(tmp_path / "none.ckpt")
+    whole = path.read_bytes()
+    flipped = [whole[:k] + bytes([whole[k] ^ 1]) + whole[k + 1 :] for k in (3, 30, 100, len(whole) - 2000)]
+    for raw in (*flipped, *(whole[:k] for k in (0, 10, 60, 500, -1))):
+        path.write_bytes(raw)
+        with pytest.raises(InputError, match=r"a\.ckpt: (damaged snapshot|not a snapshot)"):
+            checkpoints.read(path)
 
 
 def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
@@ -90,7 +82,6 @@ def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
         (b"fptlib snapshot 2\n", OtherFormatError),
         (b"fptlib snapshot x\n", InputError),
         (b"PK", InputError),
-        (b"", InputError),
     ],
 )
 def test_a_snapshot_of_another_format_is_told_from_what_is_none(tmp_path: Path, start: bytes, kind: type) -> None:
@@ -104,19 +95,10 @@ def test_runs_of_two_snapshots_are_put_in_order() -> None:
     whole = snapshot()
 
     def some(rows: list[int]) -> Snapshot:
-        return Snapshot(
-            digest=whole.digest,
-            run=whole.run[rows],
-            epoch=whole.epoch[rows],
-            parameters={name: value[rows] for name, value in whole.parameters.items()},
-            buffers={name: value[rows] for name, value in whole.buffers.items()},
-            optimiser={0: {name: value[rows] for name, value in whole.optimiser[0].items()}},
-            learning_rate=whole.learning_rate[rows],
-            metrics={name: value[rows] for name, value in whole.metrics.items()},
-        )
+        def cut(value: Any) -> Any:
+            return {k: cut(v) for k, v in value.items()} if isinstance(value, dict) else value[rows]
 
-    joined = checkpoints.merge(some([1, 5, 6]), some([0, 5, 9]))
-    rows = [0, 1, 5, 6, 9]
-    assert torch.equal(joined.run, whole.run[rows])
-    assert torch.equal(joined.parameters["a.weight"], whole.parameters["a.weight"][rows])
-    assert torch.equal(joined.optimiser[0]["exp_avg"], whole.optimiser[0]["exp_avg"][rows])
+        kept = {name: getattr(whole, name) for name in Snapshot.__slots__}
+        return Snapshot(**{k: v if v is None or k == "digest" else cut(v) for k, v in kept.items()})
+
+    assert_equal(checkpoints.merge(some([1, 5, 6]), some([0, 5, 9])), some([0, 1, 5, 6, 9]))

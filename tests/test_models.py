@@ -316,7 +316,6 @@ def test_vectors_are_square_images() -> None:
 @pytest.mark.parametrize(
     ("section", "shape", "expected"),
     [
-        (spec.networks.MlpSpec(widths=(8,), normalisation="batch"), (4,), MLP(4, (8,), 2, normalisation="batch")),
         (spec.networks.MlpSpec(widths=(8,)), (1, 2, 3), MLP(6, (8,), 2, normalisation="none")),
         (
             spec.networks.CnnSpec(channels=(4,), kernel=3, widths=(5,), normalisation="batch"),
@@ -347,7 +346,6 @@ def test_specifications_become_networks(section: spec.ModelSpec, shape: tuple[in
             r"model\.name: cnn takes images, .* a vector of 63 numbers; allowed here: mlp",
         ),
         (spec.networks.ResNet18Spec(), (9,), r"model\.name: resnet18 takes images"),
-        (spec.networks.ResNetSpec(), (4,), r"model\.name: resnet takes images"),
         (
             spec.networks.CnnSpec(channels=(4, 4, 4, 4, 4)),
             (1, 28, 31),

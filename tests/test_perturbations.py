@@ -307,14 +307,8 @@ def test_sections_and_values_are_the_same() -> None:
     kick = perturbations.schedule({"name": "shrink_perturb", "period": 3, "shrink": "5e-1", "scope": "state"})
     assert kick == Schedule(rule=ShrinkPerturb(0.5, 0.1, "state"), period=3, repeat="periodic", fresh_optimiser=True)
     part = Schedule(rule=PartialReset(0.3, "true"), period=3, repeat="once")
-    assert part.model_dump() == {
-        "name": "partial_reset",
-        "repeat": "once",
-        "period": 3,
-        "fresh_optimiser": False,
-        "quantile": 0.3,
-        "fan_in": "true",
-    }
+    timing = {"repeat": "once", "period": 3, "fresh_optimiser": False}
+    assert part.model_dump() == {"name": "partial_reset", **timing, "quantile": 0.3, "fan_in": "true"}
     for value in VALUES.values():
         schedule = Schedule(rule=value, period=3)
         assert perturbations.schedule(schedule) is schedule
@@ -322,10 +316,8 @@ def test_sections_and_values_are_the_same() -> None:
 
 
 def test_the_cosine_takes_the_period() -> None:
-    whole, short = (
-        {"name": "warm_restart", "period": 3},
-        {"name": "warm_restart", "period": 3, "length": 2, "floor": 0.1},
-    )
+    whole = {"name": "warm_restart", "period": 3}
+    short = whole | {"length": 2, "floor": 0.1}
     assert [perturbations.schedule(whole).factor(e) for e in range(1, 8)] == pytest.approx([1, 1, 1, 1, 0.75, 0.25, 1])
     assert [perturbations.schedule(short).factor(e) for e in range(4, 7)] == pytest.approx([1, 0.55, 0.1])
 
@@ -333,7 +325,6 @@ def test_the_cosine_takes_the_period() -> None:
 REFUSED: list[tuple[Any, str]] = [
     ("full_reset", "perturbation: 'full_reset' is not a mapping"),
     ({"name": "kick"}, "perturbation.name: unknown perturbation 'kick'"),
-    ({"name": "full_reset", "period": None}, "perturbation.period: None is not a whole number"),
     ({"name": "full_reset", "period": 0}, "perturbation.period: 0 is not possible; allowed: at least 1"),
     ({"name": "full_reset", "repeat": "random"}, r"perturbation.repeat: 'random' .* allowed: 'periodic' or 'once'"),
     ({"name": "full_reset", "perod": 4}, "perturbation.perod: unknown key; did you mean 'period'?"),
@@ -341,11 +332,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"name": "partial_reset", "quantile": 2}, "quantile: 2 is not possible; allowed: at most 1"),
     ({"name": "warm_restart", "repeat": "once"}, "floor: 0 can leave training without a learning rate for good"),
     ({"name": "warm_restart", "length": 2}, "floor: 0 can leave training without a learning rate for good"),
-    ({"name": "warm_restart", "floor": 2}, r"perturbation\.floor: 2 is not possible; allowed: at most 1"),
     ({"name": "rate_bump", "shrink": 0}, r"perturbation\.shrink: 0 is not possible; allowed: above 0"),
-    ({"name": "rate_bump", "length": 0}, r"perturbation\.length: 0 is not possible; allowed: at least 1"),
-    ({"name": "weight_noise", "sigma": -1}, r"perturbation\.sigma: -1 is not possible; allowed: at least 0"),
-    ({"name": "weight_noise", "scale": "own"}, r"perturbation\.scale: 'own' is not possible; allowed: 'relative'"),
 ]
 
 

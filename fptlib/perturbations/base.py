@@ -130,11 +130,9 @@ def rule(name: str) -> Callable[[_Class], _Class]:
     return decorate
 
 
-def _check(name: Any, own: Any) -> None:
+def _check(name: str, own: Any) -> None:
     """Refuse a class that cannot be a section of the parameters."""
     where = f"perturbation {name!r}"
-    if not (isinstance(name, str) and name):
-        raise InputError(f"perturbation: {name!r} is no name; write it as in @rule('sign_flip')")
     if not (isinstance(own, type) and issubclass(own, Perturbation)):
         raise InputError(f"{where}: {own!r} is not a class derived from fptlib.perturbations.Perturbation")
     # Of the class itself: what a dataclass hands on to its subclasses says nothing of their fields.
