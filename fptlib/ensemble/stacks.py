@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import final
@@ -92,13 +92,12 @@ class Stacker:
     def rearranged(self, stacks: list[Stack], factors: NDArray[np.float64]) -> list[Stack]:
         """Return the same runs in stacks of one learning rate each, and in no more stacks than are needed for that."""
         stacks = [stack for stack in stacks if stack.places]
-        count: dict[tuple[float, ...], int] = defaultdict(int)
-        alike = True
-        for stack in stacks:
-            rows = stack.rows[stack.places]
-            alike = alike and len(np.unique(factors[rows])) == 1
-            for row in rows.tolist():
-                count[(self._place(row), stack.learning_rate, float(factors[row]))] += 1
+        rows = [stack.rows[stack.places] for stack in stacks]
+        alike = all(len(np.unique(factors[some])) == 1 for some in rows)
+        rates = [stack.learning_rate for stack in stacks]
+        count = Counter(
+            (self._place(r), rate, float(factors[r])) for rate, some in zip(rates, rows, strict=True) for r in some
+        )
         if alike and len(stacks) <= sum(math.ceil(n / self._size) for n in count.values()):
             return stacks
         return self.arranged([(stack.rows.tolist(), stack.compute.state()) for stack in stacks], factors)

@@ -134,12 +134,9 @@ class Training:
     def _done(self, row: int) -> bool:
         """Test whether a run has come to the horizon, or has reached the threshold and is to be retired."""
         epoch, retirement = int(self.epoch[row]), self.task.retirement
-        if epoch >= self.task.epochs:
-            return True
-        if retirement is None or epoch == 0:
-            return False
-        values = self.metrics[retirement.name][row, :epoch]
-        return bool(reached(values, retirement).any())
+        if epoch >= self.task.epochs or retirement is None:
+            return epoch >= self.task.epochs
+        return bool(reached(self.metrics[retirement.name][row, :epoch], retirement).any())
 
     # -- snapshots
 
@@ -228,8 +225,7 @@ class Training:
 
     def _keep(self, stack: Stack) -> None:
         for epoch in self.task.keep:
-            places = [i for i in stack.places if self.epoch[stack.rows[i]] == epoch]
-            if places:
+            if places := [i for i in stack.places if self.epoch[stack.rows[i]] == epoch]:
                 self._kept += self._snapshots(self._each(stack, places))
 
     def _note_best(self, stack: Stack) -> None:
@@ -265,8 +261,7 @@ class Training:
 
     def _retire(self, stack: Stack) -> None:
         """Take out runs that are done."""
-        done = [i for i in stack.places if self._done(int(stack.rows[i]))]
-        if done:
+        if done := [i for i in stack.places if self._done(int(stack.rows[i]))]:
             self._left |= self._each(stack, done)
             self._stacker.without(stack, done)
 

@@ -166,22 +166,21 @@ class Perturber:
         UserWarning
             Once, if the learning rate is not that of the epoch before.
         """
-        epoch = self._next(epoch)
-        self._watch(epoch, several(optimizer))
+        epoch, network, optimisers = self._next(epoch), unwrapped(model), several(optimizer)
+        self._watch(epoch, optimisers)
         if self.takes_metric or metric is not None:
             self.observe(epoch, metric)
         if self._best is not None and metric is not None:
-            self._best.note(float(metric), read(unwrapped(model), several(optimizer)))
+            self._best.note(float(metric), read(network, optimisers))
         acts = self.due(epoch)
         if acts:
             self.perturb(epoch, model, optimizer)
         elif not self._tried:
             # What is missing shows now and not after many epochs.
-            self._after(epoch, unwrapped(model), several(optimizer))
+            self._after(epoch, network, optimisers)
         if self.schedule.changes_rate and self._last:
-            self._factor.set(several(optimizer), self.schedule.factor(epoch + 1, self._last))
-        self._rates = rates(several(optimizer))
-        self.epoch, self._tried = epoch, True
+            self._factor.set(optimisers, self.schedule.factor(epoch + 1, self._last))
+        self.epoch, self._rates, self._tried = epoch, rates(optimisers), True
         return acts
 
     def due(self, epoch: int) -> bool:
