@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,8 +14,13 @@ from fptlib.ensemble.streams import stream
 from fptlib.perturbations import ShrinkPerturb
 
 
-def plain_run(asked: spec.EnsembleSpec, run: int) -> dict[str, list[float]]:
-    """Train one run by an ordinary loop over an ordinary module; only the random numbers are those of the ensemble."""
+def plain_run(
+    asked: spec.EnsembleSpec, run: int, schedule_of: Callable[[torch.optim.Optimizer], Any] | None = None
+) -> dict[str, list[float]]:
+    """Train one run by an ordinary loop over an ordinary module; only the random numbers are those of the ensemble.
+
+    One of PyTorch's schedulers is stepped after every epoch.
+    """
     source = data.load(asked.data)
     model = models.build(asked.model, shape=source.shape, n_classes=source.n_classes)
 
@@ -28,9 +34,10 @@ def plain_run(asked: spec.EnsembleSpec, run: int) -> dict[str, list[float]]:
     x, x_test, regression = x.double(), x_test.double(), source.task == "regression"
     y, y_test = (y.double(), y_test.double()) if regression else (y, y_test)
     section, kick = asked.optimiser, asked.perturbation
-    assert isinstance(section, spec.optimisers.SgdSpec)
-    options = {"lr": section.lr, "momentum": section.momentum, "weight_decay": section.weight_decay}
-    optimiser = torch.optim.SGD(network.parameters(), **options)
+    made = getattr(torch.optim, section.TORCH)
+    options = {n: getattr(section, n) for n in ("lr", "momentum", "weight_decay") if hasattr(section, n)}
+    optimiser = made(network.parameters(), **options)
+    schedule = None if schedule_of is None else schedule_of(optimiser)
 
     def loss_of(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return functional.mse_loss(outputs[:, 0], targets) if regression else functional.cross_entropy(outputs, targets)
@@ -46,6 +53,8 @@ def plain_run(asked: spec.EnsembleSpec, run: int) -> dict[str, list[float]]:
             loss.backward()
             optimiser.step()
             seen += loss.item() * len(batch)
+        if schedule is not None:
+            schedule.step()
         with torch.no_grad():
             outputs = network.eval()(x_test)
             error = loss_of(outputs, y_test).item()
@@ -59,5 +68,5 @@ def plain_run(asked: spec.EnsembleSpec, run: int) -> dict[str, list[float]]:
                 for name, parameter in network.named_parameters():
                     parameter.copy_(kick.rule.shrink * parameter + kick.rule.perturb * values[name])
             if kick.fresh_optimiser:
-                optimiser = torch.optim.SGD(network.parameters(), **options)
+                optimiser = made(network.parameters(), **options)
     return record
