@@ -23,15 +23,8 @@ _LOADERS: dict[str, Callable[[Any], Dataset]] = {
 
 
 def load(spec: DataSpec) -> Dataset:
-    """Load the data that a specification names; never downloads.
+    """Load the data that a specification names; never downloads. An InputError says what is not here, or not what it should be.
 
-    Raises
-    ------
-    InputError
-        If no loader is known for the name, or the data is not here, or not what it should be.
-
-    Examples
-    --------
     >>> from fptlib.spec.datasets import DigitsSpec
     >>> data = load(DigitsSpec(train_size=200))
     >>> data.x_train.shape, data.x_test.shape, data.n_classes

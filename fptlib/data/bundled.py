@@ -76,6 +76,5 @@ def check_digest(name: str, package: str, content: bytes, digest: str) -> None:
     """Refuse content of a package that does not have this SHA-256."""
     own = hashlib.sha256(content).hexdigest()
     if own != digest:
-        raise InputError(
-            f"data.name: {name} of this {package} has SHA-256 {own[:16]}..., expected {digest[:16]}...; install the pinned version"
-        )
+        given = f"data.name: {name} of this {package} has SHA-256 {own[:16]}..."
+        raise InputError(f"{given}, expected {digest[:16]}...; install the pinned version")

@@ -28,10 +28,8 @@ class Dataset:
         without a validation split.
     y_train, y_valid, y_test
         Classes 0, 1, ..., int64, shape ``(images,)``; for regression standardised numbers, float32.
-    n_classes
-        Number of classes; 1 for regression: what a network gives.
-    task
-        The kind of targets: classes or numbers.
+    n_classes, task
+        Number of classes, 1 for regression: what a network gives; and whether targets are classes or numbers.
     target_scale, unit
         Regression: the value of 1 in the targets' own unit, and that unit.
     """
@@ -56,11 +54,8 @@ class Dataset:
         """Return 16 hexadecimal digits over every value and shape."""
         state = hashlib.sha256()
         for array in (self.x_train, self.y_train, self.x_valid, self.y_valid, self.x_test, self.y_test):
-            if array is None:
-                state.update(b"none")
-            else:
-                state.update(f"{array.dtype.str}{array.shape}".encode())
-                state.update(np.ascontiguousarray(array).tobytes())
+            state.update(b"none" if array is None else f"{array.dtype.str}{array.shape}".encode())
+            state.update(b"" if array is None else array.tobytes())
         if self.task == "regression":
             state.update(f"{self.target_scale!r} {self.unit}".encode())
         return state.hexdigest()[:16]
@@ -69,19 +64,7 @@ class Dataset:
 def with_label_noise(
     labels: NDArray[np.int64], *, fraction: float, n_classes: int, rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Replace ``round(fraction * n)`` of the labels by another class, drawn uniformly.
-
-    Parameters
-    ----------
-    labels
-        Classes, shape ``(n,)``.
-    fraction
-        Between 0 and 1.
-    n_classes
-        Number of classes.
-    rng
-        Source of randomness.
-    """
+    """Replace ``round(fraction * n)`` of the labels, shape ``(n,)``, by another class, drawn uniformly."""
     noisy = labels.copy()
     where = rng.permutation(len(labels))[: round(fraction * len(labels))]
     # A shift by 1 .. n_classes - 1 never returns to the class itself and makes the others equally likely.
@@ -92,18 +75,9 @@ def with_label_noise(
 def assemble(
     spec: DataSpec, pool: Labelled, test: Labelled, *, as_input: Callable[[NDArray[Any]], NDArray[Any]]
 ) -> Dataset:
-    """Cut a data set as its specification says.
+    """Cut a data set as its specification says; ``as_input`` makes inputs of images.
 
-    Parameters
-    ----------
-    spec
-        Sizes, number of classes, label noise and seed.
-    pool
-        Images for training and validation, in the order in which they are taken: first those for training.
-    test
-        Images for the test, likewise.
-    as_input
-        Makes inputs of images.
+    The images of ``pool`` are for training and validation, those of ``test`` for the test, each in the order in which they are taken.
     """
     (x, y), (x_test, y_test) = pool, test
     n = len(y) - spec.validation_size if spec.train_size is None else spec.train_size
@@ -128,10 +102,7 @@ def permuted(spec: DataSpec, images: NDArray[Any], labels: NDArray[np.int64]) ->
 
 
 def placeholder(spec: DataSpec) -> Dataset | None:
-    """Return random images of the size and number that a specification asks for, to find out what they would cost.
-
-    ``None`` where the size is not known without the data.
-    """
+    """Return random images in the size and number of a specification, to find out what they cost; ``None`` where it does not say."""
     if spec.SHAPE is None or spec.POOL is None or spec.TEST is None:
         return None
     image = np.random.default_rng(0).standard_normal(spec.SHAPE, dtype=np.float32)

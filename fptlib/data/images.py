@@ -38,10 +38,8 @@ def load_images(spec: DataSpec) -> Dataset:
     try:
         (x, y), (x_test, y_test) = _READERS[spec.name](source, place)
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
-        raise InputError(
-            f"data.name: {source.name} in {place} is damaged, or not the version that is meant; remove it, then "
-            f"{source.remedy}"
-        ) from None
+        fault = f"data.name: {source.name} in {place} is damaged, or not the version that is meant"
+        raise InputError(f"{fault}; remove it, then {source.remedy}") from None
     pool = permuted(spec, x, y.astype(np.int64))
     return assemble(spec, pool, (x_test, y_test.astype(np.int64)), as_input=normaliser(x))
 
@@ -76,13 +74,7 @@ _READERS: dict[str, Callable[[Source, Path], _Parts]] = {
 
 
 def normaliser(images: NDArray[np.uint8]) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Return a function that normalises images by the mean and standard deviation of each channel of these ones.
-
-    Parameters
-    ----------
-    images
-        Shape ``(images, channels, height, width)``.
-    """
+    """Return a function that normalises by mean and standard deviation of each channel of these images ``(n, channels, height, width)``."""
     levels = np.arange(256)
     mean, deviation = [], []
     for channel in range(images.shape[1]):

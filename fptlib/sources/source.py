@@ -65,15 +65,8 @@ class Source:
         return ready if packed is None else self._unpack(packed)
 
     def fetch(self) -> Path:
-        """Return the file or folder, downloaded into the cache and checked if it is not at hand.
-
-        Raises
-        ------
-        InputError
-            If the download fails, or the content is not what it has to be; nothing is kept then.
-        """
-        ready = self.find()
-        if ready is not None:
+        """Return the file or folder, downloaded into the cache and checked if it is not at hand; an InputError if that fails."""
+        if (ready := self.find()) is not None:
             return ready
         if self.url:
             import pooch  # here, because in a notebook it warns that there is no widget for its progress
@@ -138,9 +131,8 @@ class Source:
         return next((place for place in places if place is not None and self._complete(place)), None)
 
     def _complete(self, place: Path) -> bool:
-        return place.exists() and all(
-            any((place / (name + ending)).is_file() for ending in ("", ".gz")) for name in self.files
-        )
+        files = [((place / name).is_file() or (place / f"{name}.gz").is_file()) for name in self.files]
+        return place.exists() and all(files)
 
     def _in_data(self, name: str) -> Path | None:
         folder = os.environ.get(DATA_VARIABLE)
@@ -164,9 +156,8 @@ class Source:
                 unpacked.rename(folder / self.place)
             digest = digest_of(folder / self.place, self.suffix)
             if digest != self.digest:
-                raise InputError(
-                    f"{archive}: its content has digest {digest[:16]}, expected {self.digest[:16]}; nothing was kept"
-                )
+                given = f"{archive}: its content has digest {digest[:16]}"
+                raise InputError(f"{given}, expected {self.digest[:16]}; nothing was kept")
         return self._cache() / self.place
 
 
