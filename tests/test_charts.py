@@ -77,6 +77,12 @@ def rows(spec: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
+def svg(chart: alt.LayerChart, width: int = 500) -> str:
+    """Return the picture of a chart."""
+    spec = json.dumps(chart.to_dict() | {"width": width})
+    return str(vl_convert.vegalite_to_svg(spec, vl_version=render.vegalite_version()))
+
+
 # Closed forms
 
 
@@ -115,8 +121,7 @@ def test_the_response_chart_says_which_period_is_best() -> None:
 
 def test_open_predictions_are_ranges_without_a_point() -> None:
     table = PREDICTED.assign(mean=np.nan, grade="open", measured=False)
-    spec = charts.response(table).to_dict() | {"width": 500}
-    picture = vl_convert.vegalite_to_svg(json.dumps(spec), vl_version=render.vegalite_version())
+    picture = svg(charts.response(table))
     assert picture.count('aria-roledescription="rule mark"') == len(table)
     assert 'aria-roledescription="point"' not in picture
 
@@ -158,26 +163,17 @@ def test_every_chart_is_valid_described_small_and_drawn_without_a_browser(make: 
 
 def seen(colours: list[str]) -> dict[str, NDArray[np.float64]]:
     """Return CIELAB coordinates ``(colours, 3)`` as all eyes see them, and with deuteranopia and protanopia (Machado et al., 2009)."""
-    visions = {
-        "all": np.eye(3),
-        "deuteranopia": [
-            [0.367322, 0.860646, -0.227968],
-            [0.280085, 0.672501, 0.047413],
-            [-0.011820, 0.042940, 0.968881],
-        ],
-        "protanopia": [
-            [0.152286, 1.052583, -0.204868],
-            [0.114503, 0.786281, 0.099216],
-            [-0.003882, -0.048116, 1.051998],
-        ],
+    matrices = {
+        "all": "1 0 0; 0 1 0; 0 0 1",
+        "deuteranopia": "0.367322 0.860646 -0.227968; 0.280085 0.672501 0.047413; -0.011820 0.042940 0.968881",
+        "protanopia": "0.152286 1.052583 -0.204868; 0.114503 0.786281 0.099216; -0.003882 -0.048116 1.051998",
+        "xyz": "0.4124564 0.3575761 0.1804375; 0.2126729 0.7151522 0.0721750; 0.0193339 0.1191920 0.9503041",
     }
-    white = np.array([0.95047, 1, 1.08883])
-    to_xyz = np.array(
-        [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-    )
+    visions = {name: np.array([row.split() for row in text.split(";")], float) for name, text in matrices.items()}
+    white, to_xyz = np.array([0.95047, 1, 1.08883]), visions.pop("xyz")
     result = {}
     for name, vision in visions.items():
-        xyz = np.clip(linear(colours) @ np.array(vision).T, 0, 1) @ to_xyz.T / white
+        xyz = np.clip(linear(colours) @ vision.T, 0, 1) @ to_xyz.T / white
         x, y, z = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29).T
         result[name] = np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
     return result
@@ -237,8 +233,7 @@ def test_thinning_keeps_both_ends_and_the_shape() -> None:
 
 
 def test_a_single_epoch_and_a_single_prediction_can_be_drawn() -> None:
-    one = charts.response(PREDICTED.head(1), period=1)
-    vl_convert.vegalite_to_svg(json.dumps(one.to_dict() | {"width": 300}), vl_version=render.vegalite_version())
+    svg(charts.response(PREDICTED.head(1), period=1), width=300)
     charts.survival({"start": CURVE.head(1)}).to_dict()
     charts.fan(tables.quantile_table(RUNS.head(epochs=1))).to_dict()
 
@@ -253,31 +248,27 @@ def regrets(values: list[float]) -> pd.DataFrame:
     return table.assign(choice="none", low=table["regret"], high=table["regret"])
 
 
-def cells_of(svg: str) -> list[tuple[str, str, str]]:
+def cells_of(picture: str) -> list[tuple[str, str, str]]:
     """Colour of each cell, its letters and their colour."""
-    cells = re.findall(
-        r'aria-label="[^"]*" role="graphics-symbol" aria-roledescription="rect mark"[^>]*fill="([^"]+)"', svg
-    )
-    letters = re.findall(r'<text aria-label="[^>]*fill="([^"]+)"[^>]*>([^<]*)</text>', svg)
+    mark = r'aria-label="[^"]*" role="graphics-symbol" aria-roledescription="rect mark"[^>]*fill="([^"]+)"'
+    cells = re.findall(mark, picture)
+    letters = re.findall(r'<text aria-label="[^>]*fill="([^"]+)"[^>]*>([^<]*)</text>', picture)
     assert len(cells) == len(letters) > 0
     return [(cell, text, fill) for cell, (fill, text) in zip(cells, letters, strict=True)]
 
 
 def test_numbers_in_a_matrix_stand_out_from_their_cells() -> None:
-    drawn = own.matrix(regrets(list(np.linspace(0, 0.35, 9)))).to_dict()
-    svg = vl_convert.vegalite_to_svg(json.dumps(drawn | {"width": 640}), vl_version=render.vegalite_version())
-    for cell, text, letters in cells_of(svg):
+    for cell, text, letters in cells_of(svg(own.matrix(regrets(list(np.linspace(0, 0.35, 9)))), width=640)):
         assert contrast(cell, letters) >= 4.2, f"{text}: {letters} on {cell}"
 
 
 @pytest.mark.browser
 def test_numbers_in_a_matrix_keep_their_colour_on_a_dark_page(chromium: Any) -> None:
-    drawn = own.matrix(regrets([0.0, 0.1, 0.5])).to_dict()
-    svg = vl_convert.vegalite_to_svg(json.dumps(drawn | {"width": 640}), vl_version=render.vegalite_version())
+    picture = svg(own.matrix(regrets([0.0, 0.1, 0.5])), width=640)
     style = (Path(__file__).parents[1] / "book" / "_static" / "custom.css").read_text()
     page = chromium.new_page()
     page.set_content(
-        f'<html data-theme="dark" style="--pst-color-text-base: #ced6dd"><style>{style}</style><div class="vl-chart">{svg}</div></html>'
+        f'<html data-theme="dark" style="--pst-color-text-base: #ced6dd"><style>{style}</style><div class="vl-chart">{picture}</div></html>'
     )
     given, seen = page.evaluate(
         "() => [e => e.getAttribute('fill'), e => getComputedStyle(e).fill]"

@@ -82,14 +82,6 @@ def test_train_and_test_together_are_all_the_images() -> None:
     assert found == sorted(map(tuple, np.column_stack([images, labels])))
 
 
-def test_arrays_are_what_training_expects() -> None:
-    loaded = data.load(DigitsSpec(train_size=200, validation_size=100))
-    assert (loaded.x_train.shape, loaded.x_test.shape, loaded.n_classes) == ((200, 64), (797, 64), 10)
-    assert loaded.x_train.dtype == np.float32
-    assert loaded.y_train.dtype == np.int64
-    assert (loaded.x_train.min(), loaded.x_train.max()) == (0, 1)
-
-
 def test_noise_leaves_images_and_held_out_labels_alone() -> None:
     clean = data.load(DigitsSpec(train_size=500, validation_size=100))
     noisy = data.load(DigitsSpec(train_size=500, validation_size=100, label_noise=0.4))

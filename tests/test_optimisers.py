@@ -317,10 +317,7 @@ def test_keywords_become_options() -> None:
             lambda self, p, lr: p.sub_(setattr(self, "n", getattr(self, "n", 0) + 1) or self.n * lr * p.grad),
             "keeps something outside its state",
         ),
-        (
-            lambda self, p, lr: self.state[p].setdefault("path", []).append(1),
-            "keeps 'path', a list, which cannot be stored",
-        ),
+        (lambda self, p, lr: self.state[p].setdefault("path", []).append(1), "keeps 'path', a list, which cannot be"),
         (lambda self, p, lr: self.state[p].update(mean=p.grad.sum(0)), "keeps 'mean', of shape"),
     ],
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import shutil
@@ -277,8 +276,3 @@ def test_an_unknown_name_is_refused_with_those_there_are() -> None:
     for ask in (fetch, find):
         with pytest.raises(InputError, match=r"data source 'publishd' is not known; there is cifar10, .*published"):
             ask("publishd")
-
-
-def test_a_source_cannot_be_changed() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        sources.PUBLISHED.url = "elsewhere"  # type: ignore[misc]

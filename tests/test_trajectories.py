@@ -387,10 +387,7 @@ def test_a_target_is_a_number_or_names_its_metric() -> None:
             lambda: record([[1, np.nan]], followed=[1], meta={"retirement": at(2, metric="f1").to_dict()}),
             "runs were retired at f1 above 2, and without this metric it cannot be told which; keep it in the record",
         ),
-        (
-            lambda: record([[np.nan, 5, np.nan]], followed=[2]).metric(),
-            "of run 0 at epoch 1 is nan; finite numbers are needed",
-        ),
+        (lambda: record([[np.nan, 5, np.nan]], followed=[2]).metric(), "of run 0 at epoch 1 is nan; finite numbers"),
         (
             lambda: record([[np.nan, 5, np.nan]], followed=[2], meta={"retirement": at(5).to_dict()}).metric(),
             "of run 0 at epoch 1 is nan; finite numbers are needed",
