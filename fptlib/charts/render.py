@@ -32,26 +32,19 @@ def enable() -> None:
 def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return the representations of one Vega-Lite chart with its data inside; a screen reader says its ``description``.
 
-    They are ``text/html`` (the picture, and the specification that the site's script draws over it), ``image/png`` and ``text/plain``.
-
-    Raises
-    ------
-    ValueError
-        If the chart has no description, or holds more than 2000 rows.
+    They are ``text/html`` (the picture, and the specification that the site's script draws over it), ``image/png`` and ``text/plain``. A
+    ValueError refuses a chart without description, or with more than 2000 rows.
     """
     import vl_convert as vlc
 
     title = _title(spec)
     description = str(spec.get("description") or "").strip()
     if not description:
-        raise ValueError(
-            f"chart {title!r} has no description; set .properties(description=...) to what it shows, in words"
-        )
-    rows = sum(_rows(spec))
-    if rows > MOST_ROWS:
-        raise ValueError(
-            f"chart {title!r} holds {rows} rows, at most {MOST_ROWS} are allowed; aggregate the data before drawing"
-        )
+        remedy = "set .properties(description=...) to what it shows, in words"
+        raise ValueError(f"chart {title!r} has no description; {remedy}")
+    if (rows := sum(_rows(spec))) > MOST_ROWS:
+        allowed = f"at most {MOST_ROWS} are allowed; aggregate the data before drawing"
+        raise ValueError(f"chart {title!r} holds {rows} rows, {allowed}")
     version = vegalite_version()
     fixed = _with_fixed_width(spec)
     png = vlc.vegalite_to_png(fixed, vl_version=version, scale=2)

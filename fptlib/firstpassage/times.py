@@ -77,15 +77,9 @@ class FirstPassageTimes(Record):
 def first_passage(trajectories: Trajectories, target: Target | float) -> FirstPassageTimes:
     """Return the first epoch at which each run reaches the target; runs that do not are censored at their last epoch.
 
-    A number is a threshold that ``test_metric``, or the only metric, is to rise to.
+    A number is a threshold that ``test_metric``, or the only metric, is to rise to. An InputError says that the metric is missing or
+    not finite, or runs were retired before they could reach this target.
 
-    Raises
-    ------
-    InputError
-        If the metric is missing or not finite, or runs were retired before they could reach this target.
-
-    Examples
-    --------
     >>> t = Trajectories(metrics={"acc": np.array([[0.2, 0.5, 0.4], [0.1, 0.2, 0.3]])}, run=np.array([0, 1]))
     >>> times = first_passage(t, 0.5)
     >>> times.time, times.observed

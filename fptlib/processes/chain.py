@@ -1,8 +1,6 @@
 """Verbs of all processes, and the finite Markov chain that all exact answers come from.
 
-Each process here is a finite chain, by nature or (continuous states) by quadrature. A chain is three arrays: the
-transitions `Q` among the states that have not passed (a row that sums to less than 1 passes with what is missing), the
-perturbation `R` and the start `pi`.
+Each process here is a finite chain, by nature or (continuous states) by quadrature.
 """
 
 from __future__ import annotations
@@ -50,11 +48,7 @@ class Process(ABC):
         """
 
     def survival(self, horizon: int, *, period: int | None = None) -> Array:
-        """Return S(k) = P(T > k) for k = 0 .. horizon, shape ``(horizon + 1,)``.
-
-        With a period, the survival under perturbation, ``S_P``; its part from P on is ``S(P)`` times the law of the
-        residual time.
-        """
+        """Return S(k) = P(T > k) for k = 0 .. horizon, shape ``(horizon + 1,)``; with a period, under perturbation."""
         chain, horizon = self.chain(), checks.count("horizon", horizon, least=0)
         every = horizon + 1 if period is None else checks.count("period", period)
         law, survival = chain.start, np.ones(horizon + 1)
@@ -88,15 +82,8 @@ class Process(ABC):
     def residual_mean(self, period: int) -> float:
         r"""Return the mean residual time ``tau_P``: T - P of the perturbed runs that have not passed by epoch P.
 
-        Raises
-        ------
-        InputError
-            If every run has passed by then.
-
-        Notes
-        -----
-        :math:`\langle T_P \rangle = \mathrm{RM}(P) + S(P) \tau_P`, the restricted mean and the survival being
-        unperturbed.
+        :math:`\langle T_P \rangle = \mathrm{RM}(P) + S(P) \tau_P`, the restricted mean and the survival being unperturbed. An
+        InputError if every run has passed by then.
         """
         chain = self.chain()
         within, passed, time = _first_epochs(chain, period)
@@ -120,15 +107,9 @@ class FiniteChain(Process):
     start
         pi, shape ``(states,)``, sums to 1: the law of the state at epoch 0.
 
-    Raises
-    ------
-    InputError
-        If shapes disagree, a probability is negative or a sum is not as above.
-
     Notes
     -----
-    S(k) = :math:`\pi Q^k 1`; the means are with :meth:`Process.mfpt`. In :meth:`sample` a run that has passed shows the
-    number of states.
+    S(k) = :math:`\pi Q^k 1`; the means are with :meth:`Process.mfpt`. In :meth:`sample` a run that has passed shows the number of states.
 
     Examples
     --------
@@ -151,8 +132,8 @@ class FiniteChain(Process):
             given = getattr(self, name).shape
             if given != shape or n == 0:
                 raise InputError(f"{name} has shape {given}; with {n} entries in start it must be {shape}, not empty")
-        if self.transition.sum(axis=1).max() > 1 + 1e-9:
-            raise InputError(f"a row of transition sums to {self.transition.sum(axis=1).max():g}; it must be at most 1")
+        if (most := self.transition.sum(axis=1).max()) > 1 + 1e-9:
+            raise InputError(f"a row of transition sums to {most:g}; it must be at most 1")
         rows, start = self.perturbation.sum(axis=1), self.start.sum(keepdims=True)
         for name, sums in (("row of perturbation", rows), ("start", start)):
             if np.abs(sums - 1).max() > 1e-9:
@@ -162,18 +143,9 @@ class FiniteChain(Process):
     def birth_death(cls, *, n_states: int, up: float, down: float, kick: int, start: int = 0) -> FiniteChain:
         """Return the chain on 0 .. n_states - 1 that steps up or down by one and passes above its last state.
 
-        Parameters
-        ----------
-        n_states, start
-            Number of states, and the state at epoch 0. A run passes when it steps up from the last one; a step down from 0 stays at 0.
-        up, down
-            Probabilities per epoch; with what is left the state stays.
-        kick
-            The perturbation sets the state x back to ``max(x - kick, 0)``; from ``n_states - 1`` on, a full reset.
-
-        Examples
-        --------
-        From 0, over two states with ``down = 0``: two steps of mean 1/up.
+        ``up`` and ``down`` are probabilities per epoch; with what is left, and at a step down from 0, the state stays. The perturbation
+        sets the state x back to ``max(x - kick, 0)``; from ``n_states - 1`` on it is a full reset. From 0, over two states with
+        ``down = 0``: two steps of mean 1/up.
 
         >>> round(FiniteChain.birth_death(n_states=2, up=0.5, down=0.0, kick=1).mfpt(), 6)
         4.0

@@ -16,12 +16,9 @@ def refuse(name: str, value: object, allowed: str) -> NoReturn:
 
 def real(name: str, value: Any, *, low: float = -math.inf, above: float = -math.inf, high: float = math.inf) -> float:
     """Return `value` as a finite float with ``low <= value <= high`` and ``value > above``."""
-    bounds = [
-        f"{text} {bound:g}"
-        for text, bound in (("at least", low), ("above", above), ("at most", high))
-        if math.isfinite(bound)
-    ]
-    allowed = " ".join(["a finite number", " and ".join(bounds)]).strip()
+    named = {"at least": low, "above": above, "at most": high}
+    bounds = " and ".join(f"{text} {bound:g}" for text, bound in named.items() if math.isfinite(bound))
+    allowed = f"a finite number {bounds}".strip()
     try:
         number = float(value)
     except (TypeError, ValueError):

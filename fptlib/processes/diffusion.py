@@ -1,8 +1,7 @@
 """Processes with a continuous state, watched once per epoch: x -> a x + b + s xi with xi standard normal.
 
-Their exact answers are those of the finite chain that Gauss-Legendre quadrature makes of the transition density
-(Nystrom's method): the nodes are its states, and as the density is smooth the means converge to rounding with a few
-nodes per standard deviation.
+Their exact answers are those of the finite chain that Gauss-Legendre quadrature makes of the transition density (Nystrom's method):
+the nodes are its states, and the means converge to rounding with a few nodes per standard deviation.
 """
 
 from __future__ import annotations
@@ -60,11 +59,10 @@ class Walk(Process):
         """Return the chain of the start, the nodes of the quadrature and where a perturbation takes them."""
         start, carry, drift, target, shrink, lowest = self.dynamics
         panels = int(np.ceil((self.threshold - lowest) / (_PANEL * self.noise)))
-        if panels * _NODES > _MOST_NODES:
-            raise InputError(
-                f"exact answers over states from {lowest:g} to {self.threshold:g} with noise {self.noise:g} need "
-                f"{panels * _NODES} quadrature nodes; at most {_MOST_NODES} are allowed, so sample this process instead"
-            )
+        if (needed := panels * _NODES) > _MOST_NODES:
+            states = f"exact answers over states from {lowest:g} to {self.threshold:g} with noise {self.noise:g}"
+            allowed = f"at most {_MOST_NODES} are allowed, so sample this process instead"
+            raise InputError(f"{states} need {needed} quadrature nodes; {allowed}")
         edges = np.linspace(lowest, self.threshold, panels + 1)
         node, weight = np.polynomial.legendre.leggauss(_NODES)
         half = np.diff(edges)[:, None] / 2
@@ -103,9 +101,7 @@ class OrnsteinUhlenbeck(Walk):
     Without a threshold the state settles to :math:`N(0, s^2/(1-a^2))`; the surviving runs settle to a law close to it
     when the threshold is rarely reached, and their hazard is constant from then on.
 
-    References
-    ----------
-    .. [1] G. E. Uhlenbeck and L. S. Ornstein, "On the theory of the Brownian motion", Phys. Rev. 36, 823 (1930).
+    Source: G. E. Uhlenbeck and L. S. Ornstein, "On the theory of the Brownian motion", Phys. Rev. 36, 823 (1930).
 
     Examples
     --------
@@ -160,12 +156,8 @@ class DriftDiffusion(Walk):
 
     which `mean`, `sf` and `sample_times` are of. All other verbs are those of the same motion watched at epochs 1, 2, 3, ... only,
     whose perturbation is a full reset to 0. It is late: by Wald's identity its mean is (d + overshoot)/v, with an overshoot of about
-    :math:`0.5826 s + v/4` for small v [2]_.
-
-    References
-    ----------
-    .. [1] S. Redner, *A Guide to First-Passage Processes* (Cambridge, 2001), chapter 3.
-    .. [2] D. Siegmund, *Sequential Analysis* (Springer, 1985), chapter 10: :math:`-\zeta(1/2)/\sqrt{2\pi} = 0.5826`.
+    :math:`0.5826 s + v/4` for small v. Sources: S. Redner, *A Guide to First-Passage Processes* (Cambridge, 2001), chapter 3;
+    D. Siegmund, *Sequential Analysis* (Springer, 1985), chapter 10: :math:`-\zeta(1/2)/\sqrt{2\pi} = 0.5826`.
 
     Examples
     --------

@@ -227,15 +227,9 @@ def _build(values: Mapping[str, Any], changes: Mapping[str, Any], where: str) ->
 def override(spec: EnsembleSpec | Mapping[str, Any], changes: Mapping[str, Any]) -> EnsembleSpec:
     """Return parameters with some of them changed, by nested (``{"optimiser": {"lr": 0.3}}``) or dotted keys (``{"optimiser.lr": 0.3}``).
 
-    A section given with another ``name`` replaces the section, because its other keys belong to the other kind.
+    A section given with another ``name`` replaces the section, because its other keys belong to the other kind. An InputError names a
+    key that is unknown or a value that is impossible.
 
-    Raises
-    ------
-    InputError
-        If a key is unknown or a value is impossible.
-
-    Examples
-    --------
     >>> plain = {"data": {"name": "digits"}, "model": {"name": "mlp"}, "optimiser": {"name": "sgd"}}
     >>> override(plain, {"model.widths": [64], "perturbation.name": "full_reset", "perturbation.period": 20}).epochs
     100

@@ -1,6 +1,6 @@
 """The record of how an ensemble was trained: the schedule of its learning rate, its perturbation.
 
-Only a store of this library has one (``meta["spec"]``). Of foreign logs nothing is known, and nothing is claimed.
+Only a store of this library has one (``meta["spec"]``); of other logs nothing is known, and nothing is claimed.
 """
 
 from __future__ import annotations

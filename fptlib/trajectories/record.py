@@ -2,7 +2,7 @@
 
 A run may be *retired*: its training stopped once a metric reached a threshold. Or it *ended early*, for a reason that is not recorded:
 it is followed to its own last epoch, and censored there. What ended it must have nothing to do with what the metric would have done
-next, as a time limit has nothing; a run stopped because it got no better is no such run.
+next: a time limit has not, stopping a run because it got no better has.
 """
 
 from __future__ import annotations
@@ -156,13 +156,9 @@ class Trajectories:
     def metric_name(self, name: str | None = None) -> str:
         """Return the name of the metric that is meant; by default ``test_metric``, or the only metric there is.
 
-        Raises
-        ------
-        InputError
-            If there is no such metric, or several to choose from.
+        An InputError lists what there is.
         """
-        where = self._where
-        known = ", ".join(sorted(self.metrics))
+        where, known = self._where, ", ".join(sorted(self.metrics))
         left_out = self.meta.get("left_out", {})  # metrics that the reader of the log could not use
         if name is None:
             alone = len(self.metrics) == 1 and not left_out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, SupportsFloat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +33,6 @@ class Target(Record):
     metric
         Name of the metric; ``test_metric``, or the only one, by default. Where training retires runs it must be named.
 
-    Raises
-    ------
-    InputError
-        If the threshold is no finite number, the direction is unknown or the metric is no name.
-
     Examples
     --------
     >>> target = Target(94, metric="test_metric")
@@ -50,11 +45,7 @@ class Target(Record):
     metric: str | None = None
 
     def __post_init__(self) -> None:
-        try:
-            finite = math.isfinite(self.threshold)
-        except TypeError:
-            finite = False
-        if not finite:
+        if not isinstance(self.threshold, SupportsFloat) or not math.isfinite(self.threshold):
             raise InputError(f"target: threshold {self.threshold!r} is not possible; a finite number is needed")
         if self.direction not in ("above", "below"):
             raise InputError(f"target: direction {self.direction!r} is not known; choose above or below")
