@@ -10,9 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-# Blue, vermilion and green of Okabe and Ito (Color Universal Design, 2008); their other colours are too pale on white. The rest was chosen
-# by search: all of them stand out from a white and from a dark page by 3:1 or more (WCAG 2.2, criterion 1.4.11), and from one another with
-# deuteranopia and with protanopia. The tests compute both.
+# Blue, vermilion and green of Okabe and Ito (Color Universal Design, 2008); the rest was chosen by search: all stand out from a white and
+# from a dark page by 3:1 or more (WCAG 2.2, criterion 1.4.11), and from one another with deuteranopia and protanopia, as tests compute.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#6B42FE", "#A487BA", "#74676F", "#7184FE")
 # A second channel, for those who see no colours: lines differ in their dashes, points in their shapes.
 DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 4], [12, 4], [1, 3])

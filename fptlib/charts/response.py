@@ -51,10 +51,8 @@ def response(
         open prediction only the range is drawn.
     measured
         Means of ensembles by perturbation and period, see `fptlib.study.Study.means`, or columns ``period, mean, low, high``.
-    period
-        Period of the ensemble that the prediction is made from; marked by a dotted line.
-    unperturbed
-        Mean without perturbation, drawn as a dashed line.
+    period, unperturbed
+        Period of the ensemble that the prediction is made from, a dotted line; mean without perturbation, a dashed one.
     cap
         Upper end of the axis in epochs; predictions beyond it are drawn at the edge.
     """
@@ -115,13 +113,9 @@ def ranking(table: pd.DataFrame, *, unperturbed: float | None = None, cap: float
 def speedup(answers: Mapping[float, Ranking | str], *, metric: str = "threshold") -> alt.LayerChart:
     """Draw the speed-up over training without perturbation against the threshold, for the best period of each perturbation.
 
-    Parameters
-    ----------
-    answers
-        Threshold to its ranking, or to the reason why there is none, see `fptlib.response.at_each`. Both means end at the horizon, so
-        that a speed-up is a lower bound where unperturbed runs are censored. Where the mean is open, only the range is drawn.
-    metric
-        Title of the horizontal axis, with its unit.
+    Rankings come by threshold, as from `fptlib.response.at_each`; ``metric`` is the title of the horizontal axis, with its unit. Both means
+    end at the horizon, so that a speed-up is a lower bound where unperturbed runs are censored. Where the mean is open, only the range is
+    drawn.
     """
     known = {x: answer for x, answer in answers.items() if not isinstance(answer, str)}
     table = pd.concat([_best(answer).assign(threshold=x) for x, answer in known.items()])

@@ -1,7 +1,6 @@
 """Data in files: Fashion-MNIST, CIFAR-10, CIFAR-100, and a part of CIFAR-10.
 
-Images are normalised by the mean and standard deviation of each channel over the images beside the test images, whatever
-part of them is used, and by nothing else.
+Images are normalised by the mean and standard deviation of each channel over all images beside the test images.
 """
 
 from __future__ import annotations

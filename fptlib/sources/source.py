@@ -39,10 +39,8 @@ class Source:
         The file or folder, in ``$FPTLIB_DATA``, in the cache or in the archive.
     files
         The files that have to be in the folder, each as it is or with the ending ``.gz``.
-    torchvision
-        Name of torchvision's class, if that downloads it.
-    system
-        Folder in which a package of the operating system puts the files.
+    torchvision, system
+        Torchvision's class that downloads it, and the folder in which a package of the operating system puts the files.
     url, archive, suffix
         Where an archive is downloaded from, its name when it lies in ``$FPTLIB_DATA``, and the ending of the files that count.
     """

@@ -1,8 +1,7 @@
 """Kinds from files of your own: ``uses: [diffgrad.py]``.
 
-A file is run once in a process, as a module named after its content, and what its decorators make known is known to the
-parameters that name the file, and to no others. Only a file that somebody names is run: stores and archives keep of it no
-more than its name and digest.
+A file is run once in a process, as a module named after its content, and what its decorators make known is known only to the
+parameters that name it. Only a file that somebody names is run: stores and archives keep its name and digest.
 """
 
 from __future__ import annotations
