@@ -20,11 +20,6 @@ def per_example(outputs: Tensor, targets: Tensor) -> Tensor:
         Of the network, shape ``(..., classes)``, or ``(..., 1)`` for regression.
     targets
         Classes, or numbers of any floating-point type, shape ``(...)``.
-
-    Examples
-    --------
-    >>> per_example(torch.tensor([[0.0], [3.0]]), torch.tensor([1.0, 1.0]))
-    tensor([1., 4.])
     """
     outputs = outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
     if targets.is_floating_point():

@@ -137,29 +137,12 @@ def rule(name: str) -> Callable[[_Class], _Class]:
 
     The keywords of its constructor are the options of the section ``optimiser``; ``lr`` must be among them, and
     ``weight_decay`` may be. The class must treat every entry of a parameter by itself, which is tried out before training.
+    `examples/diffgrad.py` is one.
 
     Raises
     ------
     InputError
         If the class is no optimiser, its constructor takes no ``lr``, or the name is a built-in kind's.
-
-    Examples
-    --------
-    >>> import torch
-    >>> @rule("sign_descent")
-    ... class Signs(torch.optim.Optimizer):
-    ...     def __init__(self, params, lr: float = 0.01):
-    ...         super().__init__(params, {"lr": lr})
-    ...
-    ...     @torch.no_grad()
-    ...     def step(self):
-    ...         for group in self.param_groups:
-    ...             for p in group["params"]:
-    ...                 p -= group["lr"] * p.grad.sign()
-    >>> from fptlib.spec import override
-    >>> plain = {"data": {"name": "digits"}, "model": {"name": "mlp"}}
-    >>> override(plain, {"optimiser": {"name": "sign_descent"}}).optimiser.lr
-    0.01
     """
 
     def decorate(own: _Class) -> _Class:

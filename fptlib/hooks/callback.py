@@ -89,17 +89,14 @@ class PerturbCallback(Callback):
         epoch = trainer.current_epoch  # the one that is over, counted from 1
         if batch_idx or epoch == 0 or epoch <= (self.perturber.epoch or 0):
             return
-        metric = None
-        if self.monitor is not None:
-            if self._validated is None or self._validated[0] != epoch:
-                if self.perturber.due(epoch):
-                    raise InputError(
-                        f"epoch {epoch} is to be perturbed but was not validated: it may have passed; validate every epoch that "
-                        "is (check_val_every_n_epoch), or do without a threshold"
-                    )
-                return
-            metric = self._validated[1]
-        self.perturber.step(epoch, pl_module, trainer.optimizers, metric=metric)
+        validated, metric = self._validated or (0, 0.0)
+        if self.monitor is None or validated == epoch:
+            self.perturber.step(epoch, pl_module, trainer.optimizers, metric=None if self.monitor is None else metric)
+        elif self.perturber.due(epoch):
+            raise InputError(
+                f"epoch {epoch} is to be perturbed but was not validated: it may have passed; validate every epoch that is "
+                "(check_val_every_n_epoch), or do without a threshold"
+            )
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

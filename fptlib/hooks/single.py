@@ -144,8 +144,7 @@ class RateFactor:
     def set(self, optimisers: Sequence[torch.optim.Optimizer], factor: float) -> None:
         """Multiply the rates, as they are without a factor, by this one."""
         now = rates(optimisers)
-        left = None if self.base is None else tuple(rate * self.factor for rate in self.base)
-        if self.base is None or now != left:
+        if self.base is None or now != tuple(rate * self.factor for rate in self.base):
             self.base = tuple(rate / self.factor for rate in now) if self.factor else now
         self.factor = factor
         groups = [group for one in optimisers for group in one.param_groups]

@@ -35,12 +35,6 @@ class CNN(Network):
     References
     ----------
     Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-based learning applied to document recognition", 1998.
-
-    Examples
-    --------
-    >>> model = CNN(shape=(3, 32, 32), channels=(16, 32), kernel=5, widths=(64,), n_classes=10, normalisation="none")
-    >>> sum(parameter.numel() for parameter in model.single().parameters())
-    145834
     """
 
     shape: tuple[int, int, int]

@@ -45,14 +45,6 @@ class ResNet18(Network):
     References
     ----------
     K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", CVPR 2016.
-
-    Examples
-    --------
-    >>> model = ResNet18(n_channels=3, n_classes=10, width=64, scale_buffers=True)
-    >>> sum(parameter.numel() for parameter in model.template().parameters())
-    11173962
-    >>> [name for name, _ in model.template().named_buffers() if name.startswith("scale")]
-    ['scale_1', 'scale_2', 'scale_3', 'scale_4']
     """
 
     n_channels: int
@@ -115,12 +107,6 @@ class ResNet(Network):
     ----------
     K. He, X. Zhang, S. Ren, J. Sun, "Deep Residual Learning for Image Recognition", CVPR 2016, section 4.2.
     S. Hayou, E. Clerico, B. He, G. Deligiannidis, A. Doucet, J. Rousseau, "Stable ResNet", AISTATS 2021.
-
-    Examples
-    --------
-    >>> model = ResNet(n_channels=3, n_classes=10, depth=20, width=16)
-    >>> sum(parameter.numel() for parameter in model.template().parameters())
-    269722
     """
 
     n_channels: int
