@@ -18,6 +18,8 @@ from torch.nn import functional
 from fptlib.models.network import Network, as_images, normalisation_of_images
 from fptlib.spec.networks import Normalisation
 
+_Mode = Literal["fan_in", "fan_out"]
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -182,13 +184,7 @@ class _Residual(nn.Module):
 
 
 def _normalised(
-    inputs: int,
-    outputs: int,
-    normalisation: Normalisation,
-    mode: Literal["fan_in", "fan_out"] = "fan_in",
-    *,
-    kernel: int = 3,
-    stride: int = 1,
+    inputs: int, outputs: int, normalisation: Normalisation, mode: _Mode = "fan_in", *, kernel: int = 3, stride: int = 1
 ) -> tuple[nn.Conv2d, nn.Module]:
     """Convolution and what normalises it; the shift is left to the latter where there is one."""
     norm = normalisation_of_images(normalisation, outputs)
