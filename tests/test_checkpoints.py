@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,11 @@ def snapshot() -> Snapshot:
         optimiser={0: {"step": torch.full((16,), 3.0), "exp_avg": torch.randn(16, 3, 2)}},
         learning_rate=torch.full((16,), 0.1, dtype=torch.float64),
         metrics={"test_metric": torch.rand(16, 7, dtype=torch.float64)},
+        best={
+            "parameters": {"a.weight": torch.randn(16, 3, 2)},
+            "buffers": {},
+            "optimiser": {0: {"m": torch.ones(16)}},
+        },
     )
 
 
@@ -37,6 +43,10 @@ def assert_equal(read: Snapshot, expected: Snapshot) -> None:
     for field in ("parameters", "buffers", "metrics"):
         assert same(getattr(read, field), getattr(expected, field))
     assert same(read.optimiser[0], expected.optimiser[0])
+    assert read.best is not None
+    assert expected.best is not None
+    assert same(read.best["parameters"], expected.best["parameters"])
+    assert same(read.best["optimiser"][0], expected.best["optimiser"][0])
 
 
 def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
@@ -99,6 +109,7 @@ def test_runs_of_two_snapshots_are_put_in_order() -> None:
             return {k: cut(v) for k, v in value.items()} if isinstance(value, dict) else value[rows]
 
         kept = {name: getattr(whole, name) for name in Snapshot.__slots__}
-        return Snapshot(**{k: v if v is None or k == "digest" else cut(v) for k, v in kept.items()})
+        return Snapshot(**{k: v if k == "digest" else cut(v) for k, v in kept.items()})
 
     assert_equal(checkpoints.merge(some([1, 5, 6]), some([0, 5, 9])), some([0, 1, 5, 6, 9]))
+    assert checkpoints.merge(some([1]), replace(some([0]), best=None)).best is None

@@ -8,10 +8,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pytest
-import torch
 
 import known
-from fptlib import checkpoints, data, ensemble, spec
+from fptlib import data, ensemble, spec
 from fptlib.ensemble import training
 from fptlib.ensemble.states import Best
 from fptlib.ensemble.store import Store
@@ -147,27 +146,6 @@ def test_a_fork_is_the_perturbed_training(tmp_path: Path) -> None:
     assert same(forked, ensemble.train(small(perturbation={"name": "back", "period": 3}), out=tmp_path / "whole"))
     # Unperturbed training keeps no best states: there is nothing to branch off from.
     assert forked.meta["trained"] == 16 * 8
-
-
-def test_snapshots_keep_the_best_states(tmp_path: Path) -> None:
-    values = {"a": torch.randn(2, 3)}
-    best = {
-        "parameters": {"a": torch.randn(2, 3)},
-        "buffers": {},
-        "optimiser": {0: {"momentum_buffer": torch.ones(2, 3)}},
-    }
-    number, rate = torch.tensor([0, 1]), torch.full((2,), 0.1, dtype=torch.float64)
-    snapshot = checkpoints.Snapshot("0" * 16, number, number + 1, values, {}, {}, rate, {}, best)
-    checkpoints.write(tmp_path / "a.ckpt", snapshot)
-    read = checkpoints.read(tmp_path / "a.ckpt").best
-    assert read is not None
-    assert same(read["parameters"], best["parameters"])
-    assert same(read["optimiser"][0], best["optimiser"][0])
-    other = replace(snapshot, run=number + 1)
-    merged = checkpoints.merge(snapshot, other).best
-    assert merged is not None
-    assert torch.equal(merged["parameters"]["a"], torch.cat([best["parameters"]["a"], best["parameters"]["a"][1:]]))
-    assert checkpoints.merge(snapshot, replace(other, best=None)).best is None
 
 
 # -- what is refused

@@ -3,6 +3,7 @@
 # bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, Final, final
 
@@ -23,6 +24,9 @@ _TOGETHER: Final = 64
 _TOGETHER_WIDE: Final = 256
 _WIDE: Final = 1 << 16
 
+# By name: place in a row, shape as it lies there, and true for the transpose.
+_Places = dict[str, tuple[int, tuple[int, ...], bool]]
+
 
 @final
 class CompiledMLP:
@@ -35,16 +39,17 @@ class CompiledMLP:
         self._batch = max(batch_size, self._together)
         first = next(iter(state.parameters.values()))
         self._runs, self._dtype = first.shape[0], first.dtype
-        self._plan, self._width, self._work = _plan(network, self._batch)
-        self._parameters = self._packed(state.parameters)
-        self._buffers = self._packed_buffers(state.buffers)
+        self._plan, self._width, averages, work = _plan(network, self._batch)
+        self._places, self._averages = self._located()
+        self._parameters = self._packed(state.parameters, self._places, self._width)
+        self._buffers = self._packed(state.buffers, self._averages, averages)
         self._seen = {name: value.clone() for name, value in state.buffers.items() if not value.is_floating_point()}
         self._velocity = self._zeros(self._runs, self._width if optimiser.momentum else 0)
         if optimiser.momentum and state.optimiser:
-            kept = (state.optimiser[i]["momentum_buffer"] for i in range(len(state.parameters)))
-            self._velocity = self._packed(dict(zip(state.parameters, kept, strict=True)))
+            kept = {name: state.optimiser[i]["momentum_buffer"] for i, name in enumerate(state.parameters)}
+            self._velocity = self._packed(kept, self._places, self._width)
         classes = int(self._plan[-1, kernels.OUTPUTS])
-        self._workspace = self._zeros(self._work)
+        self._workspace = self._zeros(work)
         self._gradient = self._zeros(self._width)
         self._logits = self._zeros(self._batch * classes)
         self._bits = np.zeros(self._batch * classes, dtype=np.int32)
@@ -55,60 +60,47 @@ class CompiledMLP:
         # PyTorch's memory begins at lines of the cache, NumPy's need not.
         return np.asarray(torch.zeros(*shape, dtype=self._dtype).numpy())
 
-    def _places(self) -> list[tuple[str, int, tuple[int, ...], bool]]:
-        """Return name, place in a row, shape as it lies there, and true for the transpose, of all parameters."""
-        places: list[tuple[str, int, tuple[int, ...], bool]] = []
+    def _located(self) -> tuple[_Places, _Places]:
+        """Return where parameters and running averages lie."""
+        places: _Places = {}
+        averages: _Places = {}
         layers = self._network.layers()
         for row, (name, inputs, outputs, norm) in zip(self._plan.tolist(), layers, strict=True):
             last = name == layers[-1][0]
-            shape = (outputs, inputs) if last else (inputs, outputs)
-            places.append((f"{name}.weight", row[kernels.WEIGHT], shape, not last))
-            places.append((f"{name}.bias", row[kernels.BIAS], (outputs,), False))
+            places[f"{name}.weight"] = row[kernels.WEIGHT], (outputs, inputs) if last else (inputs, outputs), not last
+            places[f"{name}.bias"] = row[kernels.BIAS], (outputs,), False
             if norm is not None:
-                places.append((f"{norm}.weight", row[kernels.GAIN], (outputs,), False))
-                places.append((f"{norm}.bias", row[kernels.SHIFT], (outputs,), False))
-        return places
+                places[f"{norm}.weight"] = row[kernels.GAIN], (outputs,), False
+                places[f"{norm}.bias"] = row[kernels.SHIFT], (outputs,), False
+                averages[f"{norm}.running_mean"] = row[kernels.MOVING], (outputs,), False
+                averages[f"{norm}.running_var"] = row[kernels.MOVING] + outputs, (outputs,), False
+        return places, averages
 
-    def _packed(self, tensors: Mapping[str, Tensor]) -> NDArray[Any]:
-        rows = self._zeros(self._runs, self._width)
-        for name, at, shape, transposed in self._places():
+    def _packed(self, tensors: Mapping[str, Tensor], places: _Places, width: int) -> NDArray[Any]:
+        rows = self._zeros(self._runs, width)
+        for name, (at, shape, transposed) in places.items():
             value = tensors[name].detach().numpy()
             value = value.transpose(0, 2, 1) if transposed else value
-            rows[:, at : at + int(np.prod(shape))] = value.reshape(self._runs, -1)
+            rows[:, at : at + math.prod(shape)] = value.reshape(self._runs, -1)
         return rows
 
-    def _unpacked(self, rows: NDArray[Any]) -> Tensors:
+    def _unpacked(self, rows: NDArray[Any], places: _Places) -> Tensors:
         """Return tensors as PyTorch has them, in its order; copies."""
         tensors: Tensors = {}
-        for name, at, shape, transposed in self._places():
-            value = rows[:, at : at + int(np.prod(shape))].reshape(self._runs, *shape)
+        for name, (at, shape, transposed) in places.items():
+            value = rows[:, at : at + math.prod(shape)].reshape(self._runs, *shape)
             tensors[name] = torch.from_numpy((value.transpose(0, 2, 1) if transposed else value).copy())
         return tensors
 
-    def _norms(self) -> list[tuple[str, int, int]]:
-        """Return name, place of the running mean, and units of each BatchNorm."""
-        rows = zip(self._plan.tolist(), self._network.layers(), strict=True)
-        return [(norm, row[kernels.MOVING], outputs) for row, (_, _, outputs, norm) in rows if norm is not None]
-
-    def _packed_buffers(self, buffers: Mapping[str, Tensor]) -> NDArray[Any]:
-        rows = self._zeros(self._runs, sum(2 * units for _, _, units in self._norms()))
-        for name, at, units in self._norms():
-            rows[:, at : at + units] = buffers[f"{name}.running_mean"].numpy()
-            rows[:, at + units : at + 2 * units] = buffers[f"{name}.running_var"].numpy()
-        return rows
-
     def state(self) -> State:
         """Return all that training carries on, as copies."""
-        buffers: Tensors = {}
-        for name, at, units in self._norms():
-            for part, start in (("running_mean", at), ("running_var", at + units)):
-                buffers[f"{name}.{part}"] = torch.from_numpy(self._buffers[:, start : start + units].copy())
-            buffers[f"{name}.num_batches_tracked"] = self._seen[f"{name}.num_batches_tracked"].clone()
+        parameters = self._unpacked(self._parameters, self._places)
+        buffers = self._unpacked(self._buffers, self._averages) | {n: value.clone() for n, value in self._seen.items()}
         optimiser: dict[int, Tensors] = {}
         if self._velocity.shape[1]:
-            velocity = self._unpacked(self._velocity).values()
+            velocity = self._unpacked(self._velocity, self._places).values()
             optimiser = {i: {"momentum_buffer": value} for i, value in enumerate(velocity)}
-        return State(self._unpacked(self._parameters), buffers, optimiser, self._lr)
+        return State(parameters, buffers, optimiser, self._lr)
 
     # -- work
 
@@ -153,12 +145,12 @@ class CompiledMLP:
 
     def _folded(self) -> NDArray[Any]:
         """Return parameters in which weights and biases include the BatchNorm after them, as it is in evaluation."""
-        if not self._norms():
+        if not self._averages:
             return self._parameters
         rows = self._zeros(*self._parameters.shape)
         rows[:] = self._parameters
-        for (_, at, units), row in zip(self._norms(), self._plan.tolist(), strict=False):
-            n = row[kernels.INPUTS]
+        for row in self._plan.tolist()[:-1]:
+            n, units, at = row[kernels.INPUTS], row[kernels.OUTPUTS], row[kernels.MOVING]
             gain = self._parameters[:, row[kernels.GAIN] : row[kernels.GAIN] + units]
             shift = self._parameters[:, row[kernels.SHIFT] : row[kernels.SHIFT] + units]
             scale = gain / np.sqrt(self._buffers[:, at + units : at + 2 * units] + self._workspace.dtype.type(1e-5))
@@ -171,8 +163,8 @@ class CompiledMLP:
         return rows
 
 
-def _plan(network: MLP, batch: int) -> tuple[NDArray[np.int64], int, int]:
-    """Return the places of all tensors, and the lengths of a row of parameters and of the workspace."""
+def _plan(network: MLP, batch: int) -> tuple[NDArray[np.int64], int, int, int]:
+    """Return the places of all tensors, and the lengths of a row of parameters, of buffers and of the workspace."""
     layers = network.layers()
     plan = np.full((len(layers), kernels.COLUMNS), -1, dtype=np.int64)
     ends = {"parameters": 0, "buffers": 0, "work": 0}
@@ -194,4 +186,4 @@ def _plan(network: MLP, batch: int) -> tuple[NDArray[np.int64], int, int]:
             row[kernels.MOVING] = place("buffers", 2 * outputs)
             row[kernels.CENTRED] = place("work", batch * outputs)
             row[kernels.SCALES] = place("work", 2 * outputs)
-    return plan, ends["parameters"], ends["work"]
+    return plan, ends["parameters"], ends["buffers"], ends["work"]
