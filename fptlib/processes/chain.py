@@ -40,17 +40,23 @@ class Process(ABC):
         """Return the process as a finite chain."""
 
     @abstractmethod
+    def _metric(self, rng: np.random.Generator, n_runs: int, horizon: int, every: int) -> NDArray[Any]:
+        """Simulate the metric at epochs 1 .. horizon, shape ``(n_runs, horizon)``, perturbed every so many epochs."""
+
     def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
         """Simulate runs of ``horizon`` epochs each, unperturbed or with a perturbation period in epochs, as if they were training logs.
 
         Their metric ``test_metric`` has shape ``(n_runs, horizon)``; a run has passed when it is at or above ``threshold``, and is not
         perturbed any more then.
         """
+        n_runs, horizon = checks.count("n_runs", n_runs), checks.count("horizon", horizon)
+        metric = self._metric(rng, n_runs, horizon, _every(period, horizon))
+        return Trajectories(metrics={"test_metric": metric.astype(np.float64)}, run=np.arange(n_runs))
 
     def survival(self, horizon: int, *, period: int | None = None) -> Array:
         """Return S(k) = P(T > k) for k = 0 .. horizon, shape ``(horizon + 1,)``; with a period, under perturbation."""
         chain, horizon = self.chain(), checks.count("horizon", horizon, least=0)
-        every = horizon + 1 if period is None else checks.count("period", period)
+        every = _every(period, horizon)
         law, survival = chain.start, np.ones(horizon + 1)
         for epoch in range(1, horizon + 1):
             law = law @ chain.transition
@@ -181,12 +187,7 @@ class FiniteChain(Process):
         """Return the chain itself."""
         return self
 
-    def sample_states(
-        self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None
-    ) -> NDArray[np.int64]:
-        """Return the state at epochs 1 .. horizon, shape ``(n_runs, horizon)``; the number of states once passed."""
-        n_runs, horizon = checks.count("n_runs", n_runs), checks.count("horizon", horizon)
-        every = horizon + 1 if period is None else checks.count("period", period)
+    def _metric(self, rng: np.random.Generator, n_runs: int, horizon: int, every: int) -> NDArray[np.int64]:
         steps = _cumulative(self.transition, closed=self.passing == 0)
         kicks = _cumulative(self.perturbation, closed=True)
         state = _draw(rng, _cumulative(np.tile(self.start, (n_runs, 1)), closed=True)[:n_runs])
@@ -198,14 +199,9 @@ class FiniteChain(Process):
                 state = _draw(rng, kicks[state])
         return states
 
-    def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
-        """Simulate runs; the metric is the number of the state. See :meth:`Process.sample`."""
-        return as_trajectories(self.sample_states(rng, n_runs=n_runs, horizon=horizon, period=period))
 
-
-def as_trajectories(metric: NDArray[Any]) -> Trajectories:
-    """Return values per run and epoch, shape ``(runs, epochs)``, as the trajectories of a test metric."""
-    return Trajectories(metrics={"test_metric": metric.astype(np.float64)}, run=np.arange(len(metric)), meta={})
+def _every(period: int | None, horizon: int) -> int:
+    return horizon + 1 if period is None else checks.count("period", period)
 
 
 def _probabilities(name: str, values: Any) -> Array:

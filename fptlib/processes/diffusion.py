@@ -15,8 +15,7 @@ from scipy import stats
 
 from fptlib.errors import InputError
 from fptlib.processes import checks
-from fptlib.processes.chain import Array, FiniteChain, Process, as_trajectories
-from fptlib.trajectories import Trajectories
+from fptlib.processes.chain import Array, FiniteChain, Process
 
 _NODES, _PANEL = 10, 2.0  # Gauss-Legendre nodes per panel, and its width in units of the noise: exact to about 1e-13
 _NEGLIGIBLE = 1e-14  # probability ever to leave the interval of the quadrature downwards
@@ -24,7 +23,7 @@ _MOST_NODES = 3000  # the matrices of a larger chain take minutes and gigabytes
 
 
 class Walk(Process):
-    """A walk x -> carry x + drift + noise xi; a perturbation sets x to ``target + shrink x``."""
+    """A walk x -> carry x + drift + noise xi, whose metric is x; a perturbation sets x to ``target + shrink x``."""
 
     __slots__ = ()
 
@@ -40,10 +39,7 @@ class Walk(Process):
     def dynamics(self) -> tuple[float, float, float, float, float, float]:
         """Start, carry, drift, target, shrink, and a state below which the walk ever falls with negligible probability."""
 
-    def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
-        """Simulate runs; the metric is the state x. See :meth:`Process.sample`."""
-        n_runs, horizon = checks.count("n_runs", n_runs), checks.count("horizon", horizon)
-        every = horizon + 1 if period is None else checks.count("period", period)
+    def _metric(self, rng: np.random.Generator, n_runs: int, horizon: int, every: int) -> Array:
         start, carry, drift, target, shrink, _ = self.dynamics
         x, passed = np.full(n_runs, start), np.zeros(n_runs, dtype=bool)
         metric = np.empty((n_runs, horizon))
@@ -53,7 +49,7 @@ class Walk(Process):
             passed |= x >= self.threshold
             if epoch % every == 0:
                 x = np.where(passed, x, target + shrink * x)
-        return as_trajectories(metric)
+        return metric
 
     def chain(self) -> FiniteChain:
         """Return the chain of the start, the nodes of the quadrature and where a perturbation takes them."""

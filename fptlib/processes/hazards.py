@@ -6,12 +6,12 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
 from fptlib.processes import checks
-from fptlib.processes.chain import Array, FiniteChain, Process, as_trajectories
+from fptlib.processes.chain import Array, FiniteChain, Process
 from fptlib.spec.schedules import CosineSpec
-from fptlib.trajectories import Trajectories
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,11 +30,9 @@ class HazardProcess(Process):
             elif field.type == "int":
                 checks.count(field.name, getattr(self, field.name), least=0)
 
-    def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
-        """Simulate runs; the metric is 0 before the passage and 1 after it. See :meth:`Process.sample`."""
+    def _metric(self, rng: np.random.Generator, n_runs: int, horizon: int, every: int) -> NDArray[np.bool_]:
         chain = self.chain()
-        states = chain.sample_states(rng, n_runs=n_runs, horizon=horizon, period=period)
-        return as_trajectories(states == chain.n_states)
+        return np.asarray(chain._metric(rng, n_runs, horizon, every) == chain.n_states)
 
 
 def _countdown(length: int, hazard: float, *, meanwhile: float = 0.0) -> Array:
