@@ -303,13 +303,6 @@ def test_where_all_have_passed_the_interval_is_that_of_none_of_all_runs() -> Non
     assert survival(times).high[-1] == pytest.approx(1 - 0.025 ** (1 / 20))
 
 
-def test_one_run_and_one_epoch() -> None:
-    passed = first_passage(record([[1.0]]), 1)
-    assert passed.time.tolist() == [1]
-    assert survival(passed).survival.tolist() == [1, 0]
-    assert restricted_mean(passed).mean == 1
-
-
 def test_percentiles_leave_out_what_is_not_finite() -> None:
     assert percentile_interval(np.array([1.0, np.inf, 3.0, np.nan]), 0.5) == (1.5, 2.5)
     assert np.isnan(percentile_interval(np.array([np.nan]), 0.5)).all()

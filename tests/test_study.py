@@ -74,14 +74,6 @@ def test_labels_of_runs_that_disagree_mean_nothing(plain: Any) -> None:
     assert not set(places[0]) & set(places[1])
 
 
-def test_the_order_of_runs_does_not_matter(plain: Any) -> None:
-    back = np.arange(40)[::-1]
-    weights = joint_weights(
-        [ensemble(plain), ensemble(forked(plain, 10, seed=1)[back], run=back, period=10)], n_boot=10, seed=0
-    )
-    np.testing.assert_array_equal(weights[1], weights[0][:, back])
-
-
 def test_one_ensemble_alone_is_the_plain_bootstrap(plain: Any) -> None:
     (weights,) = joint_weights([ensemble(plain)], n_boot=10, seed=3)
     np.testing.assert_array_equal(weights, bootstrap_weights([np.arange(40)], n_boot=10, rng=generator(3)))
