@@ -13,22 +13,10 @@ from fptlib.trajectories.origin import is_full_reset
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A perturbation without its period.
+    """A perturbation without its period: a unique label, and the section ``perturbation`` of the parameters without ``period``.
 
-    Parameters
-    ----------
-    label
-        What it is called in results; unique among the candidates.
-    rule
-        Section ``perturbation`` of the parameters, without ``period``.
+    A rule that has no name, names a period, or acts once only raises an InputError.
 
-    Raises
-    ------
-    InputError
-        If the rule has no name, names a period, or acts once only.
-
-    Examples
-    --------
     >>> Candidate("reset", {"name": "full_reset"}).restarts
     True
     """
@@ -53,13 +41,8 @@ class Candidate:
 def parse(texts: Iterable[str]) -> tuple[Candidate, ...]:
     """Parse candidates written as ``NAME`` or ``NAME:key=value,key=value``; two of one name carry their parameters in their labels.
 
-    Raises
-    ------
-    InputError
-        If a text has another shape, or two say the same.
+    A text of another shape, and two that say the same, raise an InputError.
 
-    Examples
-    --------
     >>> [c.label for c in parse(["full_reset", "shrink_perturb:shrink=0.4", "shrink_perturb:shrink=0.6"])]
     ['full_reset', 'shrink_perturb:shrink=0.4', 'shrink_perturb:shrink=0.6']
     """
@@ -87,13 +70,7 @@ def parse(texts: Iterable[str]) -> tuple[Candidate, ...]:
 
 
 def check(candidates: Iterable[Candidate]) -> None:
-    """Make sure that there is a candidate and that labels tell them apart.
-
-    Raises
-    ------
-    InputError
-        If not.
-    """
+    """Raise an InputError unless there is a candidate and labels tell them apart."""
     labels = [candidate.label for candidate in candidates]
     if not labels:
         raise InputError("no candidate; at least one perturbation is needed")

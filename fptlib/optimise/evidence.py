@@ -32,18 +32,11 @@ _WIDEST = 2.0  # times that replicates are spread further at most; where they ar
 
 @dataclass(frozen=True, slots=True)
 class Arm:
-    """One choice, a candidate with a period, or no perturbation.
+    """One choice: a candidate with a period, or no perturbation (``candidate`` is ``None``).
 
-    Parameters
-    ----------
-    candidate
-        ``None`` for no perturbation.
-    prediction
-        Its mean with the interval; the centre is NaN where only a lower bound is known.
-    mean, optimistic
-        Restricted mean, or its lower bound, and what it could be at best, for the data (entry 0) and each replicate, ``(1 + replicates,)``.
-    n_runs
-        Perturbed runs at this period (unperturbed ones where these tell all).
+    ``mean`` and ``optimistic`` are the restricted mean, or its lower bound, and what it could be at best, for the data (entry 0) and each
+    replicate, ``(1 + replicates,)``; ``n_runs`` the perturbed runs at this period (unperturbed ones where these tell all). The centre of
+    the prediction is NaN where only a lower bound is known.
     """
 
     candidate: Candidate | None
@@ -103,20 +96,8 @@ def gather(
 ) -> Evidence:
     """Combine all runs observed so far into one estimate for each arm.
 
-    Parameters
-    ----------
-    plain, perturbed
-        Unperturbed runs up to some epoch, and runs perturbed with one period up to twice that or further.
-    periods
-        Periods to choose from.
-    horizon
-        Epoch that all means are restricted to.
-    target
-        What the metric has to reach.
-    start
-        Epoch from which on the unperturbed runs rest, if they do.
-    level, n_boot, seed
-        Of the intervals and of the bootstrap over seeds.
+    Unperturbed runs are followed up to some epoch, and rest from epoch ``start`` on, if they do; runs perturbed with one period are
+    followed up to twice that or further.
     """
     runs: dict[tuple[Candidate, int] | None, Trajectories] = {None: plain}
     runs.update(perturbed.items())

@@ -21,9 +21,7 @@ class Live(Source):
     Parameters
     ----------
     spec
-        Parameters of unperturbed training; ``epochs`` is the horizon, ``runs`` is not looked at.
-    retirement
-        Threshold, direction and metric.
+        Parameters of unperturbed training (others raise an InputError); ``epochs`` is the horizon, ``runs`` is not looked at.
     periods
         Periods that may be asked for: snapshots to fork from are kept at those that unperturbed training passes.
     out, workers, scheduler
@@ -34,11 +32,6 @@ class Live(Source):
     trained
         Run-epochs that the engine trained in this process. The ledger counts what the search asked for, stored before or not; the two agree
         for a new search whose numbers of runs are multiples of the engine's unit.
-
-    Raises
-    ------
-    InputError
-        If the parameters are those of perturbed training.
     """
 
     __slots__ = ("_held", "_how", "_periods", "_spec", "trained")
@@ -64,18 +57,12 @@ class Live(Source):
         self._held: dict[tuple[str, int | None] | None, Trajectories] = {}
         self._how: dict[str, Any] = {"retirement": retirement, "out": out, "workers": workers, "scheduler": scheduler}
 
-    def _unperturbed(self, n_runs: int, epochs: int) -> Trajectories:
-        return self._ask(None, None, n_runs, epochs)
-
-    def _perturbed(self, candidate: Candidate, period: int, n_runs: int, epochs: int) -> Trajectories:
-        # The prefix first, with snapshots: it is shared by all that is perturbed later.
-        self._ask(None, None, n_runs, period)
-        return self._ask(candidate, period, n_runs, epochs)
-
-    def _ask(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> Trajectories:
+    def _runs(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> Trajectories:
         """Return runs that are in memory, in a store, or trained now, in whole units."""
         from fptlib.ensemble import train
 
+        if period is not None:  # the prefix first, with snapshots: it is shared by all that is perturbed later
+            self._runs(None, None, n_runs, period)
         key = None if candidate is None else (candidate.label, period)
         held = self._held.get(key)
         if held is None or held.n_runs < n_runs or held.n_epochs < epochs:

@@ -21,7 +21,7 @@ Purpose = Literal["unperturbed", "fork", "bracket", "measure", "follow", "more r
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Settings of a search.
+    """Settings of a search; impossible values raise an InputError.
 
     Parameters
     ----------
@@ -29,23 +29,13 @@ class Settings:
         Periods to choose from, in epochs; a spread of them up to the horizon by default.
     budget
         Run-epochs that it may spend, which it never exceeds; ``None`` for as many as the precision takes.
-    precision
-        Relative difference of means that is not worth telling apart.
-    level
-        Confidence of every decision and interval.
-    batch
-        Runs of the first ensembles.
-    confirm
-        Runs that measure the choice once it is made, and had no part in it; 0 to leave this out.
-    max_runs
-        Runs at one period at most.
+    precision, level
+        Relative difference of means that is not worth telling apart, and confidence of every decision and interval.
+    batch, confirm, max_runs
+        Runs of the first ensembles; runs that measure the choice once it is made, and had no part in it (0 to leave this out); and runs
+        at one period at most.
     n_boot, seed
         Bootstrap replicates over seeds, and the seed of their random numbers.
-
-    Raises
-    ------
-    InputError
-        If a value is impossible.
     """
 
     periods: tuple[int, ...] | None = None
@@ -77,18 +67,9 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Step(Record):
-    """One action, and the recommendation after it.
+    """One action, why and what, the run-epochs spent so far, and the recommendation after it.
 
-    Parameters
-    ----------
-    purpose, what
-        Why, in a word, and what, in a sentence.
-    spent
-        Run-epochs spent so far.
-    candidate, period
-        Recommendation at this moment: label and period, both ``None`` for no perturbation.
-    mean
-        What it was expected to need, in epochs; ``None`` before anything was known.
+    Label and period of the recommendation are ``None`` for no perturbation; its ``mean``, in epochs, is ``None`` before anything is known.
     """
 
     purpose: Purpose
@@ -101,20 +82,10 @@ class Step(Record):
 
 @dataclass(frozen=True, slots=True)
 class Standing(Record):
-    """Result for one candidate.
+    """Result for one candidate: its best period so far, those at which it was perturbed, and its cost.
 
-    Parameters
-    ----------
-    label
-        Of the candidate.
-    best
-        Its best period so far; ``None`` where none was measured or predicted.
-    measured
-        Periods at which it was perturbed, in order.
-    status
-        ``chosen``, ``dropped`` (no period of it can be better than the choice, by more than the precision), or ``undecided``.
-    spent
-        Run-epochs after its perturbations.
+    ``best`` is ``None`` where no period was measured or predicted. The candidate is chosen, dropped (no period of it can be
+    better than the choice, by more than the precision), or undecided; ``spent`` are the run-epochs after its perturbations.
     """
 
     label: str

@@ -40,10 +40,8 @@ class _Account:
         return int(np.maximum(epochs - self.epochs[:n_runs], 0)[~self.passed[:n_runs]].sum())
 
     def _widen(self, n_runs: int) -> None:
-        more = n_runs - len(self.epochs)
-        if more > 0:
-            self.epochs = np.concatenate([self.epochs, np.zeros(more, dtype=np.int64)])
-            self.passed = np.concatenate([self.passed, np.zeros(more, dtype=bool)])
+        more = max(n_runs - len(self.epochs), 0)
+        self.epochs, self.passed = np.pad(self.epochs, (0, more)), np.pad(self.passed, (0, more))
 
 
 @dataclass(slots=True)
@@ -51,15 +49,9 @@ class Ledger:
     """Account of the run-epochs that had to be trained, by what they were trained for.
 
     Up to its first perturbation a perturbed run is the unperturbed run of the same number: those epochs are paid once, whoever asks for
-    them, and again only where more of them is asked for. A run costs nothing after it has passed.
+    them, and again only where more of them is asked for. A run costs nothing after it has passed. Without ``shared`` each perturbed run is
+    paid from its first epoch on.
 
-    Parameters
-    ----------
-    shared
-        Whether prefixes are shared so. If not, each perturbed run is paid from its first epoch on.
-
-    Examples
-    --------
     >>> ledger, passed = Ledger(), np.array([True, True])
     >>> ledger.charge("kick", period=10, followed=np.array([14, 8]), passed=passed)
     22
@@ -76,12 +68,9 @@ class Ledger:
     def charge(
         self, label: str | None, *, period: int | None, followed: NDArray[np.int64], passed: NDArray[np.bool_]
     ) -> int:
-        """Pay for runs 0, 1, ... of one perturbation and period (``None``: unperturbed); returns the run-epochs that are new.
+        """Pay for runs 0, 1, ... of one perturbation and period (``None``: unperturbed); return the run-epochs that are new.
 
-        Parameters
-        ----------
-        followed, passed
-            Epochs that each run is followed for, and whether it passes at the last of them, ``(runs,)``.
+        ``followed`` are the epochs of each run, and ``passed`` tells whether it passes at the last of them, ``(runs,)``.
         """
         if label is None or period is None:
             return self._prefix.pay(followed, passed)
@@ -123,7 +112,7 @@ class Source(ABC):
     horizon
         Epochs that runs are followed for at most; all means are restricted to it.
     retirement
-        Threshold, direction and metric; runs end when they pass.
+        Target; runs end when they reach it.
     unit
         Numbers of runs that come cheapest are multiples of this.
     """
@@ -137,29 +126,26 @@ class Source(ABC):
         self.ledger = Ledger() if ledger is None else ledger
 
     @abstractmethod
-    def _unperturbed(self, n_runs: int, epochs: int) -> Trajectories:
-        """Return runs 0 to ``n_runs - 1`` without perturbation, up to ``epochs``, retired."""
+    def _runs(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> Trajectories:
+        """Return what `runs` does, without paying for it."""
 
-    @abstractmethod
-    def _perturbed(self, candidate: Candidate, period: int, n_runs: int, epochs: int) -> Trajectories:
-        """Return the same runs perturbed with a period."""
+    @final
+    def runs(self, candidate: Candidate | None, *, period: int | None, n_runs: int, epochs: int) -> Trajectories:
+        """Return runs 0 to ``n_runs - 1``, perturbed after ``period`` epochs and its multiples, up to an epoch or their passage."""
+        runs, label = self._runs(candidate, period, n_runs, epochs), None if candidate is None else candidate.label
+        passed = passages(runs, self.retirement)[1]
+        self.ledger.charge(label, period=period, followed=runs.lengths, passed=passed)
+        return runs
 
     @final
     def unperturbed(self, *, n_runs: int, epochs: int) -> Trajectories:
-        """Return unperturbed runs 0 to ``n_runs - 1`` up to an epoch or their passage."""
-        runs = self._unperturbed(n_runs, epochs)
-        self.ledger.charge(None, period=None, followed=runs.lengths, passed=self._passed(runs))
-        return runs
+        """Return unperturbed runs."""
+        return self.runs(None, period=None, n_runs=n_runs, epochs=epochs)
 
     @final
     def perturbed(self, candidate: Candidate, *, period: int, n_runs: int, epochs: int) -> Trajectories:
-        """Return the same runs perturbed with a period, up to an epoch or their passage; up to ``period`` they are the unperturbed ones."""
-        runs = self._perturbed(candidate, period, n_runs, epochs)
-        self.ledger.charge(candidate.label, period=period, followed=runs.lengths, passed=self._passed(runs))
-        return runs
-
-    def _passed(self, runs: Trajectories) -> NDArray[np.bool_]:
-        return passages(runs, self.retirement)[1]
+        """Return perturbed runs."""
+        return self.runs(candidate, period=period, n_runs=n_runs, epochs=epochs)
 
 
 @final
@@ -170,19 +156,11 @@ class Recorded(Source):
 
     Parameters
     ----------
-    unperturbed
-        Record of unperturbed runs.
-    perturbed
-        Records of perturbed runs by label of the candidate and period.
-    retirement
-        Threshold, direction and metric.
-    seed
-        Of the drawing.
+    unperturbed, perturbed
+        Record of unperturbed runs, and of perturbed runs by label of the candidate and period.
     common_seeds
         Whether run ``k`` of every record is one seed, as with this library's ensembles: it is then drawn with all its runs. Otherwise
         each record is drawn from by itself, and prefixes are shared in the accounts only.
-    ledger
-        Accounts to use.
     """
 
     __slots__ = ("_common", "_records", "_seed")
@@ -205,18 +183,12 @@ class Recorded(Source):
         self._common, self._seed = common_seeds, seed
         self._records = {key: _reduced(t, self.horizon, retirement) for key, t in records.items()}
 
-    def _unperturbed(self, n_runs: int, epochs: int) -> Trajectories:
-        return self._draw(None, 0, n_runs, epochs)
-
-    def _perturbed(self, candidate: Candidate, period: int, n_runs: int, epochs: int) -> Trajectories:
-        if (candidate.label, period) not in self._records:
-            known = ", ".join(str(p) for key in self._records if key and key[0] == candidate.label for p in key[1:])
-            raise InputError(f"{candidate.label} was not recorded at period {period}; there is {known or 'nothing'}")
-        place = 1 + sorted(key for key in self._records if key).index((candidate.label, period))
-        return self._draw((candidate.label, period), place, n_runs, epochs)
-
-    def _draw(self, key: tuple[str, int] | None, place: int, n_runs: int, epochs: int) -> Trajectories:
-        record = self._records[key]
+    def _runs(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> Trajectories:
+        key = None if candidate is None or period is None else (candidate.label, period)
+        if key and key not in self._records:
+            known = ", ".join(str(other[1]) for other in self._records if other and other[0] == key[0])
+            raise InputError(f"{key[0]} was not recorded at period {period}; there is {known or 'nothing'}")
+        record, place = self._records[key], 1 + sorted(k for k in self._records if k).index(key) if key else 0
         rng = np.random.default_rng([self._seed, 0 if self._common else place])
         rows = rng.integers(0, record.n_runs, size=n_runs)  # the first n are the same however many are drawn
         drawn = Trajectories(
@@ -242,8 +214,6 @@ class Simulated(Source):
     ----------
     processes
         By label of the candidate; the first one gives the unperturbed runs.
-    horizon, threshold
-        As in `Source`.
     seed
         Of the simulation. Runs of different perturbations or periods have nothing in common; prefixes are shared in the accounts.
     """
@@ -253,21 +223,15 @@ class Simulated(Source):
     def __init__(self, processes: Mapping[str, Process], *, horizon: int, threshold: float, seed: int = 0) -> None:
         if not processes:
             raise InputError("no process to simulate; at least one is needed")
-        retirement = Target(threshold, metric=DEFAULT_METRIC)
-        super().__init__(horizon=horizon, retirement=retirement)
+        super().__init__(horizon=horizon, retirement=Target(threshold, metric=DEFAULT_METRIC))
         self._processes, self._seed = dict(processes), seed
 
-    def _unperturbed(self, n_runs: int, epochs: int) -> Trajectories:
-        return self._sample(next(iter(self._processes.values())), 0, None, n_runs, epochs)
-
-    def _perturbed(self, candidate: Candidate, period: int, n_runs: int, epochs: int) -> Trajectories:
-        if candidate.label not in self._processes:
-            raise InputError(f"no process for candidate {candidate.label}; there is {', '.join(self._processes)}")
-        place = 1 + list(self._processes).index(candidate.label)
-        return self._sample(self._processes[candidate.label], place, period, n_runs, epochs)
-
-    def _sample(self, process: Process, place: int, period: int | None, n_runs: int, epochs: int) -> Trajectories:
-        blocks = []
+    def _runs(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> Trajectories:
+        known = list(self._processes)
+        if candidate is not None and candidate.label not in known:
+            raise InputError(f"no process for candidate {candidate.label}; there is {', '.join(known)}")
+        place = 0 if candidate is None else 1 + known.index(candidate.label)
+        process, blocks = self._processes[known[max(place - 1, 0)]], []
         for block in range(-(-n_runs // _BLOCK)):
             rng = np.random.default_rng([self._seed, place, period or 0, block])
             runs = process.sample(rng, n_runs=_BLOCK, horizon=self.horizon, period=period)

@@ -57,7 +57,8 @@ class State:
                 # What is paid is paid, but a mean of runs cut short would look too good.
                 self.refused = self.refusal(action, reserve=reserve)
                 return False
-            runs = self._ask(action)
+            how = {"period": action.period, "n_runs": action.n_runs, "epochs": action.epochs}
+            runs = self.source.runs(action.candidate, **how)
             if action.purpose not in ("more runs", "confirm") or action.candidate is None or self.complete(runs):
                 break
             action = replace(action, epochs=min(2 * action.epochs, self.source.horizon))
@@ -115,11 +116,6 @@ class State:
     def complete(self, runs: Trajectories) -> bool:
         """Return whether runs were followed to the horizon or to their ends."""
         return runs.n_epochs >= self.source.horizon or self.times(runs).n_censored == 0
-
-    def _ask(self, action: Action) -> Trajectories:
-        if action.candidate is None or action.period is None:
-            return self.source.unperturbed(n_runs=action.n_runs, epochs=action.epochs)
-        return self.source.perturbed(action.candidate, period=action.period, n_runs=action.n_runs, epochs=action.epochs)
 
     def _weigh(self) -> None:
         self.evidence = gather(
