@@ -7,6 +7,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 import numpy as np
@@ -51,7 +52,8 @@ class Stacker:
     def __init__(
         self, spec: EnsembleSpec, network: Network, data: Dataset, device: str, runs: NDArray[np.int64]
     ) -> None:
-        self._spec, self._network, self._device, self._runs = spec, network, device, runs
+        self._runs = runs
+        self._compute = partial(compute.build, spec, network, device)
         self._movable = compute.movable(spec, network, device)
         self._size = stack_size(spec, network, data, device)
 
@@ -84,10 +86,7 @@ class Stacker:
             runs = np.concatenate([runs, missing])
         order = np.argsort(runs, kind="stable")
         state = states.select(whole, members[order, 1].tolist())
-        return Stack(members[order, 0], runs[order], self._built(state), state.learning_rate)
-
-    def _built(self, state: State) -> Compute:
-        return compute.build(self._spec, self._network, self._device, state)
+        return Stack(members[order, 0], runs[order], self._compute(state), state.learning_rate)
 
     def rearranged(self, stacks: list[Stack], factors: NDArray[np.float64]) -> list[Stack]:
         """Return the same runs in stacks of one learning rate each, and in no more stacks than are needed for that."""
@@ -110,4 +109,4 @@ class Stacker:
         staying = np.setdiff1d(np.arange(len(stack.rows)), places)
         stack.rows, stack.runs = stack.rows[staying], stack.runs[staying]
         if len(staying):
-            stack.compute = self._built(states.select(stack.compute.state(), staying.tolist()))
+            stack.compute = self._compute(states.select(stack.compute.state(), staying.tolist()))

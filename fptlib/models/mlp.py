@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import final
 
 import numpy as np
@@ -44,13 +44,12 @@ class MLP(Network):
 
     def layers(self) -> list[tuple[str, int, int, str | None]]:
         """Name, inputs and outputs of each linear layer, and the name of the normalisation after it."""
-        normalised = self.normalisation != "none"
-        step = 3 if normalised else 2
+        step = 2 if self.normalisation == "none" else 3
+        norms = [f"layers.{step * i + 1}" if step == 3 else None for i in range(len(self.widths))]
+        sizes = pairwise((self.n_features, *self.widths, self.n_classes))
         return [
-            (f"layers.{k}", inputs, outputs, f"layers.{k + 1}" if normalised and k < step * len(self.widths) else None)
-            for k, (inputs, outputs) in zip(
-                itertools.count(0, step), itertools.pairwise((self.n_features, *self.widths, self.n_classes))
-            )
+            (f"layers.{step * i}", *size, norm)
+            for i, (size, norm) in enumerate(zip(sizes, [*norms, None], strict=True))
         ]
 
     def single(self) -> nn.Module:
