@@ -34,7 +34,7 @@ class Record:
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
         columns = {name: value.tolist() for name, value in values.items() if isinstance(value, np.ndarray)}
         if not columns:
-            return [{name: value for name, value in values.items() if _is_scalar(value)}]
+            return [_flat(values)]
         if len({len(column) for column in columns.values()}) > 1:
             raise TypeError(f"{type(self).__name__}: arrays of several lengths are no table")
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -67,6 +67,18 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(entry) for entry in value]
     return value
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the scalars among values; those of a record within it carry its name before their own."""
+    row: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, Record):
+            inner = {field.name: getattr(value, field.name) for field in fields(value)}  # type: ignore[arg-type]
+            row |= {f"{name}_{key}": entry for key, entry in _flat(inner).items()}
+        elif _is_scalar(value):
+            row[name] = value
+    return row
 
 
 def _is_scalar(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cProfile
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from fptlib.firstpassage import FirstPassageTimes, first_passage
 from fptlib.firstpassage.resampling import bootstrap_weights, generator
 from fptlib.processes import Annealed, OrnsteinUhlenbeck, Process
 from fptlib.qss import QuasiSteadyState, assess_qss
-from fptlib.response import predict, recommend
+from fptlib.response import compare, linear_response, predict, recommend
 from fptlib.study import Cause, Study
 from fptlib.study.records import doubts
 from fptlib.study.seeds import Ensemble, joint_weights, seeds_of
@@ -402,3 +403,28 @@ def test_percentages_and_fractions_are_not_mixed() -> None:
     for one, other in ((plain, cent), (cent, kicked)):
         with pytest.raises(InputError, match="are both in the same unit"):
             Study(one, {("kick", 10): other}, 1.5)
+
+
+def test_unlike_metrics_before_the_perturbation_are_noted() -> None:
+    plain, kicked = sampled(SHRINK, 0, horizon=60), sampled(SHRINK, 1, horizon=60, period=20)
+    assert Study(plain, {KEY: kicked}, 1.5).notes == ()
+    lower = dataclasses.replace(kicked, metrics={"test_metric": kicked.metric() - 0.5})
+    assert Cause.UNLIKE in {note.cause for note in Study(plain, {KEY: lower}, 1.5).notes}
+    later = np.where(np.arange(60) < 19, kicked.metric(), kicked.metric() - 0.5)  # nobody passes otherwise up to there
+    shifted = dataclasses.replace(kicked, metrics={"test_metric": later})
+    assert Cause.UNLIKE_METRIC in {note.cause for note in Study(plain, {KEY: shifted}, 1.5).notes}
+
+
+@pytest.mark.parametrize("key", ["k", ("kick",), ("kick", "20"), ("kick", 20.0), (20, "kick")])
+def test_keys_that_are_no_perturbation_and_period_are_refused(key: Any) -> None:
+    with pytest.raises(InputError, match="named by perturbation and period"):
+        Study(sampled(DELAYED), {key: sampled(DELAYED, period=20)}, 0.5)
+
+
+def test_every_result_is_a_row_and_json() -> None:
+    known = study(DELAYED)
+    answer = predict(known, [10, 20, 40])
+    for record in (answer, answer.predictions[0], compare(answer, {("kick", 10): known.plain}), linear_response(known)):
+        json.dumps(record.to_dict(), allow_nan=False)
+        assert len(record.to_frame().columns) > 2
+    assert {"mean", "low", "high", "grade"} <= set(answer.predictions[0].to_frame())

@@ -97,7 +97,14 @@ def show(answers: Answers, *, everything: bool = False) -> None:
     for number, (threshold, each) in enumerate(answers.items()):
         if len(answers) > 1:
             print(f"{chr(10) if number else ''}threshold {threshold:g}")
-        print(each) if isinstance(each, str) else _show(*each, everything=everything)
+        if isinstance(each, str):
+            print(each)
+        elif len(answers) > 1 and not everything:
+            print(*each.ranking.advice, sep="\n")
+        else:
+            _show(*each, everything=everything)
+    if len(answers) > 1 and not everything:
+        print("\n(tables with --all)")
 
 
 def _show(study: Study, ranking: Ranking, fates: Sequence[Distribution], *, everything: bool) -> None:

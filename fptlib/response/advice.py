@@ -16,7 +16,8 @@ _NEVER = 0.99  # of the horizon: a mean beyond says that hardly any run reaches 
 def advise(ranking: Ranking) -> tuple[str, ...]:
     """Return the advice that follows from a ranking, the answer first."""
     better = _better(ranking)
-    return (*_answer(ranking, better), *_how_sure(ranking, better), *_what_next(ranking, better))
+    parts = _answer(ranking, better), _how_sure(ranking, better), _what_next(ranking, better), _horizon(ranking, better)
+    return tuple(sentence for part in parts for sentence in part)
 
 
 def interval(estimate: Estimate | Prediction) -> str:
@@ -85,7 +86,11 @@ def _how_sure(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
         )
         grade = better.grade.replace("to ", "to within ", 1).replace("factor", "factor of")
         yield f"This is predicted {grade} from {runs}." if better.mean else f"This range is predicted from {runs}."
-    if plain.n_censored:
+
+
+def _horizon(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
+    plain = ranking.unperturbed
+    if better is not None and plain.n_censored:
         passed = plain.n_runs - plain.n_censored or "none"
         larger = "" if better.n_censored else ", so the true speed-up is larger"
         until = f"Means are taken up to epoch {ranking.horizon}, when {passed} of {plain.n_runs} unperturbed runs"

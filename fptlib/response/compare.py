@@ -16,7 +16,7 @@ _AT_HORIZON = 0.999  # of the horizon: a mean that no run lowers is known withou
 
 
 @dataclass(frozen=True, slots=True)
-class Compared:
+class Compared(Record):
     """One prediction and the measurement at its period.
 
     Parameters
@@ -46,6 +46,15 @@ class Compared:
         """True if the prediction's interval holds the measured mean itself."""
         return self.prediction.low <= self.measured.mean <= self.prediction.high
 
+    def rows(self) -> Iterable[dict[str, Any]]:
+        """Return one row: the prediction, the measurement beside it, and whether they agree."""
+        p, m = self.prediction, self.measured
+        names = ("perturbation", "period", "method", "grade", "low", "high")
+        row = {name: getattr(p, name) for name in names} | {"predicted": p.centre, "measured": m.mean}
+        row |= {"measured_low": m.low, "measured_high": m.high, "n_runs": m.n_runs, "n_censored": m.n_censored}
+        row |= {"error": self.error.mean, "error_low": self.error.low, "error_high": self.error.high}
+        yield row | {name: getattr(self, name) for name in ("covered", "covered_bare", "at_horizon")}
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison(Record):
@@ -55,28 +64,7 @@ class Comparison(Record):
 
     def rows(self) -> Iterable[dict[str, Any]]:
         """Return one row for each period that has both."""
-        for cell in self.cells:
-            p, m = cell.prediction, cell.measured
-            yield {
-                "perturbation": p.perturbation,
-                "period": p.period,
-                "method": p.method,
-                "grade": p.grade,
-                "predicted": p.centre,
-                "low": p.low,
-                "high": p.high,
-                "measured": m.mean,
-                "measured_low": m.low,
-                "measured_high": m.high,
-                "n_runs": m.n_runs,
-                "n_censored": m.n_censored,
-                "error": cell.error.mean,
-                "error_low": cell.error.low,
-                "error_high": cell.error.high,
-                "covered": cell.covered,
-                "covered_bare": cell.covered_bare,
-                "at_horizon": cell.at_horizon,
-            }
+        return [row for cell in self.cells for row in cell.rows()]
 
 
 def compare(predicted: Ranking, measured: Mapping[Key, Estimate]) -> Comparison:

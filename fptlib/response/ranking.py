@@ -145,7 +145,7 @@ def _periods(study: Study, periods: Sequence[int] | None) -> list[int]:
     if periods is None:
         return sorted(p for p in {*DEFAULT_PERIODS, *(p for _, p in study.perturbed)} if p < study.horizon)
     for period in periods:
-        if not 1 <= period < study.horizon:
+        if int(period) != period or not 1 <= period < study.horizon:
             raise InputError(
                 f"period {period} is not between 1 and {study.horizon - 1}, below the horizon {study.horizon}"
             )
@@ -206,7 +206,9 @@ def _doubts(study: Study, at: Source, period: int, qss: QuasiSteadyState | None)
         yield Cause.RELAXATION.note(start=qss.relaxation_epoch)
     if _too_early(study, *sorted((period, at.period))):
         times = study.ensembles[None].times
-        yield Cause.NONE_PASSED.note(epoch=int(times.time[times.observed].min()))
+        first = int(times.time[times.observed].min())
+        where = f", as at epoch {at.period}, where it was perturbed" if at.period < first else ""
+        yield Cause.NONE_PASSED.note(epoch=first, where=where)
 
 
 def _too_early(study: Study, lower: int, upper: int) -> bool:

@@ -102,6 +102,12 @@ class Prediction(Record):
         names = ("perturbation", "period", "mean", "low", "high", "sampling", "method", "factor", "grade", "measured")
         return {name: plain(getattr(self, name)) for name in names} | {"notes": [str(note) for note in self.notes]}
 
+    def rows(self) -> Iterable[dict[str, Any]]:
+        """Return one row, with the ends of the sampling part in columns of their own."""
+        row = self.to_dict() | {"source": self.source, "notes": "; ".join(map(str, self.notes))}
+        low, high = row.pop("sampling")
+        yield row | {"sampling_low": low, "sampling_high": high}
+
     def __str__(self) -> str:
         return named(self.perturbation, self.period, once=self.once)
 
@@ -187,10 +193,9 @@ class Ranking(Record):
         """Return one row for each prediction."""
         for p in self.predictions:
             speedup = self.speedup(p)
-            row = p.to_dict() | {"source": p.source, "speedup": None if p.mean is None else speedup.mean}
-            row |= {"speedup_low": speedup.low, "speedup_high": speedup.high, "notes": "; ".join(map(str, p.notes))}
-            low, high = row.pop("sampling")
-            yield row | {"sampling_low": low, "sampling_high": high}
+            gain = {"speedup": None if p.mean is None else speedup.mean}
+            gain |= {"speedup_low": speedup.low, "speedup_high": speedup.high}
+            yield from (row | gain for row in p.rows())
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON types: threshold, unperturbed, qss, ranking, choice, next, advice and notes."""

@@ -17,9 +17,7 @@ class Cause(Enum):
     TIED = "{rule} anneals the learning rate over its period of {source} epochs; with another period it is another perturbation"
     UNSETTLED = "unperturbed training is not seen to reach a quasi-steady state, so residual times may differ from that at epoch {source}"
     RELAXATION = "the quasi-steady state begins at epoch {start}; before, the residual time may be another"
-    NONE_PASSED = (
-        "no unperturbed run reaches the threshold before epoch {epoch}; until then training may be in another state"
-    )
+    NONE_PASSED = "no unperturbed run reaches the threshold before epoch {epoch}; until then training may be in another state{where}"
     FEW_SURVIVORS = (
         "only {n} of the perturbed runs is left at epoch {source}, too few to say anything but the possible range"
     )
@@ -28,6 +26,10 @@ class Cause(Enum):
     UNLIKE = (
         "up to epoch {period}, before they are perturbed, the runs of {name} need {perturbed:.1f} epochs and the unperturbed ones "
         "{plain:.1f}: check that the period is right and that both were trained alike"
+    )
+    UNLIKE_METRIC = (
+        "at epoch {period}, before they are perturbed, the runs left of {name} have a metric of {perturbed:.4g} on average and the "
+        "unperturbed ones of {plain:.4g}: check that both were trained alike"
     )
     TRAINING = "the runs without perturbation and those of {name} were trained differently: {differences}"
     CUT = "many runs end early, so means are counted up to epoch {horizon} of {length}"

@@ -85,8 +85,9 @@ class Study:
         self.unperturbed, self.perturbed, self.target = unperturbed, dict(perturbed), Target.of(target)
         self.level, self.n_boot, self.seed = level, n_boot, seed
         self._options: dict[str, Any] = {"level": level, "n_boot": n_boot, "seed": seed}
+        self._check_types()
         check_unperturbed(unperturbed)
-        self.once = frozenset(self._applied_once(once))
+        self.once = frozenset(self._applied_once([once] if isinstance(once, str) else once))
         times = {key: _times(runs, self.target) for key, runs in self._runs()}
         self.length, self.horizon = self._horizons(times)
         self.ensembles = {
@@ -99,6 +100,20 @@ class Study:
     def _runs(self) -> Iterator[tuple[Key | None, Runs]]:
         yield None, self.unperturbed
         yield from self.perturbed.items()
+
+    def _check_types(self) -> None:
+        for key, runs in self._runs():
+            if not isinstance(runs, Trajectories | FirstPassageTimes):
+                raise InputError(
+                    f"runs of {key or 'no perturbation'} are a {type(runs).__name__}; trajectories or first-passage times are needed"
+                )
+            named = isinstance(key, tuple) and len(key) == 2 and isinstance(key[0], str)
+            if key is not None and not (
+                named and isinstance(key[1], int | np.integer) and not isinstance(key[1], bool)
+            ):
+                raise InputError(
+                    f"perturbed ensembles are named by perturbation and period, as ('shrink_perturb', 20), and not {key!r}"
+                )
 
     def _applied_once(self, once: Collection[str]) -> Iterator[str]:
         kinds: dict[str, bool] = {}
@@ -129,6 +144,8 @@ class Study:
 
     def _check(self) -> None:
         plain, threshold = self.ensembles[None], self.target.threshold
+        for key in self.perturbed:
+            _require_one_unit(plain, self.ensembles[key])
         if self.perturbed:
             self.require_passage()
         scale = f"is {threshold:g} on the scale of the metric, and is {self.target.direction!r} the right direction?"
@@ -141,7 +158,6 @@ class Study:
                     f"all runs of {key[0]} reach {threshold:g} by epoch {key[1]}; residual times need a shorter period or a harder "
                     f"threshold ({scale})"
                 )
-            _require_one_unit(plain, ensemble)
 
     def require_passage(self) -> None:
         """Raise an InputError if no run of any ensemble reaches the target."""
@@ -166,14 +182,19 @@ class Study:
             yield from differences(self.unperturbed, runs, name)
 
     def _unlike(self, key: Key) -> Note | None:
-        """Return a note if the mean up to the first perturbation, where both ensembles are trained alike, differs beyond chance."""
-        period = key[1]
-        plain, perturbed = (contributions(self.ensembles[k].times, horizon=period) for k in (None, key))  # (runs,)
-        difference = float(perturbed.mean() - plain.mean())
-        error = float(np.hypot(*(x.std() / np.sqrt(len(x)) for x in (plain, perturbed))))
-        if abs(difference) <= _CHANCE * error or min(len(plain), len(perturbed)) < 10:
-            return None
-        return Cause.UNLIKE.note(name=self.name(key), period=period, perturbed=perturbed.mean(), plain=plain.mean())
+        """Return a note if the mean up to the first perturbation, where both ensembles are trained alike, or the metric there differs."""
+        period, pair = key[1], (self.ensembles[None], self.ensembles[key])
+        samples = {Cause.UNLIKE: [contributions(e.times, horizon=period) for e in pair]}  # (runs,) each
+        if all(e.values is not None for e in pair):
+            alive = [e.times.running(period) for e in pair]
+            samples[Cause.UNLIKE_METRIC] = [e.values[a, period - 1] for e, a in zip(pair, alive, strict=True)]  # type: ignore[index]
+        for cause, (plain, perturbed) in samples.items():
+            if min(len(plain), len(perturbed)) < 10:
+                continue
+            error = float(np.hypot(*(x.std() / np.sqrt(len(x)) for x in (plain, perturbed))))
+            if abs(float(perturbed.mean() - plain.mean())) > _CHANCE * error:
+                return cause.note(name=self.name(key), period=period, perturbed=perturbed.mean(), plain=plain.mean())
+        return None
 
     def name(self, key: Key) -> str:
         """Return a perturbed ensemble in words."""
