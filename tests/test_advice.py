@@ -55,7 +55,7 @@ def test_a_measured_choice_names_what_may_be_faster_still() -> None:
     assert (
         last == "Next, measure kick every 10 epochs, which may be faster still: 8.0 to 50.0 epochs are expected of it."
     )
-    *_, last = advice(at(20, 28, 30, 33, measured=True), at(40, 45, 50, 60))
+    *_, last, _ = advice(at(20, 28, 30, 33, measured=True), at(40, 45, 50, 60))
     assert (
         last
         == "Next, measure kick every 10 epochs: 20 is the shortest period looked at, and a shorter one may be faster still."
