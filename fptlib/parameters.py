@@ -123,7 +123,7 @@ def kinds_of(section: str) -> Mapping[str, type]:
 
 
 def chosen(section: str, value: object, more: Mapping[str, type] | None = None, hint: str = "") -> type:
-    """Return the kind that a section names, of those known everywhere and ``more``; ``hint`` ends the message if it is none."""
+    """Return the kind that a section names, of those known and ``more``; ``hint`` ends the message if it is none."""
     kinds = {**_KINDS[section], **(more or {})}
     names = sorted(kinds)
     if not isinstance(value, Mapping):
@@ -146,9 +146,10 @@ def read_kind(base: type[Kind], value: object, more: Mapping[str, type] | None =
 
 
 def build(kind: type[_Any], values: Mapping[str, Any], where: str, keys: Iterable[str] = ()) -> _Any:
-    """Make a section, or a dataclass, of checked values; an InputError names key, value and what is allowed, in one line.
+    """Make a section, or a dataclass, of checked values; an InputError names key, value and what is allowed.
 
-    Messages take the dotted name of the section from ``where``, and from ``keys`` others that are allowed beside these values.
+    Messages take the dotted name of the section from ``where``, and from ``keys`` others that are allowed beside these
+    values.
     """
     try:
         return TypeAdapter(kind).validate_python(dict(values))

@@ -39,7 +39,8 @@ summary { cursor: pointer; } figure { margin: 1.5rem 0; } figcaption { font-size
 def write(path: Path, answers: Mapping[float, tuple[Study, Ranking] | str]) -> None:
     """Write the page, in one step, to a file whose name ends in ``.html``.
 
-    ``answers`` maps each threshold to the study and its ranking, or to the reason why there is none; one at least has an answer.
+    ``answers`` maps each threshold to the study and its ranking, or to the reason why there is none; one at least has
+    an answer.
     """
     if path.suffix not in (".html", ".htm"):
         raise InputError(f"--report {path}: a name that ends in .html is needed")

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-# Blue, vermilion and green of Okabe and Ito (Color Universal Design, 2008); the rest was chosen by search: all stand out from a white and
-# from a dark page by 3:1 or more (WCAG 2.2, criterion 1.4.11), and from one another with deuteranopia and protanopia, as tests compute.
+# Blue, vermilion and green of Okabe and Ito (Color Universal Design, 2008); the rest was chosen by search: all stand
+# out from a white and from a dark page by 3:1 or more (WCAG 2.2, criterion 1.4.11), and from one another with
+# deuteranopia and protanopia, as tests compute.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#6B42FE", "#A487BA", "#74676F", "#7184FE")
 # A second channel, for those who see no colours: lines differ in their dashes, points in their shapes.
 DASHES = ([1, 0], [7, 3], [2, 2], [9, 3, 2, 3], [4, 4], [12, 4], [1, 3])
@@ -76,7 +77,7 @@ def _channel(kind: Callable[..., _C], names: list[str], field: str, values: list
 
 
 def _second(values: Sequence[Any], n: int) -> list[Any]:
-    """Return values of the second channel: where colours are used again, other ones, so that no two names look the same."""
+    """Return values of the second channel: other ones where colours are used again, so that all names differ."""
     return [values[(i + i // len(PALETTE)) % len(PALETTE)] for i in range(n)]
 
 
@@ -145,7 +146,7 @@ def intervals(
     width: float = 1,
     filled: bool = True,
 ) -> list[alt.Chart]:
-    """Return estimates as points with their intervals as bars; ``names`` are their columns, ``axis`` is the vertical one."""
+    """Return estimates as points, intervals as bars; ``names`` are the columns, ``axis`` is the vertical one."""
     mean, low, high = names
     bars = base.mark_rule(strokeWidth=width).encode(y=alt.Y(f"{low}:Q", **axis), y2=f"{high}:Q", tooltip=list(tips))
     known = f"isValid(datum.{mean})"  # of the others only the range is known

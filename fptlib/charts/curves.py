@@ -91,7 +91,8 @@ def fan(
 ) -> alt.LayerChart:
     """Draw the spread of a metric over runs against epoch: median, middle half and middle nine tenths.
 
-    ``table`` comes from `fptlib.tables.quantile_table`; a ``threshold`` is a dashed line; ``metric`` is the axis's title, with its unit.
+    ``table`` comes from `fptlib.tables.quantile_table`; a ``threshold`` is a dashed line; ``metric`` is the axis's
+    title, with its unit.
     """
     table = thin(table)
     scale = settled(table["q05"].to_numpy(), table["q95"].to_numpy(), threshold)
@@ -144,8 +145,8 @@ def distance(
 ) -> alt.LayerChart:
     """Draw the Kolmogorov-Smirnov distance of the survivors' metric to later epochs against epoch, with the tolerance.
 
-    ``profiles`` holds frames of `fptlib.qss.QuasiSteadyState` by name; ``tolerance`` is a dashed line, ``relaxation`` a dotted one at each
-    relaxation epoch.
+    ``profiles`` holds frames of `fptlib.qss.QuasiSteadyState` by name; ``tolerance`` is a dashed line, ``relaxation`` a
+    dotted one at each relaxation epoch.
     """
     frame, names = named(profiles), list(profiles)
     first, last = float(frame["epoch"].min()), float(frame["epoch"].max())
@@ -169,7 +170,7 @@ def distance(
 
 
 def hazard(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
-    """Draw the hazard in bins of epochs with exact intervals, on a logarithmic axis; without a passage the interval only.
+    """Draw the hazard in bins of epochs with exact intervals (without a passage only these), on a logarithmic axis.
 
     ``curves`` holds frames of `fptlib.firstpassage.Hazard` by name.
     """

@@ -16,8 +16,9 @@ _NEAR_ZERO = 0.1  # epochs: below this the regret axis is linear, so that zero h
 def regret(curves: pd.DataFrame, *, steps: bool = False, first: str = "closed loop") -> alt.LayerChart:
     """Draw the mean regret of each method against the run-epochs it was given.
 
-    ``curves`` has columns ``method, budget, regret`` and, where there is an interval, ``low, high``. With ``steps`` a recommendation stays
-    until the next one; otherwise points at the budgets are joined by lines. The method ``first`` has the first colour and a thicker line.
+    ``curves`` has columns ``method, budget, regret`` and, where there is an interval, ``low, high``. With ``steps`` a
+    recommendation stays until the next one; otherwise points at the budgets are joined by lines. The method ``first``
+    has the first colour and a thicker line.
     """
     methods = set(curves["method"])
     names = [*([first] if first in methods else []), *sorted(methods - {first})]

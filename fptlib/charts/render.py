@@ -32,8 +32,8 @@ def enable() -> None:
 def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Return the representations of one Vega-Lite chart with its data inside; a screen reader says its ``description``.
 
-    They are ``text/html`` (the picture, and the specification that the site's script draws over it), ``image/png`` and ``text/plain``. A
-    ValueError refuses a chart without description, or with more than 2000 rows.
+    They are ``text/html`` (the picture, and the specification that the site's script draws over it), ``image/png`` and
+    ``text/plain``. A ValueError refuses a chart without description, or with more than 2000 rows.
     """
     import vl_convert as vlc
 

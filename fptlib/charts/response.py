@@ -113,9 +113,9 @@ def ranking(table: pd.DataFrame, *, unperturbed: float | None = None, cap: float
 def speedup(answers: Mapping[float, Ranking | str], *, metric: str = "threshold") -> alt.LayerChart:
     """Draw the speed-up over training without perturbation against the threshold, for the best period of each perturbation.
 
-    Rankings come by threshold, as from `fptlib.response.at_each`; ``metric`` is the title of the horizontal axis, with its unit. Both means
-    end at the horizon, so that a speed-up is a lower bound where unperturbed runs are censored. Where the mean is open, only the range is
-    drawn.
+    Rankings come by threshold, as from `fptlib.response.at_each`; ``metric`` is the title of the horizontal axis, with
+    its unit. Both means end at the horizon, so that a speed-up is a lower bound where unperturbed runs are censored.
+    Where the mean is open, only the range is drawn.
     """
     known = {x: answer for x, answer in answers.items() if not isinstance(answer, str)}
     table = pd.concat([_best(answer).assign(threshold=x) for x, answer in known.items()])

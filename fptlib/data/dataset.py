@@ -77,7 +77,8 @@ def assemble(
 ) -> Dataset:
     """Cut a data set as its specification says; ``as_input`` makes inputs of images.
 
-    The images of ``pool`` are for training and validation, those of ``test`` for the test, each in the order in which they are taken.
+    The images of ``pool`` are for training and validation, those of ``test`` for the test, each in the order in which
+    they are taken.
     """
     (x, y), (x_test, y_test) = pool, test
     n = len(y) - spec.validation_size if spec.train_size is None else spec.train_size
@@ -102,7 +103,7 @@ def permuted(spec: DataSpec, images: NDArray[Any], labels: NDArray[np.int64]) ->
 
 
 def placeholder(spec: DataSpec) -> Dataset | None:
-    """Return random images in the size and number of a specification, to find out what they cost; ``None`` where it does not say."""
+    """Return random images as a specification asks for, to find out what they cost; ``None`` without a size."""
     if spec.SHAPE is None or spec.POOL is None or spec.TEST is None:
         return None
     image = np.random.default_rng(0).standard_normal(spec.SHAPE, dtype=np.float32)

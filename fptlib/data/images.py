@@ -73,7 +73,7 @@ _READERS: dict[str, Callable[[Source, Path], _Parts]] = {
 
 
 def normaliser(images: NDArray[np.uint8]) -> Callable[[NDArray[np.uint8]], NDArray[np.float32]]:
-    """Return a function that normalises by mean and standard deviation of each channel of these images ``(n, channels, height, width)``."""
+    """Return what normalises channels by mean and deviation over these images, ``(n, channels, height, width)``."""
     levels = np.arange(256)
     mean, deviation = [], []
     for channel in range(images.shape[1]):

@@ -62,10 +62,10 @@ def load_nuclear_masses(spec: NuclearMassesSpec) -> Dataset:
 
 
 def features(z: _Floats, n: _Floats, *, kind: str) -> _Floats:
-    """Return the inputs for a network, shape ``(nuclei, features)``, from the numbers of protons and of neutrons, ``(nuclei,)`` each.
+    """Return the inputs ``(nuclei, features)`` from the numbers of protons and of neutrons, ``(nuclei,)`` each.
 
-    The kind ``numbers`` is these, ``parity`` has also 1 where they are odd, else 0, and ``shells`` the distance of each to the nearest
-    magic number as well.
+    The kind ``numbers`` is these, ``parity`` has also 1 where they are odd, else 0, and ``shells`` the distance of each
+    to the nearest magic number as well.
 
     >>> features(np.array([82.0]), np.array([125.0]), kind="shells")
     array([[ 82., 125.,   0.,   1.,   0.,   1.]])
@@ -81,9 +81,9 @@ def features(z: _Floats, n: _Floats, *, kind: str) -> _Floats:
 def liquid_drop(z: _Floats, n: _Floats) -> _Floats:
     """Return the terms of the liquid drop's binding energy, shape ``(nuclei, 5)``: volume, surface, Coulomb, asymmetry, pairing.
 
-    With A = Z + N and d = 1, 0, -1 for two, one and no even numbers,
-    ``B = a_V A - a_S A**(2/3) - a_C Z (Z - 1) / A**(1/3) - a_A (N - Z)**2 / A + a_P d / A**(1/2)``. Sources: C. F. von Weizsaecker,
-    Z. Phys. 96, 431 (1935); H. A. Bethe, R. F. Bacher, Rev. Mod. Phys. 8, 82 (1936).
+    With A = Z + N and d = 1, 0, -1 for two, one and no even numbers, ``B = a_V A - a_S A**(2/3) - a_C Z (Z - 1) /
+    A**(1/3) - a_A (N - Z)**2 / A + a_P d / A**(1/2)``. Sources: C. F. von Weizsaecker, Z. Phys. 96, 431 (1935); H. A.
+    Bethe, R. F. Bacher, Rev. Mod. Phys. 8, 82 (1936).
     """
     a = z + n
     pairs = 1 - z % 2 - n % 2
@@ -92,7 +92,7 @@ def liquid_drop(z: _Floats, n: _Floats) -> _Floats:
 
 @lru_cache(maxsize=1)
 def _nuclei() -> tuple[_Floats, _Floats, _Floats]:
-    """Return protons, neutrons and binding energy in keV of every nucleus that is used, as atoms, like the evaluation's masses."""
+    """Return protons, neutrons and binding energy in keV, that of the atom as tabulated, of every nucleus in use."""
     try:
         path = metadata.distribution("masstable").locate_file(_FILE)
         content: bytes = path.read_bytes()  # type: ignore[attr-defined]

@@ -83,8 +83,8 @@ class Survival(Record):
 def survival(times: FirstPassageTimes, *, level: float = 0.95) -> Survival:
     """Estimate the survival function (Kaplan-Meier) with a pointwise log-log interval from Greenwood's variance.
 
-    Where that interval is undefined (nobody or everybody has passed) the exact binomial interval of the runs whose state is known
-    stands in. Source: E. L. Kaplan and P. Meier, J. Am. Stat. Assoc. 53, 457 (1958).
+    Where that interval is undefined (nobody or everybody has passed) the exact binomial interval of the runs whose
+    state is known stands in. Source: E. L. Kaplan and P. Meier, J. Am. Stat. Assoc. 53, 457 (1958).
 
     >>> times = FirstPassageTimes(time=np.array([1, 2, 2]), observed=np.array([True, True, False]), run=np.arange(3))
     >>> survival(times).survival.round(3)
@@ -106,7 +106,7 @@ def survival(times: FirstPassageTimes, *, level: float = 0.95) -> Survival:
 
 
 def binomial_interval(passed: NDArray[Any], n: NDArray[Any], level: float) -> tuple[_Floats, _Floats]:
-    """Return the exact intervals of proportions ``passed / n`` (C. J. Clopper and E. S. Pearson, Biometrika 26, 404 (1934)).
+    """Return the exact intervals of proportions ``passed / n`` (Clopper and Pearson, Biometrika 26, 404 (1934)).
 
     >>> low, high = binomial_interval(np.array([7]), np.array([50]), 0.95)
     >>> low.round(4), high.round(4)
@@ -151,8 +151,8 @@ def restricted_mean(
 ) -> Estimate:
     """Estimate the restricted mean ``<min(T, horizon)> = sum of S(k), k < horizon``, with a bootstrap interval over runs.
 
-    The horizon is by default the last epoch that enough runs were followed to, see `FirstPassageTimes.supported`; one beyond the last
-    epoch followed is an InputError where some run is censored.
+    The horizon is by default the last epoch that enough runs were followed to, see `FirstPassageTimes.supported`; one
+    beyond the last epoch followed is an InputError where some run is censored.
 
     >>> times = FirstPassageTimes(time=np.array([1, 3, 4]), observed=np.array([True, True, False]), run=np.arange(3))
     >>> round(restricted_mean(times).mean, 3)
@@ -174,7 +174,8 @@ def survival_curves(
 ) -> NDArray[np.float64]:
     """Return the product-limit estimate of ``S(0), S(1), ...`` under weights ``(replicates, runs)``, shape ``(replicates, horizon + 1)``.
 
-    Where runs that had not passed were lost and none is left, it is NaN. The values of one epoch lie side by side in memory.
+    Where runs that had not passed were lost and none is left, it is NaN. The values of one epoch lie side by side in
+    memory.
     """
     n_epochs = times.horizon if horizon is None else horizon
     lost_at = np.unique(times.time[~times.observed & (times.time < n_epochs)])
@@ -195,10 +196,11 @@ def survival_curves(
 def contributions(times: FirstPassageTimes, *, horizon: int) -> NDArray[np.float64]:
     """Return the contribution of each run to the restricted mean at ``horizon``, ``min(T, horizon)`` where all is known, shape ``(runs,)``.
 
-    Where runs were lost before the horizon and before they passed, the jackknife's pseudo-observations stand in,
-    ``n RM - (n - 1) RM_(-i)`` with the restricted mean ``RM_(-i)`` without run ``i``: if losses are independent of ``min(T, horizon)``
-    they have its mean, given anything known of a run. Where ``i`` is the last one followed, survival without it is held at its last known
-    value. Source: P. K. Andersen, M. G. Hansen and J. P. Klein, Lifetime Data Anal. 10, 335 (2004).
+    Where runs were lost before the horizon and before they passed, the jackknife's pseudo-observations stand in, ``n RM
+    - (n - 1) RM_(-i)`` with the restricted mean ``RM_(-i)`` without run ``i``: if losses are independent of ``min(T,
+    horizon)`` they have its mean, given anything known of a run. Where ``i`` is the last one followed, survival without
+    it is held at its last known value. Source: P. K. Andersen, M. G. Hansen and J. P. Klein, Lifetime Data Anal. 10,
+    335 (2004).
 
     >>> times = FirstPassageTimes(time=np.array([1, 2, 4]), observed=np.array([True, False, False]), run=np.arange(3))
     >>> contributions(times, horizon=4), contributions(times, horizon=2)

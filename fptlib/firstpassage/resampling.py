@@ -60,8 +60,8 @@ def corrected_interval(replicates: NDArray[np.float64], level: float, *, n_runs:
     Parameters
     ----------
     replicates
-        The estimate from the data (first entry) and from each replicate (the others); what is not finite is left out, and if all is,
-        the ends are NaN.
+        The estimate from the data (first entry) and from each replicate (the others); what is not finite is left out,
+        and if all is, the ends are NaN.
     level, n_runs
         Confidence level, and the runs behind the estimate; of several kinds, the fewest.
 

@@ -53,8 +53,9 @@ class FirstPassageTimes(Record):
     def supported(self, limit: int) -> int:
         """Return the last epoch, ``limit`` or before, up to which at least half of all runs would have been followed had none passed.
 
-        That is where ``P(C >= k) >= 1/2`` with ``C`` the epoch at which the record of a run ends, by Kaplan-Meier's estimate: each run
-        that is still followed speaks for at most one other that was lost. With one common horizon this is the horizon.
+        That is where ``P(C >= k) >= 1/2`` with ``C`` the epoch at which the record of a run ends, by Kaplan-Meier's
+        estimate: each run that is still followed speaks for at most one other that was lost. With one common horizon
+        this is the horizon.
 
         >>> ends = np.array([3, 3, 3, 5, 9])
         >>> times = FirstPassageTimes(time=ends, observed=np.zeros(5, dtype=bool), run=np.arange(5))
@@ -77,8 +78,8 @@ class FirstPassageTimes(Record):
 def first_passage(trajectories: Trajectories, target: Target | float) -> FirstPassageTimes:
     """Return the first epoch at which each run reaches the target; runs that do not are censored at their last epoch.
 
-    A number is a threshold that ``test_metric``, or the only metric, is to rise to. An InputError says that the metric is missing or
-    not finite, or runs were retired before they could reach this target.
+    A number is a threshold that ``test_metric``, or the only metric, is to rise to. An InputError says that the metric
+    is missing or not finite, or runs were retired before they could reach this target.
 
     >>> t = Trajectories(metrics={"acc": np.array([[0.2, 0.5, 0.4], [0.1, 0.2, 0.3]])}, run=np.array([0, 1]))
     >>> times = first_passage(t, 0.5)
@@ -107,7 +108,7 @@ def require_passage(target: Target | float, **values: NDArray[np.float64]) -> No
 
 
 def residual_times(times: FirstPassageTimes, *, period: int) -> FirstPassageTimes:
-    """Return the residual times ``T - period`` of the runs that had not passed by epoch ``period``, censored as before; one at least."""
+    """Return the residual times ``T - period`` of the runs that had not passed by epoch ``period``, one at least."""
     later = times.time > period
     if not later.any():
         raise InputError(f"no run is still below the threshold after epoch {period} and followed beyond it")

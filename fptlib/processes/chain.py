@@ -44,10 +44,10 @@ class Process(ABC):
         """Simulate the metric at epochs 1 .. horizon, shape ``(n_runs, horizon)``, perturbed every so many epochs."""
 
     def sample(self, rng: np.random.Generator, *, n_runs: int, horizon: int, period: int | None = None) -> Trajectories:
-        """Simulate runs of ``horizon`` epochs each, unperturbed or with a perturbation period in epochs, as if they were training logs.
+        """Simulate runs of ``horizon`` epochs each, unperturbed or with a period, as if they were training logs.
 
-        Their metric ``test_metric`` has shape ``(n_runs, horizon)``; a run has passed when it is at or above ``threshold``, and is not
-        perturbed any more then.
+        Their metric ``test_metric`` has shape ``(n_runs, horizon)``; a run has passed when it is at or above
+        ``threshold``, and is not perturbed any more then.
         """
         n_runs, horizon = checks.count("n_runs", n_runs), checks.count("horizon", horizon)
         metric = self._metric(rng, n_runs, horizon, _every(period, horizon))
@@ -70,7 +70,7 @@ class Process(ABC):
         return float(self.survival(checks.count("horizon", horizon) - 1, period=period).sum())
 
     def mfpt(self, period: int | None = None) -> float:
-        r"""Return the mean first-passage time, infinite where it diverges; with a period, that of the perturbed process.
+        r"""Return the mean first-passage time, infinite where it diverges; with a period, under perturbation.
 
         Notes
         -----
@@ -88,8 +88,8 @@ class Process(ABC):
     def residual_mean(self, period: int) -> float:
         r"""Return the mean residual time ``tau_P``: T - P of the perturbed runs that have not passed by epoch P.
 
-        :math:`\langle T_P \rangle = \mathrm{RM}(P) + S(P) \tau_P`, the restricted mean and the survival being unperturbed. An
-        InputError if every run has passed by then.
+        :math:`\langle T_P \rangle = \mathrm{RM}(P) + S(P) \tau_P`, the restricted mean and the survival being
+        unperturbed. An InputError if every run has passed by then.
         """
         chain = self.chain()
         within, passed, time = _first_epochs(chain, period)
@@ -115,7 +115,8 @@ class FiniteChain(Process):
 
     Notes
     -----
-    S(k) = :math:`\pi Q^k 1`; the means are with :meth:`Process.mfpt`. In :meth:`sample` a run that has passed shows the number of states.
+    S(k) = :math:`\pi Q^k 1`; the means are with :meth:`Process.mfpt`. In :meth:`sample` a run that has passed shows the
+    number of states.
 
     Examples
     --------
@@ -149,9 +150,9 @@ class FiniteChain(Process):
     def birth_death(cls, *, n_states: int, up: float, down: float, kick: int, start: int = 0) -> FiniteChain:
         """Return the chain on 0 .. n_states - 1 that steps up or down by one and passes above its last state.
 
-        ``up`` and ``down`` are probabilities per epoch; with what is left, and at a step down from 0, the state stays. The perturbation
-        sets the state x back to ``max(x - kick, 0)``; from ``n_states - 1`` on it is a full reset. From 0, over two states with
-        ``down = 0``: two steps of mean 1/up.
+        ``up`` and ``down`` are probabilities per epoch; with what is left, and at a step down from 0, the state stays.
+        The perturbation sets the state x back to ``max(x - kick, 0)``; from ``n_states - 1`` on it is a full reset.
+        From 0, over two states with ``down = 0``: two steps of mean 1/up.
 
         >>> round(FiniteChain.birth_death(n_states=2, up=0.5, down=0.0, kick=1).mfpt(), 6)
         4.0
@@ -232,8 +233,8 @@ def _draw(rng: np.random.Generator, cumulative: Array) -> NDArray[np.int64]:
 def _first_epochs(chain: FiniteChain, period: int) -> tuple[Array, Array, Array]:
     """Return, for P unperturbed epochs from every state, Q^P, the probability to pass and the mean time not passed.
 
-    One power of the chain completed by "passed" and by a counter of epochs gives all three without a subtraction: the probability to
-    pass stays accurate however small it is.
+    One power of the chain completed by "passed" and by a counter of epochs gives all three without a subtraction: the
+    probability to pass stays accurate however small it is.
     """
     period, n = checks.count("period", period), chain.n_states
     complete = np.zeros((n + 2, n + 2))
@@ -246,9 +247,9 @@ def _first_epochs(chain: FiniteChain, period: int) -> tuple[Array, Array, Array]
 def _mean_total(start: Array, moves: Array, leaves: Array, cost: Array) -> float:
     """Return the mean total cost until a chain is left; infinite if it may stay for ever.
 
-    States are eliminated one by one (Grassmann, Taksar and Heyman, Oper. Res. 33, 1107 (1985)). No numbers are subtracted, so a mean of
-    1e30 is as accurate as one of 3, and states without a way out show as an exact zero, where solving with ``I - moves`` would be
-    singular or, by rounding, wrong.
+    States are eliminated one by one (Grassmann, Taksar and Heyman, Oper. Res. 33, 1107 (1985)). No numbers are
+    subtracted, so a mean of 1e30 is as accurate as one of 3, and states without a way out show as an exact zero, where
+    solving with ``I - moves`` would be singular or, by rounding, wrong.
     """
     n = len(start)
     flow = np.zeros((n + 1, n + 1))  # row and column 0: the start, which nothing returns to

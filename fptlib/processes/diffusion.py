@@ -1,7 +1,8 @@
 """Processes with a continuous state, watched once per epoch: x -> a x + b + s xi with xi standard normal.
 
-Their exact answers are those of the finite chain that Gauss-Legendre quadrature makes of the transition density (Nystrom's method):
-the nodes are its states, and the means converge to rounding with a few nodes per standard deviation.
+Their exact answers are those of the finite chain that Gauss-Legendre quadrature makes of the transition density
+(Nystrom's method): the nodes are its states, and the means converge to rounding with a few nodes per standard
+deviation.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ class OrnsteinUhlenbeck(Walk):
     Parameters
     ----------
     decay
-        Share a of the state that is kept per epoch, at least 0 and below 1; relaxation takes about :math:`-1/\ln a` epochs.
+        Share a of the state that is kept per epoch, below 1; relaxation takes about :math:`-1/\ln a` epochs.
     noise
         Standard deviation s of the noise per epoch.
     threshold, start
@@ -150,10 +151,11 @@ class DriftDiffusion(Walk):
 
     .. math:: f(t) = \frac{d}{\sqrt{2 \pi s^2 t^3}} \exp \left( -\frac{(d - v t)^2}{2 s^2 t} \right),
 
-    which `mean`, `sf` and `sample_times` are of. All other verbs are those of the same motion watched at epochs 1, 2, 3, ... only,
-    whose perturbation is a full reset to 0. It is late: by Wald's identity its mean is (d + overshoot)/v, with an overshoot of about
-    :math:`0.5826 s + v/4` for small v. Sources: S. Redner, *A Guide to First-Passage Processes* (Cambridge, 2001), chapter 3;
-    D. Siegmund, *Sequential Analysis* (Springer, 1985), chapter 10: :math:`-\zeta(1/2)/\sqrt{2\pi} = 0.5826`.
+    which `mean`, `sf` and `sample_times` are of. All other verbs are those of the same motion watched at epochs 1, 2,
+    3, ... only, whose perturbation is a full reset to 0. It is late: by Wald's identity its mean is (d + overshoot)/v,
+    with an overshoot of about :math:`0.5826 s + v/4` for small v. Sources: S. Redner, *A Guide to First-Passage
+    Processes* (Cambridge, 2001), chapter 3; D. Siegmund, *Sequential Analysis* (Springer, 1985), chapter 10:
+    :math:`-\zeta(1/2)/\sqrt{2\pi} = 0.5826`.
 
     Examples
     --------

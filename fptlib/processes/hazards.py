@@ -106,7 +106,7 @@ class FrozenMixture(HazardProcess):
 
     Examples
     --------
-    Good runs pass at once, half of the draws are good, a draw every 3 epochs: 1 epoch, plus 3 for each bad draw (one on average).
+    Good runs pass at once, half of the draws are good, one every 3 epochs: 1 epoch, plus 3 for each bad draw.
 
     >>> process = FrozenMixture(silent=2, good=0.0, good_after=0.5, hazard=1.0)
     >>> round(process.residual_mean(3), 6), process.mfpt()
@@ -135,7 +135,7 @@ class DelayedGeometric(HazardProcess):
     Parameters
     ----------
     silent, silent_after
-        Epochs L in which no unperturbed run passes, and D after the first perturbation, on top of those of the L still left.
+        Epochs L in which no unperturbed run passes, and D more after the first perturbation, beside those left.
     hazard, hazard_after
         Probability to pass in each later epoch: h unperturbed, b after the first perturbation.
 
@@ -148,7 +148,7 @@ class DelayedGeometric(HazardProcess):
 
     Examples
     --------
-    Perturbed at epoch 2 of 3 silent ones: 2 epochs, 1 still silent, 1 silent from the perturbation, then 1/b = 2 on average.
+    Perturbed at epoch 2 of 3 silent ones: 2 epochs, 1 still silent, 1 from the perturbation, then 1/b = 2.
 
     >>> round(DelayedGeometric(silent=3, hazard=0.1, silent_after=1, hazard_after=0.5).mfpt(2), 6)
     6.0
@@ -235,8 +235,8 @@ class Annealed(HazardProcess):
 
     Notes
     -----
-    With :math:`c(t)` the factor on the learning rate in epoch t (`fptlib.spec.schedules.CosineSpec`), a run that was perturbed
-    passes in epoch t with probability :math:`h_t = h + (b - h) c(t)`, however often it was perturbed, and
+    With :math:`c(t)` the factor on the learning rate in epoch t (`fptlib.spec.schedules.CosineSpec`), a run that was
+    perturbed passes in epoch t with probability :math:`h_t = h + (b - h) c(t)`, however often it was perturbed, and
 
     .. math:: \tau_P = \sum_{k \ge 0} \prod_{j=1}^{k} (1 - h_{P+j}) .
 

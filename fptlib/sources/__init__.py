@@ -66,8 +66,8 @@ BUNDLED = {
 def fetch(name: str) -> Path:
     """Bring a source to this machine and return its folder or file; nothing is done if it is there.
 
-    It is taken from ``$FPTLIB_DATA`` where that has it, else downloaded. The content is checked before anything is kept; an InputError
-    says what failed.
+    It is taken from ``$FPTLIB_DATA`` where that has it, else downloaded. The content is checked before anything is
+    kept; an InputError says what failed.
     """
     return _known(name).fetch()
 

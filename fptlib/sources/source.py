@@ -63,7 +63,7 @@ class Source:
         return ready if packed is None else self._unpack(packed)
 
     def fetch(self) -> Path:
-        """Return the file or folder, downloaded into the cache and checked if it is not at hand; an InputError if that fails."""
+        """Return the file or folder, downloaded and checked if it is not at hand; an InputError if that fails."""
         if (ready := self.find()) is not None:
             return ready
         if self.url:

@@ -225,10 +225,10 @@ def _build(values: Mapping[str, Any], changes: Mapping[str, Any], where: str) ->
 
 
 def override(spec: EnsembleSpec | Mapping[str, Any], changes: Mapping[str, Any]) -> EnsembleSpec:
-    """Return parameters with some of them changed, by nested (``{"optimiser": {"lr": 0.3}}``) or dotted keys (``{"optimiser.lr": 0.3}``).
+    """Return parameters with some of them changed, by nested keys or dotted ones, as ``{"optimiser.lr": 0.3}``.
 
-    A section given with another ``name`` replaces the section, because its other keys belong to the other kind. An InputError names a
-    key that is unknown or a value that is impossible.
+    A section given with another ``name`` replaces the section, because its other keys belong to the other kind. An
+    InputError names a key that is unknown or a value that is impossible.
 
     >>> plain = {"data": {"name": "digits"}, "model": {"name": "mlp"}, "optimiser": {"name": "sgd"}}
     >>> override(plain, {"model.widths": [64], "perturbation.name": "full_reset", "perturbation.period": 20}).epochs
@@ -240,9 +240,10 @@ def override(spec: EnsembleSpec | Mapping[str, Any], changes: Mapping[str, Any])
 
 
 def restore(recorded: Mapping[str, Any], uses: Iterable[str | os.PathLike[str] | UserFile] = ()) -> EnsembleSpec:
-    """Return the parameters that a store or an archive records, as `EnsembleSpec.identity` gave them; nothing of them is executed.
+    """Return the parameters of a store or an archive, as `EnsembleSpec.identity` gave them; nothing is executed.
 
-    ``uses`` are the user's files that they need, and others; an InputError names one that is not given, or what is not possible.
+    ``uses`` are the user's files that they need, and others; an InputError names one that is not given, or what is not
+    possible.
     """
     return EnsembleSpec(**{**recorded, "uses": user_files.supplied(recorded.get("uses", []), uses)})
 
@@ -250,8 +251,8 @@ def restore(recorded: Mapping[str, Any], uses: Iterable[str | os.PathLike[str] |
 def load(path: str | os.PathLike[str], overrides: Iterable[str] = ()) -> EnsembleSpec:
     """Read a parameter file: YAML with the keys of `EnsembleSpec`.
 
-    Overrides are texts ``key=value`` with dotted keys and YAML values, as ``optimiser.lr=0.3`` or ``perturbation=null``. An InputError
-    names file, key, value and what is allowed.
+    Overrides are texts ``key=value`` with dotted keys and YAML values, as ``optimiser.lr=0.3`` or
+    ``perturbation=null``. An InputError names file, key, value and what is allowed.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -44,8 +44,8 @@ class MlpSpec(ModelSpec):
 class CnnSpec(ModelSpec):
     """Convolutional network: convolution, ReLU and 2 x 2 max-pooling for each entry of ``channels``, then ``widths``.
 
-    ``kernel`` is the side of the kernels, ``widths`` the numbers of units of the hidden fully connected layers; ``normalisation: batch``
-    puts BatchNorm after each convolution, and ``layer`` GroupNorm with one group.
+    ``kernel`` is the side of the kernels, ``widths`` the numbers of units of the hidden fully connected layers;
+    ``normalisation: batch`` puts BatchNorm after each convolution, and ``layer`` GroupNorm with one group.
     """
 
     name: Literal["cnn"] = "cnn"

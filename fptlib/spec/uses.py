@@ -1,7 +1,7 @@
 """Kinds from files of your own: ``uses: [diffgrad.py]``.
 
-A file is run once in a process, as a module named after its content, and what its decorators make known is known only to the
-parameters that name it. Only a file that somebody names is run: stores and archives keep its name and digest.
+A file is run once in a process, as a module named after its content, and what its decorators make known is known only
+to the parameters that name it. Only a file that somebody names is run: stores and archives keep its name and digest.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ def noted(files: Iterable[UserFile]) -> list[dict[str, str]]:
 def supplied(recorded: object, given: Iterable[object]) -> list[UserFile]:
     """Return the files that recorded parameters use, and others that are given beside them; none is run here.
 
-    What is recorded comes from `noted`, or stands in its place in somebody's store; an InputError names a file that is not given.
+    What is recorded comes from `noted`, or stands in its place in somebody's store; an InputError names a file that is
+    not given.
     """
     files = {file.sha256: file for file in map(_file, given)}
     for entry in recorded if isinstance(recorded, list) else [recorded]:

@@ -1,7 +1,8 @@
 """What the records of ensembles say of their training: labels that are wrong, rules applied once, schedules, other parameters.
 
-A residual time is carried from one epoch to another as if training were the same at both, which the metric cannot show: a learning
-rate that falls may leave the survivors' accuracy as it was. Records are read by `fptlib.trajectories.origin`.
+A residual time is carried from one epoch to another as if training were the same at both, which the metric cannot show:
+a learning rate that falls may leave the survivors' accuracy as it was. Records are read by
+`fptlib.trajectories.origin`.
 """
 
 from __future__ import annotations

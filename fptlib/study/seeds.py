@@ -1,7 +1,7 @@
 """Runs of several ensembles that are one seed, and bootstrap weights that draw a seed with all its runs.
 
-With common random numbers an unperturbed run and the perturbed runs made from it are not independent: drawn apart, differences between
-perturbations would get intervals that are wrong by factors.
+With common random numbers an unperturbed run and the perturbed runs made from it are not independent: drawn apart,
+differences between perturbations would get intervals that are wrong by factors.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ class Study:
     Parameters
     ----------
     unperturbed
-        Runs without perturbation: `Trajectories`, or `FirstPassageTimes` alone, without quasi-steady state and final metrics.
+        Runs without perturbation: `Trajectories`, or `FirstPassageTimes`, which have no final metrics.
     perturbed
         Perturbation and period, as ``("shrink_perturb", 20)``, to the runs that were perturbed so; may be empty. Runs of one seed, which
         carry one label and agree until one of them is perturbed, are recognised and drawn together.

@@ -18,7 +18,7 @@ FULL_RESET = "full_reset"
 
 
 def is_full_reset(rule: Mapping[str, Any]) -> bool:
-    """Test whether a rule, section ``perturbation`` of a specification, draws all afresh, by default the optimiser's memory too.
+    """Test whether a section ``perturbation`` draws everything afresh, by default the optimiser's memory too.
 
     >>> is_full_reset({"name": "full_reset"}), is_full_reset({"name": "full_reset", "fresh_optimiser": False}), is_full_reset({})
     (True, False, False)
@@ -28,7 +28,7 @@ def is_full_reset(rule: Mapping[str, Any]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The parameters of an ensemble, nested as `fptlib.spec.EnsembleSpec` writes them, or some; empty where there is no record.
+    """The parameters of an ensemble, or some, as `fptlib.spec.EnsembleSpec` writes them; empty without a record.
 
     >>> origin = Origin({"perturbation": {"name": "full_reset", "period": 20, "fresh_optimiser": True}})
     >>> origin.full_reset, origin.repeat, origin.period, origin.steady_from(100)
@@ -74,7 +74,7 @@ class Origin:
 
     @property
     def tied_to_period(self) -> bool:
-        """Test whether the learning rate falls for as many epochs as the period has, so that the period is part of it."""
+        """Test whether the learning rate falls over the period, which is then part of the perturbation."""
         return self.perturbation.get("name") == "warm_restart" and self.perturbation.get("length") is None
 
     @property

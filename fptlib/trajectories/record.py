@@ -41,7 +41,7 @@ class Trajectories:
     Raises
     ------
     InputError
-        If there is no run, epoch or metric, shapes disagree, a label is repeated, or runs were retired by a metric that is missing.
+        If a run, an epoch or a metric is missing, that of a retirement too, shapes disagree or labels repeat.
 
     Examples
     --------
@@ -198,7 +198,7 @@ class Trajectories:
 
 
 def concatenate(parts: Iterable[Trajectories]) -> Trajectories:
-    """Combine the runs of records with the same metrics, number of epochs and retirement, in the order given; others are InputErrors."""
+    """Combine the runs of records with the same metrics, epochs and retirement, in the order given."""
     parts = list(parts)
     first = parts[0]
     for part in parts[1:]:
@@ -231,7 +231,7 @@ def passages(trajectories: Trajectories, target: Target) -> tuple[NDArray[np.int
 
 
 def holds(trajectories: Trajectories, *, epochs: int, retirement: Target | None) -> bool:
-    """Test whether a record has ``epochs`` epochs, and so many of each run, or those up to where it reaches ``retirement``."""
+    """Test whether a record has ``epochs`` epochs, of each run or up to where that reaches ``retirement``."""
     if trajectories.n_epochs < epochs:
         return False
     enough = trajectories.lengths >= epochs

@@ -63,7 +63,7 @@ class Target(Record):
 
     @classmethod
     def from_dict(cls, content: Any) -> Target:
-        """Return the target at which training retired runs from what `to_dict` makes of it; the metric must be named."""
+        """Return the target at which training retired runs from its `to_dict`; its metric must be named."""
         if not isinstance(content, Mapping) or set(content) != {"threshold", "direction", "metric"}:
             raise InputError(f"retirement {content!r}: threshold, direction and metric are needed, and nothing else")
         target = cls(**content)
@@ -78,7 +78,7 @@ class Target(Record):
         return self.metric
 
     def on(self, trajectories: _HasMetrics) -> Target:
-        """Return the target with the name of the metric that is meant in these trajectories, see `Trajectories.metric_name`."""
+        """Return the target with the name of the metric that is meant, see `Trajectories.metric_name`."""
         return replace(self, metric=trajectories.metric_name(self.metric))
 
     def covers(self, other: Target) -> bool:
