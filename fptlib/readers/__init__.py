@@ -19,24 +19,11 @@ from fptlib.trajectories import Trajectories
 __all__ = ["Format", "Log", "Series", "assemble", "read", "register"]
 
 # The first that finds files reads them. A folder may hold files of several kinds: trainers write event files beside their state.
-_FORMATS = [
-    stores.FORMAT,
-    hugging_face.FORMAT,
-    lightning.FORMAT,
-    tensorboard.FORMAT,
-    wandb.FORMAT,
-    csv_folder.FORMAT,
-    tidy.FORMAT,
-]
+_FORMATS = [form.FORMAT for form in (stores, hugging_face, lightning, tensorboard, wandb, csv_folder, tidy)]
 
 
 def register(new: Format) -> None:
-    """Let `read` try a format of your own before all others.
-
-    Raises
-    ------
-    InputError
-        If a format of this name is there.
+    """Let `read` try a format of your own before all others; a name that is taken raises an InputError.
 
     Examples
     --------
@@ -59,21 +46,10 @@ def register(new: Format) -> None:
 
 
 def read(path: str | os.PathLike[str], *, axis: Axis = "auto", every: int | None = None) -> Trajectories:
-    """Read a store or the logs of any tool.
+    """Read a store or the logs of any tool from a file or folder; ``axis`` and ``every`` are explained in `assemble`.
 
-    The chapter *Bring your own logs* lists the formats; `register` adds one.
-
-    Parameters
-    ----------
-    path
-        File or folder. A folder that holds exactly one store stands for it.
-    axis, every
-        The unit of time, and how much of it makes one epoch, see `assemble`.
-
-    Raises
-    ------
-    InputError
-        If nothing is there, or what is there cannot be read; one line that names file and line.
+    The chapter *Bring your own logs* lists the formats; `register` adds one. A folder that holds exactly one store stands for it. If
+    nothing is there, or what is there cannot be read, an InputError names file and line.
     """
     path = Path(path)
     if not path.exists():

@@ -27,22 +27,18 @@ FEWEST_STOPPED = 5  # runs that all end at their best by chance are fewer
 def assemble(
     logs: Sequence[Log], *, source: str, axis: Axis = "auto", every: int | None = None, kind: str | None = None
 ) -> Trajectories:
-    """Combine the logs of several runs.
+    """Combine the logs of several runs, one each.
 
     Parameters
     ----------
-    logs
-        One for each run.
-    source
-        Where they come from, for messages and ``meta["source"]``.
+    source, kind
+        Where they come from, for messages and ``meta["source"]``, and what is kept as ``meta["format"]``.
     axis
         What counts as time: the ``"epoch"`` that was logged, or optimiser ``"step"``, equally spaced, of which evaluation ``k`` becomes
         epoch ``k``. By default epochs, if at least one metric can be counted so, else steps.
     every
         Steps (or epochs) of the log from one evaluation to the next, which make one epoch here. By default 1 where epochs are
         counted, and where steps are counted, the largest distance found among the metrics: evaluations are rarer than training losses.
-    kind
-        Kept as ``meta["format"]``.
 
     Returns
     -------
@@ -64,8 +60,8 @@ def assemble(
     names = list(dict.fromkeys(name for log in logs for name in (*log.metrics, *log.faults) if log.has(name)))
     if not names:
         raise InputError(f"{source}: no metric; at least one is needed")
-    every_series = [series for log in logs for series in log.metrics.values()]
-    known = [way for way in ("epoch", "step") if any(getattr(series, way) is not None for series in every_series)]
+    logged = [series for log in logs for series in log.metrics.values()]
+    known = [way for way in ("epoch", "step") if any(getattr(series, way) is not None for series in logged)]
     ways = (known or ["epoch"]) if axis == "auto" else [axis]
     uncounted: list[str] = []
     for way in ways:

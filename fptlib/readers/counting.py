@@ -23,13 +23,7 @@ class Counted:
 
 
 def count(logs: Sequence[Log], name: str, way: str, every: int | None) -> Counted:
-    """Count the values of one metric.
-
-    Raises
-    ------
-    InputError
-        If they can be counted in no way or in several, naming file and place.
-    """
+    """Count the values of one metric; if that is possible in no way or in several, an InputError names file and place."""
     notes, values, starts = [], [], list[int]()
     settled = [_settle(log, name, way, _series(log, name, way, logs)) for log in logs]
     unit = every or (1 if way == "epoch" else _spacing(logs[0], name, [series.step for series, _ in settled]))

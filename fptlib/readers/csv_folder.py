@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fptlib.readers.logs import Format, Log
 from fptlib.readers.tables import EPOCH, STEP, Table, read_table
 
-UNUSED = ("", "run", "_runtime", "_timestamp")  # what tools write beside the metrics
+_UNUSED = ("", "run", "_runtime", "_timestamp")  # what tools write beside the metrics
 
 
 def _find(folder: Path) -> list[Path]:
@@ -33,18 +33,12 @@ def _read(folder: Path, files: Sequence[Path]) -> list[Log]:
 
 
 def read_run(path: Path, *, name: str) -> Log:
-    """Read one CSV file as what one run logged.
-
-    Raises
-    ------
-    InputError
-        As in `fptlib.readers.tables.read_table`, or if a line has no metric.
-    """
+    """Read one CSV file as what one run logged; a line without a metric raises an InputError."""
     table = read_table(path)
     epoch, step = _place(table, EPOCH), _place(table, STEP)
     if epoch is None and step is None:
         epoch = np.arange(1.0, len(table.line) + 1)
-    names = [column for column in table.columns if column not in (*EPOCH, *STEP, *UNUSED)]
+    names = [column for column in table.columns if column not in (*EPOCH, *STEP, *_UNUSED)]
     metrics, faults = table.metrics(names, epoch=epoch, step=step)
     return Log(path, name=name, metrics=metrics, faults=faults)
 

@@ -25,13 +25,9 @@ class Series:
         What was logged, float64. A place where nothing was logged is not a value: leave it out.
     epoch, step
         Epoch and optimiser step that were logged with each value, float64, as the log counts them; ``None`` where it has no such thing.
+        One of them is needed: an InputError is raised if there is neither, or lengths differ.
     line
         Where each value stands in the file, int64; ``None`` if there are no lines.
-
-    Raises
-    ------
-    InputError
-        If there is neither epoch nor step, or lengths differ.
     """
 
     value: NDArray[np.float64]
@@ -59,18 +55,13 @@ class Log:
 
     Parameters
     ----------
-    path
-        The file, for messages.
-    name
-        Name of the run, different for each run that is read together with it; folders are separated by ``/``.
-    metrics
-        Name of a metric to its values.
-    faults
-        Name of a metric that is there and cannot be read, to one line that says where and why.
-    notes
-        Sentences on what was adjusted on reading.
-    word
-        Name for a place in the file: ``line``, or ``entry`` of a list.
+    path, name
+        The file, for messages, and the name of the run, different for each run that is read together with it; folders are separated by
+        ``/``.
+    metrics, faults
+        Values of each metric, and for each that is there and cannot be read one line that says where and why.
+    notes, word
+        Sentences on what was adjusted on reading, and the name for a place in the file: ``line``, or ``entry`` of a list.
 
     Examples
     --------
@@ -108,7 +99,7 @@ class Format:
     Parameters
     ----------
     name
-        Its name in messages and in ``meta["format"]``.
+        In messages and in ``meta["format"]``.
     find
         Returns the files of this kind at a path, recognised by their content; none if there are none. Quick, and never raises.
     read
@@ -119,6 +110,15 @@ class Format:
     name: str
     find: Callable[[Path], Sequence[Path]]
     read: Callable[[Path, Sequence[Path]], Sequence[Log] | Trajectories]
+
+
+def nearest_files(path: Path, pattern: str, is_kind: Callable[[Path], bool], *, deepest: int = 3) -> list[Path]:
+    """Return the files of a kind in a folder, sorted, at the depth at which the first are; a path that is a file is tested itself."""
+    if path.is_file():
+        return [path] if is_kind(path) else []
+    depths = (sorted(path.glob("*/" * depth + pattern)) for depth in range(deepest + 1))
+    kinds = ([file for file in files if is_kind(file)] for files in depths)
+    return next((files for files in kinds if files), [])
 
 
 def folder_name(file: Path, path: Path) -> str:

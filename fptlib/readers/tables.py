@@ -44,10 +44,7 @@ class Table:
         return f"{self.path}, {self.word} {self.line[row]}"
 
     def numbers(self, name: str) -> tuple[_Floats, NDArray[np.bool_]] | None:
-        """Return a column as numbers, NaN where a cell is empty, and which cells are not.
-
-        Return ``None`` if most cells hold text, and refuse text in a few among numbers.
-        """
+        """Return a column as numbers, NaN where a cell is empty, and which cells are not; ``None`` if most cells hold text."""
         cells = self.columns[name]
         try:
             value = np.array([*map(float, cells)])
@@ -104,17 +101,13 @@ class Table:
 def read_table(path: Path, *, blank: frozenset[str] = frozenset({""})) -> Table:
     """Read a CSV text file with a header line, maybe packed by gzip, or a Parquet file; which it is shows in the content.
 
-    Raises
-    ------
-    InputError
-        Naming file and line: not such a file, no header, a row with too few or too many values, no rows.
+    Another file, no header, no rows, and a row with too few or too many values raise an InputError that names file and line.
     """
     with open(path, "rb") as file:
         packed = file.read(4)
     if packed == b"PAR1":
         columns = _read_parquet(path)
-        n_rows = len(next(iter(columns.values()), ()))
-        line, word = np.arange(1, n_rows + 1), "row"
+        line, word = np.arange(1, len(next(iter(columns.values()), ())) + 1), "row"
     else:
         try:
             with _opened(path, gzipped=packed[:2] == b"\x1f\x8b") as text:

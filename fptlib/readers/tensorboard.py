@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from fptlib.errors import InputError
-from fptlib.readers.logs import Format, Log, Series, decimals, folder_name
+from fptlib.readers.logs import Format, Log, Series, decimals, folder_name, nearest_files
 
 _MARK = b"brain.Event:"  # in the first record of every event file
-_DEEPEST = 3
 
 
 def _is_event_file(path: Path) -> bool:
@@ -26,12 +25,8 @@ def _is_event_file(path: Path) -> bool:
 
 
 def _find(path: Path) -> list[Path]:
-    """Return event files, in the order in which they were begun, at the depth at which the first are."""
-    if path.is_file():
-        return [path] if _is_event_file(path) else []
-    depths = (sorted(path.glob("*/" * depth + "*tfevents*")) for depth in range(_DEEPEST + 1))
-    events = ([file for file in files if _is_event_file(file)] for files in depths)
-    return next((files for files in events if files), [])
+    """Return event files in the order in which they were begun."""
+    return nearest_files(path, "*tfevents*", _is_event_file)
 
 
 def _read(path: Path, files: Sequence[Path]) -> list[Log]:
