@@ -12,7 +12,7 @@ from typer.exceptions import Exit
 
 from companion import ROOT
 from fptlib.cli import output
-from fptlib.cli.options import Set, Workers, assignments, value_of
+from fptlib.cli.options import Set, Workers, assignments
 
 Rows = Annotated[list[str] | None, typer.Argument(help="Rows, as params/experiments names them; all by default.")]
 
@@ -37,7 +37,7 @@ def book(
     from companion.build.project import BuildError
     from companion.build.site import build
 
-    overrides = {key: value_of(key, text) for key, text in assignments(set_ or []).items()}
+    overrides = assignments(set_ or [])
     try:
         build(ROOT, profile=params, chapter=chapter, overrides=overrides)
     except BuildError as error:

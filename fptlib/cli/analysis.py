@@ -133,32 +133,29 @@ def predict(
     paths = perturbed_paths(perturbed, named=False, period=period)
     if period is not None and ("", period) not in paths:
         raise InputError(f"--period {period}: --perturbed was given for {', '.join(str(p) for _, p in paths)}")
-    asked = None if periods is None else integers("--periods", periods)
-    within = None if budgets is None else integers("--budgets", budgets)
-    plain, kicked = ensembles(unperturbed, paths, axis=axis, every=every)
-    name = _name(kicked)
-    kicked = {(name, p): runs for (_, p), runs in kicked.items()}
+    asked, within = integers("--periods", periods), integers("--budgets", budgets)
+    plain, kicked = _named(*ensembles(unperturbed, paths, axis=axis, every=every))
 
     def ask(x: float) -> answers.Answer:
-        at = Target(x, direction, metric)
-        study = Study(plain, kicked, at, once=(name,) if once else (), level=level, seed=seed)
+        once_only = [name for name, _ in kicked] if once else ()
+        study = Study(plain, kicked, Target(x, direction, metric), once=once_only, level=level, seed=seed)
         return answers.answer(study, respond(study, asked), within)
 
     results = at_each(numbers("--threshold", threshold), ask)
-    if as_json:
-        answers.print_answers(results, single=True)
-    else:
-        answers.show(results, everything=everything)
+    answers.show(results, as_json=as_json, single=True, everything=everything)
     if chart is not None:
         answers.draw(chart, results)
 
 
-def _name(kicked: Mapping[tuple[str, int], Trajectories]) -> str:
-    """Return the name of a perturbation that was given without: that of its record, if there is one."""
+def _named(
+    plain: Trajectories, kicked: Mapping[tuple[str, int], Trajectories]
+) -> tuple[Trajectories, dict[tuple[str, int], Trajectories]]:
+    """Name a perturbation that was given without: by that of its record, if there is one."""
     from fptlib.trajectories.origin import Origin
 
     names = {str(Origin.of(runs).perturbation.get("name", "")) for runs in kicked.values()}
-    return next(iter(names)) if len(names) == 1 and "" not in names else "the perturbation"
+    name = next(iter(names)) if len(names) == 1 and "" not in names else "the perturbation"
+    return plain, {(name, period): runs for (_, period), runs in kicked.items()}
 
 
 def recommend(
@@ -197,20 +194,15 @@ def recommend(
     if report is not None:
         ending("--report", report, ".html")
     paths = perturbed_paths(perturbed or [], named=True)
-    asked = None if periods is None else integers("--periods", periods)
-    within = None if budgets is None else integers("--budgets", budgets)
+    asked, within = integers("--periods", periods), integers("--budgets", budgets)
     plain, kicked = ensembles(unperturbed, paths, axis=axis, every=every)
 
     def ask(x: float) -> answers.Answer:
-        at = Target(x, direction, metric)
-        study = Study(plain, kicked, at, once=tuple(once or ()), level=level, seed=seed)
+        study = Study(plain, kicked, Target(x, direction, metric), once=tuple(once or ()), level=level, seed=seed)
         return answers.answer(study, rank(study, asked), within)
 
     results = at_each(numbers("--threshold", threshold), ask)
-    if as_json:
-        answers.print_answers(results)
-    else:
-        answers.show(results, everything=everything)
+    answers.show(results, as_json=as_json, everything=everything)
     if report is not None:
         from fptlib.report import write
 
@@ -246,10 +238,9 @@ def plan(
     from fptlib.study import Study
     from fptlib.trajectories import Target
 
-    asked = None if periods is None else integers("--periods", periods)
+    asked = integers("--periods", periods)
     paths = {} if perturbed is None else {("", period): perturbed}
-    plain, kicked = ensembles(unperturbed, paths, axis=axis, every=every)
-    kicked = {(_name(kicked), p): runs for (_, p), runs in kicked.items()}
+    plain, kicked = _named(*ensembles(unperturbed, paths, axis=axis, every=every))
     study = Study(plain, kicked, Target(threshold, direction, metric), level=level, seed=seed)
     size = sample_size(study, width, periods=asked, period=period, fork=fork)
     output.print_json(size.to_dict()) if as_json else answers.print_plan(size)

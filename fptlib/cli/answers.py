@@ -42,11 +42,8 @@ def answer(study: Study, ranking: Ranking, budgets: Sequence[int] | None) -> Ans
     return Answer(study, ranking, () if budgets is None else distributions(study, ranking, budgets=budgets))
 
 
-def print_answers(answers: Answers, *, single: bool = False) -> None:
-    """Print rankings, or reasons why there is none, as one JSON object: that of one threshold, or a list under ``answers``.
-
-    With ``single`` the keys are those of `fpt predict`, without those of `fpt recommend`.
-    """
+def _print_answers(answers: Answers, *, single: bool) -> None:
+    """Print rankings, or reasons why there is none, as one JSON object: that of one threshold, or a list under ``answers``."""
     listed = [
         {"threshold": x, "error": each} if isinstance(each, str) else _content(each, single=single)
         for x, each in answers.items()
@@ -92,8 +89,11 @@ def _picked(record: object, *names: str) -> dict[str, Any]:
 # -- words
 
 
-def show(answers: Answers, *, everything: bool = False) -> None:
-    """Print rankings in words, each under its threshold where there are several."""
+def show(answers: Answers, *, as_json: bool, single: bool = False, everything: bool = False) -> None:
+    """Print rankings in words, each under its threshold where there are several, or as JSON (``single``: the keys of `fpt predict`)."""
+    if as_json:
+        _print_answers(answers, single=single)
+        return
     for number, (threshold, each) in enumerate(answers.items()):
         if len(answers) > 1:
             print(f"{chr(10) if number else ''}threshold {threshold:g}")

@@ -91,8 +91,10 @@ def perturbed_paths(texts: Iterable[str], *, named: bool, period: int | None = N
     return paths
 
 
-def integers(option: str, text: str) -> list[int]:
-    """Return whole numbers separated by commas."""
+def integers(option: str, text: str | None) -> list[int] | None:
+    """Return whole numbers separated by commas; ``None`` without the option."""
+    if text is None:
+        return None
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
@@ -120,23 +122,20 @@ def retirement_of(threshold: float | None, direction: Literal["above", "below"],
     """Return the retirement at a threshold; ``None`` without one."""
     from fptlib.trajectories import Target
 
-    return None if threshold is None else Target(threshold=threshold, direction=direction, metric=metric)
+    return None if threshold is None else Target(threshold, direction, metric)
 
 
-def assignments(texts: Iterable[str]) -> dict[str, str]:
-    """Return keys and values of texts ``key=value``."""
-    pairs = [(text, *text.partition("=")) for text in texts]
-    for text, key, equals, _ in pairs:
-        if not (key and equals):
-            raise InputError(f"--set {text}: key=value is needed")
-    return {key: value for _, key, _, value in pairs}
-
-
-def value_of(key: str, text: str) -> Any:
-    """Return the YAML value of ``--set KEY=TEXT``."""
+def assignments(texts: Iterable[str]) -> dict[str, Any]:
+    """Return keys and YAML values of texts ``key=value``."""
     from fptlib.spec.written import parse
 
-    try:
-        return parse(text)
-    except InputError:
-        raise InputError(f"--set {key}={text}: not a value (numbers, words, true, false)") from None
+    values = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals):
+            raise InputError(f"--set {text}: key=value is needed")
+        try:
+            values[key] = parse(value)
+        except InputError:
+            raise InputError(f"--set {text}: not a value (numbers, words, true, false)") from None
+    return values

@@ -24,7 +24,6 @@ from fptlib.cli.options import (
     assignments,
     integers,
     retirement_of,
-    value_of,
 )
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ def train(
         parameters,
         out=out,
         retirement=retirement,
-        keep=integers("--keep", keep) if keep is not None else (),
+        keep=integers("--keep", keep) or (),
         workers=workers,
         scheduler=scheduler,
     )
@@ -97,11 +96,10 @@ def fork(
     from fptlib import ensemble
 
     parent, retired = ensemble.read_request(store, uses or ())
-    section = {name: value_of(name, text) for name, text in assignments(set_ or []).items()}
     forked = ensemble.fork(
         parent,
         at=at,
-        perturbation={"name": perturbation, "repeat": repeat, **section},
+        perturbation={"name": perturbation, "repeat": repeat, **assignments(set_ or [])},
         retirement=retirement_of(threshold, direction, metric) or retired,
         out=store.parent,
         workers=workers,
@@ -157,11 +155,9 @@ def optimise(
     named = parse([word for text in candidates for word in text.split()])
     for candidate in named:  # before anything is trained
         spec.override(parameters, {"perturbation": {**candidate.rule, "period": 1}})
-    chosen = (
-        [p for p in DEFAULT_PERIODS if p < parameters.epochs] if periods is None else integers("--periods", periods)
-    )
+    chosen = integers("--periods", periods) or [p for p in DEFAULT_PERIODS if p < parameters.epochs]
     settings = Settings(periods=tuple(chosen), budget=budget, precision=precision, level=level, seed=seed)
-    at = Target(threshold=threshold, direction=direction, metric=metric)
+    at = Target(threshold, direction, metric)
     source = Live(parameters, retirement=at, periods=chosen, out=out, workers=workers, scheduler=scheduler)
     result = search(source, named, settings=settings)
     output.print_json(result.to_dict()) if as_json else answers.print_search(result, everything=everything)
@@ -169,13 +165,11 @@ def optimise(
 
 
 def _trained(runs: Trajectories) -> str:
-    """Say what a call of the engine gave."""
     until = "" if runs.retirement is None else f", each followed until {runs.retirement}"
     return f"{runs.n_runs} runs of {runs.n_epochs} epochs{until}; {runs.meta['trained']} run-epochs trained"
 
 
 def _print_cost(cost: Cost) -> None:
-    """Print what an ensemble costs."""
     rate = cost.flop_per_run_epoch / cost.seconds_per_run_epoch
     total = cost.missing * cost.epochs * cost.flop_per_run_epoch
     processes = f"{cost.workers} process{'es' if cost.workers > 1 else ''}"
