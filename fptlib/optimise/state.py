@@ -57,8 +57,7 @@ class State:
                 # What is paid is paid, but a mean of runs cut short would look too good.
                 self.refused = self.refusal(action, reserve=reserve)
                 return False
-            how = {"period": action.period, "n_runs": action.n_runs, "epochs": action.epochs}
-            runs = self.source.runs(action.candidate, **how)
+            runs = self.source.runs(action.candidate, period=action.period, n_runs=action.n_runs, epochs=action.epochs)
             if action.purpose not in ("more runs", "confirm") or action.candidate is None or self.complete(runs):
                 break
             action = replace(action, epochs=min(2 * action.epochs, self.source.horizon))
