@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from companion.published.steady import steadiness
 from fptlib.firstpassage import Estimate, ratio, residual_times, restricted_mean
+from fptlib.firstpassage.estimates import binomial_interval
 from fptlib.response import Comparison, Ranking, compare, recommend
 from fptlib.response.interval import GRADES
 from fptlib.study import Key, Study
@@ -124,14 +126,15 @@ def residual(case: Case) -> Judgement:
 
 
 def coverage(case: Case) -> Judgement:
-    """Count the predictions whose interval agrees with the measurement, whose own noise is allowed for."""
+    """Count the predictions whose interval agrees with the measurement, whose own noise is allowed for; the interval of the share is binomial."""
     cells = [cell for cell in case.comparison.cells if not cell.at_horizon]
     if not cells:
         return Judgement(note="nothing to compare")
     n, bare = (sum(getattr(cell, name) for cell in cells) for name in ("covered", "covered_bare"))
     missed = [f"{c.prediction}, measured {spell(c.measured)}" for c in cells if not c.covered]
     ours, note = f"{n} of {len(cells)}, {bare} with no allowance", f"missed: {'; '.join(missed) or 'none'}"
-    return Judgement("share of predictions covered", Estimate(*(n / len(cells),) * 3, 0, 0), ours, note)
+    low, high = (float(end[0]) for end in binomial_interval(np.array([n]), np.array([len(cells)]), 0.95))
+    return Judgement("share of predictions covered", Estimate(n / len(cells), low, high, 0, 0), ours, note)
 
 
 def error(case: Case, *, grades: Sequence[str], within: float | None = None) -> Judgement:
@@ -160,7 +163,7 @@ def means(case: Case, *, first: str, second: str) -> Judgement:
     """Divide two means, each that of doing nothing, the best measured ensemble, the choice, or the best of a perturbation."""
     key, other = _pick(case, first), _pick(case, second)
     if missing := [_words(k) for k in (key, other) if k not in case.means]:
-        return Judgement(note=f"{missing[0]}, the choice, was not measured")
+        return Judgement(note=f"{missing[0]}: not measured, or in fewer than {FEWEST_RUNS} runs")
     score = Estimate(1.0, 1.0, 1.0, 0, 0) if key == other else ratio(case.means[key], case.means[other])
     ours = f"{spell(case.means[key])} epochs, {_words(key)}; {spell(case.means[other])}, {_words(other)}"
     note = "the smallest of several measured means is optimistic" if "best" in first + second else ""
