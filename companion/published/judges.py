@@ -126,7 +126,7 @@ def residual(case: Case) -> Judgement:
 
 
 def coverage(case: Case) -> Judgement:
-    """Count the predictions whose interval agrees with the measurement, whose own noise is allowed for; the interval of the share is binomial."""
+    """Count the predictions whose interval agrees with the measurement, noise allowed for; the share has a binomial interval."""
     cells = [cell for cell in case.comparison.cells if not cell.at_horizon]
     if not cells:
         return Judgement(note="nothing to compare")
