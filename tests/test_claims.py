@@ -176,7 +176,10 @@ def test_what_the_published_data_say() -> None:
     assert not table.duplicated(["id", "case"]).any()
     of = {name: part.set_index("case")["verdict"] for name, part in table.groupby("id")}
     assert set(of["faster"]) == set(of["useful"]) == set(of["ranking"]) == set(of["better"]) == {"reproduces"}
-    assert set(of["every-period"]) == {"does not reproduce"}
+    # Open predictions are left out; of the rest none is off by 20 % for sure but with the fully connected network.
+    assert set(of["every-period"].drop("fc_adam-shrink_perturb-0.362-15")) == {"reproduces", "within the interval"}
+    assert of["every-period"]["fc_adam-shrink_perturb-0.362-15"] == "does not reproduce"
+    assert set(of["coverage"]) == {"within the interval"}  # sixteen of sixteen could be 80 %
     main = of["graded"][of["graded"].index.str.startswith("cifar10-")]
     assert set(main) == {"reproduces", "cannot be tested here"}
     assert "does not reproduce" not in set(of["graded"])
