@@ -10,27 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fptlib.cli import output
-from fptlib.cli.options import (
-    AsJson,
-    Axis,
-    DirectionOption,
-    Every,
-    Everything,
-    Level,
-    Metric,
-    PathArgument,
-    Periods,
-    SeedOption,
-    Threshold,
-    Thresholds,
-    Unperturbed,
-    ending,
-    ensembles,
-    integers,
-    numbers,
-    perturbed_paths,
-)
+from fptlib.cli import options, output
 from fptlib.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,9 +22,9 @@ Budgets = Annotated[
 ]
 
 
-def inspect(path: PathArgument, axis: Axis = "auto", every: Every = None) -> None:
+def inspect(path: options.PathArgument, axis: options.Axis = "auto", every: options.Every = None) -> None:
     """Summarise a store, folder or table."""
-    runs, _ = ensembles(path, {}, axis=axis, every=every)
+    runs, _ = options.ensembles(path, {}, axis=axis, every=every)
     print(f"{path}: {runs.n_runs} runs of {runs.n_epochs} epochs")
     if runs.retirement is not None:
         print(f"each followed until {runs.retirement}: {runs.n_trained} run-epochs")
@@ -66,15 +46,15 @@ def inspect(path: PathArgument, axis: Axis = "auto", every: Every = None) -> Non
 
 
 def qss(
-    path: PathArgument,
-    threshold: Threshold,
-    metric: Metric = None,
-    direction: DirectionOption = "above",
-    seed: SeedOption = 0,
-    axis: Axis = "auto",
-    every: Every = None,
-    everything: Everything = False,
-    as_json: AsJson = False,
+    path: options.PathArgument,
+    threshold: options.Threshold,
+    metric: options.Metric = None,
+    direction: options.DirectionOption = "above",
+    seed: options.SeedOption = 0,
+    axis: options.Axis = "auto",
+    every: options.Every = None,
+    everything: options.Everything = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Test whether unperturbed training reaches a quasi-steady state."""
     from fptlib.cli import answers
@@ -83,7 +63,7 @@ def qss(
     from fptlib.study import Study
     from fptlib.trajectories import Target
 
-    runs, _ = ensembles(path, {}, axis=axis, every=every)
+    runs, _ = options.ensembles(path, {}, axis=axis, every=every)
     study = Study(runs, {}, Target(threshold, direction, metric), seed=seed)
     study.require_passage()
     state = assess_qss(study)
@@ -94,21 +74,21 @@ def qss(
 
 
 def predict(
-    unperturbed: Unperturbed,
+    unperturbed: options.Unperturbed,
     perturbed: Annotated[
         list[str],
         typer.Option(help="Runs perturbed with one period; given again with other periods.", metavar="[P0=]PATH"),
     ],
-    threshold: Thresholds,
+    threshold: options.Thresholds,
     period: Annotated[int | None, typer.Option(help="Period P0 of the runs whose PATH has none, in epochs.")] = None,
     once: Annotated[
         bool, typer.Option("--once", help="The perturbation was applied once, at P0, and not again.")
     ] = False,
-    periods: Periods = None,
-    metric: Metric = None,
-    direction: DirectionOption = "above",
-    level: Level = 0.95,
-    seed: SeedOption = 0,
+    periods: options.Periods = None,
+    metric: options.Metric = None,
+    direction: options.DirectionOption = "above",
+    level: options.Level = 0.95,
+    seed: options.SeedOption = 0,
     budgets: Budgets = None,
     chart: Annotated[
         Path | None,
@@ -116,10 +96,10 @@ def predict(
             help="Draw the answer, or with several thresholds the speed-up, as .svg, .png or .html.", metavar="FILE"
         ),
     ] = None,
-    axis: Axis = "auto",
-    every: Every = None,
-    everything: Everything = False,
-    as_json: AsJson = False,
+    axis: options.Axis = "auto",
+    every: options.Every = None,
+    everything: options.Everything = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Predict the mean first-passage time at many periods from runs perturbed with one, or a few; say which to use."""
     from fptlib.cli import answers
@@ -129,19 +109,19 @@ def predict(
     from fptlib.trajectories import Target
 
     if chart is not None:
-        ending("--chart", chart, ".svg", ".png", ".html")
-    paths = perturbed_paths(perturbed, named=False, period=period)
+        options.ending("--chart", chart, ".svg", ".png", ".html")
+    paths = options.perturbed_paths(perturbed, named=False, period=period)
     if period is not None and ("", period) not in paths:
         raise InputError(f"--period {period}: --perturbed was given for {', '.join(str(p) for _, p in paths)}")
-    asked, within = integers("--periods", periods), integers("--budgets", budgets)
-    plain, kicked = _named(*ensembles(unperturbed, paths, axis=axis, every=every))
+    asked, within = options.integers("--periods", periods), options.integers("--budgets", budgets)
+    plain, kicked = _named(*options.ensembles(unperturbed, paths, axis=axis, every=every))
 
     def ask(x: float) -> answers.Answer:
         once_only = [name for name, _ in kicked] if once else ()
         study = Study(plain, kicked, Target(x, direction, metric), once=once_only, level=level, seed=seed)
         return answers.answer(study, respond(study, asked), within)
 
-    results = at_each(numbers("--threshold", threshold), ask)
+    results = at_each(options.numbers("--threshold", threshold), ask)
     answers.show(results, as_json=as_json, single=True, everything=everything)
     if chart is not None:
         answers.draw(chart, results)
@@ -159,8 +139,8 @@ def _named(
 
 
 def recommend(
-    unperturbed: Unperturbed,
-    threshold: Thresholds,
+    unperturbed: options.Unperturbed,
+    threshold: options.Thresholds,
     perturbed: Annotated[
         list[str] | None,
         typer.Option(
@@ -170,19 +150,19 @@ def recommend(
     once: Annotated[
         list[str] | None, typer.Option(help="Perturbation that was applied once, at P0, and not again.", metavar="NAME")
     ] = None,
-    periods: Periods = None,
-    metric: Metric = None,
-    direction: DirectionOption = "above",
-    level: Level = 0.95,
-    seed: SeedOption = 0,
+    periods: options.Periods = None,
+    metric: options.Metric = None,
+    direction: options.DirectionOption = "above",
+    level: options.Level = 0.95,
+    seed: options.SeedOption = 0,
     budgets: Budgets = None,
     report: Annotated[
         Path | None, typer.Option(help="Write one self-contained page with the charts.", metavar="FILE")
     ] = None,
-    axis: Axis = "auto",
-    every: Every = None,
-    everything: Everything = False,
-    as_json: AsJson = False,
+    axis: options.Axis = "auto",
+    every: options.Every = None,
+    everything: options.Everything = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Rank perturbations and periods, full reset and doing nothing among them; say what to do and what to measure next."""
     from fptlib.cli import answers
@@ -192,16 +172,16 @@ def recommend(
     from fptlib.trajectories import Target
 
     if report is not None:
-        ending("--report", report, ".html")
-    paths = perturbed_paths(perturbed or [], named=True)
-    asked, within = integers("--periods", periods), integers("--budgets", budgets)
-    plain, kicked = ensembles(unperturbed, paths, axis=axis, every=every)
+        options.ending("--report", report, ".html")
+    paths = options.perturbed_paths(perturbed or [], named=True)
+    asked, within = options.integers("--periods", periods), options.integers("--budgets", budgets)
+    plain, kicked = options.ensembles(unperturbed, paths, axis=axis, every=every)
 
     def ask(x: float) -> answers.Answer:
         study = Study(plain, kicked, Target(x, direction, metric), once=tuple(once or ()), level=level, seed=seed)
         return answers.answer(study, rank(study, asked), within)
 
-    results = at_each(numbers("--threshold", threshold), ask)
+    results = at_each(options.numbers("--threshold", threshold), ask)
     answers.show(results, as_json=as_json, everything=everything)
     if report is not None:
         from fptlib.report import write
@@ -212,7 +192,7 @@ def recommend(
 
 def plan(
     unperturbed: Annotated[Path, typer.Option(help="A pilot of runs without perturbation.")],
-    threshold: Threshold,
+    threshold: options.Threshold,
     period: Annotated[int, typer.Option(help="Period P0 of the perturbed runs, in epochs.")],
     perturbed: Annotated[
         Path | None, typer.Option(help="A pilot of perturbed runs; without, as if the perturbation changed nothing.")
@@ -224,13 +204,13 @@ def plan(
     fork: Annotated[
         bool, typer.Option("--fork", help="Perturbed runs go on from unperturbed ones, as fpt fork makes them.")
     ] = False,
-    metric: Metric = None,
-    direction: DirectionOption = "above",
-    level: Level = 0.95,
-    seed: SeedOption = 0,
-    axis: Axis = "auto",
-    every: Every = None,
-    as_json: AsJson = False,
+    metric: options.Metric = None,
+    direction: options.DirectionOption = "above",
+    level: options.Level = 0.95,
+    seed: options.SeedOption = 0,
+    axis: options.Axis = "auto",
+    every: options.Every = None,
+    as_json: options.AsJson = False,
 ) -> None:
     """Say how many unperturbed runs and survivors an interval of a wanted width needs, from a pilot."""
     from fptlib.cli import answers
@@ -238,9 +218,9 @@ def plan(
     from fptlib.study import Study
     from fptlib.trajectories import Target
 
-    asked = integers("--periods", periods)
+    asked = options.integers("--periods", periods)
     paths = {} if perturbed is None else {("", period): perturbed}
-    plain, kicked = _named(*ensembles(unperturbed, paths, axis=axis, every=every))
+    plain, kicked = _named(*options.ensembles(unperturbed, paths, axis=axis, every=every))
     study = Study(plain, kicked, Target(threshold, direction, metric), level=level, seed=seed)
     size = sample_size(study, width, periods=asked, period=period, fork=fork)
     output.print_json(size.to_dict()) if as_json else answers.print_plan(size)

@@ -8,23 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fptlib.cli import output
-from fptlib.cli.options import (
-    AsJson,
-    DirectionOption,
-    Everything,
-    Level,
-    Out,
-    Retire,
-    RetireMetric,
-    Scheduler,
-    SeedOption,
-    Set,
-    Workers,
-    assignments,
-    integers,
-    retirement_of,
-)
+from fptlib.cli import options, output
 
 if TYPE_CHECKING:
     from fptlib.ensemble.estimate import Cost
@@ -33,24 +17,24 @@ if TYPE_CHECKING:
 
 def train(
     params: Annotated[Path, typer.Argument(help="Parameters of an ensemble (YAML).")],
-    set_: Set = None,
+    set_: options.Set = None,
     runs: Annotated[int | None, typer.Option(help="Number of runs, instead of the one in the file.")] = None,
-    threshold: Retire = None,
-    metric: RetireMetric = "test_metric",
-    direction: DirectionOption = "above",
+    threshold: options.Retire = None,
+    metric: options.RetireMetric = "test_metric",
+    direction: options.DirectionOption = "above",
     keep: Annotated[
         str | None, typer.Option(help="Epochs after which snapshots are kept, to fork from.", metavar="20,50")
     ] = None,
-    out: Out = None,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
+    out: options.Out = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would cost, and train nothing.")] = False,
 ) -> None:
     """Train an ensemble, or only what a store lacks; prints the folder of the store."""
     from fptlib import ensemble, spec
 
     parameters = spec.load(params, [*(set_ or []), *([] if runs is None else [f"runs={runs}"])])
-    retirement = retirement_of(threshold, direction, metric)
+    retirement = options.retirement_of(threshold, direction, metric)
     if dry_run:
         from fptlib.ensemble.estimate import estimate
 
@@ -60,7 +44,7 @@ def train(
         parameters,
         out=out,
         retirement=retirement,
-        keep=integers("--keep", keep) or (),
+        keep=options.integers("--keep", keep) or (),
         workers=workers,
         scheduler=scheduler,
     )
@@ -83,11 +67,11 @@ def fork(
             help="Python file of your own that the store's parameters or the perturbation use.", metavar="FILE"
         ),
     ] = None,
-    threshold: Retire = None,
-    metric: RetireMetric = "test_metric",
-    direction: DirectionOption = "above",
-    workers: Workers = None,
-    scheduler: Scheduler = None,
+    threshold: options.Retire = None,
+    metric: options.RetireMetric = "test_metric",
+    direction: options.DirectionOption = "above",
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
 ) -> None:
     """Perturb the runs that had not passed at one epoch, and go on with them only; prints the folder of the new store.
 
@@ -99,8 +83,8 @@ def fork(
     forked = ensemble.fork(
         parent,
         at=at,
-        perturbation={"name": perturbation, "repeat": repeat, **assignments(set_ or [])},
-        retirement=retirement_of(threshold, direction, metric) or retired,
+        perturbation={"name": perturbation, "repeat": repeat, **options.assignments(set_ or [])},
+        retirement=options.retirement_of(threshold, direction, metric) or retired,
         out=store.parent,
         workers=workers,
         scheduler=scheduler,
@@ -122,7 +106,7 @@ def optimise(
             metavar="'NAME[:KEY=VALUE,...] ...'",
         ),
     ],
-    set_: Set = None,
+    set_: options.Set = None,
     periods: Annotated[
         str | None, typer.Option(help="Periods to choose from; a spread of them by default.", metavar="5,10,20")
     ] = None,
@@ -130,15 +114,15 @@ def optimise(
         int | None, typer.Option(help="Run-epochs it may spend; without, what the precision takes.")
     ] = None,
     precision: Annotated[float, typer.Option(help="Relative difference of means not worth telling apart.")] = 0.05,
-    metric: RetireMetric = "test_metric",
-    direction: DirectionOption = "above",
-    level: Level = 0.95,
-    seed: SeedOption = 0,
-    out: Out = None,
-    workers: Workers = None,
-    scheduler: Scheduler = None,
-    everything: Everything = False,
-    as_json: AsJson = False,
+    metric: options.RetireMetric = "test_metric",
+    direction: options.DirectionOption = "above",
+    level: options.Level = 0.95,
+    seed: options.SeedOption = 0,
+    out: options.Out = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
+    everything: options.Everything = False,
+    as_json: options.AsJson = False,
 ) -> None:
     """Find the perturbation and the period with the smallest mean first-passage time, training as little as that takes.
 
@@ -155,7 +139,7 @@ def optimise(
     named = parse([word for text in candidates for word in text.split()])
     for candidate in named:  # before anything is trained
         spec.override(parameters, {"perturbation": {**candidate.rule, "period": 1}})
-    chosen = integers("--periods", periods) or [p for p in DEFAULT_PERIODS if p < parameters.epochs]
+    chosen = options.integers("--periods", periods) or [p for p in DEFAULT_PERIODS if p < parameters.epochs]
     settings = Settings(periods=tuple(chosen), budget=budget, precision=precision, level=level, seed=seed)
     at = Target(threshold, direction, metric)
     source = Live(parameters, retirement=at, periods=chosen, out=out, workers=workers, scheduler=scheduler)

@@ -27,6 +27,7 @@ from fptlib.study.seeds import Ensemble, joint_weights
 from fptlib.trajectories import Target, Trajectories
 
 Array = NDArray[np.float64]
+_Choice = tuple[Candidate | None, int | None]  # both None: no perturbation
 _WIDEST = 2.0  # times that replicates are spread further at most; where they are nearer to each other, runs happened to be alike
 
 
@@ -146,10 +147,10 @@ class _View:
         times, mean = self.times, self.survival[:-1].sum(axis=0)
         if self.followed < self.horizon and times.n_censored:
             floor = self.floor(self.horizon)
-            return self._bound(None, None, np.maximum(mean, floor) if self.settled else floor, times.n_runs)
+            return self._bound((None, None), np.maximum(mean, floor) if self.settled else floor, times.n_runs)
         part = sampling(mean, self.level, n=times.n_runs)
         how = {"method": "measured", "source": None, "n_runs": times.n_runs, "n_censored": times.n_censored}
-        return self._arm(None, None, mean, part, np.zeros_like(mean), how, times.n_runs)
+        return self._arm((None, None), mean, part, np.zeros_like(mean), how, times.n_runs)
 
     def arm(self, candidate: Candidate, period: int, sources: Sequence[Source], n_runs: int) -> Arm:
         floor = self.floor(period)
@@ -158,15 +159,15 @@ class _View:
             n_passed = n - int(self.times.running(period).sum())
             part = sampling(mean, self.level, n=n, n_passed=n_passed, least=float(floor[0]))
             how = {"method": "restart", "source": None, "n_runs": n, "n_censored": self.times.n_censored}
-            return self._arm(candidate, period, mean, part, floor, how, n)
+            return self._arm((candidate, period), mean, part, floor, how, n)
         able = sorted(
             (s for s in sources if s.n_survivors > 1), key=lambda s: (reach(period, s.period), -s.n_survivors)
         )
         if not able or (period > self.followed and not self.settled):
-            return self._bound(candidate, period, floor, n_runs)
+            return self._bound((candidate, period), floor, n_runs)
         if period > self.followed:  # at rest the hazard does not rise: survival lies above what it is continued to
             mean, low, _ = transfer(able[0], period)
-            return self._bound(candidate, period, np.maximum(mean * (low / mean[0]), floor), n_runs)
+            return self._bound((candidate, period), np.maximum(mean * (low / mean[0]), floor), n_runs)
         arm = self._carried(candidate, period, able[0], n_runs)
         other = next((s for s in able if (s.period > period) != (able[0].period > period)), None)
         if other is None or able[0].period == period:
@@ -181,37 +182,24 @@ class _View:
         part = sampling(mean, self.level, n=n, n_passed=at.n_passed, least=float(floor[0]))
         method = "measured" if at.measures(period) else "cycles"
         how = {"method": method, "source": at.period, "n_runs": n, "n_censored": n - at.n_passed}
-        return self._arm(candidate, period, mean, part, floor, how, n_runs, ends)
+        return self._arm((candidate, period), mean, part, floor, how, n_runs, *ends)
 
     def _arm(
-        self,
-        candidate: Candidate | None,
-        period: int | None,
-        mean: Array,
-        part: float,
-        floor: Array,
-        how: Mapping[str, Any],
-        n_runs: int,
-        ends: Sequence[float] = (),
+        self, choice: _Choice, mean: Array, part: float, floor: Array, how: dict[str, Any], n_runs: int, *ends: float
     ) -> Arm:
         """Return an arm from its mean, the half-width of the sampling of its log, and its ends beside sampling, if there are any."""
         centre = float(mean[0])
         low, high = ends or (centre, centre)
         interval = combined(centre, low, high, part, floor=self._quantile(floor), horizon=self.horizon)
-        label, spread = _label(candidate), np.maximum(self._spread(mean, part), floor)
-        prediction = Prediction(label, period, interval, level=self.level, **how)
-        return Arm(candidate, prediction, spread, np.maximum(spread * (low / centre), floor), n_runs)
+        spread = np.maximum(self._spread(mean, part), floor)
+        prediction = Prediction(*_named(choice), interval, level=self.level, **how)
+        return Arm(choice[0], prediction, spread, np.maximum(spread * (low / centre), floor), n_runs)
 
-    def _bound(self, candidate: Candidate | None, period: int | None, floor: Array, n_runs: int) -> Arm:
+    def _bound(self, choice: _Choice, floor: Array, n_runs: int) -> Arm:
         low, high = self._quantile(floor), float(self.horizon)
-        interval, label = Interval(math.nan, low, high, (low, high)), _label(candidate)
-        return Arm(
-            candidate,
-            Prediction(label, period, interval, "cycles", None, n_runs, n_runs, self.level),
-            floor,
-            floor,
-            n_runs,
-        )
+        interval = Interval(math.nan, low, high, (low, high))
+        prediction = Prediction(*_named(choice), interval, "cycles", None, n_runs, n_runs, self.level)
+        return Arm(choice[0], prediction, floor, floor, n_runs)
 
     def _quantile(self, floor: Array) -> float:
         return float(np.quantile(floor[1:], 0.5 - self.level / 2))
@@ -227,8 +215,8 @@ class _View:
         return np.asarray(mean[0] * np.exp(logs))
 
 
-def _label(candidate: Candidate | None) -> str | None:
-    return None if candidate is None else candidate.label
+def _named(choice: _Choice) -> tuple[str | None, int | None]:
+    return (None if choice[0] is None else choice[0].label), choice[1]
 
 
 def _continued(curve: Curves, horizon: int, start: int | None) -> Curves:

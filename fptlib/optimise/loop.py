@@ -16,12 +16,11 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes
 from fptlib.optimise import candidates as naming
 from fptlib.optimise.candidates import Candidate
-from fptlib.optimise.closing import conclude
 from fptlib.optimise.evidence import Arm
 from fptlib.optimise.planning import LEAST_PAIRS, Action, fork_period, relaxation, rivals
 from fptlib.optimise.result import Purpose, SearchResult, Settings
 from fptlib.optimise.source import Source
-from fptlib.optimise.state import State
+from fptlib.optimise.state import State, conclude
 
 FIRST_EPOCHS = 16  # unperturbed runs are followed so far at first, and twice as far each time this shows no rest
 GREATEST = 4  # times the first batch of unperturbed runs is trained at most, so that enough of them are left to tell
@@ -34,24 +33,9 @@ FOLLOW = 2.0  # perturbed runs are followed at first to this many times the mean
 def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Settings | None = None) -> SearchResult:
     """Find the perturbation and the period with the smallest mean first-passage time.
 
-    Parameters
-    ----------
-    source
-        Where trajectories come from; it knows threshold and horizon.
-    candidates
-        Perturbations to choose from; not to perturb is always one more choice.
-    settings
-        What is asked for; see `Settings`.
-
-    Returns
-    -------
-    SearchResult
-        The choice with its interval, how each candidate came out, every step, and what was spent.
-
-    Raises
-    ------
-    InputError
-        If there is no candidate, two share a label, or no period is left below the horizon.
+    Trajectories come from a source, which knows threshold and horizon; not to perturb is one more choice beside the candidates. The result
+    holds the choice with its interval, how each candidate came out, every step, and what was spent. No candidate, two that share a label,
+    and no period below the horizon raise an InputError.
 
     Notes
     -----

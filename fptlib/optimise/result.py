@@ -106,23 +106,16 @@ class SearchResult(Record):
     unperturbed
         Restricted mean without perturbation; where these runs were not followed to the horizon, ``mean`` and ``low`` are lower bounds and
         ``high`` is NaN.
-    choice
-        What to do; ``None`` if nothing could be chosen (the budget ended before, or no run ever passed).
+    choice, next
+        What to do, ``None`` if nothing could be chosen (the budget ended before, or no run ever passed); and perturbation and period to
+        look at next, if the search ended before all was decided.
     fresh
         Whether the choice was measured on runs that had no part in it. The mean of those that it was chosen by is too small on average,
         because the smallest was taken.
-    next
-        Perturbation and period to look at next, if the search ended before all was decided.
-    cells
-        All that was measured or predicted, in order of the mean.
-    candidates
-        How each candidate came out, in the order given.
-    steps
-        What was done, in order.
-    stopped
-        Why the search ended, in a clause.
-    decided
-        Whether it ended because nothing else can be better by more than the precision.
+    cells, candidates, steps
+        All that was measured or predicted, in order of the mean; how each candidate came out, in the order given; and what was done.
+    stopped, decided
+        Why the search ended, in a clause, and whether because nothing else can be better by more than the precision.
     inside
         Whether a shorter and a longer period were found worse; false at an edge of the periods allowed.
     relaxation_epoch, fork_period

@@ -1,20 +1,23 @@
-"""State of a search: what was seen so far, and actions that the budget allows."""
+"""State of a search: what was seen so far, actions that the budget allows, and the result at the end."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import FirstPassageTimes, first_passage
+from fptlib.firstpassage import FirstPassageTimes, first_passage, restricted_mean
 from fptlib.optimise.candidates import Candidate
 from fptlib.optimise.evidence import Arm, Evidence, gather
-from fptlib.optimise.planning import Action, leading
-from fptlib.optimise.result import Settings, Step
+from fptlib.optimise.planning import Action, inside, leading, rivals
+from fptlib.optimise.result import SearchResult, Settings, Standing, Step
 from fptlib.optimise.source import Source
+from fptlib.response import Prediction
+from fptlib.response.interval import Interval
 from fptlib.response.ranking import DEFAULT_PERIODS
 from fptlib.trajectories import Trajectories
 
@@ -22,16 +25,8 @@ from fptlib.trajectories import Trajectories
 class State:
     """All trajectories of a search so far, what they say, and the steps that led there.
 
-    Attributes
-    ----------
-    plain, cells
-        Unperturbed runs, and perturbed ones by candidate and period.
-    evidence, leader
-        What all of these say, and the best choice at this moment, ``None`` before anything is known.
-    start, forked_at
-        First epoch at which unperturbed runs rest, if they do, and the period at which all candidates are perturbed first.
-    refused
-        Why the last action that was too expensive was not performed.
+    ``leader`` is the best choice at this moment; ``start`` the first epoch at which unperturbed runs rest, if they do; ``forked_at`` the
+    period at which all candidates are perturbed first; ``refused`` why the last action that was too expensive was not performed.
     """
 
     plain: Trajectories
@@ -57,7 +52,7 @@ class State:
                 # What is paid is paid, but a mean of runs cut short would look too good.
                 self.refused = self.refusal(action, reserve=reserve)
                 return False
-            runs = self.source.runs(action.candidate, period=action.period, n_runs=action.n_runs, epochs=action.epochs)
+            runs = self.source.runs(action.candidate, action.period, n_runs=action.n_runs, epochs=action.epochs)
             if action.purpose not in ("more runs", "confirm") or action.candidate is None or self.complete(runs):
                 break
             action = replace(action, epochs=min(2 * action.epochs, self.source.horizon))
@@ -130,3 +125,67 @@ class State:
             seed=self.settings.seed,
         )
         self.leader = leading(self.evidence)
+
+
+def conclude(state: State, *, fresh: FirstPassageTimes | None, stopped: str, decided: bool) -> SearchResult:
+    """Return the result of a search; ``fresh`` are times of the leader's runs that had no part in the choice."""
+    source, evidence, settings = state.source, state.evidence, state.settings
+    leader = state.leader
+    if leader is not None and leader.mean[0] >= source.horizon:
+        leader, stopped = None, f"no run reached {source.retirement.threshold:g} within {source.horizon} epochs"
+    still_open = [] if leader is None else rivals(evidence, leader, precision=settings.precision, level=settings.level)
+    hopes = [(gain, arm.prediction) for arm, gain in still_open if arm.candidate is not None]
+    promising = max(hopes, key=lambda pair: pair[0], default=(0.0, None))[1]
+    nothing = evidence.arm(None, None)
+    unperturbed = nothing.prediction.estimate
+    if nothing.bound:
+        n_censored = state.times(state.plain).n_censored
+        unperturbed = replace(unperturbed, mean=float(nothing.mean[0]), high=math.nan, n_censored=n_censored)
+    cells = [arm.prediction for arm in evidence.arms if not arm.bound]
+    return SearchResult(
+        target=source.retirement,
+        horizon=source.horizon,
+        level=settings.level,
+        unperturbed=unperturbed,
+        choice=None if leader is None else _choice(state, leader, fresh),
+        fresh=fresh is not None,
+        next=None if promising is None else (promising.perturbation or "", promising.period or 0),
+        cells=tuple(sorted(cells, key=lambda p: (p.centre, p.period or 0))),
+        candidates=tuple(_standing(state, c, leader, [arm for arm, _ in still_open]) for c in state.candidates),
+        steps=tuple(state.steps),
+        stopped=stopped,
+        decided=decided and leader is not None,
+        inside=leader is not None and inside(evidence, leader, level=settings.level),
+        relaxation_epoch=state.start,
+        fork_period=state.forked_at,
+        spent=source.ledger.spent,
+        spent_unperturbed=source.ledger.unperturbed,
+    )
+
+
+def _choice(state: State, leader: Arm, fresh: FirstPassageTimes | None) -> Prediction:
+    if fresh is None:
+        return leader.prediction
+    settings = state.settings
+    e = restricted_mean(
+        fresh, horizon=state.source.horizon, level=settings.level, n_boot=settings.n_boot, seed=settings.seed
+    )
+    interval = Interval(e.mean, e.low, e.high, (e.low, e.high))
+    return replace(leader.prediction, interval=interval, n_runs=e.n_runs, n_censored=e.n_censored)
+
+
+def _standing(state: State, candidate: Candidate, leader: Arm | None, still_open: list[Arm]) -> Standing:
+    own = [arm for arm in state.evidence.arms if arm.candidate == candidate and not arm.bound]
+    best = min(own, key=lambda arm: arm.cautious, default=None)
+    status: Literal["chosen", "dropped", "undecided"] = "dropped"
+    if leader is not None and leader.candidate == candidate:
+        best, status = leader, "chosen"
+    elif leader is None or any(arm.candidate == candidate for arm in still_open):
+        status = "undecided"
+    return Standing(
+        label=candidate.label,
+        best=None if best is None else best.prediction,
+        measured=tuple(sorted(p for c, p in state.cells if c == candidate)),
+        status=status,
+        spent=state.source.ledger.perturbed(candidate.label),
+    )
