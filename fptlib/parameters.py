@@ -169,17 +169,8 @@ def nearest(name: object, candidates: Iterable[str]) -> str:
 
 
 # pydantic's error types -> what would have been allowed there.
-_ALLOWED = {
-    "int": "a whole number",
-    "float": "a number",
-    "bool": "true or false",
-    "string": "text",
-    "finite": "a finite number",
-    "tuple": "a list",
-    "list": "a list",
-    "model": "a mapping",
-    "dict": "a mapping",
-}
+_ALLOWED = {"int": "a whole number", "float": "a number", "finite": "a finite number", "bool": "true or false"}
+_ALLOWED |= {"string": "text", "tuple": "a list", "list": "a list", "model": "a mapping", "dict": "a mapping"}
 _BOUNDS = {"greater_than_equal": ("at least", "ge"), "greater_than": ("above", "gt")}
 _BOUNDS |= {"less_than_equal": ("at most", "le"), "less_than": ("below", "lt")}
 

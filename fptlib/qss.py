@@ -55,14 +55,13 @@ class QuasiSteadyState(Record):
         Whether a quasi-steady state was reached, its first epoch ``t*`` (``None`` if it was not), and reasons in sentences.
     epoch, n_survivors
         Tested epochs (those whose doubling was observed) and the number of runs still below the threshold there.
-    distance, at
-        Largest Kolmogorov-Smirnov distance to the survivors of an epoch in ``(t, 2t]``, and that epoch.
+    distance, at, distance_to_end
+        Largest Kolmogorov-Smirnov distance to the survivors of an epoch in ``(t, 2t]``, that epoch, and the distance to the survivors of
+        the last tested epoch.
     p_value
         For the hypothesis that the distribution does not change between ``t`` and ``2t``: the probability, under the centred
         bootstrap over runs, that the largest distance over *all* pairs of epochs compared reaches the one seen at ``t`` (single-step
         maximum, Westfall and Young 1993), so that the family-wise error over all epochs is controlled.
-    distance_to_end
-        Distance to the survivors of the last tested epoch.
     effect, effect_low, effect_high
         Change of the expected remaining time that goes with the largest shift of the mean metric in ``(t, 2t]``, times ``S(t)`` and
         relative to the restricted mean, with its 95 % bootstrap interval.
@@ -98,17 +97,8 @@ class QuasiSteadyState(Record):
 def assess_qss(study: Study, *, tolerance: float = TOLERANCE, n_boot: int = N_BOOT) -> QuasiSteadyState:
     """Test whether the unperturbed runs of a study reach a quasi-steady state within its horizon.
 
-    Parameters
-    ----------
-    tolerance
-        Largest Kolmogorov-Smirnov distance taken as no change, between 0 and 1.
-    n_boot
-        Bootstrap replicates behind the p-values and the interval of the effect.
-
-    Raises
-    ------
-    InputError
-        If only first-passage times are known, or ``tolerance`` is not between 0 and 1.
+    ``tolerance`` is the largest Kolmogorov-Smirnov distance taken as no change; p-values and the interval of the effect come from
+    ``n_boot`` bootstrap replicates. An InputError is raised if only first-passage times are known or the tolerance is not in (0, 1).
     """
     if not 0 < tolerance < 1:
         raise InputError(f"tolerance {tolerance} is not between 0 and 1 (a Kolmogorov-Smirnov distance)")

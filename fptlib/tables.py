@@ -23,12 +23,8 @@ MOST_ROWS = 11  # with the names of the columns twelve lines
 def shortlist(ranking: Ranking, *, most: int | None = MOST_ROWS) -> list[Prediction]:
     """Return the predictions that matter most, in the order of the ranking.
 
-    These are the choice, what to measure next, no perturbation, the best of each perturbation, what was measured, and then the smallest.
-
-    Parameters
-    ----------
-    most
-        Number of predictions; ``None`` for all.
+    These are the choice, what to measure next, no perturbation, the best of each perturbation, what was measured, and then the smallest,
+    ``most`` of them in all; ``None`` for every one.
     """
     by_mean = sorted(ranking.predictions, key=lambda p: np.nan_to_num(p.centre, nan=np.inf))
     best = {p.perturbation: p for p in reversed(by_mean)}.values()
@@ -156,6 +152,5 @@ def mean_table(
         raise InputError("trajectories: 1 run has no spread; 2 or more are needed for an interval")
     mean = values.mean(axis=0)
     half = special.stdtrit(len(values) - 1, 0.5 + level / 2) * values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    return pd.DataFrame(
-        {"epoch": np.arange(1, values.shape[1] + 1), "mean": mean, "low": mean - half, "high": mean + half}
-    )
+    epoch = np.arange(1, values.shape[1] + 1)
+    return pd.DataFrame({"epoch": epoch, "mean": mean, "low": mean - half, "high": mean + half})

@@ -17,12 +17,8 @@ from fptlib.study import Study
 class LinearResponse(Record):
     """Response of the restricted mean to a rare perturbation: one, at a random epoch before the passage.
 
-    Parameters
-    ----------
-    slope
-        ``d E min(T_p, H) / dp`` at ``p = 0``, in epochs: ``(<min(T, H)> - 1)`` times the difference of the two that follow.
-    after, without
-        Mean time left, within the horizon ``H``, after a perturbation at a random epoch that was not the last, and without it.
+    ``after`` and ``without`` are the mean times left, within the horizon ``H``, after a perturbation at a random epoch that was not the
+    last, and without it; ``slope``, in epochs, is ``d E min(T_p, H) / dp`` at ``p = 0``: ``(<min(T, H)> - 1)`` times their difference.
     """
 
     slope: Estimate

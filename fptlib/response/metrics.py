@@ -17,15 +17,10 @@ from fptlib.trajectories import Trajectories
 
 @dataclass(frozen=True, slots=True)
 class FinalMetric(Record):
-    """Means over the runs of a metric, in its own unit.
+    """Means over the runs of a metric, in its own unit: at the horizon, the last epoch that counts, and at the best epoch of each run.
 
-    Parameters
-    ----------
-    final, best
-        At the horizon, and at the best epoch of each run up to there. The best of many noisy readings is flattered by the noise: compare
-        it only between ensembles of the same horizon, as those of a study are.
-    horizon
-        Last epoch that counts.
+    The best of many noisy readings is flattered by the noise: compare it only between ensembles of the same horizon, as
+    those of a study are.
     """
 
     final: Estimate
@@ -43,8 +38,6 @@ class FinalMetric(Record):
 def final_metrics(study: Study) -> dict[str, FinalMetric | str]:
     """Return the final and best metric of each ensemble of a study by its name, or in one line why it is not known.
 
-    Examples
-    --------
     >>> runs = Trajectories(metrics={"acc": np.array([[0.2, 0.9, 0.8], [0.1, 0.5, 0.6]])}, run=np.arange(2))
     >>> metric = final_metrics(Study(runs, {}, 0.9))["without perturbation"]
     >>> round(metric.final.mean, 3), round(metric.best.mean, 3)

@@ -104,10 +104,7 @@ def sample_size(
         Whether perturbed runs continue unperturbed ones from ``P0`` on: they cost less, and there are no more survivors than the
         unperturbed runs have. What a run and its fork have in common, being slow in both, counts as far as the pilot shows it.
 
-    Raises
-    ------
-    InputError
-        If the pilot has fewer than 10 runs or survivors or several perturbed ensembles, no run passes, or an option is not possible.
+    An InputError is raised if the pilot has fewer than 10 runs or survivors or several perturbed ensembles, or no run passes.
 
     Examples
     --------
