@@ -35,7 +35,7 @@ class Purchase:
 
     def buy(self, cell: Cell, n_runs: int) -> float:
         """Mean of so many runs up to the horizon; those that were bought before cost nothing."""
-        runs = self.source.perturbed(cell[0], period=cell[1], n_runs=n_runs, epochs=self.source.horizon)
+        runs = self.source.runs(cell[0], period=cell[1], n_runs=n_runs, epochs=self.source.horizon)
         mean = float(np.mean(runs.lengths))  # a run is followed to its passage, or to the horizon
         if n_runs >= self.means.get(cell, (0, 0.0))[0]:
             self.means[cell] = (n_runs, mean)

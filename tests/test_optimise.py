@@ -99,8 +99,8 @@ def test_rest_is_found_where_the_mean_stops_to_move() -> None:
 def test_arms_have_the_intervals_and_centres_of_predictions() -> None:
     """With all runs followed to the horizon the arms are what `recommend` says of the same runs."""
     source = Simulated({"kick": DELAYED}, horizon=HORIZON, threshold=0.5)
-    plain = source.unperturbed(n_runs=100, epochs=HORIZON)
-    cells = {(KICK, p): source.perturbed(KICK, period=p, n_runs=80, epochs=HORIZON) for p in (20, 50)}
+    plain = source.runs(n_runs=100, epochs=HORIZON)
+    cells = {(KICK, p): source.runs(KICK, period=p, n_runs=80, epochs=HORIZON) for p in (20, 50)}
     how: dict[str, Any] = {"horizon": HORIZON, "target": AT, "start": 13, "level": 0.95, "n_boot": 100, "seed": 0}
     seen = gather(plain, cells, candidates=[KICK, RESET], periods=PERIODS, **how)
     study = Study(plain, {("kick", p): runs for (_, p), runs in cells.items()}, AT, n_boot=100)
@@ -119,11 +119,11 @@ def test_arms_have_the_intervals_and_centres_of_predictions() -> None:
 def test_runs_cut_short_leave_open_what_comes_after_them() -> None:
     """Followed to the second perturbation only: at best all pass right after it, at worst none does, and the truth lies between."""
     source = Simulated({"kick": DELAYED}, horizon=HORIZON, threshold=0.5)
-    plain = source.unperturbed(n_runs=400, epochs=40)
+    plain = source.runs(n_runs=400, epochs=40)
     how: dict[str, Any] = {"candidates": [KICK, RESET], "periods": (10, 20, 100), "horizon": HORIZON, "target": AT}
     how |= {"start": 13, "level": 0.95, "n_boot": 100, "seed": 0}
     short, whole = (
-        gather(plain, {(KICK, 10): source.perturbed(KICK, period=10, n_runs=400, epochs=n)}, **how).arm(KICK, 10)
+        gather(plain, {(KICK, 10): source.runs(KICK, period=10, n_runs=400, epochs=n)}, **how).arm(KICK, 10)
         for n in (20, HORIZON)
     )
     assert (short.known, whole.known) == (False, True)
@@ -165,14 +165,14 @@ def test_what_is_paid_depends_on_what_was_asked_for_and_not_on_the_order(data: s
 def test_more_runs_leave_those_that_were_drawn_as_they_are() -> None:
     simulated = Simulated({"kick": EDGE}, horizon=50, threshold=0.5, seed=3)
     recorded = Recorded(
-        simulated.unperturbed(n_runs=40, epochs=50),
-        {("kick", 5): simulated.perturbed(KICK, period=5, n_runs=30, epochs=50)},
+        simulated.runs(n_runs=40, epochs=50),
+        {("kick", 5): simulated.runs(KICK, period=5, n_runs=30, epochs=50)},
         retirement=AT,
         seed=1,
     )
     for source in (simulated, recorded):
-        few = source.perturbed(KICK, period=5, n_runs=8, epochs=50)
-        more = source.perturbed(KICK, period=5, n_runs=50, epochs=50)
+        few = source.runs(KICK, period=5, n_runs=8, epochs=50)
+        more = source.runs(KICK, period=5, n_runs=50, epochs=50)
         np.testing.assert_array_equal(few.metric(), more.metric()[:8])
 
 
@@ -182,7 +182,7 @@ def test_common_seeds_are_drawn_with_all_their_runs() -> None:
     source = Recorded(
         record, {("kick", 2): record}, retirement=dataclasses.replace(AT, threshold=100.0), common_seeds=True
     )
-    plain, kicked = source.unperturbed(n_runs=9, epochs=6), source.perturbed(KICK, period=2, n_runs=9, epochs=6)
+    plain, kicked = source.runs(n_runs=9, epochs=6), source.runs(KICK, period=2, n_runs=9, epochs=6)
     np.testing.assert_array_equal(plain.metric(), kicked.metric())
 
 

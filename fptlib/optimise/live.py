@@ -69,9 +69,8 @@ class Live(Source):
             rule = None if candidate is None else {**candidate.rule, "period": period}
             wanted = math.ceil(n_runs / self.unit) * self.unit
             asked = override(self._spec, {"runs": wanted, "epochs": epochs, "perturbation": rule})
-            runs = train(
-                asked, keep=[p for p in self._periods if p <= epochs] if candidate is None else (), **self._how
-            )
+            keep = [p for p in self._periods if p <= epochs] if candidate is None else ()
+            runs = train(asked, keep=keep, **self._how)
             self.trained += int(runs.meta["trained"])
             if held is None or (runs.n_runs >= held.n_runs and runs.n_epochs >= held.n_epochs):
                 self._held[key] = runs

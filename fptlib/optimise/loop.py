@@ -173,9 +173,8 @@ class _Search(State):
             arm = leader
         if arm.candidate is None or arm.period is None or arm.candidate.restarts or arm.period > self.plain.n_epochs:
             if self.plain.n_epochs < self.source.horizon and not (arm.candidate is not None and arm.known):
-                return Action(
-                    "follow", None, None, self.plain.n_runs, min(2 * self.plain.n_epochs, self.source.horizon)
-                )
+                epochs = min(2 * self.plain.n_epochs, self.source.horizon)
+                return Action("follow", None, None, self.plain.n_runs, epochs)
             return self._more(Action("more runs", None, None, self.plain.n_runs, self.plain.n_epochs))
         cell = self.cells.get((arm.candidate, arm.period))
         if cell is None:

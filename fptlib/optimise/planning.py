@@ -41,8 +41,6 @@ def relaxation(plain: Trajectories, times: FirstPassageTimes, *, metric: str) ->
     units of their spread at ``t``. A search can begin with so few runs; a comparison of distributions (`fptlib.qss`)
     needs many.
 
-    Examples
-    --------
     >>> values = np.minimum(np.arange(1.0, 17.0), 4.0) + np.linspace(-1, 1, 8)[:, None]  # rises until epoch 4
     >>> plain = Trajectories({"m": values}, np.arange(8))
     >>> relaxation(plain, FirstPassageTimes(np.full(8, 16), np.zeros(8, bool), np.arange(8)), metric="m")

@@ -182,10 +182,8 @@ class SearchResult(Record):
     def rows(self) -> Iterator[dict[str, Any]]:
         """Return one row for each candidate: its best period, mean, interval and grade, where it was measured, and what it cost."""
         for c in self.candidates:
-            best = {
-                name: None if c.best is None else getattr(c.best, name)
-                for name in ("period", "mean", "low", "high", "grade")
-            }
+            names = ("period", "mean", "low", "high", "grade")
+            best = {name: None if c.best is None else getattr(c.best, name) for name in names}
             measured = ", ".join(map(str, c.measured)) or None
             yield {"candidate": c.label, **best, "measured": measured, "status": c.status, "spent": c.spent}
 

@@ -130,22 +130,14 @@ class Source(ABC):
         """Return what `runs` does, without paying for it."""
 
     @final
-    def runs(self, candidate: Candidate | None, period: int | None, *, n_runs: int, epochs: int) -> Trajectories:
-        """Return runs 0 to ``n_runs - 1``, perturbed after ``period`` epochs and its multiples, up to an epoch or their passage."""
+    def runs(
+        self, candidate: Candidate | None = None, period: int | None = None, *, n_runs: int, epochs: int
+    ) -> Trajectories:
+        """Return runs 0 to ``n_runs - 1``, unperturbed or perturbed with a period, up to an epoch or their passage."""
         runs, label = self._runs(candidate, period, n_runs, epochs), None if candidate is None else candidate.label
         passed = passages(runs, self.retirement)[1]
         self.ledger.charge(label, period=period, followed=runs.lengths, passed=passed)
         return runs
-
-    @final
-    def unperturbed(self, *, n_runs: int, epochs: int) -> Trajectories:
-        """Return unperturbed runs."""
-        return self.runs(None, None, n_runs=n_runs, epochs=epochs)
-
-    @final
-    def perturbed(self, candidate: Candidate, *, period: int, n_runs: int, epochs: int) -> Trajectories:
-        """Return perturbed runs."""
-        return self.runs(candidate, period, n_runs=n_runs, epochs=epochs)
 
 
 @final

@@ -44,12 +44,7 @@ def assemble(
     -------
     Trajectories
         With, in ``meta``: ``axis`` and ``every`` (what one epoch is), ``names`` of the runs by label, ``notes`` (sentences on what was
-        adjusted), ``left_out`` (metrics that cannot be counted, and why).
-
-    Raises
-    ------
-    InputError
-        If no metric can be counted, saying why for the first; or an option is not possible.
+        adjusted), ``left_out`` (metrics that cannot be counted, and why). If none can, an InputError says why for the first.
     """
     if axis not in ("auto", "epoch", "step"):
         raise InputError(f"axis {axis!r} is not known; choose auto, epoch or step")

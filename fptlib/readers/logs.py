@@ -130,8 +130,6 @@ def folder_name(file: Path, path: Path) -> str:
 def labels(names: Sequence[str]) -> NDArray[np.int64]:
     """Number the runs: by the last number in the last part of their names in which these all differ, else by their place in the list.
 
-    Examples
-    --------
     >>> labels(["seed_7/version_0", "seed_3/version_0"]), labels(["mary", "adam"])
     (array([7, 3]), array([0, 1]))
     """
@@ -150,8 +148,6 @@ def decimals(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
     An accuracy of 0.9 that went through 32 bits comes back as 0.8999999761581421, and would miss a threshold of 0.9.
 
-    Examples
-    --------
     >>> decimals(np.array([0.8999999761581421, 0.5])), decimals(np.array([0.8999999761581421, 0.1]))
     (array([0.9, 0.5]), array([0.89999998, 0.1       ]))
     """

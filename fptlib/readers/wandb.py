@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fptlib.errors import InputError
 from fptlib.readers.logs import Format, Log
@@ -52,7 +51,9 @@ def _read(_: Path, files: Sequence[Path]) -> list[Log]:
             log = logs.setdefault(run, Log(file, name=run, metrics={}, faults={}))
             if log.has(metric):
                 raise InputError(f"{file}: {metric} of {run} is also in {log.path.name}")
-            epoch, step = (place, _own_step(table, run)) if axis == "epoch" else (None, place)
+            own = f"{run}{_BETWEEN}{_OWN_STEP}"
+            steps = table.numbers(own) if axis == "epoch" and own in table.columns else None
+            epoch, step = (place, steps and steps[0]) if axis == "epoch" else (None, place)
             try:
                 series = table.series(name, epoch=epoch, step=step)
                 _refuse_means(table, name)
@@ -61,12 +62,6 @@ def _read(_: Path, files: Sequence[Path]) -> list[Log]:
             else:
                 log.metrics.update({} if series is None else {metric: series})
     return list(logs.values())
-
-
-def _own_step(table: Table, run: str) -> NDArray[np.float64] | None:
-    name = f"{run}{_BETWEEN}{_OWN_STEP}"
-    numbers = table.numbers(name) if name in table.columns else None
-    return None if numbers is None else numbers[0]
 
 
 def _refuse_means(table: Table, name: str) -> None:

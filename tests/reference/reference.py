@@ -214,8 +214,8 @@ def search() -> dict[str, Any]:
             result[f"simulated {name} {seed}"] = steps(optimise(simulated, [kick], settings=Settings(**options)))
         pool = Simulated({"kick": process}, horizon=120, threshold=0.5, seed=7)
         recorded = Recorded(
-            pool.unperturbed(n_runs=80, epochs=120),
-            {("kick", p): pool.perturbed(kick, period=p, n_runs=60, epochs=120) for p in periods},
+            pool.runs(n_runs=80, epochs=120),
+            {("kick", p): pool.runs(kick, period=p, n_runs=60, epochs=120) for p in periods},
             retirement=Target(0.5, metric="test_metric"),
             seed=1,
         )
