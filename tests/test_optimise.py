@@ -101,7 +101,7 @@ def test_arms_have_the_intervals_and_centres_of_predictions() -> None:
     source = Simulated({"kick": DELAYED}, horizon=HORIZON, threshold=0.5)
     plain = source.runs(n_runs=100, epochs=HORIZON)
     cells = {(KICK, p): source.runs(KICK, period=p, n_runs=80, epochs=HORIZON) for p in (20, 50)}
-    how: dict[str, Any] = {"horizon": HORIZON, "target": AT, "start": 13, "level": 0.95, "n_boot": 100, "seed": 0}
+    how: dict[str, Any] = {"source": source, "start": 13, "settings": Settings(n_boot=100)}
     seen = gather(plain, cells, candidates=[KICK, RESET], periods=PERIODS, **how)
     study = Study(plain, {("kick", p): runs for (_, p), runs in cells.items()}, AT, n_boot=100)
     ranking = recommend(study, PERIODS)
@@ -120,8 +120,8 @@ def test_runs_cut_short_leave_open_what_comes_after_them() -> None:
     """Followed to the second perturbation only: at best all pass right after it, at worst none does, and the truth lies between."""
     source = Simulated({"kick": DELAYED}, horizon=HORIZON, threshold=0.5)
     plain = source.runs(n_runs=400, epochs=40)
-    how: dict[str, Any] = {"candidates": [KICK, RESET], "periods": (10, 20, 100), "horizon": HORIZON, "target": AT}
-    how |= {"start": 13, "level": 0.95, "n_boot": 100, "seed": 0}
+    how: dict[str, Any] = {"candidates": [KICK, RESET], "periods": (10, 20, 100), "source": source}
+    how |= {"start": 13, "settings": Settings(n_boot=100)}
     short, whole = (
         gather(plain, {(KICK, 10): source.runs(KICK, period=10, n_runs=400, epochs=n)}, **how).arm(KICK, 10)
         for n in (20, HORIZON)

@@ -20,11 +20,13 @@ from scipy import special
 from fptlib.firstpassage import FirstPassageTimes, first_passage
 from fptlib.firstpassage.estimates import survival_curves
 from fptlib.optimise.candidates import Candidate
+from fptlib.optimise.result import Settings
+from fptlib.optimise.source import Source as SourceOfRuns
 from fptlib.response import Prediction
 from fptlib.response.curves import Curves, conditional, restarted, spliced
 from fptlib.response.interval import Interval, Source, combined, reach, sampling, transfer
 from fptlib.study.seeds import Ensemble, joint_weights
-from fptlib.trajectories import Target, Trajectories
+from fptlib.trajectories import Trajectories
 
 Array = NDArray[np.float64]
 _Choice = tuple[Candidate | None, int | None]  # both None: no perturbation
@@ -88,23 +90,21 @@ def gather(
     *,
     candidates: Sequence[Candidate],
     periods: Sequence[int],
-    horizon: int,
-    target: Target,
+    source: SourceOfRuns,
     start: int | None,
-    level: float,
-    n_boot: int,
-    seed: int,
+    settings: Settings,
 ) -> Evidence:
     """Combine all runs observed so far into one estimate for each arm.
 
     Unperturbed runs are followed up to some epoch, and rest from epoch ``start`` on, if they do; runs perturbed with one period are
     followed up to twice that or further.
     """
+    target, horizon, level = source.retirement, source.horizon, settings.level
     runs: dict[tuple[Candidate, int] | None, Trajectories] = {None: plain}
     runs.update(perturbed.items())
     times = {key: first_passage(each, target) for key, each in runs.items()}
     ensembles = [Ensemble(times[key], each.metric(target.metric), key and key[1]) for key, each in runs.items()]
-    weights = dict(zip(runs, joint_weights(ensembles, n_boot=n_boot, seed=seed), strict=True))
+    weights = dict(zip(runs, joint_weights(ensembles, n_boot=settings.n_boot, seed=settings.seed), strict=True))
     curves = {key: survival_curves(times[key], weights[key], horizon=runs[key].n_epochs).T for key in runs}
     view = _View(_continued(curves[None], horizon, start), plain.n_epochs, times[None], start is not None, level)
     arms = [view.nothing()]

@@ -117,12 +117,9 @@ class State:
             self.cells,
             candidates=self.candidates,
             periods=self.periods,
-            horizon=self.source.horizon,
-            target=self.source.retirement,
+            source=self.source,
             start=self.start,
-            level=self.settings.level,
-            n_boot=self.settings.n_boot,
-            seed=self.settings.seed,
+            settings=self.settings,
         )
         self.leader = leading(self.evidence)
 
