@@ -18,20 +18,12 @@ from fptlib.trajectories import Target, Trajectories
 class Live(Source):
     """Trains what a search asks for; everything is kept in stores, so that the same search again trains nothing.
 
-    Parameters
-    ----------
-    spec
-        Parameters of unperturbed training (others raise an InputError); ``epochs`` is the horizon, ``runs`` is not looked at.
-    periods
-        Periods that may be asked for: snapshots to fork from are kept at those that unperturbed training passes.
-    out, workers, scheduler
-        As in `fptlib.ensemble.train`.
+    ``spec`` are the parameters of unperturbed training (others raise an InputError): ``epochs`` is the horizon, ``runs`` is not looked at.
+    Snapshots to fork from are kept at those ``periods`` that unperturbed training passes. Folder, workers and scheduler are those of
+    `fptlib.ensemble.train`.
 
-    Attributes
-    ----------
-    trained
-        Run-epochs that the engine trained in this process. The ledger counts what the search asked for, stored before or not; the two agree
-        for a new search whose numbers of runs are multiples of the engine's unit.
+    ``trained`` are the run-epochs that the engine trained in this process. The ledger counts what the search asked for, stored before or
+    not; the two agree for a new search whose numbers of runs are multiples of the engine's unit.
     """
 
     __slots__ = ("_held", "_how", "_periods", "_spec", "trained")

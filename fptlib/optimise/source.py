@@ -107,14 +107,8 @@ class Ledger:
 class Source(ABC):
     """Trajectories on demand; what was asked for before costs nothing, and asking for more of it leaves it as it was.
 
-    Parameters
-    ----------
-    horizon
-        Epochs that runs are followed for at most; all means are restricted to it.
-    retirement
-        Target; runs end when they reach it.
-    unit
-        Numbers of runs that come cheapest are multiples of this.
+    Runs are followed up to the ``horizon``, to which all means are restricted, and end when they reach the target ``retirement``. Numbers
+    of runs that come cheapest are multiples of ``unit``.
     """
 
     __slots__ = ("horizon", "ledger", "retirement", "unit")
@@ -146,13 +140,9 @@ class Recorded(Source):
 
     The oracle of a benchmark: what a search finds can be held against the means of the records themselves.
 
-    Parameters
-    ----------
-    unperturbed, perturbed
-        Record of unperturbed runs, and of perturbed runs by label of the candidate and period.
-    common_seeds
-        Whether run ``k`` of every record is one seed, as with this library's ensembles: it is then drawn with all its runs. Otherwise
-        each record is drawn from by itself, and prefixes are shared in the accounts only.
+    Records of perturbed runs are told apart by label of the candidate and period. With ``common_seeds`` run ``k`` of every record is one
+    seed, as with this library's ensembles, and drawn with all its runs. Otherwise each record is drawn from by itself, and prefixes are shared
+    in the accounts only.
     """
 
     __slots__ = ("_common", "_records", "_seed")
@@ -202,12 +192,8 @@ def _reduced(record: Trajectories, horizon: int, retirement: Target) -> Trajecto
 class Simulated(Source):
     """Runs of known processes: one for each candidate, all alike as long as they are not perturbed.
 
-    Parameters
-    ----------
-    processes
-        By label of the candidate; the first one gives the unperturbed runs.
-    seed
-        Of the simulation. Runs of different perturbations or periods have nothing in common; prefixes are shared in the accounts.
+    Processes are given by label of the candidate; the first one gives the unperturbed runs. Runs of different perturbations or periods have
+    nothing in common; prefixes are shared in the accounts.
     """
 
     __slots__ = ("_processes", "_seed")

@@ -25,8 +25,6 @@ _FORMATS = [form.FORMAT for form in (stores, hugging_face, lightning, tensorboar
 def register(new: Format) -> None:
     """Let `read` try a format of your own before all others; a name that is taken raises an InputError.
 
-    Examples
-    --------
     A log with one line ``epoch accuracy`` for each epoch, in files ``*.acc``:
 
     >>> import numpy as np

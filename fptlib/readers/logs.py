@@ -19,15 +19,9 @@ from fptlib.trajectories import Trajectories
 class Series:
     """Values of one metric in the order in which they were logged; all arrays have shape ``(values,)``.
 
-    Parameters
-    ----------
-    value
-        What was logged, float64. A place where nothing was logged is not a value: leave it out.
-    epoch, step
-        Epoch and optimiser step that were logged with each value, float64, as the log counts them; ``None`` where it has no such thing.
-        One of them is needed: an InputError is raised if there is neither, or lengths differ.
-    line
-        Where each value stands in the file, int64; ``None`` if there are no lines.
+    ``epoch`` and ``step`` are those logged with each value, as the log counts them, ``line`` where it stands in the file; ``None`` if there
+    is no such thing. A place where nothing was logged is not a value: leave it out. An InputError is raised if there is neither epoch nor
+    step, or lengths differ.
     """
 
     value: NDArray[np.float64]
@@ -53,18 +47,10 @@ class Series:
 class Log:
     """Everything that one run logged.
 
-    Parameters
-    ----------
-    path, name
-        The file, for messages, and the name of the run, different for each run that is read together with it; folders are separated by
-        ``/``.
-    metrics, faults
-        Values of each metric, and for each that is there and cannot be read one line that says where and why.
-    notes, word
-        Sentences on what was adjusted on reading, and the name for a place in the file: ``line``, or ``entry`` of a list.
+    ``path`` is the file, for messages; ``name`` that of the run, different for each run that is read together with it, with folders
+    separated by ``/``. ``faults`` say in one line of each metric that is there and cannot be read where and why; ``notes`` are sentences on what was
+    adjusted on reading; ``word`` is the name for a place in the file, ``line``, or ``entry`` of a list.
 
-    Examples
-    --------
     >>> acc = Series(np.array([0.1, 0.4]), epoch=np.array([1.0, 2.0]))
     >>> Log(Path("a.log"), name="a", metrics={"acc": acc}).where(acc, 1)
     'a.log'
@@ -94,17 +80,10 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A kind of log.
+    """A kind of log, with its name in messages and in ``meta["format"]``.
 
-    Parameters
-    ----------
-    name
-        In messages and in ``meta["format"]``.
-    find
-        Returns the files of this kind at a path, recognised by their content; none if there are none. Quick, and never raises.
-    read
-        Reads the runs at the path from these files. Returns their logs, from which `fptlib.readers.assemble` counts epochs, or
-        trajectories if the format counts epochs from 1 itself.
+    ``find`` returns the files of this kind at a path, recognised by their content; it is quick, and never raises. ``read`` returns the logs
+    of the runs in these files, from which `fptlib.readers.assemble` counts epochs, or trajectories if the format counts them from 1 itself.
     """
 
     name: str

@@ -92,22 +92,14 @@ def sample_size(
 ) -> SampleSize:
     """Return how many unperturbed runs, and survivors at ``P0``, the sampling part of the intervals of predictions needs.
 
-    Parameters
-    ----------
-    study, period
-        A pilot with one perturbed ensemble; or with none and a ``period``, planned as if perturbing changed nothing.
-    width
-        Wanted width of the sampling interval over the mean: 0.2 means that neither end is further than 10 % from it.
-    periods
-        Periods to predict for; by default ``P0`` and, with perturbed runs, others from half to twice of it.
-    fork
-        Whether perturbed runs continue unperturbed ones from ``P0`` on: they cost less, and there are no more survivors than the
-        unperturbed runs have. What a run and its fork have in common, being slow in both, counts as far as the pilot shows it.
+    The study is a pilot with one perturbed ensemble; or with none and a ``period``, planned as if perturbing changed nothing. A ``width``
+    of 0.2 means that neither end of the sampling interval is further than 10 % from the mean. ``periods`` to predict for are by default ``P0``
+    and, with perturbed runs, others from half to twice of it. With ``fork`` perturbed runs continue unperturbed ones from ``P0`` on: they
+    cost less, and there are no more survivors than the unperturbed runs have. What a run and its fork have in common, being slow in both,
+    counts as far as the pilot shows it.
 
     An InputError is raised if the pilot has fewer than 10 runs or survivors or several perturbed ensembles, or no run passes.
 
-    Examples
-    --------
     >>> from fptlib.processes import DelayedGeometric
     >>> process = DelayedGeometric(silent=12, hazard=0.01, silent_after=3, hazard_after=0.25)
     >>> runs, kicked = (process.sample(np.random.default_rng(4), n_runs=40, horizon=150, period=p) for p in (None, 20))
