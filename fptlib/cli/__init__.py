@@ -22,16 +22,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 data_app = typer.Typer(help="Data from elsewhere: what is at hand, and how to get it.")
-for _command in (
-    training.train,
-    training.fork,
-    analysis.inspect,
-    analysis.qss,
-    analysis.predict,
-    analysis.recommend,
-    analysis.plan,
-    training.optimise,
-):
+_analyses = (analysis.inspect, analysis.qss, analysis.predict, analysis.recommend, analysis.plan)
+for _command in (training.train, training.fork, *_analyses, training.optimise):
     app.command()(_command)
 app.add_typer(data_app, name="data")
 _OF_THE_BOOK = ("book", "experiments", "verify")
@@ -43,9 +35,8 @@ for _addition in _additions:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its status."""
-    os.environ.setdefault(
-        "OPENBLAS_NUM_THREADS", "1"
-    )  # for NumPy, loaded later: on matrices so small more threads wait
+    # For NumPy, loaded later: on matrices so small more threads wait.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

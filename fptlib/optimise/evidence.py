@@ -160,9 +160,8 @@ class _View:
             part = sampling(mean, self.level, n=n, n_passed=n_passed, least=float(floor[0]))
             how = {"method": "restart", "source": None, "n_runs": n, "n_censored": self.times.n_censored}
             return self._arm((candidate, period), mean, part, floor, how, n)
-        able = sorted(
-            (s for s in sources if s.n_survivors > 1), key=lambda s: (reach(period, s.period), -s.n_survivors)
-        )
+        able = [s for s in sources if s.n_survivors > 1]
+        able.sort(key=lambda s: (reach(period, s.period), -s.n_survivors))
         if not able or (period > self.followed and not self.settled):
             return self._bound((candidate, period), floor, n_runs)
         if period > self.followed:  # at rest the hazard does not rise: survival lies above what it is continued to

@@ -25,10 +25,9 @@ class Settings:
 
     Parameters
     ----------
-    periods
-        Periods to choose from, in epochs; a spread of them up to the horizon by default.
-    budget
-        Run-epochs that it may spend, which it never exceeds; ``None`` for as many as the precision takes.
+    periods, budget
+        Periods to choose from, in epochs, a spread of them up to the horizon by default; and run-epochs that it may spend, which it never
+        exceeds, ``None`` for as many as the precision takes.
     precision, level
         Relative difference of means that is not worth telling apart, and confidence of every decision and interval.
     batch, confirm, max_runs

@@ -141,8 +141,8 @@ class Recorded(Source):
     The oracle of a benchmark: what a search finds can be held against the means of the records themselves.
 
     Records of perturbed runs are told apart by label of the candidate and period. With ``common_seeds`` run ``k`` of every record is one
-    seed, as with this library's ensembles, and drawn with all its runs. Otherwise each record is drawn from by itself, and prefixes are shared
-    in the accounts only.
+    seed, as with this library's ensembles, and drawn with all its runs. Otherwise each record is drawn from by itself, and prefixes are
+    shared in the accounts only.
     """
 
     __slots__ = ("_common", "_records", "_seed")

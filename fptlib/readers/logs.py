@@ -48,8 +48,8 @@ class Log:
     """Everything that one run logged.
 
     ``path`` is the file, for messages; ``name`` that of the run, different for each run that is read together with it, with folders
-    separated by ``/``. ``faults`` say in one line of each metric that is there and cannot be read where and why; ``notes`` are sentences on what was
-    adjusted on reading; ``word`` is the name for a place in the file, ``line``, or ``entry`` of a list.
+    separated by ``/``. ``faults`` say in one line of each metric that is there and cannot be read where and why; ``notes`` are sentences
+    on what was adjusted on reading; ``word`` is the name for a place in the file, ``line``, or ``entry`` of a list.
 
     >>> acc = Series(np.array([0.1, 0.4]), epoch=np.array([1.0, 2.0]))
     >>> Log(Path("a.log"), name="a", metrics={"acc": acc}).where(acc, 1)

@@ -93,10 +93,10 @@ def sample_size(
     """Return how many unperturbed runs, and survivors at ``P0``, the sampling part of the intervals of predictions needs.
 
     The study is a pilot with one perturbed ensemble; or with none and a ``period``, planned as if perturbing changed nothing. A ``width``
-    of 0.2 means that neither end of the sampling interval is further than 10 % from the mean. ``periods`` to predict for are by default ``P0``
-    and, with perturbed runs, others from half to twice of it. With ``fork`` perturbed runs continue unperturbed ones from ``P0`` on: they
-    cost less, and there are no more survivors than the unperturbed runs have. What a run and its fork have in common, being slow in both,
-    counts as far as the pilot shows it.
+    of 0.2 means that neither end of the sampling interval is further than 10 % from the mean. ``periods`` to predict for are by default
+    ``P0`` and, with perturbed runs, others from half to twice of it. With ``fork`` perturbed runs continue unperturbed ones from ``P0``
+    on: they cost less, and there are no more survivors than the unperturbed runs have. What a run and its fork have in common, being slow
+    in both, counts as far as the pilot shows it.
 
     An InputError is raised if the pilot has fewer than 10 runs or survivors or several perturbed ensembles, or no run passes.
 
