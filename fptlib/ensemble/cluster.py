@@ -33,14 +33,8 @@ def performer(
     """Give a function that performs tasks on a cluster, and waits for other processes at them or not.
 
     All workers must see the folder of the store under its name. ``report`` is called with run-epochs done. Without the address of a
-    running ``scheduler``, as ``tcp://10.0.0.1:8786``, there are ``workers`` processes on this machine.
-
-    Raises
-    ------
-    InputError
-        If the scheduler does not answer, or has no workers.
-    RuntimeError
-        If a task was lost with its worker too often.
+    running ``scheduler``, as ``tcp://10.0.0.1:8786``, there are ``workers`` processes on this machine. An InputError says that the
+    scheduler does not answer or has no workers, a RuntimeError that a task was lost with its worker too often.
     """
     from distributed import KilledWorker
 

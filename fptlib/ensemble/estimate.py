@@ -74,15 +74,8 @@ def estimate(
 ) -> Cost:
     """Count, and time a few steps of one stack; nothing is written.
 
-    Parameters
-    ----------
-    spec, out, retirement, workers
-        As for `fptlib.ensemble.train`.
-
-    Raises
-    ------
-    InputError
-        If the device is not there, or the data are not and their size is not known without them.
+    All arguments are as for `fptlib.ensemble.train`. An InputError says that the device is not there, or that the data are not and
+    their size is not known without them.
     """
     device = device_of(spec)
     optimisers.shared(spec.optimiser)  # refuses a class that cannot train stacked runs

@@ -137,12 +137,8 @@ def rule(name: str) -> Callable[[_Class], _Class]:
 
     The keywords of its constructor are the options of the section ``optimiser``; ``lr`` must be among them, and
     ``weight_decay`` may be. The class must treat every entry of a parameter by itself, which is tried out before training.
-    `examples/diffgrad.py` is one.
-
-    Raises
-    ------
-    InputError
-        If the class is no optimiser, its constructor takes no ``lr``, or the name is a built-in kind's.
+    `examples/diffgrad.py` is one. An InputError says that the class is no optimiser, its constructor takes no ``lr``, or the name is
+    a built-in kind's.
     """
 
     def decorate(own: _Class) -> _Class:

@@ -38,12 +38,13 @@ def train(
 ) -> Trajectories:
     """Train the runs of a specification as far as its store lacks them: runs, epochs, and what an interruption left undone.
 
+    An InputError says that the data cannot be had, the device is not there, an argument is impossible or nothing can be written; a
+    RuntimeError, that training processes end unexpectedly, again and again.
+
     Parameters
     ----------
-    spec
-        Specification.
-    out
-        Folder of stores, see `store_path`.
+    spec, out
+        Specification, and folder of stores (see `store_path`).
     retirement
         Runs that reach this are trained no further. Without it all runs are followed to the end.
     keep
@@ -59,13 +60,6 @@ def train(
         ``train_loss`` (of each image as its batch was trained), ``test_loss``, ``test_metric`` (accuracy, a fraction; R2 of
         regression) and, with a validation split, ``valid_metric``, each of shape ``(runs, epochs)``; of regression ``test_rmse`` and
         ``valid_rmse`` too, in the unit of the targets. ``meta["trained"]`` is the number of run-epochs that this call trained.
-
-    Raises
-    ------
-    InputError
-        If the data cannot be had, the device is not there, an argument is impossible or nothing can be written.
-    RuntimeError
-        If training processes end unexpectedly, again and again.
     """
     # On a cluster each worker finds out for itself.
     device = device_of(spec) if scheduler is None else spec.device
@@ -118,7 +112,8 @@ def fork(
 ) -> Fork:
     """Perturb unperturbed training at one epoch, and go on only with the runs that had not reached the threshold by then.
 
-    The result is what training the perturbed ensemble from the start would give, exactly; only the prefix is not trained again.
+    The result is what training the perturbed ensemble from the start would give, exactly; only the prefix is not trained again. An
+    InputError as in `train`, or if the parent is perturbed itself, or ``at`` lies outside its horizon.
 
     Parameters
     ----------
@@ -132,11 +127,6 @@ def fork(
         Runs that reach this are trained no further; those that had reached it by the fork are not continued.
     out, workers, scheduler
         As in `train`.
-
-    Raises
-    ------
-    InputError
-        As `train`, or if the parent is perturbed itself, or ``at`` lies outside its horizon.
     """
     if parent.perturbation is not None:
         raise InputError(
@@ -156,12 +146,8 @@ def read_request(
 ) -> tuple[EnsembleSpec, Target | None]:
     """Return what a store was made from: the specification, with the runs and epochs asked for, and the retirement.
 
-    Nothing that the store holds is executed: ``uses`` are the files of the user's that its parameters use, and others.
-
-    Raises
-    ------
-    InputError
-        If there is no store, it was made by another version, or a file that it needs is not given.
+    Nothing that the store holds is executed: ``uses`` are the files of the user's that its parameters use, and others. An
+    InputError says that there is no store, it was made by another version, or a file that it needs is not given.
     """
     content = read_store_file(Path(store))
     if not isinstance(content.get("spec"), dict):

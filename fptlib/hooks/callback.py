@@ -21,18 +21,15 @@ _SPLITTING: Final = ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy
 class PerturbCallback(Callback):
     """A `Perturber` for Lightning's trainer.
 
+    An InputError says that the perturber takes a metric and there is no ``monitor``, or the reverse; in training, that the metric is not
+    logged, an epoch to be perturbed is not validated, or the strategy splits the parameters.
+
     Parameters
     ----------
     perturber
         The rule and its schedule. Epochs count from 1: with period 5 the first perturbation follows what Lightning calls epoch 4.
     monitor
         Name of a metric logged in validation, where the perturber has a threshold or its rule goes back to the best epoch.
-
-    Raises
-    ------
-    InputError
-        If the perturber takes a metric and there is no ``monitor``, or the reverse; in training, if the metric is not logged, an epoch to
-        be perturbed is not validated, or the strategy splits the parameters.
 
     Notes
     -----
@@ -41,8 +38,6 @@ class PerturbCallback(Callback):
     training itself does; with a checkpoint of unperturbed training it perturbs that one from there: a fork. Several optimisers are
     perturbed as one. With several GPUs all do the same.
 
-    Examples
-    --------
     >>> from fptlib.hooks import Perturber
     >>> rule = {"name": "shrink_perturb", "shrink": 0.4, "perturb": 0.1}
     >>> perturber = Perturber(rule, period=20, threshold=0.94)

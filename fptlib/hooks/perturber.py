@@ -36,6 +36,8 @@ Rule = Perturbation | Schedule | Mapping[str, Any] | str
 class Perturber:
     """Perturbs a network at its epochs; called right after the evaluation of every epoch.
 
+    An InputError says that the rule is not known or an argument is impossible.
+
     Parameters
     ----------
     rule
@@ -63,11 +65,6 @@ class Perturber:
     epoch
         Last epoch for which `step` was called; ``None`` before the first.
 
-    Raises
-    ------
-    InputError
-        If the rule is not known or an argument is impossible.
-
     Notes
     -----
     Parameters change in place. Frozen ones (``requires_grad`` false), and the buffers of modules all of whose parameters are
@@ -82,8 +79,6 @@ class Perturber:
 
     Save what is to be kept of an epoch before `step`, and what training is to be resumed from after it, with `state_dict`.
 
-    Examples
-    --------
     >>> from torch import nn, optim
     >>> from fptlib.perturbations import ShrinkPerturb
     >>> model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
@@ -134,28 +129,19 @@ class Perturber:
     def step(self, epoch: int, model: nn.Module, optimizer: Optimisers, *, metric: float | None = None) -> bool:
         """Perturb the network if it is time, and return whether it was; to be called right after every epoch's evaluation.
 
+        An InputError says that the epochs do not rise or one that was to be perturbed is left out, the metric is missing or has no
+        threshold, the optimiser does not train this model, or there is no fresh initialisation of it: the first call tries. A UserWarning
+        comes once, if the learning rate is not that of the epoch before.
+
         Parameters
         ----------
         epoch
             Number of the epoch that has just been evaluated: 1, 2, ...
-        model
-            The network; a wrapper of `torch.compile` or for several GPUs will do.
-        optimizer
-            What trains it, one or several.
+        model, optimizer
+            The network, also in a wrapper of `torch.compile` or for several GPUs, and what trains it, one or several.
         metric
             The epoch's metric, where there is a threshold or the rule goes back to the best epoch. NaN does not reach a
             threshold and is worse than any number.
-
-        Raises
-        ------
-        InputError
-            If the epochs do not rise or one that was to be perturbed is left out, the metric is missing or has no threshold,
-            the optimiser does not train this model, or there is no fresh initialisation of it: the first call tries.
-
-        Warns
-        -----
-        UserWarning
-            Once, if the learning rate is not that of the epoch before.
         """
         epoch, network, optimisers = self._next(epoch), unwrapped(model), several(optimizer)
         self._watch(epoch, optimisers)
@@ -235,13 +221,7 @@ class Perturber:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`; a seed that was not given to this Perturber is taken over.
-
-        Raises
-        ------
-        InputError
-            If the state is of a Perturber that perturbs in another way.
-        """
+        """Go on from `state_dict`, also with its seed, if none was given; an InputError if it is of one that perturbs in another way."""
         mine = self._identity()
         if set(state) != {"epoch", "passed", "last", "factor", "base", "best", *mine}:
             raise InputError(

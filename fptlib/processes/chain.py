@@ -118,8 +118,6 @@ class FiniteChain(Process):
     S(k) = :math:`\pi Q^k 1`; the means are with :meth:`Process.mfpt`. In :meth:`sample` a run that has passed shows the
     number of states.
 
-    Examples
-    --------
     One state that passes with probability 1/4 per epoch takes 4 epochs, whatever a perturbation does.
 
     >>> one = FiniteChain(transition=[[0.75]], perturbation=[[1.0]], start=[1.0])

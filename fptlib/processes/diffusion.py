@@ -100,8 +100,6 @@ class OrnsteinUhlenbeck(Walk):
 
     Source: G. E. Uhlenbeck and L. S. Ornstein, "On the theory of the Brownian motion", Phys. Rev. 36, 823 (1930).
 
-    Examples
-    --------
     Without memory (a = 0) every epoch passes with the probability that noise is above its mean, 1/2.
 
     >>> round(OrnsteinUhlenbeck(decay=0.0, noise=1.0, threshold=0.0, start=-1.0).mfpt(), 6)
@@ -157,8 +155,6 @@ class DriftDiffusion(Walk):
     Processes* (Cambridge, 2001), chapter 3; D. Siegmund, *Sequential Analysis* (Springer, 1985), chapter 10:
     :math:`-\zeta(1/2)/\sqrt{2\pi} = 0.5826`.
 
-    Examples
-    --------
     >>> process = DriftDiffusion(distance=20, drift=0.5, noise=1)
     >>> process.mean, round(process.mfpt(), 1)
     (40.0, 41.4)

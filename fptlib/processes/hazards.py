@@ -61,8 +61,6 @@ class GeometricWithKick(HazardProcess):
     Stationary from the start, and yet the residual time depends on P, as each later perturbation kicks anew: a
     prediction from one period P0 that stops at the first perturbation is off by :math:`q^P (\tau_{P0} - \tau_P)`.
 
-    Examples
-    --------
     Perturbed at every epoch with a = 1/2: one epoch, then (with 3/4) a residual time of 2.
 
     >>> process = GeometricWithKick(hazard=0.25, kick=0.5)
@@ -104,8 +102,6 @@ class FrozenMixture(HazardProcess):
     The metric of the surviving runs can be stationary here and the residual time depends on P all the same, since a run
     that draws badly waits for the next perturbation. Unperturbed the mean diverges for w < 1.
 
-    Examples
-    --------
     Good runs pass at once, half of the draws are good, one every 3 epochs: 1 epoch, plus 3 for each bad draw.
 
     >>> process = FrozenMixture(silent=2, good=0.0, good_after=0.5, hazard=1.0)
@@ -146,8 +142,6 @@ class DelayedGeometric(HazardProcess):
     For :math:`P \ge L` the residual time does not depend on P: one perturbed ensemble predicts all these periods
     exactly, and none below L.
 
-    Examples
-    --------
     Perturbed at epoch 2 of 3 silent ones: 2 epochs, 1 still silent, 1 from the perturbation, then 1/b = 2.
 
     >>> round(DelayedGeometric(silent=3, hazard=0.1, silent_after=1, hazard_after=0.5).mfpt(2), 6)
@@ -192,8 +186,6 @@ class Heterogeneous(HazardProcess):
     survivals first, as if each perturbation drew the type anew, and predicts too short a time: those who are left are
     the slow ones.
 
-    Examples
-    --------
     Perturbed at every epoch, half of the runs pass at once and the others take 10 epochs.
 
     >>> round(Heterogeneous(hazard=0.01, hazards_after=(1.0, 0.1), window=1).residual_mean(1), 6)
@@ -243,8 +235,6 @@ class Annealed(HazardProcess):
     The unperturbed process is stationary from the first epoch on. Nothing that it shows tells that a perturbation at epoch 50 is
     another thing than one at epoch 10; the record of its training does.
 
-    Examples
-    --------
     Two epochs at factors 1 and 1/2, then none: after a perturbation at epoch 1 the run passes with 1/2 and else, with the hazard
     1/4 that it would have had anyway, after 4 epochs more.
 

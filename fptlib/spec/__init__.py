@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -61,8 +62,12 @@ _OUTSIDE_DIGEST = ("runs", "epochs", "device", "execution")
 
 def _known_to(info: ValidationInfo, section: str) -> dict[str, type]:
     """Return the kinds of a section that the files under ``uses`` define."""
-    files: tuple[UserFile, ...] = info.data.get("uses", ())
-    return {name: kind for file in files for (place, name), kind in file.kinds.items() if place == section}
+    return {
+        name: kind
+        for file in info.data.get("uses", ())
+        for (place, name), kind in file.kinds.items()
+        if place == section
+    }
 
 
 def _kind_of(base: type[Kind]) -> BeforeValidator:
@@ -129,8 +134,6 @@ class EnsembleSpec(Part):
     Run ``k`` depends on ``seed``, ``k`` and every section but ``execution``, and on nothing else: not on ``runs``,
     ``epochs`` or ``device``.
 
-    Examples
-    --------
     >>> spec = EnsembleSpec(data={"name": "digits"}, model={"name": "mlp"}, optimiser={"name": "sgd", "lr": 0.1})
     >>> spec.model.widths
     (128, 128)
@@ -210,11 +213,7 @@ class EnsembleSpec(Part):
         content = {name: getattr(self, name) for name in type(self).model_fields}
         kinds = {name: type(part.rule if isinstance(part, Schedule) else part) for name, part in content.items()}
         plain = {name: part.model_dump() if kinds[name] in own else part for name, part in content.items()}
-        return _again, (plain | {"uses": self.uses},)
-
-
-def _again(values: dict[str, Any]) -> EnsembleSpec:
-    return EnsembleSpec(**values)
+        return partial(EnsembleSpec, **plain | {"uses": self.uses}), ()
 
 
 def _build(values: Mapping[str, Any], changes: Mapping[str, Any], where: str) -> EnsembleSpec:
@@ -242,8 +241,7 @@ def override(spec: EnsembleSpec | Mapping[str, Any], changes: Mapping[str, Any])
 def restore(recorded: Mapping[str, Any], uses: Iterable[str | os.PathLike[str] | UserFile] = ()) -> EnsembleSpec:
     """Return the parameters of a store or an archive, as `EnsembleSpec.identity` gave them; nothing is executed.
 
-    ``uses`` are the user's files that they need, and others; an InputError names one that is not given, or what is not
-    possible.
+    ``uses`` are the user's files that they need, and others; an InputError names one that is not given.
     """
     return EnsembleSpec(**{**recorded, "uses": user_files.supplied(recorded.get("uses", []), uses)})
 

@@ -24,7 +24,7 @@ class DataSpec(Kind):
     # Classes or numbers to predict, and the word for one example of the data.
     TASK: ClassVar[Literal["classification", "regression"]] = "classification"
     ITEMS: ClassVar[str] = "images"
-    # Images for training and validation, and for the test; None where a user's kind does not say.
+    # Images for training and validation, and for the test, where a user's kind says.
     POOL: ClassVar[int | None] = None
     TEST: ClassVar[int | None] = None
     # Shape of an image and number of classes, where the images themselves may not be at hand.
