@@ -24,7 +24,8 @@ class Record:
         return {field.name: plain(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
 
     def rows(self) -> Iterable[dict[str, Any]]:
-        """Return the rows of the table: one for each entry of the fields that are arrays, or else one of the scalar fields.
+        """Return the rows of the table: one for each entry of the fields that are arrays, or else one of the scalar fields,
+        those of a record within it under its name and theirs.
 
         Raises
         ------

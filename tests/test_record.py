@@ -55,7 +55,8 @@ def test_the_table_has_a_row_for_each_entry_of_the_arrays_or_else_one() -> None:
     assert list(table) == ["epoch", "survival", "low", "high"]
     assert all(np.array_equal(table[name], getattr(curve, name)) for name in table)
     assert TIMES.to_frame()["observed"].tolist() == [True, True, False]
-    assert ANSWER.rows() == [{"grade": Grade.CLOSE, "period": None}]
+    (row,) = ANSWER.rows()
+    assert (row["grade"], row["period"], row["estimate_mean"], row["estimate_n_runs"]) == (Grade.CLOSE, None, 2.0, 8)
     assert ANSWER.estimate.to_frame()["n_runs"].tolist() == [8]
     with pytest.raises(TypeError, match="Uneven: arrays of several lengths"):
         Uneven(np.zeros(2), np.zeros(3)).to_frame()
