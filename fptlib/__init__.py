@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from fptlib.readers import read as read
     from fptlib.response import predict as predict
     from fptlib.response import recommend as recommend
+    from fptlib.response import sample_size as sample_size
     from fptlib.spec import EnsembleSpec as EnsembleSpec
     from fptlib.study import Study as Study
     from fptlib.trajectories import Target as Target
@@ -39,7 +40,7 @@ _NAMES = {
     "hooks": ("Perturber",),
     "qss": ("assess_qss",),
     "readers": ("read",),
-    "response": ("predict", "recommend"),
+    "response": ("predict", "recommend", "sample_size"),
     "spec": ("EnsembleSpec",),
     "study": ("Study",),
     "trajectories": ("Target", "Trajectories"),
