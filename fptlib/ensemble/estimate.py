@@ -36,20 +36,11 @@ _EVALUATED: Final = 250
 class Cost:
     """The price of an ensemble.
 
-    Parameters
-    ----------
-    runs, epochs, missing
-        Runs and epochs asked for, and the runs that the store lacks (all of a shard count).
-    flop_per_run_epoch
-        Floating-point operations of matrix products and convolutions: training forwards and backwards, and evaluation.
-    seconds_per_run_epoch
-        Measured in a stack of ``stack`` runs in one process on this machine.
-    workers, seconds
-        Processes, and the time that all missing runs take to the horizon, if none retires.
-    memory, disk
-        Bytes of one process, with data and PyTorch itself, and of the store, with snapshots.
-    data_at_hand
-        True if the data themselves were used; otherwise random images of the same size and number.
+    The store lacks ``missing`` runs (all of a shard count), which take ``seconds`` to the horizon on ``workers`` processes, if none
+    retires. ``flop_per_run_epoch`` are the operations of matrix products and convolutions in training and evaluation;
+    ``seconds_per_run_epoch`` are measured in a stack of ``stack`` runs in one process on this machine, on the data themselves if
+    ``data_at_hand``, otherwise on random images of the same size and number. ``memory`` are the bytes of one process, with data and
+    PyTorch itself, ``disk`` those of the store, with snapshots.
     """
 
     runs: int

@@ -12,14 +12,9 @@ from torch.nn import functional
 
 
 def per_example(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the loss of each example, in single precision at least, shape of ``targets``.
+    """Return the loss of each example, in single precision at least, shape of ``targets``: ``(...)``.
 
-    Parameters
-    ----------
-    outputs
-        Of the network, shape ``(..., classes)``, or ``(..., 1)`` for regression.
-    targets
-        Classes, or numbers of any floating-point type, shape ``(...)``.
+    The outputs of the network have shape ``(..., classes)``, or ``(..., 1)`` for regression.
     """
     outputs = outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
     if targets.is_floating_point():

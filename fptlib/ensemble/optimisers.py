@@ -35,10 +35,8 @@ _Class = TypeVar("_Class", bound=type[torch.optim.Optimizer])
 def _class(spec: OptimiserSpec) -> type[torch.optim.Optimizer]:
     if isinstance(spec, TorchSpec) and spec.OWN is not None:
         return spec.OWN  # type: ignore[no-any-return]
-    name, classes = (
-        spec.TORCH or spec.name,
-        {n: kind for n, kind in vars(torch.optim).items() if isinstance(kind, type)},
-    )
+    name = spec.TORCH or spec.name
+    classes = {n: kind for n, kind in vars(torch.optim).items() if isinstance(kind, type)}
     if name not in classes:
         names = [*kinds_of("optimiser"), *classes]
         raise InputError(f"optimiser.name: unknown optimiser {name!r}{nearest(name, names)}")

@@ -30,7 +30,6 @@ from fptlib.ensemble.training import Task
 from fptlib.errors import InputError
 from fptlib.sources import cache_dir
 from fptlib.spec import ENGINE_VERSION, EnsembleSpec
-from fptlib.spec.uses import noted
 from fptlib.trajectories import Target, Trajectories, read_shard, retire, write_shard
 from fptlib.trajectories.record import holds
 from fptlib.trajectories.store import read_store_file, write_store_file
@@ -63,7 +62,7 @@ class Store:
 
         Of files of the user's it keeps name and digest; also of those of which nothing is used yet, for a fork may.
         """
-        files = noted(spec.uses)
+        files = [{"name": Path(file.name).name, "sha256": file.sha256} for file in spec.uses]
         written = spec.identity() | ({"uses": files} if files else {})
         content = {"spec": written, "digest": self.digest, "runs": spec.runs, "epochs": spec.epochs}
         if retirement is not None:

@@ -38,6 +38,10 @@ def train(
 ) -> Trajectories:
     """Train the runs of a specification as far as its store lacks them: runs, epochs, and what an interruption left undone.
 
+    The metrics, each of shape ``(runs, epochs)``, are ``train_loss`` (of each image as its batch was trained), ``test_loss``,
+    ``test_metric`` (accuracy, a fraction; R2 of regression) and, with a validation split, ``valid_metric``; of regression ``test_rmse``
+    and ``valid_rmse`` too, in the unit of the targets. ``meta["trained"]`` is the number of run-epochs that this call trained.
+
     An InputError says that the data cannot be had, the device is not there, an argument is impossible or nothing can be written; a
     RuntimeError, that training processes end unexpectedly, again and again.
 
@@ -53,13 +57,6 @@ def train(
         Processes on this machine. By default one for each core, or this one alone where the work is small or done by a GPU.
     scheduler
         Address of a Dask scheduler, ``tcp://HOST:PORT``, whose workers train instead; they must see the folder of stores.
-
-    Returns
-    -------
-    Trajectories
-        ``train_loss`` (of each image as its batch was trained), ``test_loss``, ``test_metric`` (accuracy, a fraction; R2 of
-        regression) and, with a validation split, ``valid_metric``, each of shape ``(runs, epochs)``; of regression ``test_rmse`` and
-        ``valid_rmse`` too, in the unit of the targets. ``meta["trained"]`` is the number of run-epochs that this call trained.
     """
     # On a cluster each worker finds out for itself.
     device = device_of(spec) if scheduler is None else spec.device
@@ -84,14 +81,9 @@ def train(
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Residual times for the price of the survivors.
+    """The perturbed ensemble, whose store is an ordinary one, with all its runs from the first epoch on.
 
-    Parameters
-    ----------
-    spec, trajectories
-        The perturbed ensemble, whose store is an ordinary one, and all its runs from the first epoch on.
-    n_parents, n_survivors
-        Runs of the parent, and those that had not reached the threshold at the fork (all, without a retirement).
+    Of the ``n_parents`` runs of the parent, ``n_survivors`` had not reached the threshold at the fork (all, without a retirement).
     """
 
     spec: EnsembleSpec

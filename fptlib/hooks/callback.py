@@ -24,12 +24,8 @@ class PerturbCallback(Callback):
     An InputError says that the perturber takes a metric and there is no ``monitor``, or the reverse; in training, that the metric is not
     logged, an epoch to be perturbed is not validated, or the strategy splits the parameters.
 
-    Parameters
-    ----------
-    perturber
-        The rule and its schedule. Epochs count from 1: with period 5 the first perturbation follows what Lightning calls epoch 4.
-    monitor
-        Name of a metric logged in validation, where the perturber has a threshold or its rule goes back to the best epoch.
+    Epochs count from 1: with period 5 the first perturbation follows what Lightning calls epoch 4. ``monitor`` is the name of a metric
+    logged in validation, where the perturber has a threshold or its rule goes back to the best epoch.
 
     Notes
     -----

@@ -80,16 +80,9 @@ class Walk(Process):
 class OrnsteinUhlenbeck(Walk):
     r"""Noise around a mean of zero that a run relaxes to: a process that reaches a quasi-steady state.
 
-    Parameters
-    ----------
-    decay
-        Share a of the state that is kept per epoch, below 1; relaxation takes about :math:`-1/\ln a` epochs.
-    noise
-        Standard deviation s of the noise per epoch.
-    threshold, start
-        State to reach, and a state below it at epoch 0.
-    shrink
-        A perturbation sets x to ``shrink * x`` (0 to 1); None for a full reset to the start.
+    ``decay`` is the share a of the state that is kept per epoch, below 1 (relaxation takes about :math:`-1/\ln a` epochs),
+    ``noise`` the standard deviation s of the noise per epoch, ``threshold`` the state to reach and ``start`` one below it,
+    at epoch 0. A perturbation sets x to ``shrink * x`` (0 to 1); without it, to the start (full reset).
 
     Notes
     -----
@@ -136,12 +129,8 @@ class OrnsteinUhlenbeck(Walk):
 class DriftDiffusion(Walk):
     r"""Brownian motion with drift towards a threshold: in continuous time by its law, and watched once per epoch.
 
-    Parameters
-    ----------
-    distance, drift
-        Distance d from the start, at 0, to the threshold; drift v towards it, per epoch.
-    noise
-        Standard deviation s of the motion per square root of an epoch.
+    ``distance`` d from the start, at 0, to the threshold; ``drift`` v towards it, per epoch; ``noise``, the standard
+    deviation s of the motion per square root of an epoch.
 
     Notes
     -----

@@ -46,10 +46,7 @@ def _countdown(length: int, hazard: float, *, meanwhile: float = 0.0) -> Array:
 class GeometricWithKick(HazardProcess):
     r"""A memoryless process that has another hazard in the first epoch after a perturbation.
 
-    Parameters
-    ----------
-    hazard, kick
-        Probability h to pass in an epoch, and a to pass in the first one after a perturbation.
+    A run passes with probability h (``hazard``) in an epoch, and a (``kick``) in the first one after a perturbation.
 
     Notes
     -----
@@ -84,14 +81,9 @@ class GeometricWithKick(HazardProcess):
 class FrozenMixture(HazardProcess):
     r"""Some silent epochs, after which a run either passes with a hazard or never does; a perturbation draws anew.
 
-    Parameters
-    ----------
-    silent
-        Epochs L in which no unperturbed run passes; a perturbation ends the silence.
-    good, good_after
-        Probability of a run to be one that passes: w unperturbed, w2 after each perturbation.
-    hazard
-        Probability h of a good run to pass in an epoch.
+    No unperturbed run passes in the first L epochs (``silent``); a perturbation ends the silence. A run is one that passes
+    with probability w unperturbed (``good``) and w2 after each perturbation (``good_after``), and does so with
+    probability h in an epoch (``hazard``).
 
     Notes
     -----
@@ -128,12 +120,8 @@ class FrozenMixture(HazardProcess):
 class DelayedGeometric(HazardProcess):
     r"""Some silent epochs, then a constant hazard; only the first perturbation acts: new silence, new hazard.
 
-    Parameters
-    ----------
-    silent, silent_after
-        Epochs L in which no unperturbed run passes, and D more after the first perturbation, beside those left.
-    hazard, hazard_after
-        Probability to pass in each later epoch: h unperturbed, b after the first perturbation.
+    No run passes in the first L epochs (``silent``) and, after the first perturbation, in D more (``silent_after``), beside
+    those left; in each later epoch it does with probability h unperturbed (``hazard``), b perturbed (``hazard_after``).
 
     Notes
     -----
@@ -169,14 +157,8 @@ class DelayedGeometric(HazardProcess):
 class Heterogeneous(HazardProcess):
     r"""Runs of several equally frequent types that differ, for good, in how they respond to a perturbation.
 
-    Parameters
-    ----------
-    hazard
-        Probability to pass in an ordinary epoch, the same for all types.
-    hazards_after
-        For each type, the probability to pass in each of the epochs just after a perturbation.
-    window
-        Number of epochs for which a perturbation acts.
+    A run passes with probability h (``hazard``) in an ordinary epoch and, if it is of type i, with probability a_i
+    (``hazards_after``) in each of the w epochs (``window``) just after a perturbation.
 
     Notes
     -----
@@ -218,12 +200,8 @@ class Heterogeneous(HazardProcess):
 class Annealed(HazardProcess):
     r"""A memoryless process in which a perturbation helps as far as the learning rate has not fallen.
 
-    Parameters
-    ----------
-    hazard, hazard_after
-        Probability to pass in an epoch: h unperturbed, and b after a perturbation, at the full learning rate.
-    epochs, floor
-        Epochs N for which the learning rate falls along half a cosine, and the fraction of it that is left.
+    A run passes in an epoch with probability h unperturbed (``hazard``) and b after a perturbation at the full learning rate
+    (``hazard_after``), which falls along half a cosine for N epochs (``epochs``), to a fraction of it (``floor``).
 
     Notes
     -----

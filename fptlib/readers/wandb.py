@@ -16,8 +16,7 @@ from fptlib.errors import InputError
 from fptlib.readers.logs import Format, Log
 from fptlib.readers.tables import Table, header_of, read_table
 
-_STEP_AXES = ("Step", "_step", "global_step", "trainer/global_step")
-_AXES = (*_STEP_AXES, "epoch")
+_AXES = ("Step", "_step", "global_step", "trainer/global_step", "epoch")
 _BETWEEN = " - "
 _OWN_STEP = "_step"
 _ENDS = ("__MIN", "__MAX")

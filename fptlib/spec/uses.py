@@ -113,16 +113,10 @@ def beside(values: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     return {**values, "uses": [str(folder / item) if isinstance(item, str) else item for item in paths]}
 
 
-def noted(files: Iterable[UserFile]) -> list[dict[str, str]]:
-    """Return what a store keeps of files: name and digest."""
-    return [{"name": Path(file.name).name, "sha256": file.sha256} for file in files]
-
-
 def supplied(recorded: object, given: Iterable[object]) -> list[UserFile]:
     """Return the files that recorded parameters use, and others that are given beside them; none is run here.
 
-    What is recorded comes from `noted`, or stands in its place in somebody's store; an InputError names a file that is
-    not given.
+    Recorded are name and digest of each, maybe in somebody's store; an InputError names a file that is not given.
     """
     files = {file.sha256: file for file in map(_file, given)}
     for entry in recorded if isinstance(recorded, list) else [recorded]:
