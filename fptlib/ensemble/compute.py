@@ -96,9 +96,6 @@ def build(spec: EnsembleSpec, network: Network, device: str, state: State) -> Co
     return (OneByOne if which == "one by one" else Stacked)(spec, network, device, state)
 
 
-# -- general implementations
-
-
 def _precision(spec: EnsembleSpec, device: str) -> tuple[AbstractContextManager[Any], float]:
     """Return autocast as asked for, and the factor on losses."""
     name = spec.training.autocast
@@ -266,8 +263,6 @@ def _unscale(parameters: Any, scale: float) -> None:
 def _stack(parts: list[Any]) -> Tensors:
     return {name: torch.stack([part[name].detach() for part in parts]).contiguous() for name in parts[0]}
 
-
-# -- where everything lies
 
 _SAFE_CHANNELS: Final = 8
 

@@ -77,8 +77,6 @@ class Store:
             pass  # none, or a damaged one
         write_store_file(self.folder, content)
 
-    # -- shards
-
     def shard(self, unit: int) -> Trajectories | None:
         """Return a sound shard, or ``None`` where there is none or it is damaged."""
         return _sound(self.path(unit), lambda path: read_shard(path, digest=self.digest, first=unit))
@@ -115,8 +113,6 @@ class Store:
         with self._space():
             write_shard(self.path(unit), _cut(record, task))
 
-    # -- snapshots
-
     def snapshot(self, unit: int, epoch: int | None = None) -> Snapshot | None:
         """Return a sound snapshot, of how far runs came or after one epoch, or ``None``."""
 
@@ -147,8 +143,6 @@ class Store:
                 snapshot = checkpoints.merge(snapshot, old)
             with self._space():
                 checkpoints.write(self.path(unit, _suffix(epoch)), snapshot)
-
-    # -- several processes, full disks
 
     @contextmanager
     def locked(self, units: Sequence[int], *, wait: bool) -> Iterator[bool]:

@@ -96,8 +96,6 @@ class Training:
         """Return the number of runs still in training."""
         return sum(len(stack.places) for stack in self._stacks)
 
-    # -- who is trained with whom
-
     def _enter(self, start: Sequence[Snapshot], branches: Sequence[Snapshot]) -> None:
         """Give every run its state; those that are not done go into stacks."""
         row_of = {int(run): row for row, run in enumerate(self.runs)}
@@ -138,8 +136,6 @@ class Training:
             return epoch >= self.task.epochs
         return bool(reached(self.metrics[retirement.name][row, :epoch], retirement).any())
 
-    # -- snapshots
-
     def snapshots(self) -> list[Snapshot]:
         """Return where all runs stand, one snapshot for each shard."""
         each = dict(self._left)
@@ -173,8 +169,6 @@ class Training:
                     )
                 )
         return snapshots
-
-    # -- work
 
     def step_epoch(self) -> int:
         """Train every run for one epoch, evaluate, perturb those whose time it is; returns the run-epochs trained."""

@@ -107,18 +107,9 @@ def fork(
     The result is what training the perturbed ensemble from the start would give, exactly; only the prefix is not trained again. An
     InputError as in `train`, or if the parent is perturbed itself, or ``at`` lies outside its horizon.
 
-    Parameters
-    ----------
-    parent
-        Specification of unperturbed training, which is trained as far as its store lacks it or snapshots at that epoch.
-    at
-        Epoch of the (first) perturbation; its period, where it is repeated.
-    perturbation
-        Section ``perturbation`` of the parameters, without ``period``.
-    retirement
-        Runs that reach this are trained no further; those that had reached it by the fork are not continued.
-    out, workers, scheduler
-        As in `train`.
+    Unperturbed training, ``parent``, is trained as far as its store lacks it or snapshots at that epoch. ``at`` is the epoch of the
+    (first) perturbation, and its period where it is repeated; ``perturbation`` is the section of the parameters, without ``period``.
+    Runs that had reached the ``retirement`` by the fork are not continued. All other arguments are as in `train`.
     """
     if parent.perturbation is not None:
         raise InputError(

@@ -27,8 +27,6 @@ class PerturbCallback(Callback):
     Epochs count from 1: with period 5 the first perturbation follows what Lightning calls epoch 4. ``monitor`` is the name of a metric
     logged in validation, where the perturber has a threshold or its rule goes back to the best epoch.
 
-    Notes
-    -----
     The network is perturbed before the first batch of the next epoch, so that the checkpoints of an epoch hold the network that was
     evaluated. ``trainer.fit(..., ckpt_path=...)`` resumes to the same trajectory from a checkpoint of any epoch or step, as far as the
     training itself does; with a checkpoint of unperturbed training it perturbs that one from there: a fork. Several optimisers are

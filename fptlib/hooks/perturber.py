@@ -206,8 +206,6 @@ class Perturber:
         )
         return state, self.schedule.apply(state, context)
 
-    # -- checkpoints
-
     def state_dict(self) -> dict[str, Any]:
         """Return what resumed training needs, as plain values that ``torch.load(weights_only=True)`` reads."""
         return {

@@ -72,8 +72,6 @@ class Process(ABC):
     def mfpt(self, period: int | None = None) -> float:
         r"""Return the mean first-passage time, infinite where it diverges; with a period, under perturbation.
 
-        Notes
-        -----
         Unperturbed, :math:`\pi (I - Q)^{-1} 1`; with period P, where :math:`r = \sum_{k<P} Q^k 1`,
 
         .. math:: \langle T_P \rangle = \pi r + \pi Q^P (I - R Q^P)^{-1} R r .
@@ -103,18 +101,10 @@ class Process(ABC):
 class FiniteChain(Process):
     r"""Any finite Markov chain with any perturbation; its metric is the number of its state.
 
-    Parameters
-    ----------
-    transition
-        Q, shape ``(states, states)``: probabilities per epoch to go from a state (row) to another (column); what is
-        missing to 1 passes, if it is more than 1e-12.
-    perturbation
-        R, shape ``(states, states)``, rows sum to 1: where a perturbation puts the run.
-    start
-        pi, shape ``(states,)``, sums to 1: the law of the state at epoch 0.
+    ``transition`` Q, shape ``(states, states)``, has the probabilities per epoch to go from a state (row) to another
+    (column); what is missing to 1 passes, if it is more than 1e-12. ``perturbation`` R, of the same shape, rows summing to
+    1, says where a perturbation puts the run, ``start`` pi, shape ``(states,)``, the law of the state at epoch 0.
 
-    Notes
-    -----
     S(k) = :math:`\pi Q^k 1`; the means are with :meth:`Process.mfpt`. In :meth:`sample` a run that has passed shows the
     number of states.
 

@@ -84,8 +84,6 @@ class OrnsteinUhlenbeck(Walk):
     ``noise`` the standard deviation s of the noise per epoch, ``threshold`` the state to reach and ``start`` one below it,
     at epoch 0. A perturbation sets x to ``shrink * x`` (0 to 1); without it, to the start (full reset).
 
-    Notes
-    -----
     .. math:: x_{t+1} = a x_t + s \xi_t, \qquad \xi_t \sim N(0, 1), \qquad T = \min \{t \ge 1: x_t \ge \theta\} .
 
     Without a threshold the state settles to :math:`N(0, s^2/(1-a^2))`; the surviving runs settle to a law close to it
@@ -132,8 +130,6 @@ class DriftDiffusion(Walk):
     ``distance`` d from the start, at 0, to the threshold; ``drift`` v towards it, per epoch; ``noise``, the standard
     deviation s of the motion per square root of an epoch.
 
-    Notes
-    -----
     The first time at the threshold has the inverse Gaussian law with mean d/v and shape :math:`d^2/s^2`,
 
     .. math:: f(t) = \frac{d}{\sqrt{2 \pi s^2 t^3}} \exp \left( -\frac{(d - v t)^2}{2 s^2 t} \right),

@@ -48,8 +48,6 @@ class GeometricWithKick(HazardProcess):
 
     A run passes with probability h (``hazard``) in an epoch, and a (``kick``) in the first one after a perturbation.
 
-    Notes
-    -----
     With :math:`q = 1 - h`,
 
     .. math:: \tau_P = \frac{1 + (1-a)(1-q^{P-1})/h}{1 - (1-a) q^{P-1}}, \qquad
@@ -85,8 +83,6 @@ class FrozenMixture(HazardProcess):
     with probability w unperturbed (``good``) and w2 after each perturbation (``good_after``), and does so with
     probability h in an epoch (``hazard``).
 
-    Notes
-    -----
     With :math:`q = 1 - h` and, for the survival, :math:`k \ge L`,
 
     .. math:: S(k) = w q^{k-L} + 1 - w, \qquad \tau_P = \frac{1}{h} + P \frac{1 - w_2}{w_2 (1 - q^P)} .
@@ -123,8 +119,6 @@ class DelayedGeometric(HazardProcess):
     No run passes in the first L epochs (``silent``) and, after the first perturbation, in D more (``silent_after``), beside
     those left; in each later epoch it does with probability h unperturbed (``hazard``), b perturbed (``hazard_after``).
 
-    Notes
-    -----
     .. math:: \tau_P = \max(L - P, 0) + D + 1/b, \qquad \langle T_P \rangle = \mathrm{RM}(P) + S(P) \tau_P .
 
     For :math:`P \ge L` the residual time does not depend on P: one perturbed ensemble predicts all these periods
@@ -160,8 +154,6 @@ class Heterogeneous(HazardProcess):
     A run passes with probability h (``hazard``) in an ordinary epoch and, if it is of type i, with probability a_i
     (``hazards_after``) in each of the w epochs (``window``) just after a perturbation.
 
-    Notes
-    -----
     Type i alone has, for periods P of at least the window w, :math:`\tau_P = m_i / (1 - s_i (1-h)^{P-w})`, where
     :math:`s_i = (1 - a_i)^w` is the probability to survive the window and :math:`m_i` the mean time within one cycle.
     The mixture has the mean of these. A renewal argument takes the mean of the :math:`m_i` and the mean of the
@@ -203,8 +195,6 @@ class Annealed(HazardProcess):
     A run passes in an epoch with probability h unperturbed (``hazard``) and b after a perturbation at the full learning rate
     (``hazard_after``), which falls along half a cosine for N epochs (``epochs``), to a fraction of it (``floor``).
 
-    Notes
-    -----
     With :math:`c(t)` the factor on the learning rate in epoch t (`fptlib.spec.schedules.CosineSpec`), a run that was
     perturbed passes in epoch t with probability :math:`h_t = h + (b - h) c(t)`, however often it was perturbed, and
 

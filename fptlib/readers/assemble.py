@@ -29,22 +29,14 @@ def assemble(
 ) -> Trajectories:
     """Combine the logs of several runs, one each.
 
-    Parameters
-    ----------
-    source, kind
-        Where they come from, for messages and ``meta["source"]``, and what is kept as ``meta["format"]``.
-    axis
-        What counts as time: the ``"epoch"`` that was logged, or optimiser ``"step"``, equally spaced, of which evaluation ``k`` becomes
-        epoch ``k``. By default epochs, if at least one metric can be counted so, else steps.
-    every
-        Steps (or epochs) of the log from one evaluation to the next, which make one epoch here. By default 1 where epochs are
-        counted, and where steps are counted, the largest distance found among the metrics: evaluations are rarer than training losses.
+    ``source`` says where they come from, for messages and ``meta``, which keeps ``kind`` as ``format``. ``axis`` counts as time: the
+    ``"epoch"`` that was logged, or optimiser ``"step"``, equally spaced, of which evaluation ``k`` becomes epoch ``k``; by default
+    epochs, if at least one metric can be counted so, else steps. ``every`` steps (or epochs) of the log, from one evaluation to the
+    next, make one epoch here; by default 1 where epochs are counted, and where steps are counted, the largest distance found among the
+    metrics: evaluations are rarer than training losses.
 
-    Returns
-    -------
-    Trajectories
-        With, in ``meta``: ``axis`` and ``every`` (what one epoch is), ``names`` of the runs by label, ``notes`` (sentences on what was
-        adjusted), ``left_out`` (metrics that cannot be counted, and why). If none can, an InputError says why for the first.
+    In ``meta`` are ``axis`` and ``every`` (what one epoch is), ``names`` of the runs by label, ``notes`` (sentences on what was
+    adjusted), ``left_out`` (metrics that cannot be counted, and why). If none can, an InputError says why for the first.
     """
     if axis not in ("auto", "epoch", "step"):
         raise InputError(f"axis {axis!r} is not known; choose auto, epoch or step")

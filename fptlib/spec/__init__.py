@@ -1,8 +1,4 @@
-"""Parameters of an ensemble: validated, immutable, and reduced to one digest.
-
-Every kind of data set, model, optimiser and perturbation is a small pydantic model known by its ``name``. A kind of
-your own is a decorated class in a file that the parameters name under ``uses``, or a subclass of a section.
-"""
+"""Parameters of an ensemble: validated, immutable, and reduced to one digest; every kind of a section goes by its ``name``."""
 
 from __future__ import annotations
 

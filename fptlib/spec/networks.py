@@ -65,11 +65,7 @@ class ResNet18Spec(ModelSpec):
     name: Literal["resnet18"] = "resnet18"
     width: PositiveInteger = 64
     scale_buffers: bool = False
-
-    @property
-    def has_batch_norm(self) -> bool:
-        """True if a batch of a single image is impossible."""
-        return True
+    normalisation: ClassVar[str] = "batch"
 
 
 class ResNetSpec(ModelSpec):
