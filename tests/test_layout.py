@@ -59,7 +59,7 @@ ANALYSIS = [
 ]
 LONGEST = 400
 # Lines of Python in all, docstrings included.
-LINES = {"fptlib": 16_150, "companion": 3_500, "tests": 14_500, "benchmarks": 2_550}
+LINES = {"fptlib": 16_000, "companion": 3_500, "tests": 14_500, "benchmarks": 2_550}
 FILES, EXPORTED, AT_THE_TOP = 125, 150, 20
 
 
