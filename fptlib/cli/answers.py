@@ -179,7 +179,9 @@ def print_plan(size: SampleSize) -> None:
             "then known": r.grade,
         }
         rows.append(head | needs)
-    print_table(rows)
+    print_table(rows[: tables.MOST_ROWS])
+    if len(rows) > tables.MOST_ROWS:
+        print(f"({len(rows) - tables.MOST_ROWS} more with --json)")
     print("in brackets: enough for nine in ten pilots like this one")
 
 

@@ -229,7 +229,7 @@ def _advice(size: SampleSize, n_censored: int) -> Iterator[str]:
         f"about {c.run_epochs}."
     )
     wide = ", ".join(str(r.period) for r in size.requirements if r.width > size.width)
-    enough = f"for period {wide} the pilot is too small" if wide else "the pilot itself is large enough"
+    enough = f"the pilot itself is not enough at {wide}" if wide else "the pilot itself is large enough"
     yield f"Sampling intervals ({100 * size.level:g} %) are then at most {100 * size.width:g} % of the mean wide; {enough}."
     grades = {grade: [str(r.period) for r in size.requirements if r.grade == grade] for grade in (*GRADES, OPEN)}
     listed = "; ".join(f"{grade} at {', '.join(periods)}" for grade, periods in grades.items() if periods)
