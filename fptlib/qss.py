@@ -29,7 +29,7 @@ from fptlib.firstpassage import FirstPassageTimes
 from fptlib.firstpassage.estimates import contributions, survival_curves
 from fptlib.firstpassage.resampling import bootstrap_weights, generator, percentile_interval, weighted_slope
 from fptlib.record import Record, plain
-from fptlib.study import Study
+from fptlib.study import Cause, Study
 from fptlib.trajectories import Trajectories
 
 TOLERANCE = 0.2  # on published trajectories predictions hold within 7 % across distances of 0.12 to 0.17
@@ -202,7 +202,7 @@ def _metric(study: Study) -> tuple[Trajectories, Reals, FirstPassageTimes]:
     """Return the unperturbed runs of a study, their metric and their first-passage times, all up to its horizon."""
     alone = study.ensembles[None]
     if alone.values is None or not isinstance(study.unperturbed, Trajectories):
-        raise InputError("a quasi-steady state is a matter of the metric, and only first-passage times are known")
+        raise InputError(Cause.NO_METRIC.value)
     return study.unperturbed.head(epochs=study.horizon), alone.values, alone.times
 
 

@@ -323,5 +323,5 @@ def test_what_is_refused() -> None:
             assessed(runs, threshold=1.0, tolerance=tolerance)
     with pytest.raises(InputError, match="no metric 'loss'"):
         assess_qss(Study(runs, {}, Target(1.0, metric="loss")))
-    with pytest.raises(InputError, match="only first-passage times are known"):
+    with pytest.raises(InputError, match="only first-passage times were given"):
         assess_qss(Study(first_passage(runs, 1.0), {}, 1.0))
