@@ -120,6 +120,13 @@ def test_several_measured_periods_predict_from_the_nearest_and_disagreement_is_n
     assert any(note.cause is Cause.DISJOINT for p in noted for note in p.notes)
 
 
+def test_periods_are_whole_numbers_however_they_are_written() -> None:
+    one = study(kick=SHRINK, target=1.5, n_runs=60)
+    assert predict(one, [40.0, np.int64(10)]).predictions == predict(one, [10, 40]).predictions  # type: ignore[list-item]
+    with pytest.raises(InputError, match=r"period 2\.5 is not between"):
+        predict(one, [2.5])  # type: ignore[list-item]
+
+
 def test_a_prediction_of_one_perturbation_chooses_among_its_periods() -> None:
     answer = predict(study(kick=SHRINK, target=1.5))
     assert [p.period for p in answer.predictions] == [1, 2, 3, 5, 7, 10, 15, 20, 30, 50, 75, 100]

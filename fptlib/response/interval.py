@@ -4,8 +4,8 @@ A residual time measured at ``P0`` is carried to another period over :math:`|\lo
 by a factor of :math:`r = (\max/\min)^{1/3}` in all. Beyond that it is open how much a second perturbation counts. So the slow end
 takes the larger, and the fast end the smaller, of the two residual times with one perturbation alone and with all of them as observed,
 times or over ``r``. Sampling adds to it on the log scale, as squares. The exponent 1/3 is calibrated at 95 % and kept at other levels;
-``benchmarks/prediction_coverage.py`` shows what it covers on every ensemble at hand, and chooses it without the setting that it is
-judged on.
+``benchmarks/prediction_coverage.py`` shows what it covers on every ensemble at hand, where it does not, and which exponents would be
+chosen without the setting that they are judged on.
 """
 
 from __future__ import annotations
@@ -187,9 +187,8 @@ def _ends(origin: Source, period: int, low: float, high: float, r: float) -> tup
     """Return the ends of the residual time beside sampling."""
     left, low = origin.horizon - period, low / r
     if period == origin.period and not origin.measures(period):
-        return float(
-            origin.residual[:, 0].sum()
-        ), high  # all may pass right after the last epoch that they were followed to
+        soon = float(origin.residual[:, 0].sum())  # all may pass right after the last epoch that they were followed to
+        return soon, high
     if len(origin.seen) > 1 or origin.once or period == origin.period:
         return low, high * r
     # What a second perturbation does was not seen: all may pass right after it. That none does is the slow end already.

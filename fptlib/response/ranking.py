@@ -149,7 +149,7 @@ def _periods(study: Study, periods: Sequence[int] | None) -> list[int]:
             raise InputError(
                 f"period {period} is not between 1 and {study.horizon - 1}, below the horizon {study.horizon}"
             )
-    return sorted(set(periods))
+    return sorted({int(period) for period in periods})
 
 
 def _assessed(study: Study) -> QuasiSteadyState | None:
