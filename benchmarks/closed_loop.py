@@ -35,7 +35,7 @@ import fptlib as fpt
 from companion import published
 from fptlib import ensemble, spec
 from fptlib.files import write_atomically
-from fptlib.optimise import Candidate, Ledger, Live, Recorded, Settings, Source, optimise
+from fptlib.search import Candidate, Ledger, Live, Recorded, Settings, Source, optimise
 from fptlib.trajectories import Target, Trajectories
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from fptlib.optimise import Candidate, Source
+from fptlib.search import Candidate, Source
 
 Cell = tuple[Candidate, int]
 Track = list[tuple[int, Cell | None]]  # run-epochs spent, and what is recommended from then on

@@ -12,7 +12,7 @@ import pandas as pd
 
 from companion import ROOT
 from fptlib.errors import InputError
-from fptlib.optimise.result import SearchResult
+from fptlib.search.result import SearchResult
 
 RESULTS = ROOT / "book" / "results" / "closed_loop"
 

@@ -18,7 +18,7 @@ from fptlib.response import Distribution, Ranking, SampleSize, distributions, fi
 from fptlib.study import Study
 
 if TYPE_CHECKING:
-    from fptlib.optimise.result import SearchResult
+    from fptlib.search.result import SearchResult
 
 
 class Answer(NamedTuple):

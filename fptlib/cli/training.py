@@ -130,9 +130,9 @@ def optimise(
     """
     from fptlib import spec
     from fptlib.cli import answers
-    from fptlib.optimise import Live, Settings, parse
-    from fptlib.optimise import optimise as search
     from fptlib.response.ranking import DEFAULT_PERIODS
+    from fptlib.search import Live, Settings, parse
+    from fptlib.search import optimise as search
     from fptlib.trajectories import Target
 
     parameters = spec.load(params, set_ or [])

@@ -198,8 +198,8 @@ def rounded(values: Any) -> list[float | None]:
 
 def search() -> dict[str, Any]:
     """Steps and choices of searches on simulated and on recorded runs."""
-    from fptlib.optimise import Candidate, Recorded, Settings, Simulated, optimise
     from fptlib.processes import DelayedGeometric, GeometricWithKick
+    from fptlib.search import Candidate, Recorded, Settings, Simulated, optimise
     from fptlib.trajectories import Target
 
     periods = (5, 10, 15, 20, 30, 40)

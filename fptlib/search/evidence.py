@@ -19,12 +19,12 @@ from scipy import special
 
 from fptlib.firstpassage import FirstPassageTimes, first_passage
 from fptlib.firstpassage.estimates import survival_curves
-from fptlib.optimise.candidates import Candidate
-from fptlib.optimise.result import Settings
-from fptlib.optimise.source import Source as SourceOfRuns
 from fptlib.response import Prediction
 from fptlib.response.curves import Curves, conditional, restarted, spliced
 from fptlib.response.interval import Interval, Source, combined, reach, sampling, transfer
+from fptlib.search.candidates import Candidate
+from fptlib.search.result import Settings
+from fptlib.search.source import Source as SourceOfRuns
 from fptlib.study.seeds import Ensemble, joint_weights
 from fptlib.trajectories import Trajectories
 

@@ -17,12 +17,12 @@ from companion import compare
 from fptlib import charts, spec
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes
-from fptlib.optimise import Candidate, Ledger, Live, Recorded, Settings, Simulated, optimise, parse
-from fptlib.optimise.evidence import gather
-from fptlib.optimise.planning import fork_period, relaxation
-from fptlib.optimise.result import SearchResult
 from fptlib.processes import FiniteChain, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process
 from fptlib.response import recommend
+from fptlib.search import Candidate, Ledger, Live, Recorded, Settings, Simulated, optimise, parse
+from fptlib.search.evidence import gather
+from fptlib.search.planning import fork_period, relaxation
+from fptlib.search.result import SearchResult
 from fptlib.study import Study
 from fptlib.trajectories import Target, Trajectories
 from known import CHAIN, DELAYED

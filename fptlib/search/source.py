@@ -1,4 +1,4 @@
-"""Sources of trajectories and their accounts: recorded or simulated runs here, training in `fptlib.optimise.live`."""
+"""Sources of trajectories and their accounts: recorded or simulated runs here, training in `fptlib.search.live`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.optimise.candidates import Candidate
 from fptlib.processes import Process
+from fptlib.search.candidates import Candidate
 from fptlib.trajectories import DEFAULT_METRIC, Target, Trajectories, concatenate, retire
 from fptlib.trajectories.record import passages
 

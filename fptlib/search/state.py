@@ -11,14 +11,14 @@ import numpy as np
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes, first_passage, restricted_mean
-from fptlib.optimise.candidates import Candidate
-from fptlib.optimise.evidence import Arm, Evidence, gather
-from fptlib.optimise.planning import Action, inside, leading, rivals
-from fptlib.optimise.result import SearchResult, Settings, Standing, Step
-from fptlib.optimise.source import Source
 from fptlib.response import Prediction
 from fptlib.response.interval import Interval
 from fptlib.response.ranking import DEFAULT_PERIODS
+from fptlib.search.candidates import Candidate
+from fptlib.search.evidence import Arm, Evidence, gather
+from fptlib.search.planning import Action, inside, leading, rivals
+from fptlib.search.result import SearchResult, Settings, Standing, Step
+from fptlib.search.source import Source
 from fptlib.trajectories import Trajectories
 
 

@@ -14,13 +14,13 @@ import numpy as np
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes
-from fptlib.optimise import candidates as naming
-from fptlib.optimise.candidates import Candidate
-from fptlib.optimise.evidence import Arm
-from fptlib.optimise.planning import LEAST_PAIRS, Action, fork_period, relaxation, rivals
-from fptlib.optimise.result import Purpose, SearchResult, Settings
-from fptlib.optimise.source import Source
-from fptlib.optimise.state import State, conclude
+from fptlib.search import candidates as naming
+from fptlib.search.candidates import Candidate
+from fptlib.search.evidence import Arm
+from fptlib.search.planning import LEAST_PAIRS, Action, fork_period, relaxation, rivals
+from fptlib.search.result import Purpose, SearchResult, Settings
+from fptlib.search.source import Source
+from fptlib.search.state import State, conclude
 
 FIRST_EPOCHS = 16  # unperturbed runs are followed so far at first, and twice as far each time this shows no rest
 GREATEST = 4  # times the first batch of unperturbed runs is trained at most, so that enough of them are left to tell

@@ -2,13 +2,13 @@
 
 Where trajectories come from (`Live` training, `Recorded` or `Simulated` runs) is apart from the decisions, which are a function of
 what was seen: the same seed gives the same search, and an interrupted one goes on from its stores. The parts of a result are in
-`fptlib.optimise.result`.
+`fptlib.search.result`.
 """
 
-from fptlib.optimise.candidates import Candidate, parse
-from fptlib.optimise.live import Live
-from fptlib.optimise.loop import optimise
-from fptlib.optimise.result import Settings
-from fptlib.optimise.source import Ledger, Recorded, Simulated, Source
+from fptlib.search.candidates import Candidate, parse
+from fptlib.search.live import Live
+from fptlib.search.loop import optimise
+from fptlib.search.result import Settings
+from fptlib.search.source import Ledger, Recorded, Simulated, Source
 
 __all__ = ["Candidate", "Ledger", "Live", "Recorded", "Settings", "Simulated", "Source", "optimise", "parse"]

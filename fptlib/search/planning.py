@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from fptlib.firstpassage import FirstPassageTimes
-from fptlib.optimise.candidates import Candidate
-from fptlib.optimise.evidence import Arm, Evidence
-from fptlib.optimise.result import Purpose
+from fptlib.search.candidates import Candidate
+from fptlib.search.evidence import Arm, Evidence
+from fptlib.search.result import Purpose
 from fptlib.trajectories import Trajectories
 
 REST = 0.5  # spreads that the mean may move by while the epoch doubles: two normal laws so far apart have a KS distance of 0.2

@@ -8,8 +8,8 @@ from collections.abc import Iterable
 from typing import Any, final
 
 from fptlib.errors import InputError
-from fptlib.optimise.candidates import Candidate
-from fptlib.optimise.source import Source
+from fptlib.search.candidates import Candidate
+from fptlib.search.source import Source
 from fptlib.spec import EnsembleSpec, override
 from fptlib.trajectories import Target, Trajectories
 
