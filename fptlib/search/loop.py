@@ -20,7 +20,7 @@ from fptlib.search.evidence import Arm
 from fptlib.search.planning import LEAST_PAIRS, Action, fork_period, relaxation, rivals
 from fptlib.search.result import Purpose, SearchResult, Settings
 from fptlib.search.source import Source
-from fptlib.search.state import State, conclude
+from fptlib.search.state import Course, State, conclude
 
 FIRST_EPOCHS = 16  # unperturbed runs are followed so far at first, and twice as far each time this shows no rest
 GREATEST = 4  # times the first batch of unperturbed runs is trained at most, so that enough of them are left to tell
@@ -54,21 +54,28 @@ def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Setti
     A choice stays open while the chance that it beats the best by more than the precision, over bootstrap replicates in which a seed
     carries all its runs, exceeds ``1 - level``; predictions enter with their optimistic end.
     """
-    naming.check(candidates)
-    return _Search(source, candidates, settings or Settings()).run()
+    course, runs = Decisions(source, candidates, settings or Settings()).course(), None
+    while True:
+        try:
+            action = course.send(runs)
+        except StopIteration as end:
+            result: SearchResult = end.value
+            return result
+        runs = source.runs(action.candidate, action.period, n_runs=action.n_runs, epochs=action.epochs)
 
 
-class _Search(State):
-    """The course of a search."""
+class Decisions(State):
+    """The decisions of a search: a course of actions that are asked for one after the other, each once the runs of the last are known."""
 
-    def run(self) -> SearchResult:
-        """Settle, fork, race, confirm."""
+    def course(self) -> Course[SearchResult]:
+        """Settle, fork, race, confirm; runs are those that the action asked for, ``None`` if they cannot be had."""
+        naming.check(self.candidates)
         stopped, decided, fresh = "", False, None
-        if self._settle() and self._fork():
+        if (yield from self._settle()) and (yield from self._fork()):
             for _ in range(CHANGES_OF_MIND):
-                stopped, decided = self._race()
+                stopped, decided = yield from self._race()
                 chosen = _named(self.leader)
-                fresh = self._confirm()
+                fresh = yield from self._confirm()
                 if fresh is None or _named(self.leader) == chosen:
                     break
                 fresh = None  # what looked best does not any more
@@ -79,20 +86,20 @@ class _Search(State):
             )
         return conclude(self, fresh=fresh, stopped=stopped or self.refused, decided=decided)
 
-    def _settle(self) -> bool:
+    def _settle(self) -> Course[bool]:
         """Follow unperturbed runs until they rest, or to the horizon, with enough of them left to perturb."""
         n_runs, epochs = self.whole(self.settings.batch), min(FIRST_EPOCHS, self.source.horizon)
-        if not self.do(Action("unperturbed", None, None, n_runs, epochs)):
+        if not (yield from self.do(Action("unperturbed", None, None, n_runs, epochs))):
             return False
         # A short look ahead: if runs that are perturbed soon pass soon, long periods are out of the question, and rest with them.
         self.forked_at = fork_period(self.times(self.plain), self.periods, start=None, epochs=epochs)
-        if not self._fork(cycles=2):
+        if not (yield from self._fork(cycles=2)):
             return False
         if self._soon():
             return True
         while True:
             epochs = min(2 * epochs, self.source.horizon) if epochs == FIRST_EPOCHS else epochs
-            if not self.do(Action("unperturbed", None, None, n_runs, epochs)):
+            if not (yield from self.do(Action("unperturbed", None, None, n_runs, epochs))):
                 return False
             times = self.times(self.plain)
             self.start = relaxation(self.plain, times, metric=self.source.retirement.name)
@@ -110,9 +117,9 @@ class _Search(State):
             return True
         share = float(np.mean(times.running(self.forked_at)))
         wanted = self.whole(min(math.ceil(self.settings.batch / share), GREATEST * self.settings.batch))
-        return wanted <= n_runs or self.do(Action("unperturbed", None, None, wanted, epochs))
+        return wanted <= n_runs or (yield from self.do(Action("unperturbed", None, None, wanted, epochs)))
 
-    def _fork(self, *, cycles: int = 3) -> bool:
+    def _fork(self, *, cycles: int = 3) -> Course[bool]:
         """Perturb every candidate at one period, and follow it for so many of them."""
         at = self.forked_at
         if at is None:
@@ -120,7 +127,10 @@ class _Search(State):
         n_runs, epochs = self.plain.n_runs, min(cycles * at, self.source.horizon)
         done = {c for (c, p), runs in self.cells.items() if p == at and runs.n_runs >= n_runs}
         wanted = [c for c in self.candidates if not c.restarts and c not in done]
-        return all(self.do(Action("fork", candidate, at, n_runs, epochs)) for candidate in wanted)
+        for candidate in wanted:
+            if not (yield from self.do(Action("fork", candidate, at, n_runs, epochs))):
+                return False
+        return True
 
     def _soon(self) -> bool:
         """Test whether a perturbed mean is known that no period beyond the epochs followed can beat, whatever happens there."""
@@ -130,7 +140,7 @@ class _Search(State):
         mean = leader.mean if leader.known else leader.prediction.high
         return bool(np.mean((self.evidence.floor > (1.0 - self.settings.precision) * mean)[1:]) >= self.settings.level)
 
-    def _race(self) -> tuple[str, bool]:
+    def _race(self) -> Course[tuple[str, bool]]:
         """Look closer at what promises most for what it costs; return why that ended, and whether nothing was left open."""
         while True:
             evidence, leader = self.evidence, self.leader
@@ -148,9 +158,9 @@ class _Search(State):
             payable = [action for action in closer if self.payable(action)]
             if not payable:
                 return self.refusal(min(closer, key=self.at_most)), False
-            self.do(max(payable, key=lambda action: closer[action] / self.price(action)))
+            yield from self.do(max(payable, key=lambda action: closer[action] / self.price(action)))
 
-    def _confirm(self) -> FirstPassageTimes | None:
+    def _confirm(self) -> Course[FirstPassageTimes | None]:
         """Measure the choice with runs that had no part in it; return these, or ``None`` where that is not asked for or cannot be paid."""
         leader = self.leader
         if leader is None or leader.candidate is None or leader.period is None or leader.prediction.method == "restart":
@@ -161,7 +171,7 @@ class _Search(State):
         n_fresh = self.whole(self.settings.confirm) if self.settings.confirm else 0
         while n_fresh >= max(self.source.unit, 8):
             action = Action("confirm", *key, before + n_fresh, epochs)
-            if self.payable(action, reserve=False) and self.do(action, reserve=False):
+            if self.payable(action, reserve=False) and (yield from self.do(action, reserve=False)):
                 return _later(self.times(self.cells[key]), before)
             n_fresh = (n_fresh // 2) // self.source.unit * self.source.unit
         return None

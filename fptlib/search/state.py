@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from fptlib.search.planning import Action, inside, leading, rivals
 from fptlib.search.result import SearchResult, Settings, Standing, Step
 from fptlib.search.source import Source
 from fptlib.trajectories import Trajectories
+
+_Result = TypeVar("_Result")
+Course: TypeAlias = Generator[Action, Trajectories | None, _Result]  # asks for actions, and is sent their runs
 
 
 class State:
@@ -45,14 +48,14 @@ class State:
         self.steps: list[Step] = []
         self.refused = ""
 
-    def do(self, action: Action, *, reserve: bool = True) -> bool:
-        """Perform an action if it can be paid; runs that were added to a known mean are followed until it is known again."""
+    def do(self, action: Action, *, reserve: bool = True) -> Course[bool]:
+        """Ask for an action if it can be paid; runs that were added to a known mean are followed until it is known again."""
         while True:
-            if not self.payable(action, reserve=reserve):
+            runs = (yield action) if self.payable(action, reserve=reserve) else None
+            if runs is None:
                 # What is paid is paid, but a mean of runs cut short would look too good.
                 self.refused = self.refusal(action, reserve=reserve)
                 return False
-            runs = self.source.runs(action.candidate, action.period, n_runs=action.n_runs, epochs=action.epochs)
             if action.purpose not in ("more runs", "confirm") or action.candidate is None or self.complete(runs):
                 break
             action = replace(action, epochs=min(2 * action.epochs, self.source.horizon))
