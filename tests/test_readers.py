@@ -80,7 +80,7 @@ def test_runs_of_different_lengths_end_where_they_end(tmp_path: Path) -> None:
         np.testing.assert_array_equal(runs.run, [2, 5, 9])
         np.testing.assert_array_equal(runs.metric(), [[1, 2, 3], [4, np.nan, np.nan], [5, 6, 7]])
         assert runs.ended_early.tolist() == [False, True, False]
-        (note,) = runs.meta["notes"]
+        note = runs.meta["notes"][-1]
         assert note.startswith("1 of 3 runs end before epoch 3 (")
         assert "at epoch 1): each is censored at its own end" in note
 
@@ -92,7 +92,10 @@ def test_sub_folders_with_a_file_each_are_runs(tmp_path: Path) -> None:
     runs = read(tmp_path)
     np.testing.assert_array_equal(runs.run, [11, 12])
     assert runs.meta["names"] == {"11": "seed_11", "12": "seed_12"}
-    assert runs.meta["notes"] == ()
+    (note,) = runs.meta["notes"]
+    assert note == (
+        f"no column counts epochs, so rows are counted as epochs ({tmp_path / 'seed_11' / 'log.csv'}; 2 of 2 files)"
+    )
 
 
 def test_columns_of_tools_and_of_text_are_no_metrics(tmp_path: Path) -> None:
@@ -196,7 +199,7 @@ def test_a_store_of_retired_runs_is_read_as_it_was_written(tmp_path: Path) -> No
     [
         ({}, "nothing in this folder that can be read"),
         ({"a": "acc;1;2,3;"}, "a.csv, line 3: 2 values, but the header names 1 columns"),
-        ({"a": "acc,loss;1,2;;3;"}, "a.csv, line 4: 1 values, but the header names 2 columns"),
+        ({"a": "acc,loss;1,2;;3;4,5;"}, "a.csv, line 4: 1 values, but the header names 2 columns"),
         ({"a": "acc;0.5;high;"}, "a.csv, line 3: acc is 'high', a number is needed"),
         ({"a": "acc;0.5;", "b": 'acc;;"";'}, "b.csv, line 3: no metric in this line; leave it out if the run had"),
         ({"a": "acc,loss;1,2;,;"}, "a.csv, line 3: no metric in this line; leave it out if the run had ended"),
@@ -207,20 +210,21 @@ def test_a_store_of_retired_runs_is_read_as_it_was_written(tmp_path: Path) -> No
         ({"a": "acc;1;", "b": "loss;1;"}, "b.csv: never logs acc, which"),
         ({"a": "epoch,acc;1,1;,2;"}, "a.csv, line 3: acc is logged at no epoch"),
         ({"a": "epoch,acc;1,1;x,2;"}, "a.csv, line 3: epoch is 'x', a number is needed"),
-        ({"a": "epoch;1;"}, "no metric; at least one is needed"),
+        ({"a": "epoch;1;"}, "a.csv: no column of numbers that could be a metric"),
         ("", "empty; expected a header line"),
         ("run,epoch,acc;", "no rows below the header line"),
-        ("epoch,acc;1,2;", "no column 'run'; there is epoch, acc"),
+        ("epoch,acc;1,2;1,3;", "acc is logged more than once at epoch 1, 2 and 3; keep the value that counts"),
+        ("acc,loss;1,2;", "no column 'epoch'; there is acc, loss"),
         ("run,acc;1,2;", "no column 'epoch'; there is run, acc"),
         ("run,step,acc;1,2,3;", "acc is logged once, which does not tell how many steps make an epoch; say so by"),
         ("run,epoch,acc;0,1,0.5;0,x,0.5;", "line 3: epoch is 'x', a number is needed"),
         ("run,epoch,acc;0,1,0.5;,1,0.5;", "line 3: no run given"),
         ("run,epoch,acc;0,1,1;0,3,1;", "line 3: acc goes from epoch 1 to 3, and is needed each epoch; where it is"),
         ("run,epoch,acc;0,1,1;0,1,2;", "line 3: acc is logged more than once at epoch 1, 1 and 2; keep the value"),
-        ("run,epoch,acc;4,1,0.5;4,2;", "line 3: 2 values, but the header names 3 columns"),
+        ("run,epoch,acc;4,1,0.5;4,2;4,3,0.6", "line 3: 2 values, but the header names 3 columns"),
         ("run,epoch,acc;4,1,0.5;4,2,;", "line 3: no metric in this line; leave it out if the run had ended before"),
-        ("run,epoch;0,1;", "no column of numbers beside run and epoch"),
-        ("run,epoch,acc;1,1,high;0,1,low;", "no column of numbers beside run and epoch; line 2: acc is 'high'"),
+        ("run,epoch;0,1;", "no column of numbers that could be a metric"),
+        ("run,epoch,acc;1,1,high;0,1,low;", "t.csv, line 2: acc is 'high'"),
         ("run,epoch,acc;0,1,0.5;0,2,O.6;", "line 3: acc is 'O.6', a number is needed"),
         ("run,epoch,acc;0,1,0.5;0,2,0.5,9;", "line 3: 4 values, but the header names 3 columns"),
         ("run,epoch,acc;0,1,0.5,;0,2,0.5,;", "line 2: 4 values, but the header names 3 columns"),
@@ -236,12 +240,12 @@ def test_faults_of_a_folder_or_table_name_file_and_line(tmp_path: Path, files: d
 
 
 def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
-    for content, said in ((b"PAR1 and no more", "readable table"), (b"\xff\xfe\x00run", "CSV text file")):
+    for content, said in ((b"PAR1 and no more", "readable table"), (b"\xff\x00run", "CSV text file")):
         (tmp_path / "odd").write_bytes(content)
         with pytest.raises(InputError, match=f"odd: not a {said}"):
             read(tmp_path / "odd")
     (tmp_path / "logs").mkdir()
-    (tmp_path / "logs" / "odd.csv").write_bytes(b"\xff\xfe\x00acc\n1\n")
+    (tmp_path / "logs" / "odd.csv").write_bytes(b"\xff\x00acc\n1\n")
     with pytest.raises(InputError, match=r"odd\.csv: not a CSV text file"):
         read(tmp_path / "logs")
 
@@ -310,7 +314,7 @@ def test_a_format_of_ones_own_is_tried_first(tmp_path: Path, monkeypatch: pytest
     runs = read(folder(tmp_path / "bare", run_3="0.1;0.2;0.3", run_7="0.4;0.5"))
     np.testing.assert_array_equal(runs.metric(), [[0.1, 0.2, 0.3], [0.4, 0.5, np.nan]])
     assert (runs.run.tolist(), runs.meta["format"]) == ([3, 7], "bare numbers")
-    assert read(folder(tmp_path / "other", a="acc;1")).meta["format"] == "folder of CSV files"
+    assert read(folder(tmp_path / "other", a="acc;1")).meta["format"] == "tables"
     with pytest.raises(InputError, match=r"bare/a\.csv, line 2: acc is inf at epoch 1"):
         read(folder(tmp_path / "bare", a="1;inf"))
     with pytest.raises(InputError, match="a format named 'bare numbers' is there"):

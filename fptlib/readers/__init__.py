@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 from fptlib.errors import InputError
-from fptlib.readers import csv_folder, hugging_face, lightning, stores, tensorboard, tidy, wandb
+from fptlib.readers import csv_folder, hugging_face, lightning, stores, tensorboard, wandb
 from fptlib.readers.assemble import Axis, assemble
 from fptlib.readers.logs import Format, Log, Series
 from fptlib.trajectories import Trajectories
@@ -19,7 +19,7 @@ from fptlib.trajectories import Trajectories
 __all__ = ["Format", "Log", "Series", "assemble", "read", "register"]
 
 # The first that finds files reads them. A folder may hold files of several kinds: trainers write event files beside their state.
-_FORMATS = [form.FORMAT for form in (stores, hugging_face, lightning, tensorboard, wandb, csv_folder, tidy)]
+_FORMATS = [form.FORMAT for form in (stores, hugging_face, lightning, tensorboard, wandb, csv_folder)]
 
 
 def register(new: Format) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,16 @@ from fptlib.trajectories import Trajectories
 class Series:
     """Values of one metric in the order in which they were logged; all arrays have shape ``(values,)``.
 
-    ``epoch`` and ``step`` are those logged with each value, as the log counts them, ``line`` where it stands in the file; ``None`` if there
-    is no such thing. A place where nothing was logged is not a value: leave it out. An InputError is raised if there is neither epoch nor
-    step, or lengths differ.
+    ``epoch`` and ``step`` are those logged with each value, as the log counts them, ``line`` where it stands in the file, ``path`` if it is
+    not the file of its `Log`; ``None`` if there is no such thing. A place where nothing was logged is not a value: leave it out. NaN from
+    some place to the end is a run that diverged. An InputError is raised if there is neither epoch nor step, or lengths differ.
     """
 
     value: NDArray[np.float64]
     epoch: NDArray[np.float64] | None = None
     step: NDArray[np.float64] | None = None
     line: NDArray[np.int64] | None = None
+    path: Path | None = None
 
     def __post_init__(self) -> None:
         if self.epoch is None and self.step is None:
@@ -40,7 +43,7 @@ class Series:
     def take(self, places: NDArray[np.int64] | NDArray[np.bool_]) -> Series:
         """Return the values at some places, with what was logged with them."""
         beside: list[Any] = [self.epoch, self.step, self.line]
-        return Series(self.value[places], *(None if column is None else column[places] for column in beside))
+        return Series(self.value[places], *(None if column is None else column[places] for column in beside), self.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class Log:
 
     def where(self, series: Series, i: int) -> str:
         """Return file and line of the ``i``-th of some values, in words."""
-        return self.title if series.line is None else f"{self.path}, {self.word} {series.line[i]}"
+        return self.title if series.line is None else f"{series.path or self.path}, {self.word} {series.line[i]}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +94,23 @@ class Format:
     read: Callable[[Path, Sequence[Path]], Sequence[Log] | Trajectories]
 
 
-def nearest_files(path: Path, pattern: str, is_kind: Callable[[Path], bool], *, deepest: int = 3) -> list[Path]:
+def visible_files(path: Path, *, deepest: int = 4) -> list[Path]:
+    """Return the files in a folder and below it, the nearest first, then by name; what is hidden, as by JupyterLab or macOS, is no file."""
+    found = []
+    for folder, inner, names in os.walk(path, followlinks=True):
+        here = Path(folder)
+        shown = len(here.parts) - len(path.parts) < deepest
+        inner[:] = [name for name in inner if shown and not name.startswith((".", "__"))]
+        found += [here / name for name in sorted(names) if name[0] != "."]
+    return sorted(found, key=lambda file: (len(file.parts), file))
+
+
+def nearest_files(path: Path, pattern: str, is_kind: Callable[[Path], bool]) -> list[Path]:
     """Return the files of a kind in a folder, sorted, at the depth at which the first are; a path that is a file is tested itself."""
     if path.is_file():
         return [path] if is_kind(path) else []
-    depths = (sorted(path.glob("*/" * depth + pattern)) for depth in range(deepest + 1))
-    kinds = ([file for file in files if is_kind(file)] for files in depths)
-    return next((files for files in kinds if files), [])
+    kind = [file for file in visible_files(path) if fnmatch(file.name, pattern) and is_kind(file)]
+    return [file for file in kind if len(file.parts) == len(kind[0].parts)]
 
 
 def folder_name(file: Path, path: Path) -> str:
@@ -120,6 +133,18 @@ def labels(names: Sequence[str]) -> NDArray[np.int64]:
             if len(set(last)) == len(last) and max(last) <= np.iinfo(np.int64).max:
                 return np.array(last, dtype=np.int64)
     return np.arange(len(names), dtype=np.int64)
+
+
+def summary(notes: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
+    """Return sentences on several files, of which each has the place where they are true, once, with the first place and their number."""
+    places: dict[str, list[str]] = {}
+    for own in notes:
+        for sentence, place in own.items():
+            places.setdefault(sentence, []).append(place)
+    return tuple(
+        f"{sentence} ({own[0]}{f'; {len(own)} of {len(notes)} files' if len(notes) > 1 else ''})"
+        for sentence, own in places.items()
+    )
 
 
 def decimals(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -42,7 +42,8 @@ def _read(_: Path, files: Sequence[Path]) -> list[Log]:
         if axis is None:
             first = next(iter(table.columns))
             raise InputError(f"{file}: no column Step or epoch; export a chart over steps or epochs, not over {first}")
-        place = table.complete(axis)
+        numbers = table.numbers(axis)
+        place = numbers and numbers[0]
         for name in table.columns:
             if _BETWEEN not in name or name.endswith((*_ENDS, _BETWEEN + _OWN_STEP)):
                 continue
