@@ -288,7 +288,7 @@ def test_nothing_and_a_folder_of_nothing_are_refused(tmp_path: Path) -> None:
 def test_a_store_counts_epochs_itself(tmp_path: Path) -> None:
     write_small_store(tmp_path)
     for options in ({"axis": "step"}, {"every": 2}):
-        with pytest.raises(InputError, match="a store counts epochs itself; leave out axis and every"):
+        with pytest.raises(InputError, match="a store counts epochs itself; leave out axis, every, epoch_zero"):
             read(tmp_path, **options)
 
 

@@ -25,7 +25,7 @@ def log(
     """Return what one run logged; a metric is a dictionary of ``value`` and ``epoch`` or ``step``, with lines from 2 on."""
     series = {}
     for metric, given_ in metrics.items():
-        arrays = {key: np.array(column, dtype=float) for key, column in given_.items()}
+        arrays: dict[str, Any] = {key: np.array(column, dtype=float) for key, column in given_.items()}
         series[metric] = Series(**arrays, line=np.arange(2, 2 + len(arrays["value"])))
     return Log(Path(f"{name}.csv"), name=name, metrics=series, faults=faults or {}, notes=notes)
 
@@ -60,11 +60,11 @@ def test_epochs_from_one_need_no_word() -> None:
 def test_epochs_from_zero_are_counted_from_one() -> None:
     runs = read(log(acc=of([0.1, 0.4], epoch=[0, 1])), log("run_2", acc=of([0.2], epoch=[0])))
     np.testing.assert_array_equal(runs.metric(), [[0.1, 0.4], [0.2, np.nan]])
-    assert runs.meta["notes"][0] == "epochs that the log counts from 0 are counted from 1"
-    assert (
-        "1 of 2 runs end before epoch 2 (run_2.csv at epoch 1): each is censored at its own end"
-        in runs.meta["notes"][1]
+    zero, early = runs.meta["notes"]
+    assert zero == (
+        "epochs that the log counts from 0 are counted from 1; if 0 is an evaluation before training, epoch_zero='before' leaves it out"
     )
+    assert "1 of 2 runs end before epoch 2 (run_2 at epoch 1): each is censored at its own end" in early
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,11 @@ def test_epochs_from_zero_are_counted_from_one() -> None:
         ([0, 500, 1000, 1500], "what was logged at step 0, before the first 500 steps were over, is left out"),
         ([1, 501, 1001, 1501], "what was logged at step 1, before the first 500 steps were over, is left out"),
         ([1, 2, 3], "one epoch is 1 step of the log, from one evaluation to the next"),
-        ([0, 1, 2], "steps that the log counts from 0 are counted from 1"),
+        (
+            [0, 1, 2],
+            "steps that the log counts from 0 are counted from 1; if 0 is an evaluation before training, epoch_zero=",
+        ),
+        ([0, 499, 999, 1499], "what was logged at step 0, before the first 500 steps were over, is left out"),
     ],
 )
 def test_evaluations_equally_spaced_in_steps_are_epochs(step: Places, said: str) -> None:
@@ -84,7 +88,7 @@ def test_evaluations_equally_spaced_in_steps_are_epochs(step: Places, said: str)
     assert runs.metric().tolist() == [[1, 2, 3]]
     assert runs.meta["axis"] == "step"
     assert runs.meta["every"] == step[-1] - step[-2]
-    assert said in runs.meta["notes"]
+    assert said in "; ".join(runs.meta["notes"])
 
 
 @pytest.mark.parametrize("epoch", [[5, 10, 15], [4, 9, 14], [0, 5, 10, 15]])
@@ -100,36 +104,112 @@ def test_evaluations_every_few_epochs_are_epochs_when_that_is_said(epoch: Places
 
 
 def test_the_rarest_metric_gives_the_unit_of_steps_and_every_another() -> None:
-    one = log(loss=of([4, 3, 2, 1], step=[10, 20, 30, 40]), acc=of([0.1, 0.2], step=[20, 40]), end=of([1], step=[40]))
+    step = [10.0, 20, 30, 40, 50, 60]
+    one = log(loss=of([6, 5, 4, 3, 2, 1], step=step), acc=of([0.1, 0.2, 0.3], step=step[1::2]), end=of([1], step=[60]))
     runs = read(one)
-    assert runs.metric("acc").tolist() == [[0.1, 0.2]]
+    assert runs.metric("acc").tolist() == [[0.1, 0.2, 0.3]]
     with pytest.raises(
-        InputError, match=r"loss is logged every 10 steps, others every 20; every=10 counts in its units"
+        InputError, match=r"loss is logged every 10 steps, others every 20; every=10, or metric='loss', counts"
     ):
         runs.metric("loss")
     with pytest.raises(InputError, match=r"end is logged once, which does not tell how many steps make an epoch"):
         runs.metric("end")
     finer = read(one, every=10)
-    assert finer.metric("loss").tolist() == [[4, 3, 2, 1]]
+    assert finer.metric("loss").tolist() == [[6, 5, 4, 3, 2, 1]]
     with pytest.raises(
         InputError, match=r"run_1\.csv, line 3: acc goes from step 20 to 40, and is needed 10 steps apart"
     ):
         finer.metric("acc")
-    assert read(one, every=40).metric("end").tolist() == [[1]]
+    assert read(one, every=60).metric("end").tolist() == [[1]]
 
 
-def test_epochs_are_preferred_and_steps_stand_in() -> None:
-    both = log(acc=of([0.1, 0.2], epoch=[1, 2], step=[7, 14]), loss=of([3, 2, 1], epoch=[0.5, 1, 1.5], step=[4, 8, 12]))
-    assert set(read(both).metrics) == {"acc"}
-    assert read(both).meta["axis"] == "epoch"
-    assert set(read(both, axis="step").metrics) == {"acc"}  # the rarest
-    only = read(log(loss=of([3, 2, 1], epoch=[0.5, 1, 1.5], step=[4, 8, 12])))
-    assert only.meta["axis"] == "step"
-    assert only.metric().tolist() == [[3, 2, 1]]
-    assert (
-        "no metric can be counted by epochs (run_1.csv, line 2: loss is logged at epoch 0.5, no whole number"
-        in "".join(only.meta["notes"])
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [
+        ("hp_metric", of([-1, -1, -1], step=[0, 300, 600])),
+        ("test_acc", of([0.9, 0.8], step=[300, 600])),
+        ("lr-SGD", of([0.1, 0.2, 0.3], step=[200, 400, 600])),
+        ("wall_time", of([1, 2, 3], step=[700, 800, 900])),
+    ],
+)
+def test_marks_rates_and_clocks_decide_nothing(name: str, beside: dict[str, Any]) -> None:
+    runs = read(log(acc=of([1, 2, 3, 4, 5, 6], step=[100, 200, 300, 400, 500, 600]), **{name: beside}))
+    assert runs.metric("acc").tolist() == [[1, 2, 3, 4, 5, 6]]
+    assert (runs.meta["every"], set(runs.meta["left_out"])) == (100, {name})
+
+
+def test_the_metric_asked_for_decides() -> None:
+    fid = of([9, 8, 7], step=[200, 400, 600])
+    one = log(
+        acc=of([1, 2, 3, 4, 5, 6], step=[100, 200, 300, 400, 500, 600]), fid=fid, bad=of([1, 2, 3], step=[1, 5, 6])
     )
+    assert set(read(one).metrics) == {"fid"}
+    runs = read(one, metric="acc")
+    assert (runs.metric().tolist(), runs.meta["every"], runs.meta["left_out"]) == ([[1, 2, 3, 4, 5, 6]], 100, {})
+    with pytest.raises(InputError, match=r"line 3: bad goes from step 1 to 5"):
+        read(one, metric="bad")
+    with pytest.raises(InputError, match="logs: no metric 'loss'; there is acc, bad, fid"):
+        read(one, metric="loss")
+    marked = log(acc=of([0.1, 0.2, 0.4], epoch=[1, 2, 3]), wall_time=of([1, 2, 3], epoch=[1, 2, 3]))
+    assert read(marked).metric("acc").tolist() == [[0.1, 0.2, 0.4]]
+    diverged = log(acc=of([0.1, 0.2, np.nan], epoch=[1, 2, 3]), wall_time=of([1, 2, 3], epoch=[1, 2, 3]))
+    with pytest.raises(InputError, match="acc is nan at epoch 3"):  # and not a record of seconds
+        read(diverged)
+    # Validation that stops while training goes on has a reason, which may be divergence.
+    stopped = log(acc=of([1, 2], epoch=[1, 2]), loss=of([4, 3, 2, 1], epoch=[1, 2, 3, 4]))
+    with pytest.raises(InputError, match="acc ends at epoch 2, while others go on to epoch 4"):
+        read(stopped, metric="acc")
+
+
+def test_a_multiple_of_the_distance_passes_over_what_is_between() -> None:
+    step = [100.0, 200, 300, 400, 500]
+    for first in (step, [p - 1 for p in step], [0.0, *step]):
+        runs = read(log(acc=of([9.0, 1, 2, 3, 4, 5][-len(first) :], step=first)), every=200)
+        assert runs.metric().tolist() == [[2, 4]]
+        assert "values in between, logged every 100 steps, are passed over" in runs.meta["notes"]
+    both = log(acc=of([1, 2, 3, 4], epoch=[0, 1, 2, 3]), val_acc=of([5, 6], epoch=[1, 3]))
+    runs = read(both, every=2)
+    assert (runs.metric("acc").tolist(), runs.metric("val_acc").tolist()) == ([[2, 4]], [[5, 6]])
+    with pytest.raises(InputError, match="acc ends at step 500, before the first 600 steps are over"):
+        read(log(acc=of([1, 2, 3, 4, 5], step=step)), every=600)
+
+
+def test_an_evaluation_before_training_is_left_out_where_that_is_said_or_shown() -> None:
+    acc, epoch = of([0.1, 1, 2, 3], epoch=[0, 1, 2, 3]), [1.0, 2, 3]
+    assert read(log(acc=acc)).metric().tolist() == [[0.1, 1, 2, 3]]
+    assert read(log(acc=acc), epoch_zero="before").metric().tolist() == [[1, 2, 3]]
+    assert read(log(acc=of([1, 2, 3], epoch=epoch)), epoch_zero="before").metric().tolist() == [[1, 2, 3]]
+    first = read(log(acc=acc), epoch_zero="first")
+    assert first.meta["notes"] == ("epochs that the log counts from 0 are counted from 1",)
+    for shown, why in (
+        (log(val_acc=acc, train_loss=of([6, 5, 4], epoch=epoch)), "train_loss starts at epoch 1"),
+        (log(val_acc=acc, acc=of([6, 5, 4], epoch=epoch)), "acc starts at epoch 1"),
+        (log(val_acc=acc | {"step": [0, 50, 100, 150]}), "val_acc has step 0 there"),
+    ):
+        runs = read(shown)
+        assert runs.metric("val_acc").tolist() == [[1, 2, 3]]
+        assert read(shown, metric="val_acc").metric("val_acc").tolist() == [[1, 2, 3]]
+        said = f"epoch 0 is an evaluation before training, as {why}; epoch_zero='first' counts it"
+        assert said in runs.meta["notes"]
+    assert read(shown, epoch_zero="first").metric().tolist() == [[0.1, 1, 2, 3]]
+    # Two metrics are never counted from different places.
+    with pytest.raises(InputError, match="val_loss starts at epoch 1, but val_acc at 0; if 0 is an evaluation before"):
+        read(log(val_acc=acc, val_loss=of([6, 5, 4], epoch=epoch)), metric="val_loss")
+
+
+def test_a_gap_is_no_value_and_divergence_no_gap() -> None:
+    nan = np.nan
+    fifth = of([nan, 1, nan, 2, nan, 3, nan], epoch=[0, 1, 2, 3, 4, 5, 6])
+    assert read(log(acc=fifth), every=2).metric().tolist() == [[1, 2, 3]]
+    with pytest.raises(InputError, match=r"line 5: acc goes from epoch 1 to 3, .* every=2 makes them one epoch"):
+        read(log(acc=fifth))
+    for values in ([0.1, nan, nan], [nan, nan, nan]):
+        with pytest.raises(InputError, match=r"acc is nan at epoch \d, a finite number is needed; if the run diverged"):
+            read(log(acc=of(values, epoch=[1, 2, 3])))
+    with pytest.raises(
+        InputError, match="line 6: acc is nan at epoch 5, a finite number is needed; if the run diverged"
+    ):
+        read(log(acc=of([1, nan, 3, nan, nan], epoch=[1, 2, 3, 4, 5])), every=2)
 
 
 def test_of_what_a_resumed_run_logs_twice_the_last_counts() -> None:
@@ -138,12 +218,82 @@ def test_of_what_a_resumed_run_logs_twice_the_last_counts() -> None:
     runs = read(resumed, twice)
     np.testing.assert_array_equal(runs.metric(), [[1, 2, 33, 44, 5], [1, 333, 4, 5, np.nan]])
     assert runs.meta["notes"][0] == "2 runs were resumed (run_1.csv, line 6); of what is logged twice the last counts"
+    once = read(log(acc=of([1, 2, 22, 3, 4], epoch=[1, 2, 2, 3, 4])))
+    assert once.metric().tolist() == [[1, 22, 3, 4]]
+    assert once.meta["notes"] == ("1 run was resumed (run_1.csv, line 4); of what is logged twice the last counts",)
 
 
 def test_what_is_logged_twice_alike_is_logged_once() -> None:
     runs = read(log(acc=of([1, 2, 2], epoch=[1, 2, 2], step=[8, 16, 16])))
     assert runs.metric().tolist() == [[1, 2]]
     assert runs.meta["notes"] == ()
+
+
+RISING = [0.1, 0.4, 0.3, 0.5, 0.7, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("runs", "said"),
+    [
+        (
+            [RISING, RISING, RISING[::-1]],
+            "runs run_0 and run_1 are equal over all their 6 common epochs (acc): if they",
+        ),
+        ([RISING, RISING[::-1], RISING[:5]], "runs run_0 and run_2 are equal over all their 5 common epochs (acc)"),
+        ([RISING] * 8, "runs run_0 and run_1 and 6 more pairs are equal over all their 6 common epochs (acc)"),
+        ([RISING, [*RISING[:5], 0.61]], None),
+        ([[0.1] * 6] * 3, None),  # none of them has learned anything
+        ([[0.1, 0.2, 0.1, 0.2, 0.3, 0.2]] * 2, None),  # on ten images
+        ([[1, 2, 3, 4, 5, 6]] * 3, None),  # a counter
+    ],
+)
+def test_the_same_training_twice_is_said(runs: list[list[float]], said: str | None) -> None:
+    logs = [
+        log(f"run_{k}", acc=of(v, epoch=[*range(1, len(v) + 1)]), lr=of(v, epoch=[*range(1, len(v) + 1)]))
+        for k, v in enumerate(runs)
+    ]
+    notes = "; ".join(read(*logs).meta["notes"])
+    assert (said or "") in notes
+    assert ("twice, leave one out" in notes) == (said is not None)
+
+
+def test_a_schedule_is_alike_in_all_runs_and_a_clock_in_none() -> None:
+    def one(k: int, acc: list[float]) -> Log:
+        epoch = [*range(1, 7)]
+        time = of([k + v for v in RISING], epoch=epoch)
+        return log(f"run_{k}", beta=of(RISING, epoch=epoch), time=time, acc=of(acc, epoch=epoch))
+
+    differing = read(*(one(k, [v + 0.01 * k for v in RISING]) for k in range(3)))
+    assert not any("twice, leave one out" in note for note in differing.meta["notes"])
+    alike = read(*(one(k, RISING) for k in range(3)))
+    assert sum("runs run_0 and run_1 and 1 more pair are equal" in note for note in alike.meta["notes"]) == 1
+
+
+def test_per_cent_among_fractions_is_refused_and_losses_are_not() -> None:
+    rng, epoch = np.random.default_rng(0), [*range(1, 31)]
+    rise = 0.1 + 0.8 * (1 - np.exp(-np.arange(30) / 8)) + 0.01 * rng.standard_normal((12, 30))
+    scale = np.where(np.arange(12) < 4, 100.0, 1.0)[:, None]
+
+    def logs(values: np.ndarray[Any, Any]) -> list[Log]:
+        return [log(f"run_{k}", m=of([*row], epoch=[*epoch])) for k, row in enumerate(values)]
+
+    for mixed in (rise * scale, (1 - rise) * scale, rise / scale * 100):
+        with pytest.raises(InputError, match="4 of 12 runs differ from the others by a factor of a hundred"):
+            read(*logs(mixed))
+    one_run = np.vstack([rise[:11], 100 * rise[11:]])
+    with pytest.raises(
+        InputError, match=r"m in run_11\.csv: 1 of 12 runs differs .*; write all in per cent, or all as"
+    ):
+        read(*logs(one_run))
+    diverged = np.where(np.arange(12) < 4, 30.0, 0.01)[:, None] ** (np.arange(30) / 29) * rng.uniform(0.5, 1, (12, 30))
+    for fine in (
+        rise,
+        100 * rise,
+        diverged,
+        np.exp(rng.normal(0, 3, (12, 1)) - np.arange(30) / 5),
+        rise * [[0], *[[1]] * 11],
+    ):
+        assert read(*logs(fine)).n_runs == 12
 
 
 def test_a_run_ends_with_the_last_epoch_that_has_all_metrics() -> None:
@@ -215,7 +365,7 @@ def test_however_it_is_logged_the_record_is_the_same(
             written.append(float(values[k]))
             k += 1
             if backs and k > 2 and data.draw(st.booleans()):
-                to = data.draw(st.integers(1, k - 2))  # one epoch back is no resumption for certain, and refused
+                to = data.draw(st.integers(1, k - 2))  # one epoch back is no resumption for certain if nothing follows
                 # what the resumed run overwrites is nonsense
                 written[start:] = [
                     -2 if (p + from_zero) / every > to else w
@@ -267,6 +417,7 @@ def one(value: list[float], **places: Places) -> list[Log]:
         ([log()], {}, "logs: no metric; at least one is needed"),
         (one([], epoch=[]), {}, "logs: no metric; at least one is needed"),
         (one([1], epoch=[1]), {"axis": "time"}, "axis 'time' is not known; choose auto, epoch or step"),
+        (one([1], epoch=[1]), {"epoch_zero": "last"}, "epoch_zero 'last' is not known; choose first or before"),
         (one([1], epoch=[1]), {"every": 0}, "every is 0; an evaluation every 1 or more"),
         (one([1], epoch=[1]), {"axis": "step"}, "run_1.csv: acc is logged without a step"),
         (one([1, 2], step=[1, 2]), {"axis": "epoch"}, "run_1.csv: acc is logged without an epoch"),

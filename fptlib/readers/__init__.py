@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 from fptlib.errors import InputError
 from fptlib.readers import csv_folder, hugging_face, lightning, stores, tensorboard, wandb
-from fptlib.readers.assemble import Axis, assemble
+from fptlib.readers.assemble import Axis, Zero, assemble
 from fptlib.readers.logs import Format, Log, Series
 from fptlib.trajectories import Trajectories
 
@@ -43,24 +44,33 @@ def register(new: Format) -> None:
     _FORMATS.insert(0, new)
 
 
-def read(path: str | os.PathLike[str], *, axis: Axis = "auto", every: int | None = None) -> Trajectories:
-    """Read a store or the logs of any tool from a file or folder; ``axis`` and ``every`` are explained in `assemble`.
+def read(
+    path: str | os.PathLike[str],
+    *,
+    axis: Axis = "auto",
+    every: int | None = None,
+    epoch_zero: Zero | None = None,
+    metric: str | None = None,
+) -> Trajectories:
+    """Read a store or the logs of any tool from a file or folder; the options are explained in `assemble`.
 
-    The chapter *Bring your own logs* lists the formats; `register` adds one. A folder that holds exactly one store stands for it. If
-    nothing is there, or what is there cannot be read, an InputError names file and line.
+    With ``metric`` only that one is read of logs, as if nothing else had been logged; a store is read whole. The chapter *Bring your own
+    logs* lists the formats; `register` adds one. A folder that holds exactly one store stands for it. If nothing is there, or what is
+    there cannot be read, an InputError names file and line.
     """
     path = Path(path)
+    counting: dict[str, Any] = {"axis": axis, "every": every, "epoch_zero": epoch_zero}
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     for form in _FORMATS:
         files = form.find(path)
         if not files:
             continue
-        content = form.read(path, files)
-        if not isinstance(content, Trajectories):
-            return assemble(content, source=str(path), axis=axis, every=every, kind=form.name)
-        if axis != "auto" or every is not None:
-            raise InputError(f"{path}: a {form.name} counts epochs itself; leave out axis and every")
-        return content
+        logs = form.read(path, files)
+        if not isinstance(logs, Trajectories):
+            return assemble(logs, source=str(path), kind=form.name, metric=metric, **counting)
+        if any(value not in (None, "auto") for value in counting.values()):
+            raise InputError(f"{path}: a {form.name} counts epochs itself; leave out {', '.join(counting)}")
+        return logs
     names = ", ".join(known.name for known in _FORMATS)
     raise InputError(f"{path}: nothing in this folder that can be read ({names})")

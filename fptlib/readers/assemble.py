@@ -7,8 +7,8 @@ error.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -18,28 +18,40 @@ from fptlib.errors import InputError
 from fptlib.readers.counting import Counted, count
 from fptlib.readers.logs import Log, labels
 from fptlib.trajectories import Trajectories
+from fptlib.trajectories.checks import CLOCK, RATE, doubts
 
 Axis = Literal["auto", "epoch", "step"]
-_RATE = re.compile(r"(.*[/_-])?(lr|learning_rate)([/_-].*)?")
-FEWEST_STOPPED = 5  # runs that all end at their best by chance are fewer
+Zero = Literal["first", "before"]
+_FEWEST = 3  # values of a metric that tell where evaluations are
+_WAYS: tuple[Literal["epoch", "step"], ...] = ("epoch", "step")
 
 
 def assemble(
-    logs: Sequence[Log], *, source: str, axis: Axis = "auto", every: int | None = None, kind: str | None = None
+    logs: Sequence[Log],
+    *,
+    source: str,
+    axis: Axis = "auto",
+    every: int | None = None,
+    epoch_zero: Zero | None = None,
+    metric: str | None = None,
+    kind: str | None = None,
 ) -> Trajectories:
     """Combine the logs of several runs, one each.
 
     ``source`` says where they come from, for messages and ``meta``, which keeps ``kind`` as ``format``. ``axis`` counts as time: the
     ``"epoch"`` that was logged, or optimiser ``"step"``, equally spaced, of which evaluation ``k`` becomes epoch ``k``; by default
-    epochs, if at least one metric can be counted so, else steps. ``every`` steps (or epochs) of the log, from one evaluation to the
-    next, make one epoch here; by default 1 where epochs are counted, and where steps are counted, the largest distance found among the
-    metrics: evaluations are rarer than training losses.
+    epochs, if at least one metric can be counted so, else steps. ``every`` steps (or epochs) of the log make one epoch here, with the
+    value at its end; by default 1 where epochs are counted, and where steps are counted, the largest distance found among the metrics:
+    evaluations are rarer than training losses. ``epoch_zero`` is the ``"first"`` epoch, or an evaluation ``"before"`` training, which is
+    left out; by default the first, unless the log shows otherwise. Where ``metric`` is named, only that one is read, and decides.
 
     In ``meta`` are ``axis`` and ``every`` (what one epoch is), ``names`` of the runs by label, ``notes`` (sentences on what was
     adjusted), ``left_out`` (metrics that cannot be counted, and why). If none can, an InputError says why for the first.
     """
-    if axis not in ("auto", "epoch", "step"):
+    if axis not in ("auto", *_WAYS):
         raise InputError(f"axis {axis!r} is not known; choose auto, epoch or step")
+    if epoch_zero not in (None, "first", "before"):
+        raise InputError(f"epoch_zero {epoch_zero!r} is not known; choose first or before")
     if every is not None and every < 1:
         raise InputError(f"every is {every}; an evaluation every 1 or more epochs or steps is needed")
     if not logs:
@@ -47,142 +59,122 @@ def assemble(
     names = list(dict.fromkeys(name for log in logs for name in (*log.metrics, *log.faults) if log.has(name)))
     if not names:
         raise InputError(f"{source}: no metric; at least one is needed")
-    logged = [series for log in logs for series in log.metrics.values()]
-    known = [way for way in ("epoch", "step") if any(getattr(series, way) is not None for series in logged)]
-    ways = (known or ["epoch"]) if axis == "auto" else [axis]
-    uncounted: list[str] = []
-    for way in ways:
-        columns, faults = _columns(logs, names, way, every)
-        if columns:
+    if metric not in (None, *names):
+        raise InputError(f"{source}: no metric {metric!r}; there is {', '.join(sorted(names))}")
+    asked = names if metric is None else [metric]
+    leading = _leading(logs, names)
+    ways = [way for way in _WAYS if any(_places(log, asked, way) for log in logs)] or ["epoch"]
+    before = [epoch_zero is None and _before_training(log, leading) for log in logs]
+    uncounted = list[str]()
+    for way in ways if axis == "auto" else [axis]:
+        shown = way == "epoch" and all(before)
+        columns, faults = _columns(logs, asked, leading, way, every, "before" if shown else epoch_zero)
+        if [name for name in columns if name in leading] or (columns and not {*leading} & {*asked}):
             break
-        uncounted.append(next(iter(faults.values())))
+        uncounted.append(next(faults[name] for name in [*leading, *faults] if name in faults))
     else:
         raise InputError(uncounted[0])
-    kept, followed, notes = _ends(logs, columns, faults)
-    n_epochs = int(followed.max())
-    metrics = {name: np.full((len(logs), n_epochs), np.nan) for name in kept}
-    for name, array in metrics.items():
-        for row, values in enumerate(columns[name].values):
-            array[row, : followed[row]] = values[: followed[row]]
+    lengths = np.array([column.lengths for column in columns.values()])  # (metrics, runs)
+    followed, longest = lengths.min(axis=0), lengths.max(axis=0)
+    cut = np.flatnonzero(followed < longest)  # interrupted between two metrics of its last epoch
+    s, at = "s" * (len(cut) > 1), [f"{logs[row].title}, epoch {longest[row]}" for row in cut[:1]]
+    later = np.arange(followed.max()) >= followed[:, None]
     numbers = labels([log.name for log in logs])
-    meta = {
-        "source": source,
-        "axis": way,
-        "every": max(column.unit for column in columns.values()),
-        "names": {str(label): log.name for label, log in zip(numbers, logs, strict=True)},
-        "notes": (
-            *_adjusted(columns, kept),
-            *(f"no metric can be counted by epochs ({fault})" for fault in uncounted),
-            *_resumed(columns),
-            *dict.fromkeys(note for log in logs for note in log.notes),
-            *notes,
-            *_early(logs, metrics, followed),
-            *_schedule(logs),
-            *(f"{name} is left out: {fault}" for name, fault in faults.items()),
-        ),
-        "left_out": faults,
-    }
-    return Trajectories(
-        metrics=metrics,
+    runs = Trajectories(
+        metrics={name: np.where(later, np.nan, column.values[:, : followed.max()]) for name, column in columns.items()},
         run=numbers,
-        meta=meta if kind is None else {**meta, "format": kind},
-        followed=None if (followed == n_epochs).all() else followed,
+        meta={
+            "source": source,
+            "axis": way,
+            "every": next(iter(columns.values())).unit,
+            "names": {str(label): log.name for label, log in zip(numbers, logs, strict=True)},
+            "left_out": faults,
+            **({} if kind is None else {"format": kind}),
+        },
+        followed=followed if later.any() else None,
     )
+    notes = (
+        *_adjusted(columns),
+        *([f"epoch 0 is an evaluation before training, as {before[0]}; epoch_zero='first' counts it"] if shown else []),
+        *(f"no metric can be counted by epochs ({fault})" for fault in uncounted),
+        *dict.fromkeys(note for log in logs for note in log.notes),
+        *(f"in the last epoch of {len(cut)} run{s} a metric is missing ({each}): it does not count" for each in at),
+        *doubts(runs),
+        *_schedule(logs),
+        *(f"{name} is left out: {fault}" for name, fault in faults.items()),
+    )
+    return replace(runs, meta={**runs.meta, "notes": notes})
+
+
+def _leading(logs: Sequence[Log], names: Sequence[str]) -> list[str]:
+    """Return the metrics that tell where evaluations are: no rate, no clock, no mark that is logged once or is always the same."""
+    values = {name: [log.metrics[name].value for log in logs if name in log.metrics] for name in names}
+    moving = [name for name in names if any(len(v) >= _FEWEST and (v != v[0]).any() for v in values[name])]
+    return [name for name in moving if not (RATE.fullmatch(name) or CLOCK.fullmatch(name))]
+
+
+def _places(log: Log, names: Sequence[str], way: str) -> dict[str, NDArray[np.float64]]:
+    """Return where a run logged some metrics, if it did."""
+    places = {name: getattr(log.metrics[name], way) for name in names if name in log.metrics}
+    return {name: place for name, place in places.items() if place is not None and len(place) and place[-1] >= 0}
+
+
+def _before_training(log: Log, names: Sequence[str]) -> str | None:
+    """Return the reason for which epoch 0 is certain to be an evaluation before training, if there is one."""
+    starts = {name: place[0] for name, place in _places(log, names, "epoch").items()}
+    trained = {name: start for name, start in starts.items() if "train" in name.lower() or f"val_{name}" in starts}
+    others = {name: start for name, start in starts.items() if name not in trained}
+    if set(trained.values()) == {1} and set(others.values()) == {0}:
+        return f"{next(iter(trained))} starts at epoch 1"
+    for name, step in _places(log, [*others], "step").items():
+        if step[0] == 0 and len(step) > 1 < step[1] and np.array_equal(step, step[1] * log.metrics[name].epoch):
+            return f"{name} has step 0 there"
+    return None
 
 
 def _columns(
-    logs: Sequence[Log], names: list[str], way: str, every: int | None
+    logs: Sequence[Log], names: list[str], leading: list[str], way: str, every: int | None, zero: Zero | None
 ) -> tuple[dict[str, Counted], dict[str, str]]:
-    """Return the metrics that can be counted in one way, and for each of the others why it cannot."""
+    """Return the metrics that can be counted in one way, together, and for each of the others why it cannot."""
     columns: dict[str, Counted] = {}
     faults: dict[str, str] = {}
     for name in names:
         try:
-            columns[name] = count(logs, name, way, every)
+            columns[name] = count(logs, name, way, every, zero)
         except InputError as fault:
             faults[name] = str(fault)
-    unit = max((column.unit for column in columns.values()), default=1)
-    for name in [name for name, column in columns.items() if column.unit < unit]:
-        own = columns.pop(name).unit
-        faults[name] = (
-            f"{logs[0].title}: {name} is logged every {own} steps, others every {unit}; every={own} counts in its units"
-        )
-    return columns, faults
+    unit = max((columns[name].unit for name in [n for n in columns if n in leading] or columns), default=1)
+    places = [_places(log, leading, way) for log in logs]
+    last = np.array([max((place[-1] for place in each.values()), default=0) for each in places])
+    from_zero = [n for n, place in places[0].items() if place[0] == 0 and (np.diff(place) == 1).all()]
+    for name, column in [*columns.items()]:
+        own = column.unit
+        for row in np.flatnonzero(column.ends + own * (name in leading) < last)[:1]:
+            ends = f"{name} ends at {way} {column.ends[row]:g}, while others go on to {way} {last[row]:g}"
+            faults[name] = f"{logs[row].title}: {ends}"
+        if own == column.start == 1 and from_zero and zero != "before":
+            other = f"but {from_zero[0]} at 0; if 0 is an evaluation before training, epoch_zero='before' leaves it out"
+            faults[name] = f"{logs[0].title}: {name} starts at {way} 1, {other}"
+        if own != unit:
+            units = f"every {own} steps, others every {unit}; every={own}, or metric={name!r}, counts in its units"
+            faults[name] = f"{logs[0].title}: {name} is logged {units}"
+    return {name: column for name, column in columns.items() if name not in faults}, faults
 
 
-def _ends(
-    logs: Sequence[Log], columns: dict[str, Counted], faults: dict[str, str]
-) -> tuple[list[str], NDArray[np.int64], list[str]]:
-    """Return the metrics kept, the epochs to which each run is followed in all of them, and a note where that cuts runs short.
-
-    A run may have been interrupted between two metrics of its last epoch, which then does not count. A metric that ends earlier than
-    others by more is left out.
-    """
-    lengths = np.array([[len(values) for values in column.values] for column in columns.values()])  # (metrics, runs)
-    longest = lengths.max(axis=0)
-    short = lengths < longest - 1
-    for name, own, early in zip(columns, lengths, short, strict=True):
-        for row in np.flatnonzero(early)[:1]:
-            faults[name] = (
-                f"{logs[row].title}: {name} ends at epoch {own[row]}, while others go on to epoch {longest[row]}"
-            )
-    kept = ~short.any(axis=1)
-    followed = lengths[kept].min(axis=0)
-    cut = np.flatnonzero(followed < longest)
-    first = [f"{logs[row].title}, epoch {longest[row]}" for row in cut[:1]]
-    notes = [f"in the last epoch of {_runs(len(cut))} a metric is missing ({at}): it does not count" for at in first]
-    return [name for name, keep in zip(columns, kept, strict=True) if keep], followed, notes
-
-
-def _adjusted(columns: dict[str, Counted], kept: list[str]) -> list[str]:
+def _adjusted(columns: dict[str, Counted]) -> list[str]:
     about: dict[str, list[str]] = {}
-    for name in kept:
-        for note in dict.fromkeys(columns[name].notes):
+    for name, column in columns.items():
+        for note in dict.fromkeys(column.notes):
             about.setdefault(note, []).append(name)
-    return [note if len(names) == len(kept) else f"{', '.join(names)}: {note}" for note, names in about.items()]
-
-
-def _resumed(columns: dict[str, Counted]) -> list[str]:
-    places = {row: place for column in reversed(columns.values()) for row, place in column.resumed.items()}
-    if not places:
-        return []
-    many = f"{_runs(len(places))} {'were' if len(places) > 1 else 'was'} resumed"
-    return [f"{many} ({places[min(places)]}); of what is logged twice the last counts"]
-
-
-def _early(logs: Sequence[Log], metrics: dict[str, NDArray[np.float64]], followed: NDArray[np.int64]) -> list[str]:
-    """Return notes on runs that end before others."""
-    n_epochs = followed.max()
-    early = np.flatnonzero(followed < n_epochs)
-    if not len(early):
-        return []
-    notes = [
-        f"{len(early)} of {len(logs)} runs end before epoch {n_epochs} ({logs[early[0]].title} at epoch {followed[early[0]]}): each is "
-        "censored at its own end, which is right if that has nothing to do with its metric"
-    ]
-    for name, values in metrics.items():
-        last = values[early, followed[early] - 1]
-        at_best = (last >= np.nanmax(values[early], axis=1)).all() or (last <= np.nanmin(values[early], axis=1)).all()
-        if len(early) >= FEWEST_STOPPED and at_best and followed[early].min() > 2:
-            return [
-                *notes,
-                f"all of these end at their best {name}: if they were stopped on reaching a target, ask for no harder threshold than that",
-            ]
-    return notes
+    return [note if len(names) == len(columns) else f"{', '.join(names)}: {note}" for note, names in about.items()]
 
 
 def _schedule(logs: Sequence[Log]) -> list[str]:
     """Return a warning where a learning rate was logged that changes during training."""
-    for log in logs:
-        for name, series in log.metrics.items():
-            rate = series.value[np.isfinite(series.value)]
-            if _RATE.fullmatch(name) and len(rate) and np.ptp(rate) > 1e-6 * np.abs(rate).max():
-                return [
-                    f"{name} goes from {rate[0]:.3g} to {rate[-1]:.3g} ({log.title}): predictions hold where training is the same at every "
-                    "epoch"
-                ]
+    rates = [(log, name) for log in logs for name in log.metrics if RATE.fullmatch(name)]
+    for log, name in rates:
+        rate = log.metrics[name].value[np.isfinite(log.metrics[name].value)]
+        if len(rate) and np.ptp(rate) > 1e-6 * np.abs(rate).max():
+            change = f"{name} goes from {rate[0]:.3g} to {rate[-1]:.3g} ({log.title})"
+            return [f"{change}: predictions hold where training is the same at every epoch"]
     return []
-
-
-def _runs(n: int) -> str:
-    return f"{n} run{'s' if n > 1 else ''}"

@@ -1,0 +1,112 @@
+"""Signs that a record is not what it seems: runs that are one, two units, runs stopped on reaching a target.
+
+Values are ``(runs, epochs)``, NaN after the end of a run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fptlib.trajectories.record import Trajectories
+
+TWICE = "if they are one training run logged twice, leave one out; intervals would be too narrow otherwise"
+RATE = re.compile(r"(.*[/_-])?(lr|learning_rate)([/_-].*)?")
+CLOCK = re.compile(r"(.*[/_ -])?(time|seconds|runtime|duration|elapsed|per_second|mem(ory)?)([/_ -].*)?", re.IGNORECASE)
+FEWEST_STOPPED = 5  # runs that all end at their best by chance are fewer
+FEWEST_DISTINCT = 5  # values of a metric: two runs that share as many, in their order, are one
+_HUNDRED = (50.0, 200.0)  # bounds of the ratio of per cent to fractions, epoch by epoch
+
+
+def twins(values: NDArray[np.float64]) -> list[tuple[int, int]]:
+    """Return the rows of runs that are equal over all epochs that they have in common, as pairs, each run with the next like it.
+
+    A run that stays at a few values, and one that moves by equal steps as a counter does, is equal to others for no reason.
+
+    >>> rising = [0.1, 0.4, 0.5, 0.7, 0.6]
+    >>> twins(np.array([[*rising, 0.8], [*rising, 0.9], [*rising, np.nan]]))
+    [(2, 0)]
+    """
+    lengths = (~np.isnan(values)).sum(axis=1)
+    content = [row[:n].astype(">f8").tobytes() for row, n in zip(values, lengths, strict=True)]
+    order = sorted(range(len(values)), key=content.__getitem__)  # what begins as another run follows it at once
+    pairs = [(i, j) for i, j in itertools.pairwise(order) if content[j].startswith(content[i])]
+    return [(i, j) for i, j in pairs if _tells(values[i, : lengths[i]])]
+
+
+def _tells(row: NDArray[np.float64]) -> bool:
+    steps = np.diff(row)
+    return len(np.unique(row)) >= FEWEST_DISTINCT and not np.allclose(steps, steps[0])
+
+
+def unlike(values: NDArray[np.float64], names: Sequence[str]) -> str | None:
+    """Say that some runs are fractions and others in per cent, a hundred times as large at nearly all epochs; ``None`` if none are.
+
+    >>> unlike(np.array([[0.5, 0.6, 0.9], [0.6, 0.4, 0.7], [52.0, 60.0, 91.0]]), names="abc")
+    'c: 1 of 3 runs differs from the others by a factor of a hundred (52 and 0.5 at first); write all in per cent, or all as fractions'
+    """
+    top = np.nanmax(values, axis=1)
+    order = np.argsort(top, kind="stable")
+    order = order[top[order] > 0]
+    top = top[order]
+    if not len(top) or not top[0] <= 1 < top[-1] <= 100 or np.nanmin(values) < 0:
+        return None
+    cut = int((top[1:] / top[:-1]).argmax()) + 1
+    groups = order[:cut], order[cut:]
+    both = ~np.any([np.isnan(values[rows]).all(axis=0) for rows in groups], axis=0)  # epochs
+    low, high = (np.nanmedian(values[rows][:, both], axis=0) for rows in groups)
+    if top[cut - 1] > 1 or np.mean((high > _HUNDRED[0] * low) & (high < _HUNDRED[1] * low)) < 0.9:
+        return None
+    few, others = (np.sort(rows) for rows in sorted(groups, key=len))
+    return (
+        f"{names[few[0]]}: {len(few)} of {len(top)} runs differ{'s' * (len(few) == 1)} from the others by a factor of a hundred "
+        f"({values[few[0], 0]:.4g} and {values[others[0], 0]:.4g} at first); write all in per cent, or all as fractions"
+    )
+
+
+def doubts(runs: Trajectories) -> list[str]:
+    """Return notes on runs that are equal, and on runs that end before others."""
+    evaluated = {
+        name: values for name, values in runs.metrics.items() if not (RATE.fullmatch(name) or CLOCK.fullmatch(name))
+    }
+    pairs = {name: twins(values) for name, values in evaluated.items()}
+    alike = [name for name, each in pairs.items() if len(each) == runs.n_runs - 1]  # a schedule, unless all are one run
+    differ = any(name not in alike and _tells(values[0, : runs.lengths[0]]) for name, values in evaluated.items())
+    found = max(
+        (name for name in pairs if not (differ and name in alike)), key=lambda name: len(pairs[name]), default=None
+    )
+    equal = [] if found is None or not pairs[found] else [f"{in_words(runs, pairs[found])} ({found}): {TWICE}"]
+    return [*equal, *_early(runs)]
+
+
+def in_words(runs: Trajectories, pairs: list[tuple[int, int]]) -> str:
+    """Name the first of some pairs of equal runs, and say over how many epochs they are equal and how many pairs there are."""
+    known = runs.meta.get("names", {})
+    first = min(pairs, key=sorted)
+    one, other = (known.get(str(runs.run[i]), str(runs.run[i])) for i in sorted(first))
+    more = f" and {len(pairs) - 1} more pair{'s' * (len(pairs) > 2)}" * (len(pairs) > 1)
+    return f"runs {one} and {other}{more} are equal over all their {runs.lengths[[*first]].min()} common epochs"
+
+
+def _early(runs: Trajectories) -> list[str]:
+    early = np.flatnonzero(runs.lengths < runs.n_epochs)
+    if not len(early):
+        return []
+    first = runs.meta.get("names", {}).get(str(runs.run[early[0]]), runs.run[early[0]])
+    notes = [
+        f"{len(early)} of {runs.n_runs} runs end before epoch {runs.n_epochs} ({first} at epoch {runs.lengths[early[0]]}): each is "
+        "censored at its own end, which is right if that has nothing to do with its metric"
+    ]
+    for name, values in runs.metrics.items():
+        last = values[early, runs.lengths[early] - 1]
+        at_best = (last >= np.nanmax(values[early], axis=1)).all() or (last <= np.nanmin(values[early], axis=1)).all()
+        if len(early) >= FEWEST_STOPPED and at_best and runs.lengths[early].min() > 2:
+            return [
+                *notes,
+                f"all of these end at their best {name}: if they were stopped on reaching a target, ask for no harder threshold than that",
+            ]
+    return notes
