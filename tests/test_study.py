@@ -405,6 +405,56 @@ def test_percentages_and_fractions_are_not_mixed() -> None:
             Study(one, {("kick", 10): other}, 1.5)
 
 
+@pytest.mark.parametrize(
+    ("plain", "kicked", "said"),
+    [
+        (
+            ("step", 100),
+            ("step", 200),
+            "one epoch is 100 steps of the log a for the unperturbed runs and 200 steps of the log b for those of",
+        ),
+        (("step", 100), ("step", 150), "every=300 for both"),
+        (("epoch", 1), ("epoch", 5), "1 epoch of the log a for the unperturbed runs and 5 epochs of the log b for"),
+        (("epoch", 1), ("step", 100), "axis='step' for both"),
+        (("epoch", 5), ("step", 5), "axis='step' for both"),
+        (("epoch", 1), ("step", 1), None),
+        (("step", 100), ("step", 100), None),
+        (("step", 100), None, None),
+    ],
+)
+def test_one_epoch_is_the_same_in_all_ensembles(
+    plain: tuple[str, int], kicked: tuple[str, int] | None, said: str | None
+) -> None:
+    ensembles = []
+    for i, (source, unit) in enumerate((("a", plain), ("b", kicked))):
+        runs = PROCESS.sample(np.random.default_rng(i), n_runs=60, horizon=40, period=20 * i or None)
+        meta = {"source": source, **({} if unit is None else dict(zip(("axis", "every"), unit, strict=True)))}
+        ensembles.append(dataclasses.replace(runs, meta=meta))
+    if said is None:
+        assert Study(ensembles[0], {KEY: ensembles[1]}, 1.5).horizon == 40
+        return
+    with pytest.raises(InputError) as refused:
+        Study(ensembles[0], {KEY: ensembles[1]}, 1.5)
+    assert said in str(refused.value)
+
+
+def test_the_same_run_twice_is_noted_in_each_ensemble() -> None:
+    plain, kicked = (
+        PROCESS.sample(np.random.default_rng(i), n_runs=60, horizon=40, period=p) for i, p in ((0, None), (1, 20))
+    )
+    assert not [note for note in Study(plain, {KEY: kicked}, 1.5).notes if note.cause is Cause.TWICE]
+    twice = [
+        Trajectories(metrics={name: np.concatenate([v, v[:2]]) for name, v in runs.metrics.items()}, run=np.arange(62))
+        for runs in (plain, kicked)
+    ]
+    said = [str(note) for note in Study(twice[0], {KEY: twice[1]}, 1.5).notes if note.cause is Cause.TWICE]
+    equal = "runs 0 and 60 and 1 more pair are equal over all their 40 common epochs: if they are one training run"
+    assert [
+        note.startswith(f"{name}, {equal}")
+        for name, note in zip(("unperturbed", "kick every 20 epochs"), said, strict=True)
+    ] == [True] * 2
+
+
 def test_unlike_metrics_before_the_perturbation_are_noted() -> None:
     plain, kicked = sampled(SHRINK, 0, horizon=60), sampled(SHRINK, 1, horizon=60, period=20)
     assert Study(plain, {KEY: kicked}, 1.5).notes == ()

@@ -102,8 +102,12 @@ def require_passage(target: Target | float, **values: NDArray[np.float64]) -> No
     if not any(reached(v, target).any() for v in values.values()):
         best = np.nanmax if target.direction == "above" else np.nanmin
         ends = ", ".join(f"{float(best(v)):.6g} ({name})" for name, v in values.items())
+        fractions = all(np.nanmin(v) >= 0 and np.nanmax(v) <= 1 for v in values.values())
+        other = (
+            f"; they are fractions: is {target.threshold / 100:g} meant?" if fractions and target.threshold > 1 else ""
+        )
         raise InputError(
-            f"no run reaches the threshold {target.threshold:g} ({target.direction}); the best values are {ends}"
+            f"no run reaches the threshold {target.threshold:g} ({target.direction}); the best values are {ends}{other}"
         )
 
 

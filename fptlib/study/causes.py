@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from fptlib.trajectories.checks import TWICE
+
 
 class Cause(Enum):
     """Reasons to doubt a prediction or to read it with care; what stands in braces comes from the case.
@@ -32,6 +34,7 @@ class Cause(Enum):
         "unperturbed ones of {plain:.4g}: check that both were trained alike"
     )
     TRAINING = "the runs without perturbation and those of {name} were trained differently: {differences}"
+    TWICE = "{name}, {equal}: " + TWICE
     CUT = "many runs end early, so means are counted up to epoch {horizon} of {length}"
     NO_METRIC = "only first-passage times were given, and the quasi-steady state is a matter of the metric"
 

@@ -7,7 +7,10 @@ a learning rate that falls may leave the survivors' accuracy as it was. Records 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes
@@ -32,6 +35,28 @@ def check_unperturbed(runs: Runs) -> None:
         raise InputError(
             f"the runs given as unperturbed were perturbed ({_rule(origin)}), says their record: were the two ensembles swapped?"
         )
+
+
+def check_units(ensembles: Iterable[tuple[str, Runs]]) -> None:
+    """Raise an InputError if one epoch of two ensembles, given with their names, is not the same part of their logs.
+
+    Epochs and steps that are one evaluation each are the same; of a store, and of times alone, nothing is known.
+    """
+    known = [(name, runs.meta) for name, runs in ensembles if isinstance(runs, Trajectories) and "every" in runs.meta]
+    for (name, one), (other_name, other) in itertools.pairwise(known):
+        mixed = one["axis"] != other["axis"]
+        if one["every"] == other["every"] and (one["every"] == 1 or not mixed):
+            continue
+        same = math.lcm(one["every"], other["every"])
+        remedy = "axis='step' for both" if mixed else f"every={same} for both, where each has evaluations at these"
+        raise InputError(
+            f"one epoch is {_unit(one)} for {name} and {_unit(other)} for {other_name}: times in different units cannot be compared; read "
+            f"them alike ({remedy}), or evaluate alike"
+        )
+
+
+def _unit(meta: Mapping[str, Any]) -> str:
+    return f"{meta['every']} {meta['axis']}{'s' * (meta['every'] > 1)} of the log {meta.get('source', '')}".rstrip()
 
 
 def applied_once(key: Key, runs: Runs, *, once: bool) -> bool:

@@ -14,9 +14,10 @@ from fptlib.firstpassage import Estimate, FirstPassageTimes, first_passage, requ
 from fptlib.firstpassage.estimates import contributions, restricted_mean, survival_curves
 from fptlib.firstpassage.resampling import corrected_interval
 from fptlib.study.causes import Cause, Note
-from fptlib.study.records import Key, Runs, applied_once, check_unperturbed, differences, origin_of
+from fptlib.study.records import Key, Runs, applied_once, check_units, check_unperturbed, differences, origin_of
 from fptlib.study.seeds import Ensemble, agreement, joint_weights
 from fptlib.trajectories import Target, Trajectories
+from fptlib.trajectories.checks import in_words, twins
 from fptlib.trajectories.origin import Origin
 
 N_BOOT = 1000
@@ -87,6 +88,10 @@ class Study:
         self._options: dict[str, Any] = {"level": level, "n_boot": n_boot, "seed": seed}
         self._check_types()
         check_unperturbed(unperturbed)
+        check_units(
+            ("the unperturbed runs" if key is None else f"those of {key[0]} ({key[1]})", runs)
+            for key, runs in self._runs()
+        )
         self.once = frozenset(self._applied_once([once] if isinstance(once, str) else once))
         times = {key: _times(runs, self.target) for key, runs in self._runs()}
         self.length, self.horizon = self._horizons(times)
@@ -148,7 +153,10 @@ class Study:
             _require_one_unit(plain, self.ensembles[key])
         if self.perturbed:
             self.require_passage()
-        scale = f"is {threshold:g} on the scale of the metric, and is {self.target.direction!r} the right direction?"
+        at = "" if plain.values is None else f" ({np.nanmin(plain.values):.4g} to {np.nanmax(plain.values):.4g})"
+        scale = (
+            f"is {threshold:g} on the scale of the metric{at}, and is {self.target.direction!r} the right direction?"
+        )
         if plain.times.observed.all() and plain.times.time.max() == 1:
             raise InputError(f"all unperturbed runs reach {threshold:g} at epoch 1: {scale}")
         for key in self.perturbed:
@@ -171,6 +179,11 @@ class Study:
     def _notes(self) -> Iterator[Note]:
         if self.horizon < self.length:
             yield Cause.CUT.note(horizon=self.horizon, length=self.length)
+        for key, runs in self._runs():
+            if isinstance(runs, Trajectories) and (equal := twins(runs.metric(self.target.metric))):
+                yield Cause.TWICE.note(
+                    name="unperturbed" if key is None else self.name(key), equal=in_words(runs, equal)
+                )
         for key, runs in self.perturbed.items():
             period, name = key[1], self.name(key)
             until = agreement(self.ensembles[None], self.ensembles[key])
