@@ -168,7 +168,7 @@ def test_the_quasi_steady_state_in_words_and_json(fpt: Fpt, logs: Path) -> None:
     status, out, _ = fpt("qss", logs / "plain", "--threshold", 1.5, "--json")
     said = json.loads(out)
     assert status == 0
-    assert said.keys() == {"reached", "relaxation_epoch", "reasons", "profile"}
+    assert said.keys() == {"reached", "relaxation_epoch", "reasons", "profile", "notes"}
     assert said["profile"][0]["epoch"] == 1
     status, text, _ = fpt("qss", logs / "plain", "--threshold", 1.5)
     assert status == 0
@@ -177,11 +177,92 @@ def test_the_quasi_steady_state_in_words_and_json(fpt: Fpt, logs: Path) -> None:
     assert all(reason in text for reason in said["reasons"])
 
 
-def test_inspect_says_what_is_there(fpt: Fpt, logs: Path) -> None:
+def test_inspect_says_what_is_there_and_what_to_type(fpt: Fpt, logs: Path, tmp_path: Path) -> None:
     status, out, err = fpt("inspect", logs / "plain")
     assert (status, err) == (0, "")
-    assert "120 runs of 60 epochs" in out
-    assert "test_metric" in out
+    first, how, _, heads, row, *_, reach, command = out.splitlines()
+    assert first == f"{logs / 'plain'}: 120 runs of 60 epochs"
+    assert how == "tables, epochs as logged"
+    assert heads == "metric       scale  mean at start  mean at end  smallest  largest"
+    assert row.startswith("test_metric  -      ")
+    n = int(reach.split()[0])
+    assert 60 <= n <= 80
+    _, *typed = command.split()
+    status, said, _ = fpt(*typed, "--json")
+    reached = read(logs / "plain").metric().max(axis=1) >= float(typed[-1])
+    assert (status, n) == (0, reached.sum())
+    assert json.loads(said)["relaxation_epoch"] > 1
+    content = json.loads(fpt("inspect", logs / "plain", "--json")[1])
+    assert content["next"]["command"] == command
+    assert (content["runs"], content["epochs"], content["one_epoch"]) == (120, 60, {"axis": "epoch", "every": 1})
+    assert content["names"]["119"] == "run_119"
+    assert content["metrics"][0].keys() == {"metric", "scale", "start", "end", "smallest", "largest"}
+
+
+def table_of(path: Path, n_runs: int, n_epochs: int, **metrics: Any) -> Path:
+    """Write a tidy table of metrics that are functions of run and epoch, counted from 0."""
+    run, epoch = (place.ravel() for place in np.indices((n_runs, n_epochs)))
+    columns = {name: function(run, epoch) for name, function in metrics.items()}
+    pd.DataFrame({"run": run + 5, "epoch": epoch, **columns}).to_csv(path, index=False)
+    return path
+
+
+def test_inspect_fits_a_page(fpt: Fpt, tmp_path: Path) -> None:
+    def falling(run: Any, epoch: Any) -> Any:
+        return np.round(2.0 / (1 + epoch + run % 7), 4)
+
+    def rising(run: Any, epoch: Any) -> Any:
+        return np.round(100 - 50.0 / (1 + epoch + run % 7), 2)
+
+    many = {f"head_{k}/train_loss": falling for k in range(40)}
+    path = table_of(tmp_path / "a table.csv", 1000, 20, **many, val_loss=falling, lr=lambda run, epoch: 0.1 + 0 * run)
+    status, out, err = fpt("inspect", path)
+    lines = out.splitlines()
+    assert (status, err, len(lines)) == (0, "", 27)
+    assert all(len(line) <= 80 for line in lines[1:-2])
+    assert "labels of the runs: 5, 6, 7, " in out
+    assert "(31 more with --all)" in lines
+    assert "if 0 is an evaluation\n  before training, --epoch-zero before leaves it out" in out
+    assert "head_39" in fpt("inspect", path, "--all")[1]
+    goal = json.loads(fpt("inspect", path, "--epoch-zero", "first", "--json")[1])["next"]
+    assert goal["command"].startswith(f"fpt qss '{path}' --metric val_loss --threshold 0.0")
+    assert goal["command"].endswith(" --direction below --epoch-zero first")
+    assert 500 <= int(goal["why"].split()[0]) <= 667
+    one = table_of(tmp_path / "one.csv", 1, 20, acc=rising, loss=falling)
+    lines = fpt("inspect", one)[1].splitlines()
+    assert lines[0] == f"{one}: 1 run of 20 epochs"
+    assert [line.split()[:3] for line in lines[5:7]] == [["acc", "per", "cent"], ["loss", "loss", "2"]]
+    assert lines[-2:] == [
+        "1 of 1 run reaches acc above 97.5; to go on, type",
+        f"fpt qss {one} --metric acc --threshold 97.5",
+    ]
+
+
+def test_inspect_names_what_is_left_out_and_how_to_read_it(fpt: Fpt, tmp_path: Path) -> None:
+    fifth = table_of(
+        *(tmp_path / "t.csv", 3, 20),
+        loss=lambda run, epoch: 1.0 / (1 + run + epoch),
+        val_acc=lambda run, epoch: np.where(epoch % 5 == 4, 0.1 * run + epoch / 100, np.nan),
+    )
+    out = fpt("inspect", fifth)[1]
+    assert "Left out - val_acc: " in " ".join(out.split())
+    assert out.endswith(f"\nval_acc is evaluated more rarely; to go on, type\nfpt inspect {fifth} --every 5\n")
+    out = fpt("inspect", fifth, "--every", 5)[1]
+    assert "tables, one epoch is 5 epochs of the log" in out
+    assert "--metric val_acc --threshold" in out
+    refused = fpt("qss", fifth, "--metric", "val_acc", "--threshold", 0.2)[2]
+    assert "where it is logged every 5 epochs, --every 5 makes them one epoch" in refused
+
+
+def test_runs_that_are_equal_are_named_with_every_answer(fpt: Fpt, tmp_path: Path) -> None:
+    rising = [0.1, 0.4, 0.3, 0.5, 0.7, 0.6, 0.8]
+    path = table_of(tmp_path / "t.csv", 8, 7, acc=lambda run, epoch: np.array(rising)[epoch])
+    said = "runs 5 and 6 and 6 more pairs are equal over all their 7 common epochs"
+    ask = ["--unperturbed", path, "--threshold", 0.6]
+    for command in (["inspect", path], ["qss", path, "--threshold", 0.6], ["recommend", *ask]):
+        status, out, err = fpt(*command)
+        assert (status, err) == (0, "")
+        assert said in " ".join(out.split())
 
 
 def test_a_negative_verdict_is_a_result(fpt: Fpt, tmp_path: Path) -> None:
@@ -308,7 +389,7 @@ def test_train_inspect_qss_predict(fpt: Fpt, params: Path, tmp_path: Path) -> No
     assert status == 0
     assert kicked != plain
     assert "6 runs of 12 epochs" in err
-    status, printed, _ = fpt("inspect", plain)
+    status, printed, _ = fpt("inspect", plain, "--all")
     assert status == 0
     assert "4 runs of 12 epochs" in printed
     assert plain.name in printed
@@ -338,7 +419,7 @@ def test_retire_fork_and_what_it_would_cost(fpt: Fpt, params: Path, tmp_path: Pa
     assert f"{json.loads((store / 'store.json').read_text())['retirement']['threshold']}" == "0.6"
     status, printed, _ = fpt("inspect", store)
     assert "each followed until test_metric above 0.6" in printed
-    assert "mean at the end of each" in printed
+    assert "--threshold 0.6" in printed.splitlines()[-1]
     status, printed, err = fpt("fork", store, "--at", 4, "--perturbation", "shrink_perturb", "--set", "shrink=0.5")
     assert status == 0, err
     assert re.match(r"\d+ of \d+ runs went on; \d+ runs of \d+ epochs, each followed until", err)

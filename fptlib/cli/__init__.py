@@ -82,5 +82,5 @@ def fetch_data(name: Annotated[str, typer.Argument(help="Name, as fpt data list 
 
 
 def _complain(message: str) -> int:
-    print(f"fpt: {' '.join(message.split())}", file=sys.stderr)
+    print(f"fpt: {output.as_options(' '.join(message.split()))}", file=sys.stderr)
     return 2

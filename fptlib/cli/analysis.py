@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,27 +21,22 @@ Budgets = Annotated[
 ]
 
 
-def inspect(path: options.PathArgument, axis: options.Axis = "auto", every: options.Every = None) -> None:
-    """Summarise a store, folder or table."""
-    runs, _ = options.ensembles(path, {}, axis=axis, every=every)
-    print(f"{path}: {runs.n_runs} runs of {runs.n_epochs} epochs")
-    if runs.retirement is not None:
-        print(f"each followed until {runs.retirement}: {runs.n_trained} run-epochs")
-    end = f"epoch {runs.n_epochs}" if runs.retirement is None else "the end of each"
-    rows: list[dict[str, object]] = []
-    for name, values in runs.metrics.items():
-        known, ends = values[values == values], values[range(runs.n_runs), runs.lengths - 1]  # NaN: not followed
-        means = {"mean at epoch 1": values[:, 0].mean(), f"mean at {end}": ends.mean()}
-        cells = means | {"smallest": known.min(), "largest": known.max()}
-        rows.append({"metric": name, **{column: f"{x:.6g}" for column, x in cells.items()}})
-    output.print_table(rows)
-    for note in runs.meta.get("notes", ()):
-        print(f"note: {note}")
-    for key in ("digest", "n_evaluated"):
-        if key in runs.meta:
-            print(f"{key}: {runs.meta[key]}")
-    if "spec" in runs.meta:
-        print(json.dumps(runs.meta["spec"], indent=1))
+def inspect(
+    path: options.PathArgument,
+    axis: options.Axis = "auto",
+    every: options.Every = None,
+    epoch_zero: options.EpochZero = None,
+    everything: options.Everything = False,
+    as_json: options.AsJson = False,
+) -> None:
+    """Summarise a store, folder or table: runs, epochs, metrics, what was adjusted, and the command to type next."""
+    from fptlib.cli.overview import overview, print_overview
+
+    runs, _ = options.ensembles(path, {}, axis=axis, every=every, epoch_zero=epoch_zero)
+    given = {"axis": None if axis == "auto" else axis, "every": every, "epoch-zero": epoch_zero}
+    again = "".join(f" --{option} {value}" for option, value in given.items() if value is not None)
+    content = overview(path, runs, options=again)
+    output.print_json(content) if as_json else print_overview(content, everything=everything)
 
 
 def qss(
@@ -53,6 +47,7 @@ def qss(
     seed: options.SeedOption = 0,
     axis: options.Axis = "auto",
     every: options.Every = None,
+    epoch_zero: options.EpochZero = None,
     everything: options.Everything = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -63,14 +58,16 @@ def qss(
     from fptlib.study import Study
     from fptlib.trajectories import Target
 
-    runs, _ = options.ensembles(path, {}, axis=axis, every=every)
+    runs, _ = options.ensembles(path, {}, metric=metric, axis=axis, every=every, epoch_zero=epoch_zero)
     study = Study(runs, {}, Target(threshold, direction, metric), seed=seed)
     study.require_passage()
     state = assess_qss(study)
     if as_json:
-        output.print_json(state.to_dict() | {"profile": plain(list(state.rows()))})
+        notes = [str(note) for note in study.notes]
+        output.print_json(state.to_dict() | {"profile": plain(list(state.rows())), "notes": notes})
     else:
         answers.print_qss(state, everything=everything)
+        print(*(f"note: {note}\n" for note in study.notes), sep="", end="")
 
 
 def predict(
@@ -98,6 +95,7 @@ def predict(
     ] = None,
     axis: options.Axis = "auto",
     every: options.Every = None,
+    epoch_zero: options.EpochZero = None,
     everything: options.Everything = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -114,7 +112,9 @@ def predict(
     if period is not None and ("", period) not in paths:
         raise InputError(f"--period {period}: --perturbed was given for {', '.join(str(p) for _, p in paths)}")
     asked, within = options.integers("--periods", periods), options.integers("--budgets", budgets)
-    plain, kicked = _named(*options.ensembles(unperturbed, paths, axis=axis, every=every))
+    plain, kicked = _named(
+        *options.ensembles(unperturbed, paths, metric=metric, axis=axis, every=every, epoch_zero=epoch_zero)
+    )
 
     def ask(x: float) -> answers.Answer:
         once_only = [name for name, _ in kicked] if once else ()
@@ -161,6 +161,7 @@ def recommend(
     ] = None,
     axis: options.Axis = "auto",
     every: options.Every = None,
+    epoch_zero: options.EpochZero = None,
     everything: options.Everything = False,
     as_json: options.AsJson = False,
 ) -> None:
@@ -175,7 +176,7 @@ def recommend(
         options.ending("--report", report, ".html")
     paths = options.perturbed_paths(perturbed or [], named=True)
     asked, within = options.integers("--periods", periods), options.integers("--budgets", budgets)
-    plain, kicked = options.ensembles(unperturbed, paths, axis=axis, every=every)
+    plain, kicked = options.ensembles(unperturbed, paths, metric=metric, axis=axis, every=every, epoch_zero=epoch_zero)
 
     def ask(x: float) -> answers.Answer:
         study = Study(plain, kicked, Target(x, direction, metric), once=tuple(once or ()), level=level, seed=seed)
@@ -210,6 +211,7 @@ def plan(
     seed: options.SeedOption = 0,
     axis: options.Axis = "auto",
     every: options.Every = None,
+    epoch_zero: options.EpochZero = None,
     as_json: options.AsJson = False,
 ) -> None:
     """Say how many unperturbed runs and survivors an interval of a wanted width needs, from a pilot."""
@@ -220,7 +222,13 @@ def plan(
 
     asked = options.integers("--periods", periods)
     paths = {} if perturbed is None else {("", period): perturbed}
-    plain, kicked = _named(*options.ensembles(unperturbed, paths, axis=axis, every=every))
+    plain, kicked = _named(
+        *options.ensembles(unperturbed, paths, metric=metric, axis=axis, every=every, epoch_zero=epoch_zero)
+    )
     study = Study(plain, kicked, Target(threshold, direction, metric), level=level, seed=seed)
     size = sample_size(study, width, periods=asked, period=period, fork=fork)
-    output.print_json(size.to_dict()) if as_json else answers.print_plan(size)
+    if as_json:
+        output.print_json(size.to_dict() | {"notes": [str(note) for note in study.notes]})
+    else:
+        answers.print_plan(size)
+        print(*(f"note: {note}\n" for note in study.notes), sep="", end="")

@@ -29,6 +29,12 @@ Axis = Annotated[
     typer.Option(help="What the logs count: epochs, or evaluations by step.", metavar="auto|epoch|step"),
 ]
 Every = Annotated[int | None, typer.Option(help="Steps between the evaluations that count, for logs by step.")]
+EpochZero = Annotated[
+    Literal["first", "before"] | None,
+    typer.Option(
+        help="What epoch 0 of the logs is: the first, or an evaluation before training.", metavar="first|before"
+    ),
+]
 Periods = Annotated[
     str | None, typer.Option(help="Periods to predict for; a spread of them by default.", metavar="10,20,50")
 ]
@@ -56,9 +62,9 @@ Set = Annotated[list[str] | None, typer.Option("--set", help="Change a parameter
 
 
 def ensembles(
-    unperturbed: Path, perturbed: Mapping[Key, Path], *, axis: Literal["auto", "epoch", "step"], every: int | None
+    unperturbed: Path, perturbed: Mapping[Key, Path], *, metric: str | None = None, **reading: Any
 ) -> tuple[Trajectories, dict[Key, Trajectories]]:
-    """Read unperturbed runs and perturbed ones, all from different places."""
+    """Read unperturbed runs and perturbed ones, all from different places; ``reading`` are further options of `fptlib.readers.read`."""
     from fptlib.readers import read
 
     seen = {unperturbed.resolve(): "--unperturbed"}
@@ -67,8 +73,8 @@ def ensembles(
             first = seen[path.resolve()]
             raise InputError(f"{first} and --perturbed both name {path}; two different ensembles are needed")
         seen[path.resolve()] = "--perturbed"
-    plain = read(unperturbed, axis=axis, every=every)
-    return plain, {key: read(path, axis=axis, every=every) for key, path in perturbed.items()}
+    plain = read(unperturbed, metric=metric, **reading)
+    return plain, {key: read(path, metric=metric, **reading) for key, path in perturbed.items()}
 
 
 def perturbed_paths(texts: Iterable[str], *, named: bool, period: int | None = None) -> dict[tuple[str, int], Path]:

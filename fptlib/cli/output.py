@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -30,6 +31,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def as_options(text: str) -> str:
+    """Write arguments of the library that a sentence recommends as options.
+
+    >>> as_options("every=5 makes them one epoch; axis='step' counts evaluations")
+    '--every 5 makes them one epoch; --axis step counts evaluations'
+    """
+    spelled = re.sub(
+        r"\b(axis|every|epoch_zero|metric)=('[^']+'|\d+)", lambda found: f"--{found[1]} {found[2].strip(chr(39))}", text
+    )
+    return spelled.replace("--epoch_zero", "--epoch-zero")
 
 
 def duration(seconds: float) -> str:
