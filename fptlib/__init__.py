@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fptlib.response import predict as predict
     from fptlib.response import recommend as recommend
     from fptlib.response import sample_size as sample_size
+    from fptlib.search import Search as Search
     from fptlib.spec import EnsembleSpec as EnsembleSpec
     from fptlib.study import Study as Study
     from fptlib.trajectories import Target as Target
@@ -41,6 +42,7 @@ _NAMES = {
     "qss": ("assess_qss",),
     "readers": ("read",),
     "response": ("predict", "recommend", "sample_size"),
+    "search": ("Search",),
     "spec": ("EnsembleSpec",),
     "study": ("Study",),
     "trajectories": ("Target", "Trajectories"),

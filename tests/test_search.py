@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
@@ -19,7 +22,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes
 from fptlib.processes import FiniteChain, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process
 from fptlib.response import recommend
-from fptlib.search import Candidate, Ledger, Live, Recorded, Settings, Simulated, optimise, parse
+from fptlib.search import Candidate, Ledger, Live, Recorded, Search, Settings, Simulated, Trial, optimise, parse
 from fptlib.search.evidence import gather
 from fptlib.search.planning import fork_period, relaxation
 from fptlib.search.result import SearchResult
@@ -352,6 +355,179 @@ def test_what_is_kept_with_the_book_compares_the_loop_with_every_rival() -> None
     assert "closed_loop.py" in compare.about()["command"]
 
 
+# -- ask and tell
+
+
+def trained(trial: Trial, *, noise: int = 0) -> list[float]:
+    """Train as `EDGE` says, up to the passage: from the seed alone, or with ``noise``, that does not repeat itself."""
+    chance = np.random.default_rng([trial.seed, noise]).random(trial.epochs)
+    after = np.arange(trial.epochs) % (trial.period or HORIZON) == 0  # the first epoch after a perturbation
+    after[0] = False
+    passed = chance < np.where(after, EDGE.kick, EDGE.hazard)
+    return passed[: passed.argmax() + 1 if passed.any() else None].astype(float).tolist()
+
+
+def asking(**how: Any) -> Search:
+    return Search("kick", AT, **{"horizon": HORIZON, "periods": PERIODS, "n_boot": 100, "budget": 9000, **how})
+
+
+def work(search: Search, *, most: int | None = None) -> list[Trial]:
+    """Run what is wanted, or so many of it."""
+    done: list[Trial] = []
+    while (most is None or len(done) < most) and (trial := search.ask()) is not None:
+        search.tell(trial, trained(trial)[trial.resume_from :], start=trial.resume_from)
+        done.append(trial)
+    return done
+
+
+def test_whoever_trains_is_asked_for_what_leads_to_the_optimum() -> None:
+    search = asking()
+    done = work(search)
+    result = search.result()
+    assert search.finished
+    assert search.ask() is None
+    assert result.choice is not None
+    assert (result.choice.perturbation, result.choice.period) == ("kick", 1)
+    assert result.choice.low <= exact(EDGE, 1) <= result.choice.high
+    assert result.notes == ()
+    assert result.spent == sum(len(trained(trial)) - trial.resume_from for trial in done) <= 9000
+    plain = {trial.seed: trained(trial) for trial in done if trial.period is None}
+    for trial in done:  # no run is asked for whose first epochs are known to pass
+        before = plain.get(trial.seed, [0.0])
+        assert trial.period is None or before[-1] < 0.5 or len(before) > trial.period or trial.seed >= len(plain)
+
+
+def test_asked_and_told_it_takes_the_steps_of_a_search_over_the_same_runs() -> None:
+    """Where they cost the same: nobody passes before it is perturbed, and a run is resumed."""
+    periods = (3, 5, 10)
+    pool = Simulated({"kick": DELAYED}, horizon=60, threshold=0.5)
+    record = {("kick", p): pool.runs(KICK, p, n_runs=50, epochs=60) for p in periods}
+    source = Recorded(pool.runs(n_runs=50, epochs=60), record, retirement=AT, ledger=Ledger(shared=False))
+    how: dict[str, Any] = {"periods": periods, "budget": 4000, "n_boot": 100}
+    search = Search("kick", AT, horizon=60, resumes=True, **how)
+    kick = parse("kick")[0]
+    while (trial := search.ask()) is not None:
+        runs = source._runs(trial.period and kick, trial.period, trial.seed + 1, trial.epochs)
+        values = runs.metric()[-1, : runs.lengths[-1]]
+        search.tell(trial, values[trial.resume_from :], start=trial.resume_from)
+    expected = optimise(source, [kick], settings=Settings(**how))
+    assert search.result().steps == expected.steps
+    assert search.result().choice == expected.choice
+
+
+def test_a_search_goes_on_from_its_file_and_its_workers_agree(tmp_path: Any) -> None:
+    alone = asking(budget=4000)
+    work(alone)
+    path = tmp_path / "search.json"
+    first = asking(budget=4000, state=path)
+    work(first, most=5)
+    lost = first.ask()  # by a worker that dies
+    assert lost is not None
+    others = [asking(budget=4000, state=path) for _ in range(2)]
+    assert others[0].result().spent == first.result().spent > 0
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, [*others, *others]))
+    assert not others[0].finished
+    others[1].release()
+    work(others[0])
+    assert others[0].finished
+    for search in (first, *others, asking(budget=4000, state=path)):
+        assert search.result() == alone.result()
+    with pytest.raises(InputError, match=r"the state of another search \(its settings differ\)"):
+        asking(budget=5000, state=path)
+    path.write_text("{")
+    with pytest.raises(InputError, match=r"search\.json: not the state of a search"):
+        asking(budget=4000, state=path)
+
+
+WORKER = """
+import numpy as np, fptlib as fpt
+search, count = fpt.Search("kick", 0.98, horizon=60, budget=2000, n_boot=50, state=STATE), 0
+while (trial := search.ask()) is not None:
+    search.tell(trial, np.random.default_rng(trial.seed).random(trial.epochs))
+    count += 1
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_share_a_file_share_the_work(tmp_path: Any, root: Any) -> None:
+    code = WORKER.replace("STATE", repr(str(tmp_path / "search.json")))
+    workers = [subprocess.Popen([sys.executable, "-c", code], cwd=root) for _ in range(3)]
+    assert [worker.wait() for worker in workers] == [0, 0, 0]
+    last: dict[str, Any] = {}
+    exec(f"{code}\nsearch.release()\n{code}", last)  # what nobody was left to run when the others found nothing to do
+    alone: dict[str, Any] = {}
+    exec(WORKER.replace("STATE", "None"), alone)
+    assert last["search"].finished
+    assert last["search"].result() == alone["search"].result()
+    assert len(last["search"]._state["told"]) == alone["count"]  # nothing was run twice
+
+
+def test_a_run_that_was_killed_is_asked_for_again_from_where_it_ended() -> None:
+    search, whole = asking(), asking()
+    first = search.ask()
+    assert first is not None
+    values = [0.0] * 16
+    search.tell(first, values[:5])
+    again = search.ask()
+    assert again is not None
+    assert (again.seed, again.resume_from, again.values) == (0, 5, (0.0,) * 5)
+    search.tell(again, values[5:], start=5)
+    other = whole.ask()
+    assert other is not None
+    whole.tell(other, values)
+    assert search.result() == whole.result()
+    assert search.result().advice[0].startswith("Nothing can be recommended yet: runs are to be told of unperturbed: 8")
+
+
+def test_what_comes_after_the_passage_is_spent_and_not_looked_at() -> None:
+    one, other = asking(), asking()
+    for search, values in ((one, [0.0, 1.0]), (other, [0.0, 1.0, 0.0, 0.2])):
+        while (trial := search.ask()) is not None and trial.period is None:
+            search.tell(trial, values)
+    assert (one.result().spent, other.result().spent) == (16, 32)
+    assert one.result().unperturbed == other.result().unperturbed
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_the_budget_holds_for_runs_that_never_stop_and_for_workers_that_die(resumes: bool) -> None:
+    for budget in (300, 1500, 4000):
+        search, rng = asking(budget=budget, resumes=resumes), np.random.default_rng(0)
+        while (trial := search.ask()) is not None:
+            values = np.zeros(trial.epochs)
+            start = trial.resume_from if resumes else 0
+            ends = trial.epochs if trial.resume_from else int(rng.integers(1, trial.epochs + 1))
+            search.tell(trial, values[start:ends], start=start)
+        assert search.finished
+        assert search.result().spent <= budget
+
+
+def test_training_that_does_not_repeat_itself_is_noticed_and_run_by_itself() -> None:
+    search = asking()
+    done = []
+    while (trial := search.ask()) is not None:
+        search.tell(trial, trained(trial, noise=1 + len(done)))
+        done.append(trial)
+    result = search.result()
+    assert len(result.notes) == 1
+    assert re.search(r"runs of seed \d+ differ before any perturbation \(\S+ and \S+ at epoch \d+\)", result.advice[-1])
+    assert "use_deterministic_algorithms" in result.advice[-1]
+    assert result.choice is not None
+    assert exact(EDGE, result.choice.period) <= 1.5 * exact(EDGE, 1)
+    cell = [trial.seed for trial in done if trial.period == result.choice.period]
+    assert sorted(set(cell)) == [*range(max(cell) + 1)]  # none is taken from the unperturbed run of its seed
+    plain = [trial for trial in done if trial.period is None]
+    for epochs in {trial.epochs for trial in plain}:  # passed or not, all are run anew for more epochs
+        assert len({trial.seed for trial in plain if trial.epochs == epochs}) >= 8
+
+
+def test_a_schedule_that_depends_on_the_epochs_asked_for_is_noticed_and_ends() -> None:
+    search = asking(budget=None, precision=0.3)
+    while (trial := search.ask()) is not None:
+        search.tell(trial, [0.9] if trial.epochs > 100 else np.zeros(trial.epochs))
+    assert "nothing depends on the number of epochs asked for" in search.result().notes[0]
+
+
 # -- the real thing
 
 
@@ -403,3 +579,24 @@ def test_live_it_trains_resumes_and_repeats_itself(tmp_path: Any, root: Any) -> 
 def test_it_refuses(call: Callable[[], object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         call()
+
+
+@pytest.mark.parametrize(
+    ("told", "start", "said"),
+    [
+        ([], 0, "0 epochs are known, and 0 from epoch 1 on were told"),
+        ([0.5], 3, "0 epochs are known, and 1 from epoch 4 on"),
+        ([0.2, np.nan], 0, r"unperturbed, seed 0: the value at epoch 2 is nan.* no threshold takes for a passage"),
+        ([np.inf], 0, "the value at epoch 1 is inf"),
+    ],
+)
+def test_it_refuses_to_be_told(told: Sequence[float], start: int, said: str) -> None:
+    search = asking()
+    trial = search.ask()
+    assert trial is not None
+    with pytest.raises(InputError, match=said):
+        search.tell(trial, told, start=start)
+    search.tell(trial, [0.0] * 5)  # and goes on
+    with pytest.raises(InputError, match="it ended at epoch 5 again; epoch 16 or the threshold"):
+        search.tell(trial, [0.0] * 5)
+    assert search.result().spent == 5

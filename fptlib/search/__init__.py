@@ -5,10 +5,23 @@ what was seen: the same seed gives the same search, and an interrupted one goes 
 `fptlib.search.result`.
 """
 
+from fptlib.search.ask import Search, Trial
 from fptlib.search.candidates import Candidate, parse
 from fptlib.search.live import Live
 from fptlib.search.loop import optimise
 from fptlib.search.result import Settings
 from fptlib.search.source import Ledger, Recorded, Simulated, Source
 
-__all__ = ["Candidate", "Ledger", "Live", "Recorded", "Settings", "Simulated", "Source", "optimise", "parse"]
+__all__ = [
+    "Candidate",
+    "Ledger",
+    "Live",
+    "Recorded",
+    "Search",
+    "Settings",
+    "Simulated",
+    "Source",
+    "Trial",
+    "optimise",
+    "parse",
+]

@@ -38,8 +38,10 @@ class Candidate:
         return is_full_reset(self.rule)
 
 
-def parse(texts: Iterable[str]) -> tuple[Candidate, ...]:
-    """Parse candidates written as ``NAME`` or ``NAME:key=value,key=value``; two of one name carry their parameters in their labels.
+def parse(texts: str | Iterable[str]) -> tuple[Candidate, ...]:
+    """Parse candidates written as ``NAME`` or ``NAME:key=value,key=value``, separated by spaces or in a list.
+
+    Two of one name carry their parameters in their labels.
 
     A text of another shape, and two that say the same, raise an InputError.
 
@@ -47,7 +49,7 @@ def parse(texts: Iterable[str]) -> tuple[Candidate, ...]:
     ['full_reset', 'shrink_perturb:shrink=0.4', 'shrink_perturb:shrink=0.6']
     """
     rules: list[dict[str, Any]] = []
-    words = [text.strip() for text in texts]
+    words = [word for text in ([texts] if isinstance(texts, str) else texts) for word in text.split()]
     for text in words:
         name, _, rest = text.partition(":")
         rule: dict[str, Any] = {"name": name.strip()}

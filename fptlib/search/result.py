@@ -121,6 +121,8 @@ class SearchResult(Record):
         Epoch from which unperturbed training rests, ``None`` if it was not seen to, and the period ``P0`` of the first forks.
     spent, spent_unperturbed
         Run-epochs in all, and those before any perturbation.
+    finished, notes
+        Whether the search has ended, and what should be known of the runs.
     """
 
     target: Target
@@ -140,6 +142,8 @@ class SearchResult(Record):
     fork_period: int | None
     spent: int
     spent_unperturbed: int
+    finished: bool = True
+    notes: tuple[str, ...] = ()
 
     @property
     def speedup(self) -> Estimate | None:
@@ -156,7 +160,8 @@ class SearchResult(Record):
     def _sentences(self) -> Iterator[str]:
         choice, spent = self.choice, f"{self.spent} run-epochs were spent"
         if choice is None:
-            yield f"Nothing can be recommended: {self.stopped}; {spent}."
+            yield f"Nothing can be recommended{'' if self.finished else ' yet'}: {self.stopped}; {spent}."
+            yield from self._noted()
             return
         if self.speedup is None:
             mean = f"{interval(choice)}, measured on {choice.n_runs} runs"
@@ -165,11 +170,15 @@ class SearchResult(Record):
             low = math.floor(10 * self.speedup.low) / 10
             least = f"at least {low:g} times faster" if low > 1 else "not shown to be faster"
             yield f"Use {choice}: training takes {interval(choice)}, {least} than without perturbation, {self._basis(choice)}; {spent}."
-        yield f"The search ended because {self.stopped}; means are up to epoch {self.horizon}."
+        yield f"The search {'ended because' if self.finished else 'goes on:'} {self.stopped}; means are up to epoch {self.horizon}."
         if choice.period is not None and not self.inside:
             yield f"{choice.period} lies at an edge of the periods that were looked at: the minimum may lie beyond."
         if self.next is not None:
             yield f"Next, look at {named(*self.next)}: it may be better."
+        yield from self._noted()
+
+    def _noted(self) -> Iterator[str]:
+        return (f"Note: {note}." for note in self.notes)
 
     def _basis(self, choice: Prediction) -> str:
         if choice.method == "restart":

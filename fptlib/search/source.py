@@ -123,6 +123,11 @@ class Source(ABC):
     def _runs(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> Trajectories:
         """Return what `runs` does, without paying for it."""
 
+    def at_most(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> int:
+        """Return the run-epochs that `runs` takes if no further run passes."""
+        label = None if candidate is None else candidate.label
+        return self.ledger.at_most(label, period=period, n_runs=n_runs, epochs=epochs)
+
     @final
     def runs(
         self, candidate: Candidate | None = None, period: int | None = None, *, n_runs: int, epochs: int

@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias, TypeVar
 import numpy as np
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import FirstPassageTimes, first_passage, restricted_mean
+from fptlib.firstpassage import Estimate, FirstPassageTimes, first_passage, restricted_mean
 from fptlib.response import Prediction
 from fptlib.response.interval import Interval
 from fptlib.response.ranking import DEFAULT_PERIODS
@@ -33,7 +33,6 @@ class State:
     """
 
     plain: Trajectories
-    evidence: Evidence
 
     def __init__(self, source: Source, candidates: Sequence[Candidate], settings: Settings) -> None:
         self.source, self.candidates, self.settings = source, tuple(candidates), settings
@@ -42,6 +41,7 @@ class State:
         if not self.periods:
             raise InputError(f"no period is shorter than the horizon of {source.horizon} epochs")
         self.cells: dict[tuple[Candidate, int], Trajectories] = {}
+        self.evidence = Evidence((), 0, np.ones(1))
         self.start: int | None = None
         self.forked_at: int | None = None
         self.leader: Arm | None = None
@@ -90,8 +90,7 @@ class State:
 
     def at_most(self, action: Action) -> int:
         """Return the run-epochs that an action takes if no further run passes."""
-        label = None if action.candidate is None else action.candidate.label
-        return self.source.ledger.at_most(label, period=action.period, n_runs=action.n_runs, epochs=action.epochs)
+        return self.source.at_most(action.candidate, action.period, action.n_runs, action.epochs)
 
     def price(self, action: Action) -> float:
         """Return the run-epochs that an action is expected to take."""
@@ -127,20 +126,23 @@ class State:
         self.leader = leading(self.evidence)
 
 
-def conclude(state: State, *, fresh: FirstPassageTimes | None, stopped: str, decided: bool) -> SearchResult:
+def conclude(
+    state: State, *, fresh: FirstPassageTimes | None, stopped: str, decided: bool, finished: bool = True
+) -> SearchResult:
     """Return the result of a search; ``fresh`` are times of the leader's runs that had no part in the choice."""
     source, evidence, settings = state.source, state.evidence, state.settings
     leader = state.leader
-    if leader is not None and leader.mean[0] >= source.horizon:
+    if leader is not None and leader.mean[0] >= source.horizon and finished:
         leader, stopped = None, f"no run reached {source.retirement.threshold:g} within {source.horizon} epochs"
     still_open = [] if leader is None else rivals(evidence, leader, precision=settings.precision, level=settings.level)
     hopes = [(gain, arm.prediction) for arm, gain in still_open if arm.candidate is not None]
     promising = max(hopes, key=lambda pair: pair[0], default=(0.0, None))[1]
-    nothing = evidence.arm(None, None)
-    unperturbed = nothing.prediction.estimate
-    if nothing.bound:
-        n_censored = state.times(state.plain).n_censored
-        unperturbed = replace(unperturbed, mean=float(nothing.mean[0]), high=math.nan, n_censored=n_censored)
+    unperturbed = Estimate(1.0, 1.0, math.nan, 0, 0, settings.level)  # before anything is known
+    if state.steps and (nothing := evidence.arm(None, None)):
+        unperturbed = nothing.prediction.estimate
+        if nothing.bound:
+            n_censored = state.times(state.plain).n_censored
+            unperturbed = replace(unperturbed, mean=float(nothing.mean[0]), high=math.nan, n_censored=n_censored)
     cells = [arm.prediction for arm in evidence.arms if not arm.bound]
     return SearchResult(
         target=source.retirement,
@@ -160,6 +162,7 @@ def conclude(state: State, *, fresh: FirstPassageTimes | None, stopped: str, dec
         fork_period=state.forked_at,
         spent=source.ledger.spent,
         spent_unperturbed=source.ledger.unperturbed,
+        finished=finished,
     )
 
 

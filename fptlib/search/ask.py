@@ -1,0 +1,295 @@
+"""Ask and tell: the closed loop over trainings that somebody else runs, its state in a file that several workers may share."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from fptlib.errors import InputError
+from fptlib.files import write_atomically
+from fptlib.search.candidates import Candidate, parse
+from fptlib.search.loop import Decisions
+from fptlib.search.planning import Action
+from fptlib.search.result import SearchResult, Settings
+from fptlib.search.source import Ledger, Source
+from fptlib.search.state import conclude
+from fptlib.trajectories import DEFAULT_METRIC, Target, Trajectories, reached
+
+_Values = NDArray[np.float64]
+_Told = tuple[int, _Values]  # epochs asked for, and the values of a run up to its passage
+_Cell = tuple[str | None, int | None]  # label of the perturbation and period; both None: unperturbed
+_NOTHING = (0, np.zeros(0))
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A training run that is wanted, up to ``epochs``: its seed, and its perturbation with a period (both ``None``: unperturbed).
+
+    ``rule`` has the name of the perturbation and its parameters; ``values`` are what is known of the run, which may go on from there.
+    """
+
+    number: int
+    seed: int
+    perturbation: str | None
+    period: int | None
+    epochs: int
+    rule: Mapping[str, Any] | None = None
+    values: tuple[float, ...] = ()
+
+    @property
+    def resume_from(self) -> int:
+        """Epochs of the run that are known."""
+        return len(self.values)
+
+
+@final
+class Told(Source):
+    """Runs that somebody else trained and told; ``notes`` says so if they show that training does not repeat itself."""
+
+    __slots__ = ("_known", "_resumes", "_spent", "notes")
+
+    def __init__(self, *, horizon: int, retirement: Target, resumes: bool) -> None:
+        super().__init__(horizon=horizon, retirement=retirement, ledger=Ledger(shared=False))
+        self.notes: tuple[str, ...] = ()
+        self._resumes = resumes
+        self._known: dict[int, dict[_Cell, _Told]] = {}  # by seed
+        self._spent: dict[_Cell, list[int]] = {}
+
+    def missing(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> dict[int, _Values]:
+        """Return the seeds of the runs that are not known so far, each with what is known of it.
+
+        Where training does not repeat itself, a run that is started anew is another one. So all are, those too that had passed: to start
+        only the others anew would give them a second chance.
+        """
+        known = {seed: self._of(_cell(candidate, period), seed) for seed in range(n_runs)}
+        anew = bool(self.notes) and not self._resumes
+        return {
+            seed: values
+            for seed, (asked, values) in known.items()
+            if (anew and asked < epochs) or (len(values) < epochs and not self._passed(values))
+        }
+
+    def at_most(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> int:
+        """Return the run-epochs of what is missing; a run that cannot be resumed takes all its epochs."""
+        missing = self.missing(candidate, period, n_runs, epochs).values()
+        return sum(epochs - (len(values) if self._resumes else 0) for values in missing)
+
+    def tell(self, trial: Trial, start: int, values: Sequence[float]) -> None:
+        """Add epochs of a run, and compare them with those of its seed."""
+        cell, own = (trial.perturbation, trial.period), self._known.setdefault(trial.seed, {})
+        (asked, before), end = own.get(cell, _NOTHING), start + len(values)
+        who = f"{trial.perturbation or 'unperturbed'}{f' every {trial.period} epochs' if trial.period else ''}, seed {trial.seed}"
+        if not values or not 0 <= start <= len(before):
+            raise InputError(
+                f"{who}: {len(before)} epochs are known, and {len(values)} from epoch {start + 1} on were told"
+            )
+        for i in np.flatnonzero(~np.isfinite(values))[:1]:
+            raise InputError(
+                f"{who}: the value at epoch {start + i + 1} is {values[i]}, a finite number is needed; if the run diverged for good, "
+                "tell a value that no threshold takes for a passage"
+            )
+        if end == len(before) < trial.epochs == asked and not self._passed(values):
+            raise InputError(
+                f"{who}: it ended at epoch {end} again; epoch {trial.epochs} or the threshold is to be reached"
+            )
+        whole = np.concatenate([before[:start], values])
+        if self._passed(whole):
+            whole = whole[: reached(whole, self.retirement).argmax() + 1]
+        for other, (_, theirs) in own.items():
+            shared = self.horizon if other == cell else min(c[1] or self.horizon for c in (cell, other))
+            n = min(shared, len(whole), len(theirs))
+            for i in [] if self.notes else np.flatnonzero(whole[:n] != theirs[:n])[:1]:
+                self.notes = (
+                    f"runs of seed {trial.seed} differ before any perturbation ({whole[i]:g} and {theirs[i]:g} at epoch {i + 1}), so each "
+                    "run was trained by itself, and anew where more epochs were wanted, which costs more; training repeats itself if all "
+                    "generators and the order of the data are seeded, torch.use_deterministic_algorithms(True) is set, nothing depends on "
+                    "the number of epochs asked for, and perturbations follow the evaluation",
+                )
+        anew = bool(self.notes) and not self._resumes
+        own[cell] = max((asked, before), (trial.epochs, whole), key=lambda told: (anew and told[0], len(told[1])))
+        spent = self._spent.setdefault(cell, [])
+        spent.append(len(values))
+        self.ledger.charge(cell[0], period=cell[1], followed=np.array(spent), passed=np.ones(len(spent), dtype=bool))
+
+    def _of(self, cell: _Cell, seed: int) -> _Told:
+        """Return what is known of a run: the unperturbed one of its seed, if that had passed before the perturbation."""
+        own = self._known.get(seed, {})
+        plain = own.get((None, None), _NOTHING)
+        same = not self.notes and len(plain[1]) <= (cell[1] or 0) and self._passed(plain[1])
+        return plain if same else own.get(cell, _NOTHING)
+
+    def _passed(self, values: Sequence[float] | _Values) -> bool:
+        return bool(reached(np.asarray(values), self.retirement).any())
+
+    def _runs(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> Trajectories:
+        rows = [self._of(_cell(candidate, period), seed)[1][:epochs] for seed in range(n_runs)]
+        values = np.array([np.pad(row, (0, epochs - len(row)), constant_values=np.nan) for row in rows])
+        meta = {"retirement": self.retirement.to_dict()}
+        return Trajectories({self.retirement.name: values}, np.arange(n_runs), meta, np.array([*map(len, rows)]))
+
+
+@final
+class Search:
+    """A search that asks for training runs and is told their metric; it decides as `fptlib.search.optimise` does.
+
+    Parameters
+    ----------
+    candidates
+        Perturbations to choose from, as ``"shrink noise:scale=0.1"`` or in a list, by any names. ``full_reset`` is taken for a restart of
+        the training, whose means follow from unperturbed runs.
+    target, horizon
+        Value to reach, or a `Target` with its direction, and the last epoch that counts.
+    resumes
+        Whether trainings go on where they ended; else the budget allows for running them anew from epoch 1.
+    state
+        JSON file that keeps what was asked and told. Workers that name the same file work on one search, and an interrupted search goes
+        on. A file of another search raises an InputError.
+    settings
+        ``budget``, ``periods`` and the others of `Settings`.
+
+    Notes
+    -----
+    A deterministic training repeats the unperturbed run of its seed up to the perturbation: where that had reached the threshold by then,
+    its perturbed run is not asked for. Where values told show that training does not repeat itself, the result says so.
+
+    >>> search = Search("kick", 0.9, horizon=40, budget=2000)
+    >>> trial = search.ask()
+    >>> trial.seed, trial.perturbation, trial.epochs
+    (0, None, 16)
+    >>> search.tell(trial, [0.2, 0.5, 0.93])
+    >>> search.result().spent, search.finished
+    (3, False)
+    """
+
+    def __init__(
+        self,
+        candidates: str | Iterable[str],
+        target: Target | float,
+        *,
+        horizon: int,
+        resumes: bool = False,
+        state: str | os.PathLike[str] | None = None,
+        **settings: Any,
+    ) -> None:
+        named, chosen, target = parse(candidates), Settings(**settings), Target.of(target)
+        target = replace(target, metric=target.metric or DEFAULT_METRIC)
+        about = {"rules": {c.label: c.rule for c in named}, "target": target.to_dict(), "horizon": horizon}
+        about |= {"resumes": resumes, "settings": asdict(chosen)}
+        self._state: dict[str, Any] = {
+            "search": json.loads(json.dumps(about, default=str)),
+            "asked": 0,
+            "out": {},
+            "told": [],
+        }
+        self._seen, self._path, self._mutex = 0, Path(state) if state else None, threading.Lock()
+        self._source = Told(horizon=horizon, retirement=target, resumes=resumes)
+        self._decisions = Decisions(self._source, named, chosen)
+        self._course = self._decisions.course()
+        self._action: Action | None = next(self._course)
+        self._result: SearchResult | None = None
+        with self._shared():
+            pass
+
+    @property
+    def finished(self) -> bool:
+        """True if no run is wanted any more, as far as this process knows."""
+        return self._result is not None
+
+    def ask(self) -> Trial | None:
+        """Return a run that is wanted, ``None`` if there is none now: other workers run the rest, or the search is finished."""
+        with self._shared():
+            if (a := self._action) is not None:
+                label, out = _cell(a.candidate, a.period)[0], self._state["out"]
+                for seed, values in self._source.missing(a.candidate, a.period, a.n_runs, a.epochs).items():
+                    if [label, a.period, seed] not in out.values():
+                        self._state["asked"] += 1
+                        out[str(self._state["asked"])] = [label, a.period, seed]
+                        rule = None if a.candidate is None else a.candidate.rule
+                        known = tuple(values.tolist())
+                        return Trial(self._state["asked"], seed, label, a.period, a.epochs, rule, known)
+        return None
+
+    def tell(self, trial: Trial, values: Iterable[float], *, start: int = 0) -> None:
+        """Tell the metric of a run at epochs ``start + 1``, ``start + 2``, ...; ``start`` is the epoch that it was resumed from.
+
+        All that is told counts as spent. A run may end once it reaches the threshold; what it does then is not looked at. The rest of one
+        that ended before, because it was killed, is asked for again. No value, one that is not finite, and a run that ends again where
+        it did before raise an InputError.
+        """
+        told = [trial.perturbation, trial.period, trial.seed, trial.epochs, start, [*map(float, values)]]
+        with self._shared():
+            self._take(told)
+            self._state["told"].append(told)
+            self._state["out"].pop(str(trial.number), None)
+
+    def release(self) -> None:
+        """Ask again for all that was asked for and not told, because its workers are gone; should they tell it, that counts too."""
+        with self._shared():
+            self._state["out"] = {}
+
+    def result(self) -> SearchResult:
+        """Return the result as far as it is known: the choice, its interval and grade, what was spent, and what to do next."""
+        with self._shared():
+            going = f"runs are to be told of {self._action}"
+            known = self._result or conclude(self._decisions, fresh=None, stopped=going, decided=False, finished=False)
+            return replace(known, notes=self._source.notes)
+
+    @contextmanager
+    def _shared(self) -> Iterator[None]:
+        """Take from the file what others asked and told, and write what changes."""
+        path = self._path
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with self._mutex, FileLock(f"{path}.lock") if path else nullcontext():
+            before = path.read_text() if path and path.exists() else None
+            if path and before is not None:
+                self._state = _continued(path, before, self._state)
+            for told in self._state["told"][self._seen :]:
+                self._take(told)
+            yield
+            text = json.dumps(self._state)
+            if path and text != before:
+                write_atomically(path, lambda file: file.write(text.encode()))
+
+    def _take(self, told: Sequence[Any]) -> None:
+        """Take what was told, and decide once the runs of an action are there: decisions are a function of what was told."""
+        label, period, seed, epochs, start, values = told
+        self._source.tell(Trial(0, seed, label, period, epochs), start, values)
+        self._seen += 1
+        while (a := self._action) is not None:
+            asked = a.candidate, a.period, a.n_runs, a.epochs
+            missing = self._source.missing(*asked)
+            if missing and self._decisions.payable(a, reserve=False):
+                return
+            try:
+                self._action = self._course.send(None if missing else self._source._runs(*asked))
+            except StopIteration as end:
+                self._action, self._result = None, end.value
+
+
+def _cell(candidate: Candidate | None, period: int | None) -> _Cell:
+    return (None if candidate is None else candidate.label), period
+
+
+def _continued(path: Path, text: str, mine: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the content of a state file, which has to go on from mine."""
+    try:
+        content = dict(json.loads(text))
+        wrong = [name for name, value in mine["search"].items() if content["search"][name] != value]
+        if content["told"][: len(mine["told"])] != mine["told"]:
+            wrong.append("runs")
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{path}: not the state of a search, or damaged; name another file") from None
+    if wrong:
+        raise InputError(f"{path}: the state of another search (its {', '.join(wrong)} differ); name another file")
+    return content
