@@ -12,8 +12,9 @@ from tqdm import tqdm
 PROGRESS_VARIABLE = "FPTLIB_PROGRESS"
 
 
-def bar(total: int, desc: str) -> tqdm[NoReturn]:
-    """Return a progress bar over ``total`` steps, which shows on a terminal only: stderr, or the one that ``FPTLIB_PROGRESS`` names.
+def bar(total: int | None, desc: str) -> tqdm[NoReturn]:
+    """Return a progress bar over ``total`` steps (``None``: an unknown number), silent unless there is a terminal: stderr, or the one
+    that ``FPTLIB_PROGRESS`` names.
 
     Examples
     --------

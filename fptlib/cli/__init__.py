@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import Exit, TyperException
 
-from fptlib.cli import analysis, output, training
+from fptlib.cli import analysis, output, search, training
 from fptlib.errors import InputError
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="Data from elsewhere: what is at hand, and how to get it.")
 _analyses = (analysis.inspect, analysis.qss, analysis.predict, analysis.recommend, analysis.plan)
-for _command in (training.train, training.fork, *_analyses, training.optimise):
+for _command in (training.train, training.fork, *_analyses, search.optimise):
     app.command()(_command)
 app.add_typer(data_app, name="data")
 _OF_THE_BOOK = ("book", "experiments", "verify")
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command line; returns 0, 1 (a chapter failed), 2 (bad input), or 130 (interrupted)."""
+    """Run the command line; returns 0, 1 (a chapter or a script failed), 2 (bad input), or 130 (interrupted)."""
     if arguments and arguments[0] in _OF_THE_BOOK and not _additions:
         return _complain(f"{arguments[0]} belongs to the book: clone the project, run make book, and use .venv/bin/fpt")
     try:

@@ -1,4 +1,4 @@
-"""Commands that train: `fpt train`, `fpt fork`, `fpt optimise`."""
+"""Commands that train: `fpt train` and `fpt fork`."""
 
 from __future__ import annotations
 
@@ -92,60 +92,6 @@ def fork(
     survivors = f"{forked.n_survivors} of {forked.n_parents} runs went on"
     print(f"{survivors}; {_trained(forked.trajectories)}", file=sys.stderr)
     print(ensemble.store_path(forked.spec, out=store.parent))
-
-
-def optimise(
-    params: Annotated[
-        Path, typer.Argument(help="Parameters of unperturbed training (YAML); its epochs are the horizon.")
-    ],
-    threshold: Annotated[float, typer.Option(help="Metric value to reach.")],
-    candidates: Annotated[
-        list[str],
-        typer.Option(
-            help="Perturbations to choose from, separated by spaces or given again; parameters after a colon.",
-            metavar="'NAME[:KEY=VALUE,...] ...'",
-        ),
-    ],
-    set_: options.Set = None,
-    periods: Annotated[
-        str | None, typer.Option(help="Periods to choose from; a spread of them by default.", metavar="5,10,20")
-    ] = None,
-    budget: Annotated[
-        int | None, typer.Option(help="Run-epochs it may spend; without, what the precision takes.")
-    ] = None,
-    precision: Annotated[float, typer.Option(help="Relative difference of means not worth telling apart.")] = 0.05,
-    metric: options.RetireMetric = "test_metric",
-    direction: options.DirectionOption = "above",
-    level: options.Level = 0.95,
-    seed: options.SeedOption = 0,
-    out: options.Out = None,
-    workers: options.Workers = None,
-    scheduler: options.Scheduler = None,
-    everything: options.Everything = False,
-    as_json: options.AsJson = False,
-) -> None:
-    """Find the perturbation and the period with the smallest mean first-passage time, training as little as that takes.
-
-    What was trained is kept in stores: the same command goes on where it was interrupted.
-    """
-    from fptlib import spec
-    from fptlib.cli import answers
-    from fptlib.response.ranking import DEFAULT_PERIODS
-    from fptlib.search import Live, Settings, parse
-    from fptlib.search import optimise as search
-    from fptlib.trajectories import Target
-
-    parameters = spec.load(params, set_ or [])
-    named = parse([word for text in candidates for word in text.split()])
-    for candidate in named:  # before anything is trained
-        spec.override(parameters, {"perturbation": {**candidate.rule, "period": 1}})
-    chosen = options.integers("--periods", periods) or [p for p in DEFAULT_PERIODS if p < parameters.epochs]
-    settings = Settings(periods=tuple(chosen), budget=budget, precision=precision, level=level, seed=seed)
-    at = Target(threshold, direction, metric)
-    source = Live(parameters, retirement=at, periods=chosen, out=out, workers=workers, scheduler=scheduler)
-    result = search(source, named, settings=settings)
-    output.print_json(result.to_dict()) if as_json else answers.print_search(result, everything=everything)
-    print(f"{source.trained} run-epochs trained by this call; the others were in stores", file=sys.stderr)
 
 
 def _trained(runs: Trajectories) -> str:

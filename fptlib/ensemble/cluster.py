@@ -38,11 +38,11 @@ def performer(
     """
     from distributed import KilledWorker
 
-    with _client(workers, scheduler) as client:
+    with client(workers, scheduler) as connected:
 
         def results(tasks: Sequence[Task], wait: bool) -> list[int | None]:
             options: dict[str, Any] = {"wait": wait, "pure": False, "retries": _RETRIES}
-            futures = [client.submit(_remote, store, task, priority=-i, **options) for i, task in enumerate(tasks)]
+            futures = [connected.submit(_remote, store, task, priority=-i, **options) for i, task in enumerate(tasks)]
             # Waited for here and not in Dask's event loop, so that Ctrl-C interrupts nothing but the waiting.
             finished: queue.SimpleQueue[Any] = queue.SimpleQueue()
             for future in futures:
@@ -51,7 +51,7 @@ def performer(
                 finished.get().result()
             return [future.result() for future in futures]
 
-        client.subscribe_topic(_TOPIC, lambda event: report(int(event[1])))
+        connected.subscribe_topic(_TOPIC, lambda event: report(int(event[1])))
         try:
             yield results
         except KilledWorker as error:
@@ -59,7 +59,7 @@ def performer(
                 "training processes ended unexpectedly, again and again (killed, or out of memory); the same call resumes"
             ) from error
         finally:
-            client.unsubscribe_topic(_TOPIC)
+            connected.unsubscribe_topic(_TOPIC)
 
 
 def _remote(store: Store, task: Task, *, wait: bool) -> int | None:
@@ -79,7 +79,8 @@ def _remote(store: Store, task: Task, *, wait: bool) -> int | None:
 
 
 @contextmanager
-def _client(workers: int, scheduler: str | None) -> Iterator[Client]:
+def client(workers: int, scheduler: str | None) -> Iterator[Client]:
+    """Connect to a running scheduler, or to ``workers`` processes on this machine; see `performer` for what is refused."""
     from distributed import Client
 
     if scheduler is not None:
