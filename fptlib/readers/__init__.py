@@ -8,19 +8,23 @@ outside this library joins by `register`.
 from __future__ import annotations
 
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from fptlib.errors import InputError
 from fptlib.readers import csv_folder, hugging_face, lightning, stores, tensorboard, wandb
 from fptlib.readers.assemble import Axis, Zero, assemble
-from fptlib.readers.logs import Format, Log, Series
+from fptlib.readers.csv_folder import is_table
+from fptlib.readers.logs import Format, Log, Series, visible_files
 from fptlib.trajectories import Trajectories
 
 __all__ = ["Format", "Log", "Series", "assemble", "read", "register"]
 
 # The first that finds files reads them. A folder may hold files of several kinds: trainers write event files beside their state.
 _FORMATS = [form.FORMAT for form in (stores, hugging_face, lightning, tensorboard, wandb, csv_folder)]
+_LOG = re.compile(r"\.(csv|tsv|txt|dat|log|parquet|jsonl?|ndjson)(\.gz)?$|tfevents", re.IGNORECASE)
 
 
 def register(new: Format) -> None:
@@ -62,15 +66,31 @@ def read(
     counting: dict[str, Any] = {"axis": axis, "every": every, "epoch_zero": epoch_zero}
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
+    visible_files.cache_clear()
     for form in _FORMATS:
         files = form.find(path)
         if not files:
             continue
         logs = form.read(path, files)
         if not isinstance(logs, Trajectories):
+            left_out = _left_out(path, form, {*files})
+            logs = [replace(log, notes=(*log.notes, *left_out)) for log in logs]
             return assemble(logs, source=str(path), kind=form.name, metric=metric, **counting)
         if any(value not in (None, "auto") for value in counting.values()):
             raise InputError(f"{path}: a {form.name} counts epochs itself; leave out {', '.join(counting)}")
         return logs
     names = ", ".join(known.name for known in _FORMATS)
     raise InputError(f"{path}: nothing in this folder that can be read ({names})")
+
+
+def _left_out(path: Path, form: Format, used: set[Path]) -> list[str]:
+    """Return a note on what looks like a log in a folder and was not read; checkpoints hold what the log of their run holds."""
+    seen = [file for file in visible_files(path) if file not in used and _LOG.search(file.name)]
+    rest = [
+        file.relative_to(path)
+        for file in seen
+        if is_table(file) or any(one.find(file) for one in _FORMATS if one is not csv_folder.FORMAT)
+    ]
+    rest = [file for file in rest if not file.parent.name.startswith("checkpoint-")]
+    more = f" and {len(rest) - 1} more that look like logs" if len(rest) > 1 else ""
+    return [f"left out, as no part of what is read as {form.name}: {file}{more}" for file in rest[:1]]

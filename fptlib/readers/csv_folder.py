@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +26,7 @@ _DOWNLOAD = re.compile(r"run-(.*)-tag-(.*)")  # of one tag from TensorBoard, wit
 _PARTS = "train|training|val|valid|validation|dev|test|eval|evaluation"
 _PART = re.compile(rf"(?:(.*)[-_. /])?({_PARTS})", re.IGNORECASE)
 _RUN = re.compile(
-    r"run(id|name|no|number|idx|index)?|(random)?seed|(trial|experiment|job)(id|name|no|number)?|rep|repeat|repetition|fold"
+    r"run(id|name|no|number|idx|index)?|(random)?seed|(trial|experiment|job)(id|name|no|number)?|rep(eat|etition|licate|lication)?|fold"
 )
 
 
@@ -50,27 +52,20 @@ def _find(path: Path) -> list[Path]:
 
 
 def _read(path: Path, files: Sequence[Path]) -> list[Log]:
-    first, last = files[0], files[-1]
-    if len(first.parts) != len(last.parts):
+    if len(files[0].parts) != len(files[-1].parts):
+        near, far = (file.relative_to(path) for file in (files[0], files[-1]))
         raise InputError(
-            f"{path}: runs at different depths, {first.relative_to(path)} and {last.relative_to(path)}; move all to one depth"
+            f"{path}: runs at different depths, {near} and {far}; move all to one, and elsewhere what is no run"
         )
     tables = [read_table(file) for file in files]
     runs: dict[str, list[tuple[str, Log]]] = {}
     for table, (name, part, metric) in zip(tables, _names(path, files), strict=True):
         for log in run_logs(table, name, alone=table.path == path):
-            if "Value" in log.metrics and metric:
+            if metric and "Value" in log.metrics:
                 log.metrics[metric] = log.metrics.pop("Value")
-            own = runs.setdefault(log.name, [])
-            for other_part, other in own:
-                if _clash(part, {*log.metrics}, other_part, {*other.metrics}):
-                    raise InputError(
-                        f"{table.path}: has the metrics of run {log.name} that {other.path} has; keep the file that counts, or read one "
-                        "folder of runs at a time"
-                    )
-            own.append((part, log))
-    logs = [_joined(name, own) for name, own in runs.items()]
-    return [replace(logs[0], notes=summary([table.notes for table in tables])), *logs[1:]]
+            runs.setdefault(log.name, []).append((part, log))
+    first, *others = [_joined(name, own) for name, own in runs.items()]
+    return [replace(first, notes=summary([table.notes for table in tables])), *others]
 
 
 def _names(path: Path, files: Sequence[Path]) -> list[tuple[str, str, str]]:
@@ -90,20 +85,26 @@ def _names(path: Path, files: Sequence[Path]) -> list[tuple[str, str, str]]:
     ]
 
 
-def _clash(part: str, metrics: set[str], other_part: str, others: set[str]) -> bool:
-    """Test whether two files seem to hold the same metrics of one run, rather than those of batches and of epochs, or of two data sets."""
-    parted = _PART.fullmatch(part) and _PART.fullmatch(other_part)
-    return bool(metrics & others) and (part == other_part or (metrics == others and not parted))
-
-
 def _joined(name: str, files: list[tuple[str, Log]]) -> Log:
-    """Return the log of one run with the metrics of its files; of one name, each has the part to which it belongs before it."""
+    """Return the log of one run with the metrics of its files; where several have one of a name, that of the file goes before it.
+
+    They have to be parts, such as training and validation, or differ in their metrics, as those of batches and of epochs do.
+    """
     if len(files) == 1:
         return files[0][1]
+    for (part, log), (other_part, other) in combinations(files, 2):
+        parted = part != other_part and (
+            {*log.metrics} != {*other.metrics} or (_PART.fullmatch(part) and _PART.fullmatch(other_part))
+        )
+        if {*log.metrics} & {*other.metrics} and not parted:
+            raise InputError(
+                f"{other.path}: has the metrics of run {name} that {log.path} has; keep the file that counts, or read "
+                "one folder of runs at a time"
+            )
     times = Counter(metric for _, log in files for metric in (*log.metrics, *log.faults))
-    whole = Log(files[0][1].path, name=name, metrics={})
+    whole = replace(files[0][1], metrics={}, faults={})
     for part, log in files:
-        names = {metric: f"{part}/{metric}" if times[metric] > 1 else metric for metric in times}
+        names = {metric: f"{part}/{metric}" if n > 1 else metric for metric, n in times.items()}
         whole.metrics.update({names[metric]: replace(series, path=log.path) for metric, series in log.metrics.items()})
         whole.faults.update({names[metric]: fault for metric, fault in log.faults.items()})
     return whole
@@ -125,16 +126,16 @@ def run_logs(table: Table, name: str, *, alone: bool = False) -> list[Log]:
     metrics, faults = table.metrics(epoch=epoch, step=step, besides={*naming, *counting})
     logs = [Log(table.path, name=each, metrics={}, faults=faults, word=table.word) for each in names]
     for metric, series in metrics.items():
-        own = run[np.searchsorted(table.line, np.asarray(series.line))]
-        for log, part in zip(logs, _by_run(series, own, len(names)) if several else [series], strict=True):
+        for log, part in zip(logs, _by_run(series, table, run, len(names)) if several else [series], strict=True):
             log.metrics[metric] = _without_gaps(part)
     if not faults:
         _check_rows(table, run, metrics.values())
     return logs
 
 
-def _by_run(series: Series, run: NDArray[np.int64], n_runs: int) -> list[Series]:
+def _by_run(series: Series, table: Table, runs: NDArray[np.int64], n_runs: int) -> list[Series]:
     """Return the values of each run by epoch, or as they stand in the file where an epoch is logged twice, as by a run that was resumed."""
+    run = runs[np.searchsorted(table.line, np.asarray(series.line))]
     place = np.asarray(series.step if series.epoch is None else series.epoch)
     order = np.lexsort((place, run))
     twice = (np.diff(run[order]) == 0) & (np.diff(place[order]) == 0)
@@ -146,9 +147,11 @@ def _by_run(series: Series, run: NDArray[np.int64], n_runs: int) -> list[Series]
 
 def _without_gaps(series: Series) -> Series:
     """Leave out NaN where nothing was evaluated; where numbers were due, it is a run that diverged."""
-    number = np.flatnonzero(~np.isnan(series.value))
-    n = len(series.value)
-    return series if len(number) == n else series.take(np.concatenate([number, _due(number, n)]))
+    gap = np.isnan(series.value)
+    if not gap.any():
+        return series
+    number = np.flatnonzero(~gap)
+    return series.take(np.concatenate([number, _due(number, len(gap))]))
 
 
 def _due(logged: NDArray[np.int64], n: int) -> NDArray[np.int64]:
@@ -157,11 +160,11 @@ def _due(logged: NDArray[np.int64], n: int) -> NDArray[np.int64]:
     return np.arange((logged[-1] if len(logged) else -1) + every, n, every)
 
 
-def _check_rows(table: Table, run: NDArray[np.int64], metrics: Iterable[Series]) -> None:
+def _check_rows(table: Table, run: NDArray[np.int64], metrics: Collection[Series]) -> None:
     """Refuse a row without a metric where one was due."""
-    logged = np.zeros(len(run), dtype=bool)
-    for series in metrics:
-        logged |= np.isin(table.line, np.asarray(series.line)) if len(series.value) < len(logged) else True
+    if any(len(series.value) == len(run) for series in metrics):
+        return
+    logged = np.isin(table.line, np.concatenate([np.asarray(series.line) for series in metrics]))
     for each in np.unique(run[~logged]):
         rows = np.flatnonzero(run == each)
         for row in rows[_due(np.flatnonzero(logged[rows]), len(rows))][:1]:
@@ -172,7 +175,7 @@ def _check_rows(table: Table, run: NDArray[np.int64], metrics: Iterable[Series])
 
 def _runs(table: Table) -> tuple[NDArray[np.int64], list[str], list[str]]:
     """Return for each row the place of its run among the sorted names of runs, these names, and the columns that name runs."""
-    naming = [name for name in table.columns if _RUN.fullmatch(re.sub(r"[^a-z]", "", name.lower()))]
+    naming = [name for name in table.columns if _names_runs(name)]
     first = [name for name in naming if name.lower() == "run"][:1] or naming
     found = {name: _codes(table, name) for name in first}
     varying = [name for name in first if len(found[name][1]) > 1]
@@ -187,6 +190,11 @@ def _runs(table: Table) -> tuple[NDArray[np.int64], list[str], list[str]]:
         raise InputError(f"{table.path}: does {which} name the run? write a column run that tells each from all others")
     codes, names = found[first[0]] if first else (np.zeros(len(table.line), dtype=np.int64), [])
     return codes, names, naming
+
+
+@lru_cache(maxsize=1024)
+def _names_runs(name: str) -> bool:
+    return _RUN.fullmatch(re.sub(r"[^a-z]", "", name.lower())) is not None
 
 
 def _codes(table: Table, name: str) -> tuple[NDArray[np.int64], list[str]]:

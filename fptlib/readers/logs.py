@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -94,15 +96,15 @@ class Format:
     read: Callable[[Path, Sequence[Path]], Sequence[Log] | Trajectories]
 
 
-def visible_files(path: Path, *, deepest: int = 4) -> list[Path]:
+@functools.lru_cache(maxsize=1)  # each format looks through the same folder; who reads it again clears this first
+def visible_files(path: Path, *, deepest: int = 4) -> tuple[Path, ...]:
     """Return the files in a folder and below it, the nearest first, then by name; what is hidden, as by JupyterLab or macOS, is no file."""
-    found = []
+    found: list[tuple[int, Path]] = []
     for folder, inner, names in os.walk(path, followlinks=True):
-        here = Path(folder)
-        shown = len(here.parts) - len(path.parts) < deepest
-        inner[:] = [name for name in inner if shown and not name.startswith((".", "__"))]
-        found += [here / name for name in sorted(names) if name[0] != "."]
-    return sorted(found, key=lambda file: (len(file.parts), file))
+        depth = folder.count(os.sep) - str(path).count(os.sep)
+        inner[:] = sorted(name for name in inner if depth < deepest and not name.startswith((".", "__")))
+        found += [(depth, Path(folder, name)) for name in sorted(names) if name[0] != "."]
+    return tuple(file for _, file in sorted(found, key=itemgetter(0)))
 
 
 def nearest_files(path: Path, pattern: str, is_kind: Callable[[Path], bool]) -> list[Path]:

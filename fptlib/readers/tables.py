@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import functools
 import gzip
 import io
 import itertools
@@ -31,7 +32,7 @@ _COUNTING = [
     "epochs?",
     f"{_OF}epochs?{_NO}|ep|(?:server|communication)?rounds?|trainingiterations?|generations?",
     "(?:trainer)?globalsteps?|steps?",
-    f"{_OF}(?:(?:optimi[sz]er|gradient|time|env)?steps?|iterations?|iters?|it|updates?|(?:mini)?batch(?:es)?){_NO}",
+    f"{_OF}(?:(?:optimi[sz]er|gradient|time|env)?steps?|iterations?|iters?|it|updates?|(?:mini)?batch(?:es)?|episodes?){_NO}|{_OF}(?:samples?|examples?|images?|tokens?|frames?)(?:seen)?",
 ]
 _CALLS = "_step"  # of Weights & Biases: calls of its logger, which go on where a run is resumed
 _INDEX = re.compile(r"(unnamed: ?\d+|index)?", re.IGNORECASE)  # of rows, as pandas and R write it
@@ -47,7 +48,9 @@ _IN_ARRAY = re.compile(r"(?:[A-Za-z][\w.]*\(\[?|\[|<.*numpy=)\s*([^\s,()\[\]]+?)
 _ARGUMENTS = re.compile(
     r"(\w\(\[?[-+.\w]+\]?)\s*,[^()\"]*(?:\(\)[^()\"]*)*\)"
 )  # of a tensor, which are no cells of their own
-_THOUSANDS = re.compile(r"(?<=\d)[ '\u00a0\u202f](?=\d{3}(?!\d))")
+_THOUSANDS, _WHOLE_THOUSANDS = (
+    re.compile(rf"(?<=\d)[{one}](?=\d{{3}}(?!\d))") for one in (" '\u00a0\u202f", " ',\u00a0\u202f")
+)
 _COMMA = re.compile(r"([-+]?\d+),(\d+(?:[eE][-+]?\d+)?\s*%?)")
 _SURELY_DECIMAL = re.compile(r"[-+]?(0\d*,\d+|\d+,(\d{1,2}|\d{4,})|\d{4,},\d+)(e[-+]?\d+)?\s*%?", re.IGNORECASE)
 _DATE = re.compile(r"\d+([-/.:])\d+\1\d+.*|\d+:\d+.*")
@@ -95,7 +98,8 @@ class Table:
         if len(odd) > there.sum() / 2 and rank not in (0, 2) and not any(_is_quantity(text[row]) for row in odd):
             return None
         if odd:
-            raise InputError(f"{self.where(odd[0])}: {name} is {cells[odd[0]]!r}, a number is needed")
+            comma_said = ", with a point for its decimals" if "," in text[odd[0]] else ""
+            raise InputError(f"{self.where(odd[0])}: {name} is {cells[odd[0]]!r}, a number is needed{comma_said}")
         percent = np.array([cell.endswith("%") for cell in text])
         for row in np.flatnonzero(there & ~percent)[:1] if percent.any() else ():
             raise InputError(f"{self.where(row)}: {name} is {cells[row]!r}, while others end in %; write all alike")
@@ -140,23 +144,25 @@ class Table:
         number for each row, they cannot be, and an InputError is raised.
         """
         same = np.ones(len(self.line) - 1, dtype=bool) if run is None else run[1:] == run[:-1]
-        ranks: dict[str, int] = {}
+        ranks: dict[
+            str, tuple[int, bool, int]
+        ] = {}  # epochs before steps, and in these columns that change before others
         found: dict[str, _Floats] = {}
         moves: dict[str, _Floats] = {}
         for name in self.columns:
-            rank, numbers = meaning(name), None
-            if rank is not None and (numbers := self.numbers(name)) is not None:
+            rank = meaning(name)
+            numbers = None if rank is None else self.numbers(name)
+            if rank is not None and numbers is not None:
                 move = np.where(same, np.diff(numbers[0]), 0)
                 if rank in (0, 2) or move.any():
-                    ranks[name], found[name], moves[name] = rank, numbers[0], move
-        for name, rank in sorted(ranks.items(), key=lambda item: -item[1]):
-            above = [one for one in moves if one not in (name, _CALLS) and ranks[one] // 2 <= rank // 2]
-            if any(((moves[name] < 0) & (moves[one] > 0)).any() for one in above):
-                del found[name]
-        ways = [sorted((ranks[name], name) for name in found if ranks[name] // 2 == way)[:1] for way in (0, 1)]
-        epoch, step = (found[way[0][1]] if way else None for way in ways)
-        if epoch is not None or step is not None:
-            return epoch, step, {*ranks}
+                    ranks[name], found[name], moves[name] = (rank // 2, not move.any(), rank), numbers[0], move
+        chosen: dict[int, str] = {}
+        for name in sorted(found, key=lambda name: ranks[name]):
+            above = [one for one in found if one not in (name, _CALLS) and ranks[one][0] <= ranks[name][0]]
+            if not any(((moves[name] < 0) & (moves[one] > 0)).any() for one in above):
+                chosen.setdefault(ranks[name][0], name)
+        if chosen:
+            return found.get(chosen.get(0, "")), found.get(chosen.get(1, "")), {*found}
         unknown = self._unknown(same, several=run is not None)
         if unknown is not None:
             title = f"column {unknown}" if unknown else "first column, which has no name,"
@@ -194,6 +200,7 @@ class Table:
         return None
 
 
+@functools.lru_cache(maxsize=1024)
 def meaning(name: str) -> int | None:
     """Return the place of a name among those of columns that count: 0 and 1 for epochs, 2 and 3 for steps; ``None`` for another."""
     key = re.sub(r"[^a-z0-9]", "", re.sub(r"\(.*\)|\[.*\]", "", name.lower()))
@@ -262,7 +269,9 @@ def _laid_out(lines: list[str]) -> tuple[list[str], str, list[int]]:
 def _separator(header: str, row: str) -> str:
     """Return the separator by which a header and a row have equally many cells."""
     for one in (*",;\t|", "  ", " "):
-        if 1 < len(_cells(header, one)) == len(_cells(row, one)):
+        if one in header.strip(" ") and (
+            header.count(one) == row.count(one) or len(_cells(header, one)) == len(_cells(row, one))
+        ):
             return one
     return str(max(",;\t|", key=header.count))
 
@@ -341,7 +350,7 @@ def _value(cell: str, *, comma: bool, counts: bool) -> float | None:
     """Return the number for which a cell stands; where it ``counts``, 5 for 5/60."""
     if match := _IN_ARRAY.fullmatch(cell):
         cell = match[1]
-    cell = _THOUSANDS.sub("", cell).replace("\u2212", "-")
+    cell = (_WHOLE_THOUSANDS if counts and not comma else _THOUSANDS).sub("", cell).replace("\u2212", "-")
     cell = _COMMA.sub(r"\1.\2", cell) if comma else cell
     if cell.endswith("%"):
         cell = f"{cell[:-1].strip()}e-2"  # 91.14 / 100 is not always the number nearest to 0.9114
