@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,8 +43,9 @@ class Series:
 
     def take(self, places: NDArray[np.int64] | NDArray[np.bool_]) -> Series:
         """Return the values at some places, with what was logged with them."""
-        beside: list[Any] = [self.epoch, self.step, self.line]
-        return Series(self.value[places], *(None if column is None else column[places] for column in beside), self.path)
+        beside = (None if column is None else column[places] for column in (self.epoch, self.step, self.line))
+        epoch, step, line = beside
+        return Series(self.value[places], epoch=epoch, step=step, line=line, path=self.path)
 
 
 @dataclass(frozen=True, slots=True)

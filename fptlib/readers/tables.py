@@ -273,7 +273,8 @@ def _separator(header: str, row: str) -> str:
             header.count(one) == row.count(one) or len(_cells(header, one)) == len(_cells(row, one))
         ):
             return one
-    return str(max(",;\t|", key=header.count))
+    found: str = max(",;\t|", key=header.count)
+    return found
 
 
 def _cells(line: str, separator: str) -> list[str]:
