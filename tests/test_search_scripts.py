@@ -156,6 +156,18 @@ def test_a_script_that_fails_ends_the_search_in_one_line(folder: Folder, extra: 
     assert not (folder.path / "logs" / ".running").exists()
 
 
+def test_an_evaluation_before_training_is_no_epoch(folder: Folder) -> None:
+    folder.write("lines.insert(1, '0,0.1,0.9')")
+    status, _, err = folder.run()
+    assert status == 1
+    assert "logged 17 epochs; 16 were asked for" in err
+    assert "epoch_zero='before' leaves it out" in err
+    status, result, _ = folder.run(budget=200, **{"epoch-zero": "before"})
+    assert status == 0
+    folder.write()
+    assert folder.run(out="without", budget=200)[1] == result
+
+
 def test_other_runs_are_ended_with_the_one_that_fails(folder: Folder) -> None:
     folder.write("import time\nif seed == '1':\n    sys.exit(3)\nif seed == '0':\n    time.sleep(600)")
     status, _, err = folder.run(jobs=2)

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from contextlib import suppress
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from fptlib.errors import InputError
 from fptlib.files import write_atomically
 from fptlib.readers import read
+from fptlib.readers.assemble import Zero
 from fptlib.search import Search, Trial, parse
 from fptlib.trajectories import Target, reached
 
@@ -47,9 +48,12 @@ class Runs:
     where the folder holds logs of another command.
     """
 
-    def __init__(self, command: str, *, folder: Path, target: Target, candidates: Sequence[str]) -> None:
+    def __init__(
+        self, command: str, *, folder: Path, target: Target, candidates: Sequence[str], epoch_zero: Zero | None = None
+    ) -> None:
         self.folder, self.target, self.metric = folder.resolve(), target, target.metric
         self.notes: dict[str, None] = {}
+        self._counting: dict[str, Any] = {"metric": target.metric, "epoch_zero": epoch_zero}
         written = [word for text in candidates for word in text.split()]
         self._written = {c.label: word for c, word in zip(parse(written), written, strict=True)}
         cells = ["none", *map(_safe, written)]
@@ -125,7 +129,7 @@ class Runs:
                     os.rename(place, self._place(trial))
                     return values
                 least = f"{trial.epochs} were asked for, or fewer that reach {self.target.threshold:g}"
-                wrong = f"logged {len(values)} epochs; {least}"
+                wrong = "; ".join([f"logged {len(values)} epochs", least, *self.notes])
             except InputError as error:
                 wrong = str(error)
         output = place / _OUTPUT
@@ -145,7 +149,7 @@ class Runs:
         return self.folder / cell / f"seed{trial.seed}-epochs{trial.epochs}"
 
     def _read(self, place: Path) -> NDArray[np.float64]:
-        runs = read(place)
+        runs = read(place, **self._counting)
         if runs.n_runs != 1:
             raise InputError(f"{place / _LOG}: {runs.n_runs} runs, one is needed")
         self.metric = runs.metric_name(self.target.metric)

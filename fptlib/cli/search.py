@@ -58,6 +58,7 @@ def optimise(
     precision: Annotated[float, typer.Option(help="Relative difference of means not worth telling apart.")] = 0.05,
     metric: options.Metric = None,
     direction: options.DirectionOption = "above",
+    epoch_zero: options.EpochZero = None,
     level: options.Level = 0.95,
     seed: options.SeedOption = 0,
     out: Annotated[
@@ -79,7 +80,8 @@ def optimise(
 
     if (params is None) == (run is None):
         raise InputError("either PARAMS.yml or --run 'COMMAND' is needed, and not both")
-    others = {"--set": set_, "--workers": workers} if params is None else {"--horizon": horizon, "--jobs": jobs}
+    of_scripts = {"--horizon": horizon, "--jobs": jobs, "--epoch-zero": epoch_zero}
+    others = {"--set": set_, "--workers": workers} if params is None else of_scripts
     for option in [option for option, value in others.items() if value is not None]:
         raise InputError(f"{option} does not go with {'--run' if params is None else 'PARAMS.yml'}; leave it out")
     target, chosen = Target(threshold, direction, metric), options.integers("--periods", periods)
@@ -92,7 +94,8 @@ def optimise(
         if horizon is None or out is None:
             raise InputError("--run needs --horizon, the last epoch that counts, and --out, a folder for the logs")
         at = Search(candidates, target, horizon=horizon, **asdict(settings))
-        result, new = _run(at, Runs(run, folder=out, target=target, candidates=candidates), budget, jobs, scheduler)
+        runs = Runs(run, folder=out, target=target, candidates=candidates, epoch_zero=epoch_zero)
+        result, new = _run(at, runs, budget, jobs, scheduler)
     output.print_json(result.to_dict()) if as_json else answers.print_search(result, everything=everything)
     print(f"{new} run-epochs trained by this call; the others had been trained before", file=sys.stderr)
 
