@@ -59,8 +59,8 @@ ANALYSIS = [
 ]
 LONGEST = 400
 # Lines of Python in all, docstrings included.
-LINES = {"fptlib": 17_500, "companion": 3_500, "tests": 15_500, "benchmarks": 2_700}
-FILES, EXPORTED, AT_THE_TOP = 136, 160, 20
+LINES = {"fptlib": 18_000, "companion": 3_500, "tests": 16_500, "benchmarks": 2_700}
+FILES, EXPORTED, AT_THE_TOP = 140, 165, 21
 
 
 def sources(package: str = "fptlib") -> list[Path]:
