@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from itertools import combinations
 from pathlib import Path
 
@@ -26,7 +25,9 @@ _DOWNLOAD = re.compile(r"run-(.*)-tag-(.*)")  # of one tag from TensorBoard, wit
 _PARTS = "train|training|val|valid|validation|dev|test|eval|evaluation"
 _PART = re.compile(rf"(?:(.*)[-_. /])?({_PARTS})", re.IGNORECASE)
 _RUN = re.compile(
-    r"run(id|name|no|number|idx|index)?|(random)?seed|(trial|experiment|job)(id|name|no|number)?|rep(eat|etition|licate|lication)?|fold"
+    r"run[\W_]*(id|name|no|number|idx|index)?|(random[\W_]*)?seed|(trial|experiment|job)[\W_]*(id|name|no|number)?|"
+    r"rep(eat|etition|licate|lication)?|fold",
+    re.IGNORECASE,
 )
 
 
@@ -175,7 +176,7 @@ def _check_rows(table: Table, run: NDArray[np.int64], metrics: Collection[Series
 
 def _runs(table: Table) -> tuple[NDArray[np.int64], list[str], list[str]]:
     """Return for each row the place of its run among the sorted names of runs, these names, and the columns that name runs."""
-    naming = [name for name in table.columns if _names_runs(name)]
+    naming = [name for name in table.columns if _RUN.fullmatch(name.strip())]
     first = [name for name in naming if name.lower() == "run"][:1] or naming
     found = {name: _codes(table, name) for name in first}
     varying = [name for name in first if len(found[name][1]) > 1]
@@ -190,11 +191,6 @@ def _runs(table: Table) -> tuple[NDArray[np.int64], list[str], list[str]]:
         raise InputError(f"{table.path}: does {which} name the run? write a column run that tells each from all others")
     codes, names = found[first[0]] if first else (np.zeros(len(table.line), dtype=np.int64), [])
     return codes, names, naming
-
-
-@lru_cache(maxsize=1024)
-def _names_runs(name: str) -> bool:
-    return _RUN.fullmatch(re.sub(r"[^a-z]", "", name.lower())) is not None
 
 
 def _codes(table: Table, name: str) -> tuple[NDArray[np.int64], list[str]]:

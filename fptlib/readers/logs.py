@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,8 +44,8 @@ class Series:
 
     def take(self, places: NDArray[np.int64] | NDArray[np.bool_]) -> Series:
         """Return the values at some places, with what was logged with them."""
-        beside = (None if column is None else column[places] for column in (self.epoch, self.step, self.line))
-        epoch, step, line = beside
+        beside: list[Any] = [self.epoch, self.step, self.line]
+        epoch, step, line = (None if column is None else column[places] for column in beside)
         return Series(self.value[places], epoch=epoch, step=step, line=line, path=self.path)
 
 

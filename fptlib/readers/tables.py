@@ -144,9 +144,7 @@ class Table:
         number for each row, they cannot be, and an InputError is raised.
         """
         same = np.ones(len(self.line) - 1, dtype=bool) if run is None else run[1:] == run[:-1]
-        ranks: dict[
-            str, tuple[int, bool, int]
-        ] = {}  # epochs before steps, and in these columns that change before others
+        ranks: dict[str, tuple[int, bool, int]] = {}  # epochs first, and of each what changes
         found: dict[str, _Floats] = {}
         moves: dict[str, _Floats] = {}
         for name in self.columns:
@@ -182,13 +180,10 @@ class Table:
         for name, value in numbers.items() if len(self.columns) > 1 else ():
             apart = np.diff(value)[same]
             up = apart[apart > 0]
-            whole = (
-                (value >= 0).all()
-                and (value == np.floor(value)).all()
-                and len(apart) >= 2 - bool(_INDEX.fullmatch(name))
-            )
+            whole = (value >= 0).all() and (value == np.floor(value)).all()
+            few = len(apart) < 2 - bool(_INDEX.fullmatch(name)) or len(up) < max(1, 0.75 * len(apart))
             is_index = several and (np.diff(value) == 1).all()
-            if not whole or is_index or len(up) < max(1, 0.75 * len(apart)) or _NO_COUNT.fullmatch(name):
+            if not whole or few or is_index or _NO_COUNT.fullmatch(name):
                 continue
             if (up == up[0]).all():
                 return name
@@ -268,13 +263,11 @@ def _laid_out(lines: list[str]) -> tuple[list[str], str, list[int]]:
 
 def _separator(header: str, row: str) -> str:
     """Return the separator by which a header and a row have equally many cells."""
-    for one in (*",;\t|", "  ", " "):
-        if one in header.strip(" ") and (
-            header.count(one) == row.count(one) or len(_cells(header, one)) == len(_cells(row, one))
-        ):
+    there = [one for one in (",", ";", "\t", "|", "  ", " ") if one in header.strip(" ")]
+    for one in there:
+        if header.count(one) == row.count(one) or len(_cells(header, one)) == len(_cells(row, one)):
             return one
-    found: str = max(",;\t|", key=header.count)
-    return found
+    return max((one for one in there if one.strip(" ")), key=header.count, default=",")
 
 
 def _cells(line: str, separator: str) -> list[str]:
