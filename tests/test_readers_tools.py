@@ -74,6 +74,18 @@ class TestLightning:
         np.testing.assert_allclose(read(folder, every=2).metric("val_loss"), [truth], rtol=1e-6)
 
 
+@pytest.mark.parametrize("logger", ["csv", "tb"])
+def test_the_versions_in_the_folder_of_a_run_are_one_run(logger: str) -> None:
+    runs = read(LOGS / "lightning_again" / logger)
+    assert runs.meta["names"] == {"0": "seed_0/version_1", "1": "seed_1/version_1"}
+    assert runs.lengths.tolist() == [4, 4]
+    truth = [run["val_loss"] for run in TRUTH["lightning_again"]]
+    np.testing.assert_allclose(runs.metric("val_loss"), truth, rtol=1e-6)
+    notes = " ".join(runs.meta["notes"])
+    assert "seed_0/version_1 goes on with seed_0/version_0" in notes
+    assert "seed_1/version_0, which ends early, is left out for seed_1/version_1" in notes
+
+
 class TestTensorBoard:
     """Event files of PyTorch's ``SummaryWriter``."""
 
@@ -115,6 +127,41 @@ class TestTensorBoard:
         file.write_bytes(content[:90] + bytes(len(content) - 90))  # damaged from its first value on
         with pytest.raises(InputError, match="no metric; at least one is needed"):
             read(file.parent)
+
+    def test_the_curves_of_add_scalars_are_metrics_of_one_run(self) -> None:
+        runs = read(LOGS / "tb_curves")
+        assert set(runs.metrics) == {"acc/top1/train", "acc/top1/val", "loss"}
+        assert runs.metric("acc/top1/val").tolist() == [[0.09, 0.19, 0.29], [0.08, 0.18, 0.28]]
+        assert any(
+            "folders without metrics by steps are left out" in note and "seed_1/1795857961.267074" in note
+            for note in runs.meta["notes"]
+        )
+
+    def test_folders_of_keras_are_metrics_of_one_run(self, tmp_path: Path) -> None:
+        folder = copied("keras", tmp_path)
+        runs = read(folder)
+        assert (len(runs.run), runs.meta["axis"]) == (2, "epoch")
+        for metric, key in (("train/epoch_accuracy", "accuracy"), ("validation/epoch_loss", "val_loss")):
+            np.testing.assert_allclose(runs.metric(metric), [truth[key] for truth in TRUTH["keras"]], rtol=1e-6)
+        assert read(folder / "seed_2").meta["names"] == {"2": "seed_2"}
+        # The same with the part before the run, and in its name.
+        for name in ("{part}/{run}", "{run}_{part}"):
+            other = tmp_path / str(len(name))
+            for file in folder.rglob("*tfevents*"):
+                new = other / name.format(part=file.parent.name, run=file.parents[1].name) / file.name
+                new.parent.mkdir(parents=True)
+                shutil.copy(file, new)
+            turned = read(other).metric("validation/epoch_loss")
+            np.testing.assert_array_equal(turned, runs.metric("validation/epoch_loss"))
+
+    def test_runs_at_all_depths_are_read_once(self, tmp_path: Path) -> None:
+        folder = copied("tb_two", tmp_path)
+        deeper = folder / "a" / "b" / "c" / "d" / "seed_5"
+        shutil.copytree(folder / "seed_3", deeper)
+        shutil.copytree(folder / "seed_3", folder / ".ipynb_checkpoints" / "seed_3")
+        (folder / "best").symlink_to(deeper)
+        (deeper / "up").symlink_to(folder)
+        assert read(folder).run.tolist() == [5, 12, 3]
 
     def test_without_its_package_the_extra_is_named(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name in [name for name in sys.modules if name.split(".")[0] == "tensorboard"]:
@@ -162,9 +209,14 @@ class TestHuggingFace:
         assert read(tmp_path).metric().tolist() == [[0.1, 0.2]]
         state["log_history"][-1]["eval_f1"] = 0.7
         (tmp_path / "trainer_state.json").write_text(json.dumps(state))
-        again = r"trainer_state\.json, entry 3: eval_f1 is logged more than once at epoch 2"
-        with pytest.raises(InputError, match=again):
-            read(tmp_path)
+        assert read(tmp_path).metric().tolist() == [[0.1, 0.2]]
+
+    def test_an_evaluation_of_the_best_model_is_left_out(self) -> None:
+        runs = read(LOGS / "hf_best")
+        (truth,) = TRUTH["hf_best"]
+        assert truth[-1] != truth[-2]
+        assert runs.metric("eval_accuracy").tolist() == [truth[:-1]]
+        assert "evaluations after training, which log its last step again, are left out" in runs.meta["notes"]
 
     def test_epochs_that_end_a_little_off_are_rounded(self, tmp_path: Path) -> None:
         entries = [{"epoch": 0.98 * k, "step": 49 * k, "eval_f1": k / 10} for k in (1, 2)]
@@ -246,7 +298,7 @@ class TestWeightsAndBiases:
         [
             (
                 lambda text: text.replace('"0.2","0.2"', '"0.2","0.15"'),
-                "line 3: a-1 - val_acc is 0.2 but MIN is 0.15, the mean of",
+                "line 3: a-1 - val_acc is 0.2 but a-1 - val_acc__MIN is 0.15, the mean of",
             ),
             (
                 lambda text: text.replace("Step", "Relative Time (Process)"),
@@ -262,6 +314,22 @@ class TestWeightsAndBiases:
         assert f"{tmp_path / 'e.csv'}" in str(refused.value)
         assert said in str(refused.value)
 
+    def test_runs_of_one_name_are_told_apart(self, tmp_path: Path) -> None:
+        (tmp_path / "a.csv").write_text("Step,x - acc,x - acc\n1,0.1,0.3\n2,0.2,0.4\n")
+        # As pandas writes the same.
+        text = "Step,x - acc,x - acc__MIN,x - acc.1,x - acc__MIN.1\n1,0.1,0.1,0.3,0.3\n2,0.2,0.2,0.4,0.4\n"
+        (tmp_path / "b.csv").write_text(text)
+        for file in tmp_path.iterdir():
+            runs = read(file)
+            assert runs.metric().tolist() == [[0.1, 0.2], [0.3, 0.4]]
+            assert runs.meta["names"] == {"0": "x", "1": "x (2)"}
+            assert any("runs of one name" in note for note in runs.meta["notes"])
+
+    @pytest.mark.parametrize("axis", ["Step", "epoch", "Epoch", "global_step", "trainer/global_step", "iteration"])
+    def test_charts_over_anything_that_counts(self, tmp_path: Path, axis: str) -> None:
+        (tmp_path / "a.csv").write_text(f"{axis},r-1 - acc,r-2 - acc\n1,0.1,0.3\n2,0.2,0.4\n")
+        assert read(tmp_path).metric().tolist() == [[0.1, 0.2], [0.3, 0.4]]
+
     def test_a_history_is_a_csv_file_for_each_run(self, tmp_path: Path) -> None:
         for seed in (1, 2):
             lines = [",_runtime,_timestamp,_step,epoch,val_acc,gpu_name"]
@@ -270,3 +338,61 @@ class TestWeightsAndBiases:
         runs = read(tmp_path)
         assert set(runs.metrics) == {"val_acc"}
         assert runs.metric().tolist() == [[0.1, 0.11, 0.12, 0.13], [0.2, 0.21, 0.22, 0.23]]
+
+
+class TestJSON:
+    """Objects in lines, lists of objects and lists of values."""
+
+    def test_ray_tune_writes_a_line_for_each_report(self, tmp_path: Path) -> None:
+        folder = copied("ray", tmp_path)
+        runs = read(folder)
+        assert runs.meta["format"] == "JSON"
+        np.testing.assert_allclose(runs.metric("val_acc"), [[0.1, 0.2, 0.3], [0.2, 0.4, 0.6]])
+        assert runs.metric("inside/loss").tolist() == [[1, 1 / 2, 1 / 3]] * 2
+        for file in folder.glob("*/result.json"):
+            file.unlink()
+        np.testing.assert_array_equal(read(folder).metric("val_acc"), runs.metric("val_acc"))
+
+    @pytest.mark.parametrize("name", ["log.txt", "metrics.json", "log.jsonl"])
+    def test_lines_of_which_some_lack_a_metric(self, tmp_path: Path, name: str) -> None:
+        for seed in (1, 2):
+            rows = [{"iteration": 50 * k - 1, "loss": 1 / k, "lr": 0.1} for k in range(1, 5)]
+            rows[1]["bbox/AP"] = rows[3]["bbox/AP"] = float(seed)
+            (tmp_path / f"seed_{seed}").mkdir()
+            (tmp_path / f"seed_{seed}" / name).write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"itera')
+            (tmp_path / f"seed_{seed}" / "config.json").write_text('{"layers": [64, 64], "epochs": 4}')
+        runs = read(tmp_path)
+        assert read(tmp_path, metric="bbox/AP").metric().tolist() == [[1, 1], [2, 2]]
+        assert (runs.meta["axis"], runs.meta["every"]) == ("step", 50)
+        assert any("a last line that was cut is left out" in note for note in runs.meta["notes"])
+
+    def test_a_line_that_is_no_json_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "a.jsonl").write_text('{"epoch": 1, "acc": 0.1}\nWarning: late\n{"epoch": 2, "acc": 0.2}\n')
+        with pytest.raises(InputError, match=r"a\.jsonl, line 2: no object of JSON"):
+            read(tmp_path)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            [{"epoch": k, "val": {"acc": k / 10}} for k in (1, 2, 3)],
+            {"val/acc": [0.1, 0.2, 0.3], "loss": [3, 2, 1]},
+            {"val": {"acc": [0.1, 0.2, 0.3]}, "train": {"acc": [0.1, 0.2, 0.3]}},
+            {"epoch": [1, 2, 3], "val/acc": [0.1, 0.2, 0.3]},
+        ],
+    )
+    @pytest.mark.parametrize("indent", [None, 1])
+    def test_lists(self, tmp_path: Path, content: object, indent: int | None) -> None:
+        (tmp_path / "history.json").write_text(json.dumps(content, indent=indent))
+        for path in (tmp_path, tmp_path / "history.json"):
+            assert read(path).metric("val/acc").tolist() == [[0.1, 0.2, 0.3]]
+
+    def test_several_runs_in_one_file(self, tmp_path: Path) -> None:
+        rows = [{"seed": k, "epoch": i, "acc": k * i / 10} for k in (1, 2) for i in (1, 2)]
+        (tmp_path / "runs.json").write_text(json.dumps(rows))
+        runs = read(tmp_path / "runs.json")
+        assert (runs.run.tolist(), runs.metric("acc").tolist()) == ([1, 2], [[0.1, 0.2], [0.2, 0.4]])
+
+    def test_lists_of_different_lengths_are_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "history.json").write_text(json.dumps({"loss": [3, 2, 1, 0], "val_loss": [2, 1]}))
+        with pytest.raises(InputError, match=r"history\.json: 4 values of loss, 2 values of val_loss; write the epoch"):
+            read(tmp_path)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fptlib.errors import InputError
-from fptlib.readers import csv_folder, hugging_face, lightning, stores, tensorboard, wandb
+from fptlib.readers import csv_folder, hugging_face, json_lines, lightning, stores, tensorboard, wandb
 from fptlib.readers.assemble import Axis, Zero, assemble
 from fptlib.readers.csv_folder import is_table
 from fptlib.readers.logs import Format, Log, Series, visible_files
@@ -23,7 +23,8 @@ from fptlib.trajectories import Trajectories
 __all__ = ["Format", "Log", "Series", "assemble", "read", "register"]
 
 # The first that finds files reads them. A folder may hold files of several kinds: trainers write event files beside their state.
-_FORMATS = [form.FORMAT for form in (stores, hugging_face, lightning, tensorboard, wandb, csv_folder)]
+_FORMATS = [form.FORMAT for form in (stores, hugging_face, lightning, tensorboard, wandb, json_lines, csv_folder)]
+_TWICE = ("progress.csv", "result.json")  # in which Ray Tune writes the same
 _LOG = re.compile(r"\.(csv|tsv|txt|dat|log|parquet|jsonl?|ndjson)(\.gz)?$|tfevents", re.IGNORECASE)
 
 
@@ -91,6 +92,6 @@ def _left_out(path: Path, form: Format, used: set[Path]) -> list[str]:
         for file in seen
         if is_table(file) or any(one.find(file) for one in _FORMATS if one is not csv_folder.FORMAT)
     ]
-    rest = [file for file in rest if not file.parent.name.startswith("checkpoint-")]
+    rest = [file for file in rest if not file.parent.name.startswith("checkpoint-") and file.name not in _TWICE]
     more = f" and {len(rest) - 1} more that look like logs" if len(rest) > 1 else ""
     return [f"left out, as no part of what is read as {form.name}: {file}{more}" for file in rest[:1]]

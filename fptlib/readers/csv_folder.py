@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -23,7 +23,7 @@ from fptlib.readers.tables import Table, header_of, meaning, read_table
 _ENDING = re.compile(r"(.+)\.(?:(csv|tsv|parquet)|txt|dat|log)(\.gz)?", re.IGNORECASE)
 _DOWNLOAD = re.compile(r"run-(.*)-tag-(.*)")  # of one tag from TensorBoard, with columns Wall time, Step and Value
 _PARTS = "train|training|val|valid|validation|dev|test|eval|evaluation"
-_PART = re.compile(rf"(?:(.*)[-_. /])?({_PARTS})", re.IGNORECASE)
+PART = re.compile(rf"(?:(.*)[-_. /])?({_PARTS})", re.IGNORECASE)
 _RUN = re.compile(
     r"run[\W_]*(id|name|no|number|idx|index)?|(random[\W_]*)?seed|(trial|experiment|job)[\W_]*(id|name|no|number)?|"
     r"rep(eat|etition|licate|lication)?|fold",
@@ -52,13 +52,14 @@ def _find(path: Path) -> list[Path]:
     return [file for file in tables if columns[file] == most or len(file.parts) == depth]
 
 
-def _read(path: Path, files: Sequence[Path]) -> list[Log]:
+def read_files(path: Path, files: Sequence[Path], read: Callable[[Path], Table] = read_table) -> list[Log]:
+    """Return the logs of the runs in some files, each a table; files of one run are joined."""
     if len(files[0].parts) != len(files[-1].parts):
         near, far = (file.relative_to(path) for file in (files[0], files[-1]))
         raise InputError(
             f"{path}: runs at different depths, {near} and {far}; move all to one, and elsewhere what is no run"
         )
-    tables = [read_table(file) for file in files]
+    tables = [read(file) for file in files]
     runs: dict[str, list[tuple[str, Log]]] = {}
     for table, (name, part, metric) in zip(tables, _names(path, files), strict=True):
         for log in run_logs(table, name, alone=table.path == path):
@@ -78,7 +79,7 @@ def _names(path: Path, files: Sequence[Path]) -> list[tuple[str, str, str]]:
             names.append((match[1], "", match[2]))
         else:
             names.append((stem, "", "") if path in (file, file.parent) else (folder_name(file, path), stem, ""))
-    ends = {run: match for run, *_ in names if (match := _PART.fullmatch(run)) and match[1]}
+    ends = {run: match for run, *_ in names if (match := PART.fullmatch(run)) and match[1]}
     siblings = Counter(match[1] for match in ends.values())
     return [
         (end[1], end[2], metric) if (end := ends.get(run)) and siblings[end[1]] > 1 else (run, part, metric)
@@ -95,7 +96,7 @@ def _joined(name: str, files: list[tuple[str, Log]]) -> Log:
         return files[0][1]
     for (part, log), (other_part, other) in combinations(files, 2):
         parted = part != other_part and (
-            {*log.metrics} != {*other.metrics} or (_PART.fullmatch(part) and _PART.fullmatch(other_part))
+            {*log.metrics} != {*other.metrics} or (PART.fullmatch(part) and PART.fullmatch(other_part))
         )
         if {*log.metrics} & {*other.metrics} and not parted:
             raise InputError(
@@ -206,4 +207,4 @@ def _codes(table: Table, name: str) -> tuple[NDArray[np.int64], list[str]]:
     return np.array([places[cell] for cell in cells]), names
 
 
-FORMAT = Format("tables", find=_find, read=_read)
+FORMAT = Format("tables", find=_find, read=read_files)

@@ -98,22 +98,24 @@ class Format:
 
 
 @functools.lru_cache(maxsize=1)  # each format looks through the same folder; who reads it again clears this first
-def visible_files(path: Path, *, deepest: int = 4) -> tuple[Path, ...]:
-    """Return the files in a folder and below it, the nearest first, then by name; what is hidden, as by JupyterLab or macOS, is no file."""
+def visible_files(path: Path) -> tuple[Path, ...]:
+    """Return the files in a folder and below it, the nearest first; hidden ones, and folders linked to twice, are passed over."""
     found: list[tuple[int, Path]] = []
+    walked = set[str]()
     for folder, inner, names in os.walk(path, followlinks=True):
-        depth = folder.count(os.sep) - str(path).count(os.sep)
-        inner[:] = sorted(name for name in inner if depth < deepest and not name.startswith((".", "__")))
-        found += [(depth, Path(folder, name)) for name in sorted(names) if name[0] != "."]
+        again = os.path.realpath(folder) in walked
+        walked.add(os.path.realpath(folder))
+        shown = [] if again else sorted(name for name in inner if not name.startswith((".", "__")))
+        inner[:] = sorted(shown, key=lambda name: os.path.islink(os.path.join(folder, name)))
+        found += [(folder.count(os.sep), Path(folder, name)) for name in sorted(names) if name[0] != "." and not again]
     return tuple(file for _, file in sorted(found, key=itemgetter(0)))
 
 
-def nearest_files(path: Path, pattern: str, is_kind: Callable[[Path], bool]) -> list[Path]:
-    """Return the files of a kind in a folder, sorted, at the depth at which the first are; a path that is a file is tested itself."""
+def files_below(path: Path, pattern: str, is_kind: Callable[[Path], bool]) -> list[Path]:
+    """Return the files of a kind in a folder and all below it, sorted; a path that is a file is tested itself."""
     if path.is_file():
         return [path] if is_kind(path) else []
-    kind = [file for file in visible_files(path) if fnmatch(file.name, pattern) and is_kind(file)]
-    return [file for file in kind if len(file.parts) == len(kind[0].parts)]
+    return sorted(file for file in visible_files(path) if fnmatch(file.name, pattern) and is_kind(file))
 
 
 def folder_name(file: Path, path: Path) -> str:
@@ -136,6 +138,12 @@ def labels(names: Sequence[str]) -> NDArray[np.int64]:
             if len(set(last)) == len(last) and max(last) <= np.iinfo(np.int64).max:
                 return np.array(last, dtype=np.int64)
     return np.arange(len(names), dtype=np.int64)
+
+
+def numbered(names: Sequence[str]) -> list[str]:
+    """Tell equal names apart: the second ``calm`` becomes ``calm (2)``."""
+    count = [names[: i + 1].count(name) for i, name in enumerate(names)]
+    return [name if n == 1 else f"{name} ({n})" for name, n in zip(names, count, strict=True)]
 
 
 def summary(notes: Sequence[Mapping[str, str]]) -> tuple[str, ...]:

@@ -11,9 +11,7 @@ from fptlib.trajectories import STORE_FILE, Trajectories, read_store
 
 
 def _find(path: Path) -> list[Path]:
-    if (path / STORE_FILE).exists():
-        return [path]
-    return sorted(inner.parent for inner in path.glob(f"*/{STORE_FILE}"))
+    return [path] if (path / STORE_FILE).exists() else sorted(one.parent for one in path.glob(f"*/{STORE_FILE}"))
 
 
 def _read(path: Path, stores: Sequence[Path]) -> Trajectories:

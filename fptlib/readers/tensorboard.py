@@ -1,19 +1,28 @@
 """TensorBoard's event files: a folder for each run, or one folder with event files, one run.
 
-Scalars are kept by step, in 32 bits. Some tools write the epoch beside them, as a scalar ``epoch``. Needs the extra ``tensorboard``.
+Scalars are kept by step, in 32 bits. Some tools write the epoch beside them, as a scalar ``epoch``. Folders ``train`` and ``validation``,
+as Keras writes them, and those that ``add_scalars`` makes for its curves hold metrics of one run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+import re
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from fptlib.errors import InputError
-from fptlib.readers.logs import Format, Log, Series, decimals, folder_name, nearest_files
+from fptlib.readers.csv_folder import PART
+from fptlib.readers.lightning import join_versions
+from fptlib.readers.logs import Format, Log, Series, decimals, files_below
 
 _MARK = b"brain.Event:"  # in the first record of every event file
+_HPARAMS = re.compile(r"(?:.*/)?\d{9,}\.\d+")  # folders that `add_hparams` makes, for values written once
+_RAY = "ray/tune/"  # before the names of metrics of Ray Tune
+_NO_METRIC = ("hp_metric", 0, -1)  # written by Lightning at each start where no such metric is given
 
 
 def _is_event_file(path: Path) -> bool:
@@ -26,39 +35,72 @@ def _is_event_file(path: Path) -> bool:
 
 def _find(path: Path) -> list[Path]:
     """Return event files in the order in which they were begun."""
-    return nearest_files(path, "*tfevents*", _is_event_file)
+    return files_below(path, "*tfevents*", _is_event_file)
 
 
 def _read(path: Path, files: Sequence[Path]) -> list[Log]:
-    runs: dict[Path, list[Path]] = {}
+    folders: dict[str, list[Path]] = {}
     for file in files:
-        runs.setdefault(file.parent, []).append(file)
-    return [_read_run(own, name=path.name if path == own[0] else folder_name(own[0], path)) for own in runs.values()]
+        folder = "." if path in (file, file.parent) else file.parent.relative_to(path).as_posix()
+        folders.setdefault(folder, []).append(file)
+    logs = {folder: _read_folder(path / folder, own) for folder, own in folders.items()}
+    runs: dict[str, Log] = {}
+    for folder, (run, metric) in _runs(logs).items():
+        whole = runs.setdefault(run, Log(path / run, name=path.name if run == "." else run, metrics={}))
+        whole.metrics.update({metric.replace("*", tag): series for tag, series in logs[folder].metrics.items()})
+        whole.faults.update({metric.replace("*", tag): fault for tag, fault in logs[folder].faults.items()})
+    kept = {
+        run: log for run, log in runs.items() if (log.metrics or log.faults) and not _HPARAMS.fullmatch(run)
+    } or runs
+    beside = [run for run in runs if run not in kept and not any(_below(folder, [run]) for folder in logs)]
+    notes = (f"folders without metrics by steps are left out: {', '.join(beside)}",) if beside else ()
+    return join_versions([replace(log, notes=notes) for log in kept.values()])
 
 
-def _read_run(files: list[Path], *, name: str) -> Log:
+def _runs(logs: Mapping[str, Log]) -> dict[str, tuple[str, str]]:
+    """Return for each folder its run, and the metrics that its tags are there, each in place of a ``*``."""
+    runs = {folder: (folder, "*") for folder in logs}
+    for folder, log in logs.items():  # of add_scalars
+        start = "".join(log.metrics).replace("/", "_") + "_"
+        if (inside := _below(folder, logs)) and inside[1].startswith(start):
+            runs[folder] = (inside[0], f"*/{inside[1].removeprefix(start)}")
+    own = [folder for folder, log in logs.items() if runs[folder][0] == folder and log.metrics]
+    turned = {folder: "/".join(reversed(folder.split("/"))) for folder in own}  # where a folder train holds the runs
+    parts = {folder: match for folder in own if (match := PART.fullmatch(folder) or PART.fullmatch(turned[folder]))}
+    around = Counter(match[1] or "." for match in parts.values())
+    if max(around.values(), default=0) > 1:
+        runs.update({folder: (at[0], f"{at[1]}/*") for folder in own if (at := _below(folder, around))})
+        runs.update({folder: (match[1] or ".", f"{match[2]}/*") for folder, match in parts.items()})
+    return runs
+
+
+def _below(folder: str, others: Container[str]) -> tuple[str, str] | None:
+    """Return the innermost of other folders that hold one, and the way from there."""
+    inside = PurePosixPath(folder)
+    return next(((str(o), inside.relative_to(o).as_posix()) for o in inside.parents if str(o) in others), None)
+
+
+def _read_folder(folder: Path, files: Sequence[Path]) -> Log:
     scalars: dict[str, list[tuple[float, float]]] = {}
-    starts: dict[str, float] = {}
+    log = Log(folder, name=folder.name, metrics={})
     for file in files:
-        started: set[str] = set()
-        for tag, step, value in _scalars(file):
-            if tag not in started and starts.setdefault(tag, step) == step and tag in scalars:
-                raise InputError(
-                    f"{file}: {tag} starts at step {step:g} again, as in {files[0].name}; give each run a folder of its own"
-                )
-            started.add(tag)
-            scalars.setdefault(tag, []).append((step, value))
+        for tag, rows in _scalars(file).items():
+            if tag in scalars and scalars[tag][0][0] == rows[0][0]:
+                again = f"{tag} starts at step {rows[0][0]:g} again, as in {files[0].name}"
+                log.faults[tag] = f"{file}: {again}; give each run a folder of its own"
+            scalars.setdefault(tag, []).extend(rows)
     epoch_at = dict(scalars.pop("epoch", []))
-    metrics = {}
-    for tag, rows in scalars.items():
-        steps, values = np.array(rows).T
-        epochs = np.array([epoch_at.get(step, np.nan) for step in steps])
-        metrics[tag] = Series(value=decimals(values), step=steps, epoch=None if np.isnan(epochs).any() else epochs)
-    return Log(files[0] if len(files) == 1 else files[0].parent, name=name, metrics=metrics)
+    of_keras = folder.name in ("train", "validation") or files[0].suffix == ".v2"
+    for tag in [tag for tag in scalars if tag not in log.faults]:
+        steps, values = np.array(scalars[tag]).T
+        by_epoch = of_keras and tag.startswith("epoch_")
+        epochs = steps if by_epoch else np.array([epoch_at.get(step, np.nan) for step in steps])
+        log.metrics[tag] = Series(value=decimals(values), step=steps, epoch=None if np.isnan(epochs).any() else epochs)
+    return log
 
 
-def _scalars(path: Path) -> Iterator[tuple[str, float, float]]:
-    """Tag, step and value of each scalar in the order in which they were written."""
+def _scalars(path: Path) -> dict[str, list[tuple[float, float]]]:
+    """Return step and value of each scalar in the order in which they were written."""
     try:
         from tensorboard.backend.event_processing import event_file_loader  # type: ignore[import-untyped]
         from tensorboard.util.tensor_util import make_ndarray  # type: ignore[import-untyped]
@@ -66,16 +108,20 @@ def _scalars(path: Path) -> Iterator[tuple[str, float, float]]:
         raise InputError(
             f"{path}: TensorBoard's event files need its package; pip install 'fptlib[tensorboard]'"
         ) from None
+    scalars: dict[str, list[tuple[float, float]]] = {}
     tensors = set()  # tags of scalars kept as tensors, as TensorFlow does; the first of each says so
     for event in event_file_loader.LegacyEventFileLoader(str(path)).Load():  # ends where a file is cut or damaged
         for value in event.summary.value:
-            if value.HasField("simple_value"):
-                yield value.tag, float(event.step), value.simple_value
-            elif value.HasField("tensor"):
-                if value.metadata.plugin_data.plugin_name == "scalars":
-                    tensors.add(value.tag)
-                if value.tag in tensors:
-                    yield value.tag, float(event.step), float(make_ndarray(value.tensor).item())
+            tag, number = value.tag.removeprefix(_RAY), value.simple_value
+            if value.metadata.plugin_data.plugin_name == "scalars":
+                tensors.add(tag)
+            if value.HasField("tensor") and tag in tensors:
+                number = float(make_ndarray(value.tensor).item())
+            elif not value.HasField("simple_value"):
+                continue
+            if (tag, event.step, number) != _NO_METRIC:
+                scalars.setdefault(tag, []).append((float(event.step), number))
+    return scalars
 
 
 FORMAT = Format("TensorBoard event files", find=_find, read=_read)
