@@ -165,6 +165,7 @@ def test_what_was_not_evaluated_is_a_gap(tmp_path: Path, blank: str) -> None:
     [
         "epoch\tacc/1\t.5/2\t.6/",
         "epoch|acc/1|.5/2|.6/",
+        "epoch|acc|note/1|.5|/2|.6|/",
         "| epoch | acc |/|---|---|/| 1 | .5 |/| 2 | .6 |/",
         "epoch   acc/    1    .5/    2    .6/",
         "epoch  Val Acc/    1  .5/    2  .6/",

@@ -254,7 +254,7 @@ def _laid_out(lines: list[str]) -> tuple[list[str], str, list[int]]:
         if len(row) == len(_cells(comments[above], separator)) and None not in map(_number, row):
             lines[above], first, second = comments[above], above, first
     separator = _separator(lines[first], lines[second]) if lines else ","
-    if separator == "|":
+    if separator == "|" and lines[first].startswith("|"):
         lines = ["\n" if set(line) <= set("|-+=: \n") else line.strip().strip("|") for line in lines]
     elif separator[0] == " ":
         lines = [re.sub(f"{separator}+", "\t", line.strip()) + "\n" for line in lines]
