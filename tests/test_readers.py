@@ -279,7 +279,7 @@ def test_a_metric_with_a_fault_is_refused_when_it_is_asked_for(
 
 def test_nothing_and_a_folder_of_nothing_are_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
-    with pytest.raises(InputError, match=r"nothing in this folder that can be read \(store, Hugging Face"):
+    with pytest.raises(InputError, match=r"nothing in this folder that can be read \(store, MLflow"):
         read(tmp_path)
     with pytest.raises(InputError, match="nowhere: no such file or folder"):
         read(tmp_path / "nowhere")

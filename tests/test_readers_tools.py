@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -338,6 +340,47 @@ class TestWeightsAndBiases:
         runs = read(tmp_path)
         assert set(runs.metrics) == {"val_acc"}
         assert runs.metric().tolist() == [[0.1, 0.11, 0.12, 0.13], [0.2, 0.21, 0.22, 0.23]]
+
+
+@pytest.fixture(params=["mlruns", "mlflow.db"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Return what MLflow wrote, as folders or as a database."""
+    folder = copied("mlflow", tmp_path)
+    with closing(sqlite3.connect(folder / "mlflow.db")) as base:
+        base.executescript((folder / "mlflow.sql").read_text())
+    return folder / str(request.param)
+
+
+class TestMLflow:
+    """Runs that MLflow kept in folders and in its database."""
+
+    def test_runs_are_read_and_numbered(self, store: Path) -> None:
+        runs = read(store)
+        assert sorted(runs.meta["names"].values()) == ["seed_1", "seed_2", "seed_2 (2)"]
+        assert sorted(runs.lengths.tolist()) == [4, 4, 5]
+        longest = runs.lengths.argmax()
+        np.testing.assert_allclose(runs.metric("loss")[longest], 1 / np.arange(1.0, 6.0))
+        notes = " ".join(runs.meta["notes"])
+        for name in ("empty", "seed_3", "outer"):
+            assert name in notes.split("around others are left out: ")[1]
+        assert "stepless is logged without steps; give log_metric the epoch" in runs.meta["left_out"]["stepless"]
+
+    def test_one_of_several_experiments_is_named(self, store: Path) -> None:
+        if store.is_dir():
+            (home,) = (home for home in store.iterdir() if len(home.name) > 9)
+            shutil.copytree(home, home.with_name("7"))
+            assert len(read(home).run) == 3
+            (run,) = (path.parent for path in home.glob("*/meta.yaml") if "seed_1" in path.read_text())
+            assert len(read(run).run) == 1
+        else:
+            with closing(sqlite3.connect(store)) as base:
+                base.execute("UPDATE runs SET experiment_id = 0 WHERE name = 'seed_1'")
+                base.commit()
+            assert [len(read(store / name).run) for name in ("digits", "Default")] == [2, 1]
+            with pytest.raises(InputError, match=r"mlflow\.db/other: runs of 0 .* there is .*mlflow\.db/digits"):
+                read(store / "other")
+        with pytest.raises(InputError, match="runs of 2 experiments, where one is needed; there is"):
+            read(store)
 
 
 class TestJSON:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fptlib.errors import InputError
-from fptlib.readers import csv_folder, hugging_face, json_lines, lightning, stores, tensorboard, wandb
+from fptlib.readers import csv_folder, hugging_face, json_lines, lightning, mlflow, stores, tensorboard, wandb
 from fptlib.readers.assemble import Axis, Zero, assemble
 from fptlib.readers.csv_folder import is_table
 from fptlib.readers.logs import Format, Log, Series, visible_files
@@ -23,7 +23,9 @@ from fptlib.trajectories import Trajectories
 __all__ = ["Format", "Log", "Series", "assemble", "read", "register"]
 
 # The first that finds files reads them. A folder may hold files of several kinds: trainers write event files beside their state.
-_FORMATS = [form.FORMAT for form in (stores, hugging_face, lightning, tensorboard, wandb, json_lines, csv_folder)]
+_FORMATS = [
+    form.FORMAT for form in (stores, mlflow, hugging_face, lightning, tensorboard, wandb, json_lines, csv_folder)
+]
 _TWICE = ("progress.csv", "result.json")  # in which Ray Tune writes the same
 _LOG = re.compile(r"\.(csv|tsv|txt|dat|log|parquet|jsonl?|ndjson)(\.gz)?$|tfevents", re.IGNORECASE)
 
@@ -65,7 +67,7 @@ def read(
     """
     path = Path(path)
     counting: dict[str, Any] = {"axis": axis, "every": every, "epoch_zero": epoch_zero}
-    if not path.exists():
+    if not (path.exists() or path.parent.is_file()):  # a part of a database is named as if it were a folder
         raise InputError(f"{path}: no such file or folder")
     visible_files.cache_clear()
     for form in _FORMATS:

@@ -1,0 +1,128 @@
+CREATE TABLE "experiments" (
+	experiment_id INTEGER NOT NULL, 
+	name VARCHAR(256) NOT NULL, 
+	artifact_location VARCHAR(256), 
+	lifecycle_stage VARCHAR(32), 
+	creation_time BIGINT, 
+	last_update_time BIGINT, 
+	workspace VARCHAR(63) DEFAULT 'default' NOT NULL, 
+	CONSTRAINT experiment_pk PRIMARY KEY (experiment_id), 
+	CONSTRAINT experiments_lifecycle_stage CHECK (lifecycle_stage IN ('active', 'deleted')), 
+	CONSTRAINT uq_experiments_workspace_name UNIQUE (workspace, name)
+);
+INSERT INTO "experiments" VALUES(0,'Default','/mlruns/0','active',1795857851670,1795857851670,'default');
+INSERT INTO "experiments" VALUES(1,'digits','/mlruns/1','active',1795857851727,1795857851727,'default');
+CREATE TABLE "metrics" (
+	"key" VARCHAR(250) NOT NULL, 
+	value FLOAT NOT NULL, 
+	timestamp BIGINT NOT NULL, 
+	run_uuid VARCHAR(32) NOT NULL, 
+	step BIGINT DEFAULT '0' NOT NULL, 
+	is_nan BOOLEAN DEFAULT '0' NOT NULL, 
+	CONSTRAINT metric_pk PRIMARY KEY ("key", timestamp, step, run_uuid, value, is_nan), 
+	FOREIGN KEY(run_uuid) REFERENCES runs (run_uuid), 
+	CHECK (is_nan IN (0, 1))
+);
+INSERT INTO "metrics" VALUES('val/acc',0.0,1795857851927,'1750f3d333b74bafbc440f24129f0746',0,0);
+INSERT INTO "metrics" VALUES('loss',1.0,1795857851927,'1750f3d333b74bafbc440f24129f0746',0,0);
+INSERT INTO "metrics" VALUES('stepless',0.0,1795857852063,'1750f3d333b74bafbc440f24129f0746',0,0);
+INSERT INTO "metrics" VALUES('val/acc',0.2,1795857852121,'1750f3d333b74bafbc440f24129f0746',1,0);
+INSERT INTO "metrics" VALUES('loss',0.5,1795857852121,'1750f3d333b74bafbc440f24129f0746',1,0);
+INSERT INTO "metrics" VALUES('stepless',1.0,1795857852190,'1750f3d333b74bafbc440f24129f0746',0,0);
+INSERT INTO "metrics" VALUES('val/acc',0.4,1795857852229,'1750f3d333b74bafbc440f24129f0746',2,0);
+INSERT INTO "metrics" VALUES('loss',3.33333333333333314829e-01,1795857852229,'1750f3d333b74bafbc440f24129f0746',2,0);
+INSERT INTO "metrics" VALUES('stepless',2.0,1795857852282,'1750f3d333b74bafbc440f24129f0746',0,0);
+INSERT INTO "metrics" VALUES('val/acc',6.00000000000000088817e-01,1795857852320,'1750f3d333b74bafbc440f24129f0746',3,0);
+INSERT INTO "metrics" VALUES('loss',0.25,1795857852320,'1750f3d333b74bafbc440f24129f0746',3,0);
+INSERT INTO "metrics" VALUES('stepless',3.0,1795857852366,'1750f3d333b74bafbc440f24129f0746',0,0);
+INSERT INTO "metrics" VALUES('val/acc',0.0,1795857852623,'f004e45c2870435192b60f9965573ac6',0,0);
+INSERT INTO "metrics" VALUES('loss',1.0,1795857852623,'f004e45c2870435192b60f9965573ac6',0,0);
+INSERT INTO "metrics" VALUES('stepless',0.0,1795857852682,'f004e45c2870435192b60f9965573ac6',0,0);
+INSERT INTO "metrics" VALUES('val/acc',0.2,1795857852717,'f004e45c2870435192b60f9965573ac6',1,0);
+INSERT INTO "metrics" VALUES('loss',0.5,1795857852717,'f004e45c2870435192b60f9965573ac6',1,0);
+INSERT INTO "metrics" VALUES('stepless',1.0,1795857852777,'f004e45c2870435192b60f9965573ac6',0,0);
+INSERT INTO "metrics" VALUES('val/acc',0.4,1795857852853,'f004e45c2870435192b60f9965573ac6',2,0);
+INSERT INTO "metrics" VALUES('loss',3.33333333333333314829e-01,1795857852853,'f004e45c2870435192b60f9965573ac6',2,0);
+INSERT INTO "metrics" VALUES('stepless',2.0,1795857852906,'f004e45c2870435192b60f9965573ac6',0,0);
+INSERT INTO "metrics" VALUES('val/acc',6.00000000000000088817e-01,1795857852933,'f004e45c2870435192b60f9965573ac6',3,0);
+INSERT INTO "metrics" VALUES('loss',0.25,1795857852933,'f004e45c2870435192b60f9965573ac6',3,0);
+INSERT INTO "metrics" VALUES('stepless',3.0,1795857852974,'f004e45c2870435192b60f9965573ac6',0,0);
+INSERT INTO "metrics" VALUES('val/acc',0.0,1795857853121,'7951a214866346f7a633b71eb70c76e4',0,0);
+INSERT INTO "metrics" VALUES('loss',1.0,1795857853121,'7951a214866346f7a633b71eb70c76e4',0,0);
+INSERT INTO "metrics" VALUES('stepless',0.0,1795857853174,'7951a214866346f7a633b71eb70c76e4',0,0);
+INSERT INTO "metrics" VALUES('val/acc',0.2,1795857853217,'7951a214866346f7a633b71eb70c76e4',1,0);
+INSERT INTO "metrics" VALUES('loss',0.5,1795857853217,'7951a214866346f7a633b71eb70c76e4',1,0);
+INSERT INTO "metrics" VALUES('stepless',1.0,1795857853266,'7951a214866346f7a633b71eb70c76e4',0,0);
+INSERT INTO "metrics" VALUES('val/acc',0.4,1795857853313,'7951a214866346f7a633b71eb70c76e4',2,0);
+INSERT INTO "metrics" VALUES('loss',3.33333333333333314829e-01,1795857853313,'7951a214866346f7a633b71eb70c76e4',2,0);
+INSERT INTO "metrics" VALUES('stepless',2.0,1795857853364,'7951a214866346f7a633b71eb70c76e4',0,0);
+INSERT INTO "metrics" VALUES('val/acc',6.00000000000000088817e-01,1795857853422,'7951a214866346f7a633b71eb70c76e4',3,0);
+INSERT INTO "metrics" VALUES('loss',0.25,1795857853422,'7951a214866346f7a633b71eb70c76e4',3,0);
+INSERT INTO "metrics" VALUES('stepless',3.0,1795857853481,'7951a214866346f7a633b71eb70c76e4',0,0);
+INSERT INTO "metrics" VALUES('val/acc',6.10000000000000097699e-01,1795857853710,'7951a214866346f7a633b71eb70c76e4',3,0);
+INSERT INTO "metrics" VALUES('loss',0.25,1795857853710,'7951a214866346f7a633b71eb70c76e4',3,0);
+INSERT INTO "metrics" VALUES('stepless',3.0,1795857853763,'7951a214866346f7a633b71eb70c76e4',0,0);
+INSERT INTO "metrics" VALUES('val/acc',0.81,1795857853798,'7951a214866346f7a633b71eb70c76e4',4,0);
+INSERT INTO "metrics" VALUES('loss',0.2,1795857853798,'7951a214866346f7a633b71eb70c76e4',4,0);
+INSERT INTO "metrics" VALUES('stepless',4.0,1795857853858,'7951a214866346f7a633b71eb70c76e4',0,0);
+INSERT INTO "metrics" VALUES('best',0.8,1795857853996,'2472b132e3e54e87907a91dbd14db04e',0,0);
+INSERT INTO "metrics" VALUES('val/acc',1.79769313486231562234e+308,1795857854095,'60b688e7a9f8431ba4ff7c0e611c88eb',0,0);
+INSERT INTO "metrics" VALUES('loss',1.0,1795857854095,'60b688e7a9f8431ba4ff7c0e611c88eb',0,0);
+CREATE TABLE "runs" (
+	run_uuid VARCHAR(32) NOT NULL, 
+	name VARCHAR(250), 
+	source_type VARCHAR(20), 
+	source_name VARCHAR(500), 
+	entry_point_name VARCHAR(50), 
+	user_id VARCHAR(256), 
+	status VARCHAR(9), 
+	start_time BIGINT, 
+	end_time BIGINT, 
+	source_version VARCHAR(50), 
+	lifecycle_stage VARCHAR(20), 
+	artifact_uri VARCHAR(200), 
+	experiment_id INTEGER, deleted_time BIGINT, 
+	CONSTRAINT run_pk PRIMARY KEY (run_uuid), 
+	CONSTRAINT runs_lifecycle_stage CHECK (lifecycle_stage IN ('active', 'deleted')), 
+	CONSTRAINT source_type CHECK (source_type IN ('NOTEBOOK', 'JOB', 'LOCAL', 'UNKNOWN', 'PROJECT')), 
+	FOREIGN KEY(experiment_id) REFERENCES experiments (experiment_id), 
+	CHECK (status IN ('SCHEDULED', 'FAILED', 'FINISHED', 'RUNNING', 'KILLED'))
+);
+INSERT INTO "runs" VALUES('1750f3d333b74bafbc440f24129f0746','seed_1','UNKNOWN','','','somebody','FINISHED',1795857851808,1795857852421,'','active','/mlruns/1/1750f3d333b74bafbc440f24129f0746/artifacts',1,NULL);
+INSERT INTO "runs" VALUES('f004e45c2870435192b60f9965573ac6','seed_2','UNKNOWN','','','somebody','FINISHED',1795857852516,1795857853022,'','active','/mlruns/1/f004e45c2870435192b60f9965573ac6/artifacts',1,NULL);
+INSERT INTO "runs" VALUES('7951a214866346f7a633b71eb70c76e4','seed_2','UNKNOWN','','','somebody','FINISHED',1795857853068,1795857853890,'','active','/mlruns/1/7951a214866346f7a633b71eb70c76e4/artifacts',1,NULL);
+INSERT INTO "runs" VALUES('2472b132e3e54e87907a91dbd14db04e','outer','UNKNOWN','','','somebody','FINISHED',1795857853936,1795857854142,'','active','/mlruns/1/2472b132e3e54e87907a91dbd14db04e/artifacts',1,NULL);
+INSERT INTO "runs" VALUES('60b688e7a9f8431ba4ff7c0e611c88eb','seed_3','UNKNOWN','','','somebody','FINISHED',1795857854047,1795857854117,'','deleted','/mlruns/1/60b688e7a9f8431ba4ff7c0e611c88eb/artifacts',1,1795857854247);
+INSERT INTO "runs" VALUES('f06ae5c31d6e45ee90c51f7073886f2c','empty','UNKNOWN','','','somebody','FINISHED',1795857854168,1795857854204,'','active','/mlruns/1/f06ae5c31d6e45ee90c51f7073886f2c/artifacts',1,NULL);
+CREATE TABLE "tags" (
+	"key" VARCHAR(250) NOT NULL, 
+	value VARCHAR(8000), 
+	run_uuid VARCHAR(32) NOT NULL, 
+	CONSTRAINT tag_pk PRIMARY KEY ("key", run_uuid), 
+	FOREIGN KEY(run_uuid) REFERENCES runs (run_uuid)
+);
+INSERT INTO "tags" VALUES('mlflow.user','somebody','1750f3d333b74bafbc440f24129f0746');
+INSERT INTO "tags" VALUES('mlflow.source.name','logs/write.py','1750f3d333b74bafbc440f24129f0746');
+INSERT INTO "tags" VALUES('mlflow.source.type','LOCAL','1750f3d333b74bafbc440f24129f0746');
+INSERT INTO "tags" VALUES('mlflow.runName','seed_1','1750f3d333b74bafbc440f24129f0746');
+INSERT INTO "tags" VALUES('mlflow.user','somebody','f004e45c2870435192b60f9965573ac6');
+INSERT INTO "tags" VALUES('mlflow.source.name','logs/write.py','f004e45c2870435192b60f9965573ac6');
+INSERT INTO "tags" VALUES('mlflow.source.type','LOCAL','f004e45c2870435192b60f9965573ac6');
+INSERT INTO "tags" VALUES('mlflow.runName','seed_2','f004e45c2870435192b60f9965573ac6');
+INSERT INTO "tags" VALUES('mlflow.user','somebody','7951a214866346f7a633b71eb70c76e4');
+INSERT INTO "tags" VALUES('mlflow.source.name','logs/write.py','7951a214866346f7a633b71eb70c76e4');
+INSERT INTO "tags" VALUES('mlflow.source.type','LOCAL','7951a214866346f7a633b71eb70c76e4');
+INSERT INTO "tags" VALUES('mlflow.runName','seed_2','7951a214866346f7a633b71eb70c76e4');
+INSERT INTO "tags" VALUES('mlflow.user','somebody','2472b132e3e54e87907a91dbd14db04e');
+INSERT INTO "tags" VALUES('mlflow.source.name','logs/write.py','2472b132e3e54e87907a91dbd14db04e');
+INSERT INTO "tags" VALUES('mlflow.source.type','LOCAL','2472b132e3e54e87907a91dbd14db04e');
+INSERT INTO "tags" VALUES('mlflow.runName','outer','2472b132e3e54e87907a91dbd14db04e');
+INSERT INTO "tags" VALUES('mlflow.user','somebody','60b688e7a9f8431ba4ff7c0e611c88eb');
+INSERT INTO "tags" VALUES('mlflow.source.name','logs/write.py','60b688e7a9f8431ba4ff7c0e611c88eb');
+INSERT INTO "tags" VALUES('mlflow.source.type','LOCAL','60b688e7a9f8431ba4ff7c0e611c88eb');
+INSERT INTO "tags" VALUES('mlflow.parentRunId','2472b132e3e54e87907a91dbd14db04e','60b688e7a9f8431ba4ff7c0e611c88eb');
+INSERT INTO "tags" VALUES('mlflow.runName','seed_3','60b688e7a9f8431ba4ff7c0e611c88eb');
+INSERT INTO "tags" VALUES('mlflow.user','somebody','f06ae5c31d6e45ee90c51f7073886f2c');
+INSERT INTO "tags" VALUES('mlflow.source.name','logs/write.py','f06ae5c31d6e45ee90c51f7073886f2c');
+INSERT INTO "tags" VALUES('mlflow.source.type','LOCAL','f06ae5c31d6e45ee90c51f7073886f2c');
+INSERT INTO "tags" VALUES('mlflow.runName','empty','f06ae5c31d6e45ee90c51f7073886f2c');
