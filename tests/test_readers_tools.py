@@ -429,11 +429,18 @@ class TestJSON:
         for path in (tmp_path, tmp_path / "history.json"):
             assert read(path).metric("val/acc").tolist() == [[0.1, 0.2, 0.3]]
 
-    def test_several_runs_in_one_file(self, tmp_path: Path) -> None:
-        rows = [{"seed": k, "epoch": i, "acc": k * i / 10} for k in (1, 2) for i in (1, 2)]
-        (tmp_path / "runs.json").write_text(json.dumps(rows))
-        runs = read(tmp_path / "runs.json")
-        assert (runs.run.tolist(), runs.metric("acc").tolist()) == ([1, 2], [[0.1, 0.2], [0.2, 0.4]])
+    @pytest.mark.parametrize(
+        "content",
+        [
+            [{"seed": k, "epoch": i, "acc": k * i / 10} for k in (1, 2) for i in (1, 2)],
+            {f"seed_{k}": {"acc": [k / 10, k / 5], "loss": [2, 1]} for k in (1, 2)},
+        ],
+    )
+    def test_several_runs_in_one_file(self, tmp_path: Path, content: object) -> None:
+        (tmp_path / "runs.json").write_text(json.dumps(content))
+        for path in (tmp_path, tmp_path / "runs.json"):
+            runs = read(path)
+            assert (runs.run.tolist(), runs.metric("acc").tolist()) == ([1, 2], [[0.1, 0.2], [0.2, 0.4]])
 
     def test_lists_of_different_lengths_are_refused(self, tmp_path: Path) -> None:
         (tmp_path / "history.json").write_text(json.dumps({"loss": [3, 2, 1, 0], "val_loss": [2, 1]}))

@@ -1,6 +1,6 @@
 """JSON: an object in each line, as detectron2, DeiT and Ray Tune write, or a list of objects, or lists of values, as Keras' history.
 
-Names of objects inside others are joined by ``/``. The places in lists of values count as epochs.
+Names of objects inside others are joined by ``/``. The places in lists of values count as epochs; a file may hold those of several runs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fptlib.errors import InputError
-from fptlib.readers.csv_folder import read_files
+from fptlib.readers.csv_folder import PART, read_files
 from fptlib.readers.logs import Format, visible_files
 from fptlib.readers.tables import Table, meaning
 
@@ -48,6 +48,12 @@ def _rows(path: Path, text: str) -> tuple[str, dict[int, dict[str, Any]]]:
         return "line", {i: _flat(_parsed(line)) for i, line in enumerate(text.split("\n"), start=1) if line.strip()}
     if not flat or not all(isinstance(value, list) for value in flat.values()):
         return "entry", dict(enumerate(map(_flat, content if isinstance(content, list) else [content]), start=1))
+    parts = [{*part} for part in content.values() if isinstance(part, dict)]
+    if len(parts) == len(content) > 1 and parts[1:] == parts[:-1] and not all(map(PART.fullmatch, content)):  # of runs
+        rows = (
+            {"run": run, **row} for run, part in content.items() for row in _rows(path, json.dumps(part))[1].values()
+        )
+        return "value", dict(enumerate(rows, start=1))
     lengths = {len(value): name for name, value in flat.items()}
     if len(lengths) > 1:
         known = ", ".join(f"{n} values of {name}" for n, name in lengths.items())
