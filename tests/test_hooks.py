@@ -25,7 +25,6 @@ from fptlib.ensemble.streams import stream
 from fptlib.errors import InputError
 from fptlib.hooks import Perturber
 from fptlib.hooks.fresh import draw
-from fptlib.hooks.single import BestSoFar, RateFactor
 from fptlib.parameters import kinds_of
 from fptlib.perturbations import Context, FullReset, PartialReset, Perturbation, Schedule, ShrinkPerturb, State, rule
 from known import same, small
@@ -68,7 +67,7 @@ def values(model: nn.Module) -> dict[str, Tensor]:
 def perturbed(rule: Perturbation, model: nn.Module, **options: Any) -> dict[str, Tensor]:
     """Values of a copy of the model after one perturbation."""
     model = copy.deepcopy(model)
-    assert Perturber(rule, period=1, **{"seed": 3, **options}).step(1, model, sgd(model))
+    assert Perturber(rule, period=1, **{"seed": 3, "fresh": layers, **options}).step(1, model, sgd(model))
     return values(model)
 
 
@@ -90,9 +89,9 @@ def test_to_shrink_to_nothing_and_perturb_by_all_is_a_fresh_network() -> None:
     assert mixed.pop(counter) == 2
     assert same(reset, mixed)
     seed = int(stream(3, 0, "fresh", 1).integers(2**63))
-    parameters, buffers = draw(model, seed=seed)
-    buffers.pop(counter)
-    assert same(reset, parameters | buffers)
+    fresh = draw(model, seed=seed)
+    fresh.pop(counter)
+    assert same(reset, fresh)
     assert all((reset[name] != value).any() for name, value in values(model).items() if name != counter)
 
 
@@ -109,7 +108,9 @@ def test_acts_at_its_epochs_until_the_threshold_is_reached(
     period: int, repeat: Any, direction: Any, passes: int | None
 ) -> None:
     model, short = nn.Linear(2, 2), 0.4 if direction == "above" else 0.6
-    perturber = Perturber(FullReset(), period=period, repeat=repeat, seed=0, threshold=0.5, direction=direction)
+    rule = Schedule(rule=FullReset(), period=period, repeat=repeat)
+    perturber = Perturber(rule, seed=0, threshold=0.5, direction=direction)
+    perturber.watch(model, sgd(model))
     acted = [
         epoch
         for epoch in range(1, 13)
@@ -124,7 +125,7 @@ def test_acts_at_its_epochs_until_the_threshold_is_reached(
 @pytest.mark.parametrize("rule", RULES)
 def test_what_happens_depends_on_seed_run_and_epoch_alone(rule: Perturbation) -> None:
     model, other = network(), network()
-    first = Perturber(rule, period=1, seed=3)
+    first = Perturber(rule, period=1, seed=3, fresh=layers)
     torch.manual_seed(0)
     before = torch.random.get_rng_state()
     first.step(1, other, sgd(other))
@@ -133,11 +134,11 @@ def test_what_happens_depends_on_seed_run_and_epoch_alone(rule: Perturbation) ->
     other.load_state_dict(model.state_dict())
     alone = copy.deepcopy(model)
     first.step(2, other, sgd(other))
-    Perturber(rule, period=2, seed=3).step(2, alone, sgd(alone))
+    Perturber(rule, period=2, seed=3, fresh=layers).step(2, alone, sgd(alone))
     assert same(values(other), values(alone))
     for changes in ({"seed": 4}, {"run": 1}):
         different = copy.deepcopy(model)
-        Perturber(rule, period=2, **{"seed": 3, **changes}).step(2, different, sgd(different))
+        Perturber(rule, period=2, fresh=layers, **{"seed": 3, **changes}).step(2, different, sgd(different))
         assert not torch.equal(different.get_parameter("4.weight"), alone.get_parameter("4.weight"))
 
 
@@ -153,7 +154,8 @@ def test_parameters_change_in_place_and_momenta_only_if_asked(rule: Perturbation
     for fresh_optimiser in (None, True, False):
         model = network()
         optimizer, before = sgd(model), {id(value) for value in model.parameters()}
-        Perturber(rule, period=1, seed=3, fresh_optimiser=fresh_optimiser).step(1, model, optimizer)
+        own = {} if fresh_optimiser is None else {"fresh_optimiser": fresh_optimiser}
+        Perturber(Schedule(rule=rule, period=1, **own), seed=3, fresh=layers).step(1, model, optimizer)
         assert {id(value) for value in model.parameters()} == before
         cleared = rule.fresh_optimiser if fresh_optimiser is None else fresh_optimiser
         assert len(optimizer.state) == (0 if cleared else len(before))
@@ -201,9 +203,14 @@ class Loop:
             parameters.perturbation,
             seed=11,
             run=run,
-            # ensembles draw fully connected networks in a way of their own
-            fresh=lambda: self._drawn("fresh", self.epoch),
+            fresh=self._fresh,
         )
+        self.perturber.watch(self.model, self.optimizer)
+
+    def _fresh(self) -> nn.Module:
+        """Draw as ensembles do, which have a way of their own, from what stands for their streams here."""
+        epochs = {int(stream(11, self.run, "fresh", epoch).integers(2**63)): epoch for epoch in range(1, 10)}
+        return self._drawn("fresh", epochs.get(torch.initial_seed(), 100 + torch.initial_seed()))
 
     def _drawn(self, purpose: Any, epoch: int) -> nn.Module:
         rows = self._family.initialise(
@@ -241,6 +248,7 @@ class Loop:
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.perturber.load_state_dict(saved["perturber"])
+        self.perturber.watch(self.model, self.optimizer)
         self.epoch = epoch
 
 
@@ -282,8 +290,7 @@ def test_convolutional_networks_are_drawn_as_in_an_ensemble(section: dict[str, A
 @pytest.mark.parametrize("build", [layers, lambda: nn.LSTM(3, 4), lambda: nn.Embedding(5, 3, padding_idx=0)])
 def test_a_factory_and_the_network_s_own_modules_draw_the_same(build: Callable[[], nn.Module]) -> None:
     module = build()
-    for own, built in zip(draw(module, seed=2), draw(module, seed=2, factory=build), strict=True):
-        assert same(own, built)
+    assert same(draw(module, seed=2), draw(module, seed=2, factory=build))
 
 
 class Tied(nn.Module):
@@ -299,7 +306,7 @@ class Tied(nn.Module):
 def test_shared_parameters_are_perturbed_once() -> None:
     model = Tied()
     before = values(model)
-    after = perturbed(ShrinkPerturb(0.5, 0), model)
+    after = perturbed(ShrinkPerturb(0.5, 0), model, fresh=Tied)
     assert list(after) == ["embedding.weight"]
     assert torch.equal(after["embedding.weight"], 0.5 * before["embedding.weight"])
     Perturber(FullReset(), period=1, seed=0, fresh=Tied).step(1, model, sgd(model))
@@ -323,7 +330,7 @@ def test_wrappers_are_seen_through() -> None:
     plain = perturbed(KICK, model)
     for wrap in (nn.DataParallel, lambda m: torch.compile(m, backend="eager")):
         inner = copy.deepcopy(model)
-        Perturber(KICK, period=1, seed=3).step(1, wrap(inner), sgd(inner))
+        Perturber(KICK, period=1, seed=3, fresh=layers).step(1, wrap(inner), sgd(inner))
         assert same(values(inner), plain)
 
 
@@ -332,11 +339,10 @@ def test_a_part_that_is_compiled_is_drawn_by_its_own_name() -> None:
     plain = perturbed(FullReset(), model)
     model[4] = torch.compile(model[4], backend="eager")  # type: ignore[assignment]
     assert list(values(model)) != list(plain)
-    for fresh in (None, network):
-        after = perturbed(FullReset(), model, fresh=fresh)
-        if fresh is None:
-            assert all(torch.equal(a, b) for a, b in zip(after.values(), plain.values(), strict=True))
-    assert torch.equal(after["4._orig_mod.weight"], network()[4].weight)
+    after = perturbed(FullReset(), model)
+    assert all(torch.equal(a, b) for a, b in zip(after.values(), plain.values(), strict=True))
+    own = draw(model, seed=7)
+    assert same(own, draw(layers(), seed=7))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -357,7 +363,7 @@ def test_several_optimisers_are_one() -> None:
         one.step()
     model.load_state_dict(state)
     model[1].load_state_dict(network()[1].state_dict())
-    Perturber(KICK, period=1, seed=3).step(1, model, parts)
+    Perturber(KICK, period=1, seed=3, fresh=layers).step(1, model, parts)
     assert same(values(model), plain)
     assert not parts[0].state
     assert not parts[1].state
@@ -381,60 +387,111 @@ class Soften(Perturbation):
         return replace(state, parameters=halved, optimiser=entries, learning_rate=self.factor * state.learning_rate)
 
 
+def rates_of_a_step(optimizer: torch.optim.Optimizer) -> list[float]:
+    rates: list[float] = []
+    hook = optimizer.register_step_pre_hook(lambda *_: rates.extend(float(g["lr"]) for g in optimizer.param_groups))
+    optimizer.step()
+    hook.remove()
+    return rates
+
+
 def test_a_registered_rule_works_as_any_other() -> None:
     for way in (Soften(0.5), "soften", {"name": "soften", "factor": 0.5}, Schedule(rule=Soften(0.5), period=9)):
         model = network()
         before, optimizer = values(model), sgd(model)
         optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(1))], "lr": torch.tensor(0.02)})
-        perturber = Perturber(way, period=1, fresh_optimiser=False, seed=0)
+        perturber = Perturber(way, period=1, seed=0)
         perturber.step(1, model, optimizer)
         assert all(torch.equal(value, 0.5 * before[name]) for name, value in model.named_parameters())
         assert all((entry["momentum_buffer"] == 0.5).all() for entry in optimizer.state.values())
-        assert [float(group["lr"]) for group in optimizer.param_groups] == pytest.approx([0.05, 0.01])
+        assert rates_of_a_step(optimizer) == pytest.approx([0.05, 0.01])
         # Its own change of the learning rate is no schedule.
         perturber.step(2, model, optimizer)
+        assert rates_of_a_step(optimizer) == pytest.approx([0.025, 0.005])
 
 
 # -- the best epoch
 
 
-def noted(direction: Any, metrics: list[float]) -> list[int]:
-    best, kept = BestSoFar(direction), []
+def returned_to(direction: Any, metrics: list[float]) -> list[int]:
+    """Return the epochs to which a network goes back."""
+    model = nn.Linear(2, 1)
+    optimizer = sgd(model)
+    perturber = Perturber("restart_from_best", period=1, direction=direction)
+    epochs = []
     for epoch, metric in enumerate(metrics, start=1):
-        best.note(metric, State({"epoch": torch.tensor([epoch])}, {}, {}, 0.1))
-        assert best.state is not None
-        kept.append(int(best.state.parameters["epoch"]))
-    return kept
+        nn.init.constant_(model.weight, epoch)
+        perturber.step(epoch, model, optimizer, metric=metric)
+        epochs.append(int(model.weight[0, 0]))
+    return epochs
 
 
 def test_best_is_the_first_of_the_best_by_the_direction() -> None:
     metrics = [math.nan, 0.5, 0.5, math.nan, 0.2, 0.7, 0.7]
-    assert noted("above", metrics) == [1, 2, 2, 2, 2, 6, 6]
-    assert noted("below", metrics) == [1, 2, 2, 2, 5, 5, 5]
-    assert noted("above", [-1.0, 0.0, -0.5]) == [1, 2, 2]
+    assert returned_to("above", metrics) == [1, 2, 2, 2, 2, 6, 6]
+    assert returned_to("below", metrics) == [1, 2, 2, 2, 5, 5, 5]
+    assert returned_to("above", [-1.0, 0.0, -0.5]) == [1, 2, 2]
 
 
 # -- learning rates
 
 
-def test_a_factor_goes_on_top_of_what_a_scheduler_does() -> None:
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.8)
-    halves = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.5)
-    factor, seen = RateFactor(), []
-    for value in (0.25, 0.5, 1.0):
-        factor.set([optimizer], value)
+SCHEDULERS: dict[str, Callable[[torch.optim.Optimizer], Any]] = {
+    "LambdaLR": lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda epoch: 1 / (1 + epoch)),
+    "StepLR": lambda o: torch.optim.lr_scheduler.StepLR(o, step_size=2, gamma=0.5),
+    "CosineAnnealingLR": lambda o: torch.optim.lr_scheduler.CosineAnnealingLR(o, T_max=9),
+    "OneCycleLR": lambda o: torch.optim.lr_scheduler.OneCycleLR(o, 0.5, total_steps=12, cycle_momentum=False),
+    "warmup": lambda o: torch.optim.lr_scheduler.LinearLR(o, 0.1, total_iters=4),
+    "ReduceLROnPlateau": lambda o: torch.optim.lr_scheduler.ReduceLROnPlateau(o, patience=1),
+    "tensor": lambda o: torch.optim.lr_scheduler.ExponentialLR(o, 0.9),
+}
+
+
+@pytest.mark.filterwarnings("ignore:the learning rate at epoch")
+@pytest.mark.parametrize("first", ["scheduler", "perturber"])
+@pytest.mark.parametrize("kind", SCHEDULERS)
+@pytest.mark.parametrize(
+    "rule", [{"name": "rate_bump", "length": 2}, {"name": "warm_restart", "length": 2, "floor": 0.1}]
+)
+def test_a_factor_and_a_scheduler_compose_whichever_is_stepped_first(rule: Any, kind: str, first: str) -> None:
+    model = nn.Linear(1, 1, bias=False, dtype=torch.float64)
+    schedule, rates, factors = Perturber(rule, period=3).schedule, [], []
+    optimizer = torch.optim.SGD(model.parameters(), lr=torch.tensor(0.8) if kind == "tensor" else 0.8)
+    scheduler, perturber = SCHEDULERS[kind](optimizer), Perturber(rule, period=3)
+    perturber.watch(model, optimizer)
+    for epoch in range(1, 9):
+        rate, before = float(optimizer.param_groups[0]["lr"]), model.weight.item()
+        model.weight.grad = torch.ones_like(model.weight)
         optimizer.step()
-        halves.step()
-        seen.append(optimizer.param_groups[0]["lr"])
-    assert seen == pytest.approx([0.8 * 0.25 / 2, 0.8 * 0.5 / 4, 0.8 / 8])
+        rates.append((before - model.weight.item()) / rate)
+        factors.append(schedule.factor(epoch))
+        assert optimizer.param_groups[0]["lr"] == rate  # which no scheduler and no checkpoint sees changed
+        for one in ("scheduler", "perturber") if first == "scheduler" else ("perturber", "scheduler"):
+            if one == "perturber":
+                perturber.step(epoch, model, optimizer)
+            else:
+                scheduler.step(*([1.0] if kind == "ReduceLROnPlateau" else []))
+    assert rates == pytest.approx(factors, rel=1e-4)
+    assert len(set(factors)) > 1
 
 
-def test_a_rate_comes_back_exactly() -> None:
-    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
-    factor = RateFactor()
-    for value in (0.3, 0.0, 0.7, 1.0):
-        factor.set([optimizer], value)
-    assert optimizer.param_groups[0]["lr"] == 0.1
+def test_a_factor_that_was_missed_is_named() -> None:
+    model = nn.Linear(1, 1)
+    optimizer, other = sgd(model), sgd(model)
+    perturber = Perturber("rate_bump", period=1, seed=0)
+    perturber.step(1, model, optimizer)
+    resumed = Perturber("rate_bump", period=1)
+    resumed.load_state_dict(perturber.state_dict())
+    for one in (perturber, resumed):
+        with pytest.raises(
+            InputError,
+            match=r"epoch 2 was trained without the factor on the learning rate; call watch\(model, optimizer\)",
+        ):
+            one.step(2, model, other)
+    with pytest.raises(InputError, match="another Perturber changes its learning rate"):
+        resumed.watch(model, optimizer)
+    with pytest.raises(InputError, match="SimpleNamespace does not let its learning rate be changed"):
+        Perturber("rate_bump", period=1).watch(model, SimpleNamespace(state={}, param_groups=optimizer.param_groups))  # type: ignore[arg-type]
 
 
 # -- what is said and refused
@@ -466,16 +523,12 @@ class Bare(nn.Module):
 
 def test_what_cannot_be_drawn_afresh_is_named() -> None:
     model = Bare()
-    missing = r"fresh: missing; the model \(Bare\) has no reset_parameters\(\) .* builds a freshly initialised network"
-    with pytest.raises(InputError, match=missing):
-        perturbed(FullReset(), model)
+    missing = r"scale \(Bare\) does not belong to one layer of torch.nn with reset_parameters\(\); pass fresh=lambda: Bare\(...\)"
     with pytest.raises(InputError, match=missing):  # at once, long before it is needed
-        Perturber(FullReset(), period=50).step(1, model, sgd(model))
+        Perturber(FullReset(), period=50).watch(model, sgd(model))
     assert (perturbed(FullReset(), model, fresh=Bare)["scale"] == 1).all()
     # It is not needed by what draws single weights.
-    perturbed(PartialReset(0.5), model)
-    with pytest.raises(InputError, match=r"self_attn \(MultiheadAttention\) has no reset_parameters"):
-        draw(nn.TransformerEncoderLayer(8, 2, 16), seed=0)
+    perturbed(PartialReset(0.5), model, fresh=None)
     linear = nn.Linear(2, 2)
     linear.kept = linear.weight * 2
     with pytest.raises(InputError, match=r"fresh: missing; the model cannot be copied \(Only Tensors"):
@@ -530,17 +583,17 @@ def test_calls_that_are_impossible() -> None:
     def new(**options: Any) -> Perturber:
         return Perturber(FullReset(), period=3, seed=0, **options)
 
-    refused("epochs count from 1", new(), 0)
+    refused("epoch: 0 is not possible; allowed: at least 1", new(), 0)
     refused("epoch: 1.5 is not a whole number", new(), 1.5)
     refused("metric: missing at epoch 1", new(threshold=1), 1)
     refused("metric: there is no threshold", new(), 1, metric=1.0)
     refused("optimizer: none is given", new(), 1, optimizer=[])
     refused("optimizer: Linear is no PyTorch optimiser", new(), 1, optimizer=model)
-    refused("optimizer: holds no trained parameter of this model", new(), 3, optimizer=sgd(nn.Linear(1, 1)))
+    refused("optimizer: holds no trained parameter of this model", new(), 1, optimizer=sgd(nn.Linear(1, 1)))
     refused("to find the best epoch each step needs", Perturber("restart_from_best", period=2), 1)
-    bump = Perturber("rate_bump", period=1, repeat="once", seed=0)
+    bump = Perturber({"name": "rate_bump", "repeat": "once"}, period=1, seed=0)
     bump.step(1, model, optimizer)
-    refused("epoch: 3 comes after 1, but the rule sets the learning rate of every epoch", bump, 3)
+    refused("epoch: 3 comes after 1, but the learning rate changes every epoch", bump, 3)
     perturber = new()
     perturber.step(2, model, optimizer)
     refused("epoch: 2 comes after 2", perturber, 2)
@@ -571,8 +624,8 @@ def test_without_lightning_the_rest_works(monkeypatch: pytest.MonkeyPatch) -> No
 
     for name in ("lightning", "pytorch_lightning"):
         monkeypatch.setitem(sys.modules, name, None)
-    monkeypatch.delitem(sys.modules, "fptlib.hooks.callback", raising=False)
-    with pytest.raises(InputError, match=r"PerturbCallback needs Lightning: pip install 'fptlib\[lightning\]'"):
+    monkeypatch.delitem(sys.modules, "fptlib.hooks.lightning", raising=False)
+    with pytest.raises(InputError, match=r"PerturbCallback needs more than PyTorch: pip install 'fptlib\[lightning\]'"):
         _ = fptlib.hooks.PerturbCallback
     monkeypatch.setitem(sys.modules, "pytorch_lightning", lightning.pytorch)  # its older name will do
     assert fptlib.hooks.PerturbCallback.__base__ is lightning.pytorch.Callback
@@ -592,12 +645,16 @@ quiet = pytest.mark.filterwarnings(
 )
 
 
+TRAINED = network().state_dict()
+
+
 class Small(lightning.LightningModule):  # type: ignore[misc]
     """Linear separation of 48 images, with as many optimisers as asked for."""
 
     def __init__(self, optimisers: int = 1) -> None:
         super().__init__()
-        self.net, self.optimisers = network(), optimisers
+        self.net, self.optimisers = layers(), optimisers
+        self.net.load_state_dict(TRAINED)
         self.automatic_optimization = optimisers == 1
         self.record: list[float] = []
 
@@ -647,7 +704,12 @@ def fit(epochs: int, *callbacks: Any, ckpt_path: Path | None = None, optimisers:
 def callback(rule: Perturbation = KICK, *, monitor: str | None = None, **options: Any) -> Any:
     from fptlib.hooks import PerturbCallback
 
-    return PerturbCallback(Perturber(rule, **{"period": 4, "seed": 3, **options}), monitor=monitor)
+    def fresh() -> Small:
+        net, model = layers(), Small()
+        model.net = net
+        return model
+
+    return PerturbCallback(Perturber(rule, **{"period": 4, "seed": 3, "fresh": fresh, **options}), monitor=monitor)
 
 
 @pytest.fixture(scope="module")
@@ -655,7 +717,7 @@ def plain() -> list[float]:
     """The same training in plain PyTorch, perturbed by the same rule."""
     model, record = network(), []
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
-    perturber = Perturber(KICK, period=4, seed=3)
+    perturber = Perturber(KICK, period=4, seed=3, fresh=layers)
     for epoch in range(1, 11):
         for batch in torch.arange(48).split(12):
             optimizer.zero_grad()
@@ -748,4 +810,4 @@ def test_what_lightning_s_callback_refuses() -> None:
         fit(9, callback(threshold=-1, direction="below", monitor="val_loss"), check_val_every_n_epoch=3)
     strategy = lightning.strategies.FSDPStrategy.__new__(lightning.strategies.FSDPStrategy)
     with pytest.raises(InputError, match="strategy: FSDPStrategy splits the parameters"):
-        callback().on_fit_start(SimpleNamespace(strategy=strategy), None)
+        callback().on_train_start(SimpleNamespace(strategy=strategy), None)

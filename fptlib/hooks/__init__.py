@@ -1,6 +1,7 @@
 """Perturb somebody else's training loop: one network, by the same rules as in the ensembles.
 
-`Perturber` is called once for each epoch of a loop in plain PyTorch; `PerturbCallback` does that in Lightning.
+`Perturber` is called once for each epoch of a loop in plain PyTorch, `PerturbCallback` does that in Lightning, and
+`PerturbTrainerCallback` in the Trainer of Hugging Face.
 """
 
 from importlib import import_module
@@ -10,17 +11,20 @@ from fptlib.errors import InputError
 from fptlib.hooks.perturber import Perturber
 
 if TYPE_CHECKING:
-    from fptlib.hooks.callback import PerturbCallback
+    from fptlib.hooks.hugging_face import PerturbTrainerCallback
+    from fptlib.hooks.lightning import PerturbCallback
 
-__all__ = ["PerturbCallback", "Perturber"]
+__all__ = ["PerturbCallback", "PerturbTrainerCallback", "Perturber"]
+_MODULE = {"PerturbCallback": "lightning", "PerturbTrainerCallback": "hugging_face"}
 
 
 def __getattr__(name: str) -> Any:
-    if name != "PerturbCallback":
+    if name not in _MODULE:
         raise AttributeError(f"module 'fptlib.hooks' has no attribute {name!r}")
     try:
-        return import_module("fptlib.hooks.callback").PerturbCallback
+        return getattr(import_module(f"fptlib.hooks.{_MODULE[name]}"), name)
     except ImportError as error:
-        if (error.name or "").partition(".")[0] not in ("lightning", "pytorch_lightning"):
+        if (error.name or "").partition(".")[0] not in ("lightning", "pytorch_lightning", "transformers", "accelerate"):
             raise
-        raise InputError("PerturbCallback needs Lightning: pip install 'fptlib[lightning]'") from None
+        packages = "'fptlib[lightning]'" if name == "PerturbCallback" else "transformers accelerate"
+        raise InputError(f"{name} needs more than PyTorch: pip install {packages}") from None

@@ -1,16 +1,18 @@
-"""The trained tensors of any PyTorch module, and those of a fresh initialisation of it."""
+"""What training changes in a PyTorch module, and fresh initialisations of it."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.parameter import is_lazy
 
 from fptlib.errors import InputError
+from fptlib.models.initial import otherwise, resets, seeded
 
 Tensors = dict[str, Tensor]
 Factory = Callable[[], nn.Module]
@@ -23,86 +25,99 @@ def unwrapped(model: nn.Module) -> nn.Module:
     return unwrapped(inner) if isinstance(inner, nn.Module) else model
 
 
-def trained(model: nn.Module) -> tuple[dict[str, nn.Parameter], Tensors]:
-    """Return parameters that require a gradient, and buffers, by name; what is shared by several modules comes once.
-
-    Frozen parameters are left out, and so are the buffers of a module all of whose own parameters are frozen.
-    """
-    own = {n: [p.requires_grad for p in module.parameters(recurse=False)] for n, module in model.named_modules()}
-    frozen = {name for name, needs in own.items() if needs and not any(needs)}
-    parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
-    return parameters, {n: value for n, value in model.named_buffers() if n.rpartition(".")[0] not in frozen}
-
-
-def draw(model: nn.Module, *, seed: int, factory: Factory | None = None) -> tuple[Tensors, Tensors]:
-    """Return parameters and buffers of a fresh initialisation, as `trained` names them, on the CPU in single precision.
-
-    It is a function of the seed alone; PyTorch's random numbers are as before afterwards, and ``model`` is left as it is. Without a
-    ``factory`` of freshly initialised networks, the modules of a copy are asked, from the innermost outwards, to
-    ``reset_parameters``; an InputError names one with trained parameters that has none, or what the factory built instead of the network.
-    """
-    with torch.random.fork_rng(devices=[]), torch.device("cpu"), torch.no_grad():
-        # Other than `torch.manual_seed`, this leaves the random numbers of other devices alone.
-        torch.default_generator.manual_seed(seed)
-        fresh = _reset_copy(model) if factory is None else _built(model, factory)
-    known = {_plain(name): value for name, value in (*fresh.named_parameters(), *fresh.named_buffers())}
-
-    def drawn(name: str, value: Tensor) -> Tensor:
-        new = known.get(_plain(name))
-        if new is None or new.shape != value.shape:
-            there = "nothing of this name" if new is None else f"shape {tuple(new.shape)}"
-            raise InputError(
-                f"fresh: the new network has {there} where the model has {name} of shape {tuple(value.shape)}; "
-                "build the network that is trained"
-            )
-        return new.detach().float() if new.is_floating_point() else new.detach()
-
-    parameters, buffers = trained(model)
-    return {n: drawn(n, value) for n, value in parameters.items()}, {n: drawn(n, value) for n, value in buffers.items()}
-
-
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Return a name without the marks of compiled parts."""
     return name.replace("_orig_mod.", "")
+
+
+def trained(model: nn.Module, held: set[int]) -> tuple[dict[str, nn.Parameter], Tensors]:
+    """Return what training changes, by name: parameters, and buffers; what is shared by several modules comes once.
+
+    Parameters require a gradient and have an `id` among those that optimisers hold. Buffers are floating-point ones that checkpoints
+    keep and counters of running averages, of modules whose parameters are trained; one without any goes with the last before it.
+    """
+    parameters = {n: value for n, value in model.named_parameters() if value.requires_grad and id(value) in held}
+    names, buffers = {id(value) for value in parameters.values()}, {}
+    own = [[id(p) in names for p in module.parameters(recurse=False)] for module in model.modules()]
+    for place, (part, module) in enumerate(model.named_modules()):
+        closest = next((some for some in (*own[place::-1], *own[place:]) if some), [])
+        for name, value in module.named_buffers(part, recurse=False) if any(closest) else ():
+            leaf = name.rpartition(".")[2]
+            state = value.is_floating_point() or value.is_complex() or leaf == "num_batches_tracked"
+            if state and leaf not in module._non_persistent_buffers_set:
+                buffers[name] = value
+    return parameters, buffers
+
+
+def draw(model: nn.Module, *, seed: int, factory: Factory | None = None) -> Tensors:
+    """Return parameters and buffers of a fresh initialisation by their `plain` names, on the CPU in single precision.
+
+    It is a function of the seed alone, and ``model`` is left as it is. Without a ``factory`` of freshly initialised networks, the layers
+    of a copy are asked, from the innermost outwards, to ``reset_parameters``.
+    """
+    with seeded(seed):
+        fresh = _copied(model).apply(_reset) if factory is None else _built(model, factory)
+    return {plain(n): value.detach().clone() for n, value in (*fresh.named_parameters(), *fresh.named_buffers())}
+
+
+def like(drawn: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> Tensors:
+    """Return the fresh values of trained tensors, by their names; an InputError names one that has none."""
+    for name, value in tensors.items():
+        new = drawn.get(plain(name))
+        if new is None or new.shape != value.shape:
+            there = "nothing of this name" if new is None else f"shape {tuple(new.shape)}"
+            needed = f"where the model has {name} of shape {tuple(value.shape)}; build the network that is trained"
+            raise InputError(f"fresh: the new network has {there} {needed}")
+    return {name: drawn[plain(name)] for name in tensors}
+
+
+def check_shapes(model: nn.Module, argument: str) -> None:
+    """Refuse layers that wait for their first batch."""
+    for name, value in (*model.named_parameters(), *model.named_buffers()):
+        if is_lazy(value):
+            raise InputError(f"{argument}: {name} is lazy and has no shape yet; run one batch through the network")
+
+
+def check_factory(model: nn.Module, parameters: Mapping[str, Tensor], factory: Factory) -> None:
+    """Refuse a factory that builds the same under two seeds; parts may be the same, such as the gains of BatchNorm."""
+    first, second = (like(draw(model, seed=seed, factory=factory), parameters) for seed in (0, 1))
+    if all(value.equal(second[name]) for name, value in first.items()):
+        why = "builds the same values under two seeds, those of the model or one initialisation that is repeated"
+        raise InputError(f"fresh: {why}; {_how(model)}, without a seed of its own")
+
+
+def check_initial(model: nn.Module, tensors: Tensors) -> None:
+    """Refuse a network whose tensors are not what PyTorch's own layers draw; without a factory nothing else can be drawn."""
+    _copied(model)
+    if why := otherwise(model, tensors):
+        before = "if training began from what layers of torch.nn draw by default, call watch(model, optimizer) before it does"
+        raise InputError(f"fresh: missing; {why}; {_how(model)}. Or, {before}")
+
+
+def _how(model: nn.Module) -> str:
+    return f"pass fresh=lambda: {type(model).__name__}(...), which builds the network anew as it was before training"
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(module).cpu().float()
+    except Exception as error:
+        line = str(error).partition("\n")[0]
+        raise InputError(f"fresh: missing; the model cannot be copied ({line}); {_how(module)}") from None
 
 
 def _built(model: nn.Module, factory: Factory) -> nn.Module:
     with torch.enable_grad():  # some initialisations take a step
         fresh = factory()
     if not isinstance(fresh, nn.Module):
-        raise InputError(
-            f"fresh: built {type(fresh).__name__}, not a torch.nn.Module; pass a function that builds the network"
-        )
+        raise InputError(f"fresh: built {type(fresh).__name__}, not a torch.nn.Module; {_how(model)}")
     fresh = unwrapped(fresh)
     if {id(value) for value in fresh.parameters()} & {id(value) for value in model.parameters()}:
         raise InputError("fresh: gave the model that is trained; pass a function that builds a new network each time")
+    check_shapes(fresh, "fresh")
     return fresh.cpu().float()
 
 
-def _reset_copy(model: nn.Module) -> nn.Module:
-    """Return a copy in main memory whose modules drew their own parameters."""
-    for name, module in model.named_modules():
-        own = any(value.requires_grad for value in module.parameters(recurse=False))
-        if own and not _resets(module):
-            raise InputError(
-                f"fresh: missing; {name or 'the model'} ({type(module).__name__}) has no reset_parameters() to draw its parameters, so a "
-                "function is needed that builds a freshly initialised network"
-            )
-    try:
-        fresh = copy.deepcopy(model)
-    except Exception as error:
-        line = str(error).partition("\n")[0]
-        raise InputError(
-            f"fresh: missing; the model cannot be copied ({line}), so a function is needed that builds a freshly initialised network"
-        ) from None
-    return fresh.cpu().float().apply(_reset)
-
-
 def _reset(module: Any) -> None:
-    if _resets(module):
+    if resets(module):
         module.reset_parameters()
-
-
-def _resets(module: nn.Module) -> bool:
-    # Asked of the class: a compiled part passes on what it is asked, and would be reset twice.
-    return callable(getattr(type(module), "reset_parameters", None))

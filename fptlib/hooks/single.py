@@ -1,155 +1,150 @@
-"""One network and its optimisers as a stack of one run, the best state of it so far, and a factor on its learning rates."""
+"""One network and its optimisers as a stack of one run, and a factor on their learning rates."""
 
 from __future__ import annotations
 
-import math
+import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, final
+from typing import Any, Final, final
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from fptlib.ensemble import states
 from fptlib.errors import InputError
-from fptlib.hooks.fresh import Tensors, trained
+from fptlib.hooks.fresh import Tensors, check_shapes, trained, unwrapped
 from fptlib.perturbations import State
 
 Optimisers = torch.optim.Optimizer | Sequence[torch.optim.Optimizer]
 
 
-def several(optimizer: Optimisers) -> Sequence[torch.optim.Optimizer]:
-    """Return optimisers as a sequence, also where there is one; refuse anything else."""
-    all_of_them = optimizer if isinstance(optimizer, Sequence) else (optimizer,)
-    if not all_of_them:
-        raise InputError("optimizer: none is given; pass what trains the model")
-    for one in all_of_them:
-        # By what they have: those of other libraries are no subclasses.
-        if not hasattr(one, "state") or not hasattr(one, "param_groups"):
-            raise InputError(f"optimizer: {type(one).__name__} is no PyTorch optimiser; pass one, or a list of them")
-    return all_of_them
+@final
+class Training:
+    """A network and what trains it, one optimiser or several, also in wrappers; an InputError says why that cannot be perturbed."""
 
+    def __init__(self, model: nn.Module, optimizer: Optimisers) -> None:
+        self.network = unwrapped(model)
+        given = optimizer if isinstance(optimizer, Sequence) else (optimizer,)
+        if not given:
+            raise InputError("optimizer: none is given; pass what trains the model")
+        for one in given:
+            # By what they have: those of other libraries are no subclasses.
+            if not hasattr(one, "state") or not hasattr(one, "param_groups"):
+                raise InputError(f"optimizer: {type(one).__name__} is no PyTorch optimiser; pass one or several")
+        # The wrappers of trainers pass on the state of what they wrap.
+        inner = [(one, getattr(one, "optimizer", one)) for one in given]
+        self.optimisers = [within if getattr(within, "state", None) is one.state else one for one, within in inner]
+        self.groups = [group for one in self.optimisers for group in one.param_groups]
+        check_shapes(self.network, "model")
+        if not any(value.requires_grad for value in self.network.parameters()):
+            raise InputError("model: has no parameter that requires a gradient; there is nothing to perturb")
+        held = {id(value) for group in self.groups for value in group["params"]}
+        self.parameters, self.buffers = trained(self.network, held)
+        self.tensors: Tensors = {**self.parameters, **self.buffers}
+        if not self.parameters:
+            raise InputError("optimizer: holds no trained parameter of this model; pass the optimiser that trains it")
 
-def rates(optimisers: Sequence[torch.optim.Optimizer]) -> tuple[float, ...]:
-    """Return the learning rates of all groups of parameters."""
-    return tuple(float(group["lr"]) for one in optimisers for group in one.param_groups)
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """Learning rates of all groups of parameters that have one."""
+        return tuple(float(group["lr"]) for group in self.groups if group.get("lr") is not None)
 
+    def read(self, factor: float) -> State:
+        """Return the state, its learning rate times a factor; nothing is copied but what is in half precision."""
+        entries = {key: _rows(one.state[value]) for value, key, one in self._places() if value in one.state}
+        return State(_rows(self.parameters), _rows(self.buffers), entries, factor * (self.rates or (1.0,))[0])
 
-def check_trained_by(network: nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> None:
-    """Refuse a network without trained parameters, and optimisers that hold none of them."""
-    parameters = trained(network)[0]
-    if not parameters:
-        raise InputError("model: has no parameter that requires a gradient; there is nothing to perturb")
-    held = {value for one in optimisers for group in one.param_groups for value in group["params"]}
-    if not any(value in held for value in parameters.values()):
-        raise InputError("optimizer: holds no trained parameter of this model; pass the optimiser that trains it")
+    def unstepped(self) -> dict[int, dict[str, Any]]:
+        """Return the state with which the optimisers are made, which is empty for most."""
+        made = {}
+        for one in self.optimisers:
+            known = inspect.signature(type(one)).parameters
+            try:
+                options = {key: value for key, value in one.defaults.items() if key in known}
+                made[id(one)] = type(one)([dict(group) for group in one.param_groups], **options).state
+            except Exception as error:
+                why = f"cannot be made anew ({error}) to forget its state; keep it with fresh_optimiser: false"
+                raise InputError(f"optimizer: {type(one).__name__} {why}".replace("\n", " ")) from None
+        return {key: _rows(made[id(one)][value]) for value, key, one in self._places() if value in made[id(one)]}
 
-
-def read(network: nn.Module, optimisers: Sequence[torch.optim.Optimizer]) -> State:
-    """Return the state of a network; nothing is copied but what is in half precision."""
-    parameters, buffers = trained(network)
-    return State(
-        parameters={name: _row(value) for name, value in parameters.items()},
-        buffers={name: _row(value) for name, value in buffers.items()},
-        optimiser={
-            key: {name: _row(entry) for name, entry in one.state[value].items()}
-            for value, key in _places(network).items()
-            for one in optimisers
-            if value in one.state
-        },
-        learning_rate=rates(optimisers)[0],
-    )
-
-
-def like(drawn: Mapping[str, Tensor], rows: Mapping[str, Tensor]) -> Tensors:
-    """Return tensors of one network as those of a stack are: with an axis of runs, of its type and on its device."""
-    return {name: value[None].to(rows[name]) for name, value in drawn.items()}
-
-
-@torch.no_grad()
-def write(network: nn.Module, optimisers: Sequence[torch.optim.Optimizer], old: State, new: State) -> None:
-    """Change a network and its optimisers, in place, from the state that was read to another."""
-    parameters, buffers = trained(network)
-    _copy(parameters, old.parameters, new.parameters)
-    _copy(buffers, old.buffers, new.buffers)
-    for value, key in _places(network).items():
-        for one in (one for one in optimisers if value in one.state):
+    @torch.no_grad()
+    def write(self, old: State, new: State) -> None:
+        """Change network and optimisers, in place, from the state that was read to another; the learning rates stay."""
+        layers = [m for m in self.network.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
+        rows = [(m.weight, m.padding_idx) for m in layers if m.padding_idx is not None]
+        padding = [(weight, place, weight[place].clone()) for weight, place in rows]
+        _copy(self.parameters, old.parameters, new.parameters)
+        _copy(self.buffers, old.buffers, new.buffers)
+        for weight, place, value in padding:  # no gradient reaches it
+            weight[place] = value
+        for parameter, key, one in self._places():
+            entries = one.state.pop(parameter, {})
             if key in new.optimiser:
-                _copy(one.state[value], old.optimiser[key], new.optimiser[key])
-            else:
-                del one.state[value]
-    if new.learning_rate != old.learning_rate:
-        for group in (group for one in optimisers for group in one.param_groups):
-            # Groups keep their proportions. A tensor, as compiled optimisers have, changes in place.
-            group["lr"] *= new.learning_rate / old.learning_rate
+                _copy(entries, old.optimiser.get(key, {}), new.optimiser[key])
+                one.state[parameter] = {name: entries[name] for name in new.optimiser[key]}
+
+    def _places(self) -> list[tuple[nn.Parameter, int, torch.optim.Optimizer]]:
+        """Return trained parameters, their keys in `State.optimiser`, as an optimiser of all parameters has them, and their optimisers."""
+        keys = {id(value): key for key, value in enumerate(self.network.parameters())}
+        mine = {id(value) for value in self.parameters.values()}
+        held = [(value, one) for one in self.optimisers for group in one.param_groups for value in group["params"]]
+        return [(value, keys[id(value)], one) for value, one in held if id(value) in mine]
 
 
-def _places(network: nn.Module) -> dict[nn.Parameter, int]:
-    """Return the keys of `State.optimiser`: those of an optimiser that was given all parameters in their order."""
-    return {value: key for key, value in enumerate(network.parameters()) if value.requires_grad}
-
-
-def _row(value: Any) -> Any:
-    """Return a tensor with a leading axis of one run, in single precision or better; anything else as it is."""
+def row(value: Any) -> Any:
+    """Return a tensor as one run of a stack, complex numbers as pairs and half precision as single; anything else as it is."""
     if not isinstance(value, Tensor):
         return value
-    value = value.detach()
+    value = torch.view_as_real(value.detach()) if value.is_complex() else value.detach()
     return (value.float() if value.is_floating_point() and value.element_size() < 4 else value)[None]
+
+
+def _rows(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: row(value) for name, value in values.items()}
 
 
 def _copy(mine: Any, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
     for name, value in new.items():
-        if value is old[name]:
-            continue
-        if isinstance(value, Tensor):
-            mine[name].copy_(value[0])
-        else:
-            mine[name] = value
+        if name not in mine or not isinstance(value, Tensor):
+            mine[name] = value[0].clone() if isinstance(value, Tensor) else value
+        elif value is not old.get(name):
+            (torch.view_as_real(mine[name]) if mine[name].is_complex() else mine[name]).copy_(value[0])
 
 
 @final
-@dataclass(slots=True)
-class BestSoFar:
-    """The state after the epoch with the best metric so far, the highest or the lowest by ``direction``; the first of equal ones."""
-
-    direction: Literal["above", "below"]
-    metric: float = math.nan
-    state: State | None = None
-
-    def note(self, metric: float, state: State) -> None:
-        """Keep a copy of the state if its metric is better than all before; NaN is worse than any."""
-        better = metric > self.metric if self.direction == "above" else metric < self.metric
-        if better or self.state is None or (math.isnan(self.metric) and not math.isnan(metric)):
-            self.metric, self.state = metric, states.copied(state)
-
-    def content(self) -> dict[str, Any] | None:
-        """Return what a checkpoint keeps."""
-        return None if self.state is None else {"metric": self.metric, **states.content(self.state)}
-
-    def take(self, content: Mapping[str, Any] | None) -> None:
-        """Go on from what a checkpoint kept."""
-        kept = dict(content or {})
-        self.metric = kept.pop("metric", math.nan)
-        self.state = State(**kept, learning_rate=0.0) if kept else None
-
-
-@final
-@dataclass(slots=True)
 class RateFactor:
-    """A rule's factor on the learning rates of optimisers; what others multiply them by in between stays."""
+    """A factor that is on the learning rates while an optimiser takes a step, and only then: no scheduler and no checkpoint sees it."""
 
-    factor: float = 1.0
-    base: tuple[float, ...] | None = None
+    def __init__(self) -> None:
+        self.value = 1.0
+        self._own: dict[int, list[Any]] = {}  # the rates without it, during a step
 
-    def set(self, optimisers: Sequence[torch.optim.Optimizer], factor: float) -> None:
-        """Multiply the rates, as they are without a factor, by this one."""
-        now = rates(optimisers)
-        if self.base is None or now != tuple(rate * self.factor for rate in self.base):
-            self.base = tuple(rate / self.factor for rate in now) if self.factor else now
-        self.factor = factor
-        groups = [group for one in optimisers for group in one.param_groups]
-        for group, rate in zip(groups, self.base, strict=True):
-            if isinstance(group["lr"], Tensor):  # as compiled optimisers have it
-                group["lr"].fill_(rate * factor)
-            else:
-                group["lr"] = rate * factor
+    def attach(self, optimisers: Sequence[torch.optim.Optimizer]) -> None:
+        """Act on all steps from now on; an InputError names an optimiser that does not let it."""
+        for one in optimisers:
+            if not hasattr(one, "register_step_pre_hook") or any(group.get("lr") is None for group in one.param_groups):
+                why = "does not let its learning rate be changed for a step; use an optimiser of PyTorch"
+                raise InputError(f"optimizer: {type(one).__name__} {why}")
+            if _FACTORS.get(one) not in (None, self):
+                raise InputError("optimizer: another Perturber changes its learning rate; make a new optimiser")
+            if not self.acts_on([one]):
+                one.register_step_pre_hook(self._before)
+                one.register_step_post_hook(self._after)
+                _FACTORS[one] = self
+
+    def acts_on(self, optimisers: Sequence[torch.optim.Optimizer]) -> bool:
+        """Test whether the factor is on the steps of all these optimisers."""
+        return all(_FACTORS.get(one) is self for one in optimisers)
+
+    def _before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        self._after(optimizer)  # of a step that failed, or of the subclass whose parent takes this one
+        if self.value != 1:
+            self._own[id(optimizer)] = [group["lr"] for group in optimizer.param_groups]
+            for group in optimizer.param_groups:
+                group["lr"] = group["lr"] * self.value  # not in place: groups may share a tensor
+
+    def _after(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
+        for group, rate in zip(optimizer.param_groups, self._own.pop(id(optimizer), []), strict=False):
+            group["lr"] = rate
+
+
+_FACTORS: Final[WeakKeyDictionary[torch.optim.Optimizer, RateFactor]] = WeakKeyDictionary()

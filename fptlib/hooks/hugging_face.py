@@ -1,0 +1,78 @@
+"""Perturb a network that the Trainer of Hugging Face trains."""
+
+from __future__ import annotations
+
+import base64
+import io
+from typing import Any, Final, final
+
+import torch
+from transformers import TrainerCallback
+
+from fptlib.errors import InputError
+from fptlib.hooks.pending import Pending
+
+# Where checkpoints keep what callbacks need. No name of a class: a Trainer that restores callbacks would make one.
+_KEY: Final = "fptlib.hooks"
+
+
+@final
+class PerturbTrainerCallback(Pending, TrainerCallback):
+    """A `Perturber` for the Trainer of Hugging Face, with ``monitor`` the name of an evaluated metric, ``eval_...``, if it takes one.
+
+    An InputError says that a metric is missing or an epoch to be perturbed not evaluated at its end, that epochs cannot be counted, or
+    that the parameters are split. Without a seed of its own the perturber takes the training's. Resumed training goes on from any
+    checkpoint.
+
+    >>> from fptlib.hooks import Perturber
+    >>> perturber = Perturber("shrink_perturb", period=20, threshold=0.94)
+    >>> callbacks = [PerturbTrainerCallback(perturber, monitor="eval_accuracy")]  # Trainer(callbacks=callbacks, ...)
+    """
+
+    _running = False
+    _other: Any = ()  # what else was evaluated
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **training: Any) -> None:
+        """Go on from a checkpoint, and show the network."""
+        if args.deepspeed or args.fsdp:
+            raise InputError("args: FSDP and DeepSpeed split the parameters, and a perturbation needs all; use DDP")
+        if not self.perturber.has_own_seed:
+            self.perturber.seed = args.seed
+        if kept := state.stateful_callbacks.get(_KEY):
+            self.load_state_dict(torch.load(io.BytesIO(base64.b64decode(kept)), weights_only=True))
+        self._show(int(state.epoch), training["model"], training["optimizer"])
+        self._running = True
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **training: Any) -> None:
+        """Perturb if it is time."""
+        if epoch := _over(state):
+            if self.monitor and self._validated[0] != epoch and self._other:
+                self._note(epoch, self._other)
+            self._begin(epoch, training["model"], training["optimizer"])
+        self._keep(state)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **training: Any) -> None:
+        """Refuse epochs that cannot be counted."""
+        if not _over(state) and not control.should_training_stop:
+            raise InputError(f"epochs: one ended at {state.epoch:.6g}; data of known length and whole ones are needed")
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **training: Any) -> None:
+        """Keep the metric, at the end of an epoch; there may be several sets of data."""
+        self._other = training["metrics"]
+        if self._running and _over(state) and self.monitor in self._other:
+            self._note(_over(state), self._other)
+            self._keep(state)
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **training: Any) -> None:
+        """Take note of the last metric; what is evaluated later may be another network."""
+        self._finish(_over(state))
+        self._running = False
+
+    def _keep(self, state: Any) -> None:
+        torch.save(self.state_dict(), file := io.BytesIO())
+        state.stateful_callbacks[_KEY] = base64.b64encode(file.getvalue()).decode()
+
+
+def _over(state: Any) -> int:
+    """Return the number of epochs that are over; 0 within one."""
+    return round(state.epoch) if abs(state.epoch - round(state.epoch)) < 1e-6 else 0
