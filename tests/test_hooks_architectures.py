@@ -19,7 +19,7 @@ from torch.nn.utils import parametrizations
 from fptlib.errors import InputError
 from fptlib.hooks import Perturber
 from fptlib.models.initial import otherwise
-from fptlib.perturbations import FullReset, Perturbation, Schedule, ShrinkPerturb
+from fptlib.perturbations import FullReset, Schedule, ShrinkPerturb
 from fptlib.perturbations.weights import WeightNoise
 from known import same
 
@@ -136,30 +136,33 @@ def trained(
         assert loss.isfinite()
 
     step()
+    step()  # where a layer is zero to begin with, the others move only now
     return optimizer, step
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["plain", "compiled", "half"])
-@pytest.mark.parametrize("rule", [FullReset(), ShrinkPerturb(0.4, 0.1, "state"), WeightNoise(0.1)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_to_change_does_and_nothing_else(kind: str, rule: Perturbation, way: str) -> None:
+def test_what_is_to_change_does_and_nothing_else(kind: str, way: str) -> None:
     build, stays = KINDS[kind]
-    model = build()
-    optimizer, step = trained(model, half=way == "half", compiled=way == "compiled")
-    before, tied = values(model), {id(value) for value in model.parameters()}
-    perturber = Perturber(rule, period=1, seed=3, fresh=build)
-    assert perturber.step(1, torch.compile(model, backend="eager") if way == "compiled" else model, optimizer)
-    after = values(model)
-    same_now = {name for name, value in after.items() if value.equal(before[name])}
-    kept = {name for name in before if (stays and name.startswith(stays)) or name in ("mask", "table", "positions")}
-    assert kept <= same_now
-    moved = set(dict(model.named_parameters())) - kept
-    # A parameter that is drawn as a constant, and has no size, may be as it was.
-    assert {name for name in moved & same_now if before[name].abs().max() > 0} == set()
-    assert {id(value) for value in model.parameters()} == tied
-    step()
-    assert not same(values(model), after)
+    if (kind, way) == ("recurrent", "half"):
+        pytest.skip("PyTorch has no such layer on all CPUs")
+    for rule in (FullReset(), ShrinkPerturb(0.4, 0.1, "state"), WeightNoise(0.1))[: 3 if way == "plain" else 1]:
+        model = build()
+        optimizer, step = trained(model, half=way == "half", compiled=way == "compiled")
+        before, objects = values(model), {id(value) for value in model.parameters()}
+        wrapped: Any = torch.compile(model, backend="eager") if way == "compiled" else model
+        assert Perturber(rule, period=1, seed=3, fresh=build).step(1, wrapped, optimizer)
+        after = values(model)
+        unmoved = {name for name, value in after.items() if value.equal(before[name])}
+        kept = {n for n in before if (stays and n.startswith(stays)) or n in ("mask", "table", "positions")}
+        assert kept <= unmoved
+        # Noise in proportion to its size leaves a tensor of zeros as it is.
+        still = set(dict(model.named_parameters())) & unmoved - kept
+        assert not any(before[name].any() for name in still)
+        assert {id(value) for value in model.parameters()} == objects
+        step()
+        assert not same(values(model), after)
 
 
 # -- what is initial

@@ -21,8 +21,7 @@ class PerturbTrainerCallback(Pending, TrainerCallback):
     """A `Perturber` for the Trainer of Hugging Face, with ``monitor`` the name of an evaluated metric, ``eval_...``, if it takes one.
 
     An InputError says that a metric is missing or an epoch to be perturbed not evaluated at its end, that epochs cannot be counted, or
-    that the parameters are split. Without a seed of its own the perturber takes the training's. Resumed training goes on from any
-    checkpoint.
+    that the parameters are split. Without a seed of its own the perturber takes the training's. It resumes from any checkpoint.
 
     >>> from fptlib.hooks import Perturber
     >>> perturber = Perturber("shrink_perturb", period=20, threshold=0.94)
@@ -30,7 +29,7 @@ class PerturbTrainerCallback(Pending, TrainerCallback):
     """
 
     _running = False
-    _other: Any = ()  # what else was evaluated
+    _evaluated: Any = None  # last values of all metrics
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **training: Any) -> None:
         """Go on from a checkpoint, and show the network."""
@@ -46,8 +45,8 @@ class PerturbTrainerCallback(Pending, TrainerCallback):
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **training: Any) -> None:
         """Perturb if it is time."""
         if epoch := _over(state):
-            if self.monitor and self._validated[0] != epoch and self._other:
-                self._note(epoch, self._other)
+            if self.monitor and self._evaluated and self.monitor not in self._evaluated:
+                self._note(epoch, self._evaluated)  # which says so
             self._begin(epoch, training["model"], training["optimizer"])
         self._keep(state)
 
@@ -58,9 +57,9 @@ class PerturbTrainerCallback(Pending, TrainerCallback):
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **training: Any) -> None:
         """Keep the metric, at the end of an epoch; there may be several sets of data."""
-        self._other = training["metrics"]
-        if self._running and _over(state) and self.monitor in self._other:
-            self._note(_over(state), self._other)
+        self._evaluated = {**(self._evaluated or {}), **training["metrics"]}
+        if self._running and _over(state) and self.monitor in training["metrics"]:
+            self._note(_over(state), training["metrics"])
             self._keep(state)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **training: Any) -> None:

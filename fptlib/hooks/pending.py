@@ -29,10 +29,10 @@ class Pending:
         self.perturber.watch(model, optimizer)
 
     def _note(self, epoch: int, metrics: Mapping[str, Any]) -> None:
-        if self.monitor not in metrics:
+        if (value := metrics.get(str(self.monitor))) is None:
             known = ", ".join(sorted(metrics)) or "nothing"
             raise InputError(f"monitor: no {self.monitor!r} is logged in validation; there is {known}")
-        self._validated = epoch, float(metrics[self.monitor])
+        self._validated = epoch, float(value)
 
     def _finish(self, epoch: int) -> None:
         if epoch and self._validated[0] == epoch:

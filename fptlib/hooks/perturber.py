@@ -254,6 +254,7 @@ def _scheduled(rule: Rule, timing: Mapping[str, Any]) -> Schedule:
         return build(Schedule, {"rule": rule, **timing}, "perturbation")
     section = {"name": rule} if isinstance(rule, str) else rule.model_dump() if isinstance(rule, Schedule) else rule
     if not isinstance(section, Mapping):
-        allowed = "a Perturbation such as FullReset(), or a section such as {'name': 'full_reset', 'period': 20}"
-        raise InputError(f"rule: {rule!r} is not possible; allowed: {allowed}")
+        raise InputError(
+            f"rule: {rule!r} is not possible; allowed: a Perturbation, such as FullReset(), its name or a section"
+        )
     return schedule({**section, **timing})
