@@ -113,6 +113,7 @@ def execute(job: Job) -> Executed:
                 kernel_name="python3",
                 language="python",
                 progress_bar=False,
+                coalesce_streams=True,  # a command's output comes in pieces
                 cwd=job.project.root,
                 extra_arguments=["--log-level=50"],
                 kernel_manager_class=_kernel(folder, sidecar),

@@ -17,9 +17,9 @@ from fptlib import sources
 
 # Raised when the form in which an executed notebook is kept changes.
 FORMAT = 1
-# What chapters may import, and the parts of it that they do not: these come last in the flow and arrange what has been computed.
+# What chapters may import or start, and the parts of it that they do not: these come last in the flow and arrange what has been computed.
 PACKAGES_OF_CHAPTERS = ("fptlib", "companion")
-NOT_OF_CHAPTERS = ("fptlib/__main__.py", "fptlib/cli", "fptlib/report.py", "companion/build", "companion/cli.py")
+NOT_OF_CHAPTERS = ("fptlib/report.py", "companion/build", "companion/cli.py")
 # Files besides the chapter that cells read: descriptions of ensembles and experiments, what these use, results kept with the book.
 _INPUTS = ("params/ensembles", "params/experiments", "params/paper", "examples", "book/results")
 
