@@ -32,7 +32,7 @@ def test_the_loop_runs_as_it_stands(readme: str) -> None:
     weights = []
     names = {"n_epochs": 45, "model": model, "optimizer": optimizer, "train": lambda *_: None}
     names["evaluate"] = lambda model: weights.append(float(model.weight.detach().abs().sum())) or 0.5
-    _, code = examples(readme)
+    _, _, code = examples(readme)
     exec(compile(code, "README.md", "exec"), names)
     changed = [epoch for epoch in range(1, 45) if weights[epoch] != weights[epoch - 1]]
     assert changed == [20, 40]
@@ -44,7 +44,7 @@ def test_the_library_example_runs_as_it_stands(
     write_logs(tmp_path / "logs" / "plain", seed=0, period=None)
     write_logs(tmp_path / "logs" / "every20", seed=1, period=20)
     monkeypatch.chdir(tmp_path)
-    code, _ = examples(readme)
+    code, _, _ = examples(readme)
     exec(compile(code, "README.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Estimate(")
@@ -52,6 +52,16 @@ def test_the_library_example_runs_as_it_stands(
     low, high, grade = lines[-1].split(maxsplit=2)
     assert 1 < float(low) < float(high)
     assert grade in (*GRADES, OPEN)
+
+
+def test_the_search_runs_as_it_stands(readme: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def train(seed: int, perturbation: str | None, period: int | None, epochs: int) -> list[float]:
+        shrunk = perturbation == "shrink" and period is not None and period < epochs
+        return [0.0] * (period + 2) + [1.0] if shrunk else [0.0] * epochs
+
+    _, code, _ = examples(readme)
+    exec(compile(code, "README.md", "exec"), {"train": train})
+    assert capsys.readouterr().out.startswith("Use shrink every ")
 
 
 def test_main_figure_is_the_one_that_the_summary_gives() -> None:
