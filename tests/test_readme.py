@@ -31,6 +31,7 @@ def test_the_loop_runs_as_it_stands(readme: str) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
     weights = []
     names = {"n_epochs": 45, "model": model, "optimizer": optimizer, "train": lambda *_: None}
+    names["Net"] = lambda: torch.nn.Linear(3, 2)
     names["evaluate"] = lambda model: weights.append(float(model.weight.detach().abs().sum())) or 0.5
     _, _, code = examples(readme)
     exec(compile(code, "README.md", "exec"), names)
