@@ -201,8 +201,11 @@ def test_a_store_of_retired_runs_is_read_as_it_was_written(tmp_path: Path) -> No
         ({"a": "acc;1;2,3;"}, "a.csv, line 3: 2 values, but the header names 1 columns"),
         ({"a": "acc,loss;1,2;;3;4,5;"}, "a.csv, line 4: 1 values, but the header names 2 columns"),
         ({"a": "acc;0.5;high;"}, "a.csv, line 3: acc is 'high', a number is needed"),
-        ({"a": "acc;0.5;", "b": 'acc;;"";'}, "b.csv, line 3: no metric in this line; leave it out if the run had"),
-        ({"a": "acc,loss;1,2;,;"}, "a.csv, line 3: no metric in this line; leave it out if the run had ended"),
+        (
+            {"a": "acc;0.5;", "b": 'acc;;"";'},
+            "b.csv, line 3: acc is nan at epoch 1, a finite number is needed; if the run",
+        ),
+        ({"a": "acc,loss;1,2;,;"}, "a.csv, line 3: acc is nan at epoch 2, a finite number is needed; if the run"),
         ({"a": "acc,acc;1,2;"}, "a.csv, line 1: two columns are named 'acc'"),
         ({"a": ""}, "a.csv: empty; expected a header line"),
         ({"a": "acc;"}, "a.csv: no rows below the header line"),
@@ -222,7 +225,10 @@ def test_a_store_of_retired_runs_is_read_as_it_was_written(tmp_path: Path) -> No
         ("run,epoch,acc;0,1,1;0,3,1;", "line 3: acc goes from epoch 1 to 3, and is needed each epoch; where it is"),
         ("run,epoch,acc;0,1,1;0,1,2;", "line 3: acc is logged more than once at epoch 1, 1 and 2; keep the value"),
         ("run,epoch,acc;4,1,0.5;4,2;4,3,0.6", "line 3: 2 values, but the header names 3 columns"),
-        ("run,epoch,acc;4,1,0.5;4,2,;", "line 3: no metric in this line; leave it out if the run had ended before"),
+        (
+            "run,epoch,acc;4,1,0.5;4,2,;",
+            "line 3: acc is nan at epoch 2, a finite number is needed; if the run diverged",
+        ),
         ("run,epoch;0,1;", "no column of numbers that could be a metric"),
         ("run,epoch,acc;1,1,high;0,1,low;", "t.csv, line 2: acc is 'high'"),
         ("run,epoch,acc;0,1,0.5;0,2,O.6;", "line 3: acc is 'O.6', a number is needed"),
@@ -240,13 +246,13 @@ def test_faults_of_a_folder_or_table_name_file_and_line(tmp_path: Path, files: d
 
 
 def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
-    for content, said in ((b"PAR1 and no more", "readable table"), (b"\xff\x00run", "CSV text file")):
+    for content, said in ((b"PAR1 and no more", "readable table"), (b"\xff\x00run", "text file in UTF-8")):
         (tmp_path / "odd").write_bytes(content)
         with pytest.raises(InputError, match=f"odd: not a {said}"):
             read(tmp_path / "odd")
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "odd.csv").write_bytes(b"\xff\x00acc\n1\n")
-    with pytest.raises(InputError, match=r"odd\.csv: not a CSV text file"):
+    with pytest.raises(InputError, match=r"odd\.csv: not a text file in UTF-8"):
         read(tmp_path / "logs")
 
 

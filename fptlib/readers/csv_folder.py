@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -22,8 +22,9 @@ from fptlib.readers.tables import Table, header_of, meaning, read_table
 
 _ENDING = re.compile(r"(.+)\.(?:(csv|tsv|parquet)|txt|dat|log)(\.gz)?", re.IGNORECASE)
 _DOWNLOAD = re.compile(r"run-(.*)-tag-(.*)")  # of one tag from TensorBoard, with columns Wall time, Step and Value
-_PARTS = "train|training|val|valid|validation|dev|test|eval|evaluation"
-PART = re.compile(rf"(?:(.*)[-_. /])?({_PARTS})", re.IGNORECASE)
+PART = re.compile(
+    r"(?:(.*)[-_. /])?(train|training|val|valid|validation|dev|test|eval|evaluation)", re.IGNORECASE
+)  # of what a run logs
 _RUN = re.compile(
     r"run[\W_]*(id|name|no|number|idx|index)?|(random[\W_]*)?seed|(trial|experiment|job)[\W_]*(id|name|no|number)?|"
     r"rep(eat|etition|licate|lication)?|fold",
@@ -34,9 +35,7 @@ _RUN = re.compile(
 def is_table(path: Path) -> bool:
     """Test whether a file has the ending of a table, and a column that counts where the ending is that of any text."""
     ending = _ENDING.fullmatch(path.name)
-    return ending is not None and (
-        ending[2] is not None or any(meaning(name) is not None for name in header_of(path)[:-1])
-    )
+    return bool(ending and (ending[2] or any(meaning(name) is not None for name in header_of(path)[:-1])))
 
 
 def _find(path: Path) -> list[Path]:
@@ -46,19 +45,13 @@ def _find(path: Path) -> list[Path]:
     tables = [file for file in visible_files(path) if is_table(file)]
     if len({len(file.parts) for file in tables}) < 2:
         return tables
-    columns = {file: tuple(header_of(file)) for file in tables}
-    ((most, _),) = Counter(columns.values()).most_common(1)
-    depth = next(len(file.parts) for file in tables if columns[file] == most)
-    return [file for file in tables if columns[file] == most or len(file.parts) == depth]
+    columns = {file: header_of(file) for file in tables}
+    most = max(tables, key=lambda file: [*columns.values()].count(columns[file]))
+    return [file for file in tables if columns[file] == columns[most] or len(file.parts) == len(most.parts)]
 
 
 def read_files(path: Path, files: Sequence[Path], read: Callable[[Path], Table] = read_table) -> list[Log]:
     """Return the logs of the runs in some files, each a table; files of one run are joined."""
-    if len(files[0].parts) != len(files[-1].parts):
-        near, far = (file.relative_to(path) for file in (files[0], files[-1]))
-        raise InputError(
-            f"{path}: runs at different depths, {near} and {far}; move all to one, and elsewhere what is no run"
-        )
     tables = [read(file) for file in files]
     runs: dict[str, list[tuple[str, Log]]] = {}
     for table, (name, part, metric) in zip(tables, _names(path, files), strict=True):
@@ -66,8 +59,12 @@ def read_files(path: Path, files: Sequence[Path], read: Callable[[Path], Table] 
             if metric and "Value" in log.metrics:
                 log.metrics[metric] = log.metrics.pop("Value")
             runs.setdefault(log.name, []).append((part, log))
+    notes = summary([table.notes for table in tables])
+    near, *_, far = files[0], files[-1]
+    if len(near.parts) < len(far.parts):
+        notes = (*notes, f"runs at different depths are read together, {near} and {far}")
     first, *others = [_joined(name, own) for name, own in runs.items()]
-    return [replace(first, notes=summary([table.notes for table in tables])), *others]
+    return [replace(first, notes=notes), *others]
 
 
 def _names(path: Path, files: Sequence[Path]) -> list[tuple[str, str, str]]:
@@ -95,10 +92,9 @@ def _joined(name: str, files: list[tuple[str, Log]]) -> Log:
     if len(files) == 1:
         return files[0][1]
     for (part, log), (other_part, other) in combinations(files, 2):
-        parted = part != other_part and (
-            {*log.metrics} != {*other.metrics} or (PART.fullmatch(part) and PART.fullmatch(other_part))
-        )
-        if {*log.metrics} & {*other.metrics} and not parted:
+        are_parts = part != other_part and PART.fullmatch(part) and PART.fullmatch(other_part)
+        differ = part != other_part and log.metrics.keys() != other.metrics.keys()
+        if log.metrics.keys() & other.metrics.keys() and not (are_parts or differ):
             raise InputError(
                 f"{other.path}: has the metrics of run {name} that {log.path} has; keep the file that counts, or read "
                 "one folder of runs at a time"
@@ -120,91 +116,53 @@ def read_run(path: Path, *, name: str) -> Log:
 
 
 def run_logs(table: Table, name: str, *, alone: bool = False) -> list[Log]:
-    """Return the log of each run of a table; one that holds a single run is named from outside, unless it stands alone."""
+    """Return the log of each run of a table; one that holds a single run is named from outside, unless it stands alone.
+
+    Cells of a row without any metric are kept as NaN, from which counting tells a gap from an end.
+    """
     run, names, naming = _runs(table)
     several = len(names) > 1 or alone
     names = names if names and several else [name]
     epoch, step, counting = table.progress(run if several else None)
-    metrics, faults = table.metrics(epoch=epoch, step=step, besides={*naming, *counting})
+    metrics, faults = table.metrics(besides={*naming, *counting})
     logs = [Log(table.path, name=each, metrics={}, faults=faults, word=table.word) for each in names]
-    for metric, series in metrics.items():
-        for log, part in zip(logs, _by_run(series, table, run, len(names)) if several else [series], strict=True):
-            log.metrics[metric] = _without_gaps(part)
-    if not faults:
-        _check_rows(table, run, metrics.values())
+    rows = _by_epoch(run, np.asarray(step if epoch is None else epoch)) if several else [np.arange(len(run))]
+    empty = ~np.any([there for _, there in metrics.values()], axis=0) & (not faults)
+    for metric, (value, there) in metrics.items():
+        series = Series(value, epoch=epoch, step=step, line=table.line)
+        for log, own in zip(logs, rows, strict=True):
+            log.metrics[metric] = series.take(own[(there | empty)[own]])
     return logs
 
 
-def _by_run(series: Series, table: Table, runs: NDArray[np.int64], n_runs: int) -> list[Series]:
-    """Return the values of each run by epoch, or as they stand in the file where an epoch is logged twice, as by a run that was resumed."""
-    run = runs[np.searchsorted(table.line, np.asarray(series.line))]
-    place = np.asarray(series.step if series.epoch is None else series.epoch)
-    order = np.lexsort((place, run))
-    twice = (np.diff(run[order]) == 0) & (np.diff(place[order]) == 0)
-    if twice.any():
-        again = np.isin(run, run[order][1:][twice])
-        order = np.lexsort((np.where(again, np.arange(len(run)), place), run))
-    return [series.take(rows) for rows in np.split(order, np.searchsorted(run[order], range(1, n_runs)))]
-
-
-def _without_gaps(series: Series) -> Series:
-    """Leave out NaN where nothing was evaluated; where numbers were due, it is a run that diverged."""
-    gap = np.isnan(series.value)
-    if not gap.any():
-        return series
-    number = np.flatnonzero(~gap)
-    return series.take(np.concatenate([number, _due(number, len(gap))]))
-
-
-def _due(logged: NDArray[np.int64], n: int) -> NDArray[np.int64]:
-    """Return the places, of ``n``, after the last of some at which others were due, by the distance that is the most frequent."""
-    every = int(np.bincount(np.diff(logged, prepend=-1)).argmax()) if len(logged) else 1
-    return np.arange((logged[-1] if len(logged) else -1) + every, n, every)
-
-
-def _check_rows(table: Table, run: NDArray[np.int64], metrics: Collection[Series]) -> None:
-    """Refuse a row without a metric where one was due."""
-    if any(len(series.value) == len(run) for series in metrics):
-        return
-    logged = np.isin(table.line, np.concatenate([np.asarray(series.line) for series in metrics]))
-    for each in np.unique(run[~logged]):
-        rows = np.flatnonzero(run == each)
-        for row in rows[_due(np.flatnonzero(logged[rows]), len(rows))][:1]:
-            raise InputError(
-                f"{table.where(row)}: no metric in this {table.word}; leave it out if the run had ended before"
-            )
+def _by_epoch(run: NDArray[np.int64], place: NDArray[np.float64]) -> list[NDArray[np.int64]]:
+    """Return the rows of each run by epoch, or as they stand in the file where an epoch is logged twice, as by a run that was resumed."""
+    rows = np.split(np.argsort(run, kind="stable"), np.cumsum(np.bincount(run))[:-1])
+    return [own if len({*place[own]}) < len(own) else own[np.argsort(place[own])] for own in rows]
 
 
 def _runs(table: Table) -> tuple[NDArray[np.int64], list[str], list[str]]:
     """Return for each row the place of its run among the sorted names of runs, these names, and the columns that name runs."""
     naming = [name for name in table.columns if _RUN.fullmatch(name.strip())]
-    first = [name for name in naming if name.lower() == "run"][:1] or naming
-    found = {name: _codes(table, name) for name in first}
-    varying = [name for name in first if len(found[name][1]) > 1]
-    for name in varying:
-        codes, names = found[name]
-        if all(len({*zip(codes.tolist(), found[other][0].tolist(), strict=True)}) == len(names) for other in varying):
-            if name.lower() != "run":
-                table.notes[f"runs are named by the column {name}"] = str(table.path)
-            return codes, names, naming
-    if varying:
-        which = " or ".join(varying)
+    used = [name for name in naming if name.lower() == "run"][:1] or naming
+    if not used:
+        return np.zeros(len(table.line), dtype=np.int64), [], []
+    cells = {name: [str(cell).strip().removesuffix(".0") for cell in table.columns[name]] for name in used}
+    for name in used:
+        if "" in cells[name]:
+            raise InputError(f"{table.where(cells[name].index(''))}: no {name} given")
+    apart = len({*zip(*cells.values(), strict=True)})
+    telling = [name for name in used if len({*cells[name]}) == apart]
+    if not telling:
+        which = " or ".join(name for name in used if len({*cells[name]}) > 1)
         raise InputError(f"{table.path}: does {which} name the run? write a column run that tells each from all others")
-    codes, names = found[first[0]] if first else (np.zeros(len(table.line), dtype=np.int64), [])
-    return codes, names, naming
-
-
-def _codes(table: Table, name: str) -> tuple[NDArray[np.int64], list[str]]:
-    """Return for each row the place of its cell among those of a column, sorted, and the texts of these."""
-    cells = [str(cell).strip().removesuffix(".0") for cell in table.columns[name]]
-    if "" in cells:
-        raise InputError(f"{table.where(cells.index(''))}: no {name} given")
-    try:
-        names = sorted({*cells}, key=float)
-    except ValueError:
-        names = sorted({*cells})
+    name = telling[0]
+    if apart > 1 and name.lower() != "run":
+        table.notes[f"runs are named by the column {name}"] = str(table.path)
+    numeric = all(re.fullmatch(r"-?\d+(\.\d+)?", cell) for cell in cells[name])
+    names = sorted({*cells[name]}, key=float if numeric else str)
     places = {each: place for place, each in enumerate(names)}
-    return np.array([places[cell] for cell in cells]), names
+    return np.array([places[cell] for cell in cells[name]]), names, naming
 
 
 FORMAT = Format("tables", find=_find, read=read_files)

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from fptlib.errors import InputError
-from fptlib.readers.logs import Format, Log, files_below, folder_name
+from fptlib.readers.logs import Format, Log, Series, files_below, folder_name
 from fptlib.readers.tables import Table
 
 FILE = "trainer_state.json"
@@ -44,14 +44,16 @@ def _read_run(path: Path, *, name: str) -> Log:
     try:
         entries = dict(enumerate(json.loads(path.read_text(encoding="utf-8"))["log_history"], start=1))
         table = Table.of_rows(path, {i: entry for i, entry in entries.items() if entry.get("step") != 0}, word="entry")
-        epoch, step, _ = table.progress()
-        if epoch is None or step is None:
+        epochs, steps, _ = table.progress()
+        if epochs is None or steps is None:
             raise KeyError("epoch and step")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a state of a trainer ({' '.join(str(error).split())})") from None
-    metrics, faults = table.metrics(epoch=epoch, step=step, besides={*filter(_UNUSED.fullmatch, table.columns)})
+    columns, faults = table.metrics(besides={*filter(_UNUSED.fullmatch, table.columns)})
     notes = ["evaluations before training, at step 0, are left out"] if len(table.line) < len(entries) else []
-    for key, series in metrics.items():
+    metrics = {}
+    for key, (value, there) in columns.items():
+        series = Series(value, epoch=epochs, step=steps, line=table.line).take(there)
         value, epoch, step = (np.asarray(one) for one in (series.value, series.epoch, series.step))
         off = np.abs(epoch - (rounded := np.round(epoch)))
         if (off > 0).any() and (off <= NEAR).all() and (rounded > 0).all():
