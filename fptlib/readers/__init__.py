@@ -8,7 +8,6 @@ outside this library joins by `register`.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,8 +25,6 @@ __all__ = ["Format", "Log", "Series", "assemble", "read", "register"]
 _FORMATS = [
     form.FORMAT for form in (stores, mlflow, hugging_face, lightning, tensorboard, wandb, json_lines, csv_folder)
 ]
-_TWICE = ("progress.csv", "result.json")  # in which Ray Tune writes the same
-_LOG = re.compile(r"\.(csv|tsv|txt|dat|log|parquet|jsonl?|ndjson)(\.gz)?$|tfevents", re.IGNORECASE)
 
 
 def register(new: Format) -> None:
@@ -88,12 +85,8 @@ def read(
 
 def _left_out(path: Path, form: Format, used: set[Path]) -> list[str]:
     """Return a note on what looks like a log in a folder and was not read; checkpoints hold what the log of their run holds."""
-    seen = [file for file in visible_files(path) if file not in used and _LOG.search(file.name)]
-    rest = [
-        file.relative_to(path)
-        for file in seen
-        if is_table(file) or any(one.find(file) for one in _FORMATS if one is not csv_folder.FORMAT)
-    ]
-    rest = [file for file in rest if not file.parent.name.startswith("checkpoint-") and file.name not in _TWICE]
+    finds = [is_table, *(one.find for one in _FORMATS if one is not csv_folder.FORMAT)]
+    seen = [file for file in visible_files(path) if file not in used and not file.parent.name.startswith("checkpoint-")]
+    rest = [file.relative_to(path) for file in seen if any(find(file) for find in finds)]
     more = f" and {len(rest) - 1} more that look like logs" if len(rest) > 1 else ""
     return [f"left out, as no part of what is read as {form.name}: {file}{more}" for file in rest[:1]]

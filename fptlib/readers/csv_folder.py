@@ -21,10 +21,8 @@ from fptlib.readers.logs import Format, Log, Series, folder_name, summary, visib
 from fptlib.readers.tables import Table, header_of, meaning, read_table
 
 _ENDING = re.compile(r"(.+)\.(?:(csv|tsv|parquet)|txt|dat|log)(\.gz)?", re.IGNORECASE)
-_DOWNLOAD = re.compile(r"run-(.*)-tag-(.*)")  # of one tag from TensorBoard, with columns Wall time, Step and Value
-PART = re.compile(
-    r"(?:(.*)[-_. /])?(train|training|val|valid|validation|dev|test|eval|evaluation)", re.IGNORECASE
-)  # of what a run logs
+_DOWNLOAD = re.compile(r"run-(.*)-tag-(.*)\.csv")  # of one tag from TensorBoard, with columns Wall time, Step and Value
+PART = re.compile(r"(?:(.*)[-_. /])?(train(?:ing)?|val(?:id|idation)?|dev|test|eval(?:uation)?)", re.IGNORECASE)
 _RUN = re.compile(
     r"run[\W_]*(id|name|no|number|idx|index)?|(random[\W_]*)?seed|(trial|experiment|job)[\W_]*(id|name|no|number)?|"
     r"rep(eat|etition|licate|lication)?|fold",
@@ -54,34 +52,30 @@ def read_files(path: Path, files: Sequence[Path], read: Callable[[Path], Table] 
     """Return the logs of the runs in some files, each a table; files of one run are joined."""
     tables = [read(file) for file in files]
     runs: dict[str, list[tuple[str, Log]]] = {}
-    for table, (name, part, metric) in zip(tables, _names(path, files), strict=True):
+    for table, (name, part) in zip(tables, _names(path, files), strict=True):
+        tag = _DOWNLOAD.fullmatch(table.path.name)
         for log in run_logs(table, name, alone=table.path == path):
-            if metric and "Value" in log.metrics:
-                log.metrics[metric] = log.metrics.pop("Value")
+            if tag and "Value" in log.metrics:
+                log.metrics[tag[2]] = log.metrics.pop("Value")
             runs.setdefault(log.name, []).append((part, log))
     notes = summary([table.notes for table in tables])
-    near, *_, far = files[0], files[-1]
-    if len(near.parts) < len(far.parts):
-        notes = (*notes, f"runs at different depths are read together, {near} and {far}")
+    if len(files[0].parts) != len(files[-1].parts):
+        notes = (*notes, f"runs at different depths are read together, {files[0]} and {files[-1]}")
     first, *others = [_joined(name, own) for name, own in runs.items()]
     return [replace(first, notes=notes), *others]
 
 
-def _names(path: Path, files: Sequence[Path]) -> list[tuple[str, str, str]]:
-    """Return for each file its run, what tells it from other files of this run, and the metric that its name gives."""
+def _names(path: Path, files: Sequence[Path]) -> list[tuple[str, str]]:
+    """Return for each file its run, and what tells it from other files of this run."""
     names = []
     for file in files:
-        stem = match[1] if (match := _ENDING.fullmatch(file.name)) else file.stem
-        if match := _DOWNLOAD.fullmatch(stem):
-            names.append((match[1], "", match[2]))
-        else:
-            names.append((stem, "", "") if path in (file, file.parent) else (folder_name(file, path), stem, ""))
-    ends = {run: match for run, *_ in names if (match := PART.fullmatch(run)) and match[1]}
+        match = _DOWNLOAD.fullmatch(file.name) or _ENDING.fullmatch(file.name)
+        stem = match[1] if match else file.stem
+        alone = path in (file, file.parent) or (match and match.re is _DOWNLOAD)
+        names.append((stem, "") if alone else (folder_name(file, path), stem))
+    ends = {run: match for run, _ in names if (match := PART.fullmatch(run)) and match[1]}
     siblings = Counter(match[1] for match in ends.values())
-    return [
-        (end[1], end[2], metric) if (end := ends.get(run)) and siblings[end[1]] > 1 else (run, part, metric)
-        for run, part, metric in names
-    ]
+    return [(end[1], end[2]) if (end := ends.get(run)) and siblings[end[1]] > 1 else (run, part) for run, part in names]
 
 
 def _joined(name: str, files: list[tuple[str, Log]]) -> Log:
@@ -92,13 +86,10 @@ def _joined(name: str, files: list[tuple[str, Log]]) -> Log:
     if len(files) == 1:
         return files[0][1]
     for (part, log), (other_part, other) in combinations(files, 2):
-        are_parts = part != other_part and PART.fullmatch(part) and PART.fullmatch(other_part)
-        differ = part != other_part and log.metrics.keys() != other.metrics.keys()
-        if log.metrics.keys() & other.metrics.keys() and not (are_parts or differ):
-            raise InputError(
-                f"{other.path}: has the metrics of run {name} that {log.path} has; keep the file that counts, or read "
-                "one folder of runs at a time"
-            )
+        alike = log.metrics.keys() == other.metrics.keys() and not (PART.fullmatch(part) and PART.fullmatch(other_part))
+        if alike or (part == other_part and log.metrics.keys() & other.metrics.keys()):
+            also = f"has the metrics of run {name} that {log.path} has"
+            raise InputError(f"{other.path}: {also}; keep the file that counts, or read one folder of runs at a time")
     times = Counter(metric for _, log in files for metric in (*log.metrics, *log.faults))
     whole = replace(files[0][1], metrics={}, faults={})
     for part, log in files:

@@ -6,9 +6,8 @@ import functools
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +43,8 @@ class Series:
 
     def take(self, places: NDArray[np.int64] | NDArray[np.bool_]) -> Series:
         """Return the values at some places, with what was logged with them."""
-        beside: list[Any] = [self.epoch, self.step, self.line]
-        epoch, step, line = (None if column is None else column[places] for column in beside)
-        return Series(self.value[places], epoch=epoch, step=step, line=line, path=self.path)
+        beside: dict[str, Any] = {"value": self.value, "epoch": self.epoch, "step": self.step, "line": self.line}
+        return replace(self, **{name: column[places] for name, column in beside.items() if column is not None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +54,6 @@ class Log:
     ``path`` is the file, for messages; ``name`` that of the run, different for each run that is read together with it, with folders
     separated by ``/``. ``faults`` say in one line of each metric that is there and cannot be read where and why; ``notes`` are sentences
     on what was adjusted on reading; ``word`` is the name for a place in the file, ``line``, or ``entry`` of a list.
-
-    >>> acc = Series(np.array([0.1, 0.4]), epoch=np.array([1.0, 2.0]))
-    >>> Log(Path("a.log"), name="a", metrics={"acc": acc}).where(acc, 1)
-    'a.log'
     """
 
     path: Path
@@ -100,15 +94,13 @@ class Format:
 @functools.lru_cache(maxsize=1)  # each format looks through the same folder; who reads it again clears this first
 def visible_files(path: Path) -> tuple[Path, ...]:
     """Return the files in a folder and below it, the nearest first; hidden ones, and folders linked to twice, are passed over."""
-    found: list[tuple[int, Path]] = []
-    walked = set[str]()
+    found, walked = list[Path](), set[str]()
     for folder, inner, names in os.walk(path, followlinks=True):
-        again = os.path.realpath(folder) in walked
-        walked.add(os.path.realpath(folder))
-        shown = [] if again else sorted(name for name in inner if not name.startswith((".", "__")))
-        inner[:] = sorted(shown, key=lambda name: os.path.islink(os.path.join(folder, name)))
-        found += [(folder.count(os.sep), Path(folder, name)) for name in sorted(names) if name[0] != "." and not again]
-    return tuple(file for _, file in sorted(found, key=itemgetter(0)))
+        place = os.path.realpath(folder)
+        inner[:] = [] if place in walked else sorted(name for name in inner if not name.startswith((".", "__")))
+        found += [Path(folder, name) for name in sorted(names) if name[0] != "." and place not in walked]
+        walked.add(place)
+    return tuple(sorted(found, key=lambda file: len(file.parts)))
 
 
 def files_below(path: Path, pattern: str, is_kind: Callable[[Path], bool]) -> list[Path]:
@@ -152,10 +144,8 @@ def summary(notes: Sequence[Mapping[str, str]]) -> tuple[str, ...]:
     for own in notes:
         for sentence, place in own.items():
             places.setdefault(sentence, []).append(place)
-    return tuple(
-        f"{sentence} ({own[0]}{f'; {len(own)} of {len(notes)} files' if len(notes) > 1 else ''})"
-        for sentence, own in places.items()
-    )
+    of = f" of {len(notes)} files" if len(notes) > 1 else ""
+    return tuple(f"{sentence} ({own[0]}{of and f'; {len(own)}{of}'})" for sentence, own in places.items())
 
 
 def decimals(values: NDArray[np.float64]) -> NDArray[np.float64]:

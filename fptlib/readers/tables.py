@@ -10,12 +10,12 @@ import functools
 import gzip
 import re
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,19 +26,21 @@ from fptlib.readers.logs import Series
 _Floats = NDArray[np.float64]
 _Bools = NDArray[np.bool_]
 # What counts, in order of preference, two patterns for epochs and two for steps: names in lower case, letters and figures only.
-_OF, _NO = "(?:trainer|training|train|global|current|total|cumulative|num|n)*", "(?:no|num|number|idx|index|id|count)?"
+_OF, _NO = (
+    "(?:trainer|training|train|global|current|total|cumulative|num|n)*",
+    "(?:no|num|number|idx|index|id|count|seen)?",
+)
+_STEPS = "(?:optimi[sz]er|gradient|time|env)?steps?|iterations?|iters?|it|updates?|(?:mini)?batch(?:es)?|episodes?"
 _COUNTING = [
     "epochs?",
     f"{_OF}epochs?{_NO}|ep|(?:server|communication)?rounds?|trainingiterations?|generations?",
     "(?:trainer)?globalsteps?|steps?",
-    f"{_OF}(?:(?:optimi[sz]er|gradient|time|env)?steps?|iterations?|iters?|it|updates?|(?:mini)?batch(?:es)?|episodes?){_NO}|{_OF}(?:samples?|examples?|images?|tokens?|frames?)(?:seen)?",
+    f"{_OF}(?:{_STEPS}|samples?|examples?|images?|tokens?|frames?){_NO}",
 ]
 _CALLS = "_step"  # of Weights & Biases: calls of its logger, which go on where a run is resumed
 # Indices of rows, as pandas and R write them, and what tools write beside the metrics.
 _BESIDE = re.compile(r"(unnamed: ?\d+|index|level_\d)?|_?runtime|_?timestamp|wall ?time|relative", re.IGNORECASE)
-_NO_COUNT = re.compile(
-    r".*(time|second|date|elapsed|duration|loss|acc|error|reward|score|lr).*|relative|secs?|pid", re.IGNORECASE
-)
+_NO_COUNT = re.compile(r".*(time|second|loss|acc|err|reward|score|lr).*|relative|secs?", re.IGNORECASE)
 
 # What pandas, R and spreadsheets write where there is no value; ``nan`` may also be the value of a run that diverged.
 _BLANK = frozenset({"", "-", "--", "na", "n/a", "#n/a", "<na>", "null", "none"})
@@ -48,6 +50,7 @@ _TENSOR = re.compile(
 )
 _DECIMAL_COMMA = re.compile(r"[-+]?(0,\d+|\d+,(\d\d?|\d{4,}))(e[-+]?\d+)?\s*%?", re.IGNORECASE)  # 1,234 may be 1234
 _FIGURES = re.compile(r"(?!\d+([-/.:])\d+\1\d|\d+:)[\W\d]*\d[\W\d]*")  # no date, and no time of day
+_UNREADABLE = (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error)
 
 
 @final
@@ -108,14 +111,12 @@ class Table:
         metrics, faults, texts = {}, {}, []
         for name in [name for name in self.columns if name not in besides and not _BESIDE.fullmatch(name)]:
             try:
-                numbers = self.numbers(name)
+                if numbers := self.numbers(name):
+                    metrics[name] = numbers
+                else:
+                    texts.append(name)
             except InputError as fault:
                 faults[name] = str(fault)
-                continue
-            if numbers is None:
-                texts.append(name)
-            else:
-                metrics[name] = numbers
         if not metrics and not faults:
             seen = "".join(f"; {self.where(0)}: {name} is {self.columns[name][0]!r}" for name in texts[:1])
             raise InputError(f"{self.path}: no column of numbers that could be a metric{seen}")
@@ -127,8 +128,7 @@ class Table:
         """Return epoch and step of each row, ``None`` where no column has them, and the columns that count.
 
         A column is known by its name, and where none is, by whole numbers at equal distances, which are taken for epochs. One that starts
-        again within each epoch does not count. Where no column does, rows are, which is noted; of several runs, of which ``run`` has the
-        number for each row, they cannot be, and an InputError is raised.
+        again within each epoch does not count. Where no column does, rows are, which is noted, but not where ``run`` numbers several runs.
         """
         same = np.ones(len(self.line) - 1, dtype=bool) if run is None else run[1:] == run[:-1]
         kinds = {name: rank // 2 for name in self.columns if (rank := meaning(name)) is not None}  # 0 epochs, 1 steps
@@ -141,35 +141,28 @@ class Table:
                 chosen.setdefault(kinds[name], found[name])
         if chosen:
             return chosen.get(0), chosen.get(1), {*found}
-        unknown = self._unknown(same, several=run is not None)
-        if unknown is not None:
-            title = f"column {unknown}" if unknown else "first column, which has no name,"
-            self.notes[f"the {title} is taken to count epochs"] = str(self.path)
-            return np.array([*map(float, self.columns[unknown])]), None, {unknown}
+        for name, value in self._unknown(same, several=run is not None):
+            self.notes[f"the column {name or 'without a name'} is taken to count epochs"] = str(self.path)
+            return value, None, {name}
         if run is not None:
             raise InputError(f"{self.path}: no column 'epoch'; there is {', '.join(self.columns)}")
         self.notes["no column counts epochs, so rows are counted as epochs"] = str(self.path)
         return np.arange(1.0, len(self.line) + 1), None, set()
 
-    def _unknown(self, same: _Bools, *, several: bool) -> str | None:
-        """Return the first column of whole numbers at equal distances, but where a run was resumed, if another could be a metric."""
+    def _unknown(self, same: _Bools, *, several: bool) -> Iterator[tuple[str, _Floats]]:
+        """Yield columns of whole numbers at equal distances, but where a run was resumed; there has to be another, for a metric.
+
+        The first of all may rise by any distances: they are refused where epochs are counted, and rows are not counted instead.
+        """
         for place, (name, cells) in enumerate(self.columns.items() if len(self.columns) > 1 else ()):
             value = np.array([_number(cell) for cell in cells], dtype=np.float64)  # NaN for text
-            if not (np.isfinite(value) & (value >= 0) & (value == np.floor(value))).all() or _NO_COUNT.fullmatch(name):
-                continue
-            apart = np.diff(value)
-            is_index, apart = several and (apart == 1).all(), apart[same]
-            up = apart[apart > 0]
-            if is_index or len(up) < max(2, 0.75 * len(apart)):
-                continue
-            if (up == up[0]).all():
-                return name
-            if place == 0 and len(up) == len(apart):
-                raise InputError(
-                    f"{self.path}: {name or 'the first column'} rises from row to row by unequal distances; name it epoch or step if it "
-                    "counts these, else put a column epoch before it"
-                )
-        return None
+            whole = np.isfinite(value) & (value >= 0) & (value == np.floor(value))
+            if whole.all() and not _NO_COUNT.fullmatch(name) and not (several and (np.diff(value) == 1).all()):
+                apart = np.diff(value)[same]
+                up = apart[apart > 0]
+                even = (up == up[:1]).all() or (place == 0 and len(up) == len(apart))
+                if even and len(up) >= max(2, 0.75 * len(apart)):
+                    yield name, value
 
 
 @functools.lru_cache(maxsize=1024)
@@ -180,16 +173,15 @@ def meaning(name: str) -> int | None:
 
 
 def read_table(path: Path, *, rename: Callable[[list[str]], list[str]] = list) -> Table:
-    """Read a text file with a header line, maybe packed by gzip, or a Parquet file; which it is shows in the content.
+    """Read a text or Parquet file, which shows in the content; ``rename`` may tell columns of one name apart.
 
-    ``rename`` may tell columns of one name apart. Another file, no header, no rows, and a row with too few or too many values raise an
-    InputError that names file and line; a last line with too few was cut, and is left out.
+    No header, no rows, and a row with too few or too many values are refused; a last line with too few was cut, and is left out.
     """
     try:
         with open(path, "rb") as file:
             is_parquet = file.read(4) == b"PAR1"
         table = _read_parquet(path) if is_parquet else _read_text(path, rename)
-    except (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error) as error:
+    except _UNREADABLE as error:
         raise InputError(f"{path}: not a text file in UTF-8 ({error})") from None
     if not len(table.line):
         raise InputError(f"{path}: no rows below the header line")
@@ -199,52 +191,38 @@ def read_table(path: Path, *, rename: Callable[[list[str]], list[str]] = list) -
 def header_of(path: Path) -> list[str]:
     """Return the names of the columns of a text file; none if it has no first line or is not text."""
     try:
-        with _opened(path) as file:
-            (_, header), *_ = _rows(_uncommented([*islice(file, 100)])[0])
-        return [name.strip() for name in header]
-    except (ValueError, csv.Error, OSError, EOFError, zlib.error):
+        _, rows = _rows(path, 100)
+    except _UNREADABLE:
         return []
+    return [name.strip() for _, header in rows[:1] for name in header]
 
 
-def _opened(path: Path) -> IO[str]:
+def _rows(path: Path, most: int | None = None) -> tuple[str, list[tuple[int, tuple[str, ...]]]]:
+    """Return the separator, which is what the header has most of, and of each row that is not blank, its line and its cells."""
     with open(path, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
-    return (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig")
-
-
-def _uncommented(lines: list[str]) -> tuple[list[str], list[int]]:
-    """Return lines with comments blanked, but one that is the header above numbers, and the places of those below the header."""
-    comments = [i for i, line in enumerate(lines) if line[0] == "#"]
-    if not comments:
-        return lines, []
-    kept = ["\n" if line[0] == "#" else line for line in lines]
-    first = next((i for i, line in enumerate(kept) if line.strip()), 0)
-    above = [i for i in comments if i < first and _number(re.split(r"[\s,;]", kept[first].strip())[0]) is not None]
-    if above:
-        kept[above[-1]] = lines[above[-1]].lstrip("# ")
-    return kept, [i for i in comments if i > first]
-
-
-def _separator(lines: Iterable[str]) -> str:
-    """Return what the first line that is not blank has most of; a blank only where the next has one too."""
+    with (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig") as text:
+        lines = _uncommented([_TENSOR.sub(r"\1", line) if "(" in line else line for line in islice(text, most)])
     header, row = (*islice((line.strip(" \n") for line in lines if not line.isspace()), 2), "", "")[:2]
-    most = max(",;\t|", key=header.count)
-    return most if most in header or " " not in header or " " not in row else " "
-
-
-def _rows(lines: list[str]) -> list[tuple[int, tuple[str, ...]]]:
-    """Return the cells of each row that is not blank, the header too, with its line."""
-    separator = _separator(lines)
-    if separator == " ":
+    separator = max(",;\t|", key=header.count)
+    if separator not in header and " " in header and " " in row:
         lines, separator = ["\t".join(line.split()) for line in lines], "\t"
     reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
-    return [(reader.line_num, tuple(row)) for row in reader if row]  # other than lists, cheap for the garbage collector
+    return separator, [(reader.line_num, tuple(row)) for row in reader if row]  # tuples spare the garbage collector
+
+
+def _uncommented(lines: list[str]) -> list[str]:
+    """Return lines with comments blanked, but one right above numbers, which is the header."""
+    kept = ["\n" if line[0] == "#" else line for line in lines]
+    first = next((i for i, line in enumerate(kept) if not line.isspace()), 0)
+    if first and lines[first - 1][0] == "#" and re.match(r"\s*[-+.]?\d", lines[first]):
+        kept[first - 1] = lines[first - 1].lstrip("# ")
+    return kept
 
 
 def _read_text(path: Path, rename: Callable[[list[str]], list[str]]) -> Table:
-    with _opened(path) as file:
-        lines, comments = _uncommented(file.readlines())
-    (top, header), *rows = _rows([_TENSOR.sub(r"\1", line) if "(" in line else line for line in lines]) or [(1, ())]
+    separator, found = _rows(path)
+    (top, header), *rows = found or [(1, ())]
     names = rename([name.strip() for name in header])
     if names in ([], [""]):
         raise InputError(f"{path}: empty; expected a header line and one line for each epoch")
@@ -253,18 +231,18 @@ def _read_text(path: Path, rename: Callable[[list[str]], list[str]]) -> Table:
     for name in names:
         if names.count(name) > 1:
             raise InputError(f"{path}, line {top}: two columns are named {name!r}")
-    notes = {"comment lines are left out": f"{path}, line {comments[0] + 1}"} if comments else {}
+    notes = {}
     if rows and len(rows[-1][1]) < len(names):
         notes["the last line was cut, and is left out"] = f"{path}, line {rows.pop()[0]}"
     for line, row in rows:
         if len(row) != len(names):
             raise InputError(f"{path}, line {line}: {len(row)} values, but the header names {len(names)} columns")
-    for line in [line for line, row in rows if row == header][:1]:
-        notes["a header line stands again; what follows belongs to the same run"] = f"{path}, line {line}"
+        if row == header:
+            notes["a header line stands again; what follows belongs to the same run"] = f"{path}, line {line}"
     rows = [(line, row) for line, row in rows if row != header]
     columns = dict(zip(names, zip(*(row for _, row in rows), strict=True), strict=bool(rows)))
     places = np.array([line for line, _ in rows], dtype=np.int64)
-    return Table(path, columns, places, comma=_separator(lines) == ";", notes=notes)
+    return Table(path, columns, places, comma=separator == ";", notes=notes)
 
 
 def _read_parquet(path: Path) -> Table:
