@@ -6,7 +6,9 @@ The files of Weights & Biases are fixtures, written by hand after the layout of 
 
 from __future__ import annotations
 
+import gzip
 import json
+import re
 import shutil
 import sqlite3
 import sys
@@ -84,8 +86,8 @@ def test_the_versions_in_the_folder_of_a_run_are_one_run(logger: str) -> None:
     truth = [run["val_loss"] for run in TRUTH["lightning_again"]]
     np.testing.assert_allclose(runs.metric("val_loss"), truth, rtol=1e-6)
     notes = " ".join(runs.meta["notes"])
-    assert "seed_0/version_1 goes on with seed_0/version_0" in notes
-    assert "seed_1/version_0, which ends early, is left out for seed_1/version_1" in notes
+    assert "versions in one folder are starts of one run; seed_0/version_1, seed_1/version_1 came later" in notes
+    assert re.search(r"seed_1/version_0\S*, which ends early, is left out for \S*seed_1/version_1", notes)
 
 
 class TestTensorBoard:
@@ -98,9 +100,8 @@ class TestTensorBoard:
         times = first_passage(runs, 0.9)  # kept in 32 bits it is less
         assert (times.time.tolist(), times.observed.tolist()) == ([2, 2], [False, True])
 
-    def test_scalars_only_are_read_by_steps_and_one_file_is_one_run(self, tmp_path: Path) -> None:
-        (file,) = copied("tb_steps", tmp_path).iterdir()
-        file = file.rename(tmp_path / "renamed")  # recognised by its content
+    def test_scalars_only_are_read_by_steps_and_one_file_is_one_run(self) -> None:
+        (file,) = (LOGS / "tb_steps").iterdir()
         runs = read(file)
         assert (set(runs.metrics), runs.meta["every"]) == ({"val/acc"}, 100)
         assert runs.metric("val/acc").tolist() == [[0.2, 0.4, 0.6]]
@@ -118,7 +119,7 @@ class TestTensorBoard:
         folder = copied("tb_two", tmp_path)
         for file in (folder / "seed_12").iterdir():
             file.rename(folder / "seed_3" / file.name)
-        with pytest.raises(InputError, match=r"val/acc starts at step 0 again, as in .*; give each run a folder"):
+        with pytest.raises(InputError, match=r"host\.4: starts where .*host\.3 did; leave out the one that"):
             read(folder)
 
     def test_the_record_of_a_run_that_was_killed_ends_with_its_last_whole_value(self, tmp_path: Path) -> None:
@@ -134,10 +135,9 @@ class TestTensorBoard:
         runs = read(LOGS / "tb_curves")
         assert set(runs.metrics) == {"acc/top1/train", "acc/top1/val", "loss"}
         assert runs.metric("acc/top1/val").tolist() == [[0.09, 0.19, 0.29], [0.08, 0.18, 0.28]]
-        assert any(
-            "folders without metrics by steps are left out" in note and "seed_1/1795857961.267074" in note
-            for note in runs.meta["notes"]
-        )
+        notes = " ".join(runs.meta["notes"])
+        assert re.search("folders without metrics by steps are left out: .*seed_1/1795857961.267074", notes)
+        assert re.search(r"\d folders hold metrics \*/train and \*/val of 2 runs around them", notes)
 
     def test_folders_of_keras_are_metrics_of_one_run(self, tmp_path: Path) -> None:
         folder = copied("keras", tmp_path)
@@ -145,6 +145,7 @@ class TestTensorBoard:
         assert (len(runs.run), runs.meta["axis"]) == (2, "epoch")
         for metric, key in (("train/epoch_accuracy", "accuracy"), ("validation/epoch_loss", "val_loss")):
             np.testing.assert_allclose(runs.metric(metric), [truth[key] for truth in TRUTH["keras"]], rtol=1e-6)
+        assert "4 folders hold metrics train/* and validation/* of 2 runs around them" in runs.meta["notes"]
         assert read(folder / "seed_2").meta["names"] == {"2": "seed_2"}
         # The same with the part before the run, and in its name.
         for name in ("{part}/{run}", "{run}_{part}"):
@@ -365,21 +366,16 @@ class TestMLflow:
             assert name in notes.split("around others are left out: ")[1]
         assert "stepless is logged without steps; give log_metric the epoch" in runs.meta["left_out"]["stepless"]
 
-    def test_one_of_several_experiments_is_named(self, store: Path) -> None:
+    def test_one_of_several_experiments_is_needed(self, store: Path) -> None:
         if store.is_dir():
             (home,) = (home for home in store.iterdir() if len(home.name) > 9)
             shutil.copytree(home, home.with_name("7"))
             assert len(read(home).run) == 3
-            (run,) = (path.parent for path in home.glob("*/meta.yaml") if "seed_1" in path.read_text())
-            assert len(read(run).run) == 1
         else:
             with closing(sqlite3.connect(store)) as base:
                 base.execute("UPDATE runs SET experiment_id = 0 WHERE name = 'seed_1'")
                 base.commit()
-            assert [len(read(store / name).run) for name in ("digits", "Default")] == [2, 1]
-            with pytest.raises(InputError, match=r"mlflow\.db/other: runs of 0 .* there is .*mlflow\.db/digits"):
-                read(store / "other")
-        with pytest.raises(InputError, match="runs of 2 experiments, where one is needed; there is"):
+        with pytest.raises(InputError, match=r"runs of 2 experiments, where one is needed: (\w+, 7|Default, digits)$"):
             read(store)
 
 
@@ -396,13 +392,14 @@ class TestJSON:
             file.unlink()
         np.testing.assert_array_equal(read(folder).metric("val_acc"), runs.metric("val_acc"))
 
-    @pytest.mark.parametrize("name", ["log.txt", "metrics.json", "log.jsonl"])
+    @pytest.mark.parametrize("name", ["log.txt", "metrics.json", "log.jsonl", "log.jsonl.gz"])
     def test_lines_of_which_some_lack_a_metric(self, tmp_path: Path, name: str) -> None:
         for seed in (1, 2):
             rows = [{"iteration": 50 * k - 1, "loss": 1 / k, "lr": 0.1} for k in range(1, 5)]
             rows[1]["bbox/AP"] = rows[3]["bbox/AP"] = float(seed)
             (tmp_path / f"seed_{seed}").mkdir()
-            (tmp_path / f"seed_{seed}" / name).write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"itera')
+            text = ("".join(json.dumps(row) + "\n" for row in rows) + '{"itera').encode()
+            (tmp_path / f"seed_{seed}" / name).write_bytes(gzip.compress(text) if name.endswith(".gz") else text)
             (tmp_path / f"seed_{seed}" / "config.json").write_text('{"layers": [64, 64], "epochs": 4}')
         runs = read(tmp_path)
         assert read(tmp_path, metric="bbox/AP").metric().tolist() == [[1, 1], [2, 2]]
@@ -429,20 +426,14 @@ class TestJSON:
         for path in (tmp_path, tmp_path / "history.json"):
             assert read(path).metric("val/acc").tolist() == [[0.1, 0.2, 0.3]]
 
-    @pytest.mark.parametrize(
-        "content",
-        [
-            [{"seed": k, "epoch": i, "acc": k * i / 10} for k in (1, 2) for i in (1, 2)],
-            {f"seed_{k}": {"acc": [k / 10, k / 5], "loss": [2, 1]} for k in (1, 2)},
-        ],
-    )
-    def test_several_runs_in_one_file(self, tmp_path: Path, content: object) -> None:
-        (tmp_path / "runs.json").write_text(json.dumps(content))
+    def test_several_runs_in_one_file(self, tmp_path: Path) -> None:
+        rows = [{"seed": k, "epoch": i, "acc": k * i / 10} for k in (1, 2) for i in (1, 2)]
+        (tmp_path / "runs.json").write_text(json.dumps(rows))
         for path in (tmp_path, tmp_path / "runs.json"):
             runs = read(path)
             assert (runs.run.tolist(), runs.metric("acc").tolist()) == ([1, 2], [[0.1, 0.2], [0.2, 0.4]])
 
     def test_lists_of_different_lengths_are_refused(self, tmp_path: Path) -> None:
         (tmp_path / "history.json").write_text(json.dumps({"loss": [3, 2, 1, 0], "val_loss": [2, 1]}))
-        with pytest.raises(InputError, match=r"history\.json: 4 values of loss, 2 values of val_loss; write the epoch"):
+        with pytest.raises(InputError, match=r"history\.json.*: lists of different lengths; write the epoch"):
             read(tmp_path)

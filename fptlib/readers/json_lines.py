@@ -1,6 +1,6 @@
-"""JSON: an object in each line, as detectron2, DeiT and Ray Tune write, or a list of objects, or lists of values, as Keras' history.
+"""JSON: an object in each line, as detectron2, DeiT and Ray Tune write, a list of objects, or lists of values, as Keras' history.
 
-Names of objects inside others are joined by ``/``. The places in lists of values count as epochs; a file may hold those of several runs.
+Names of objects inside others are joined by ``/``. The places in lists of values count as epochs.
 """
 
 from __future__ import annotations
@@ -10,58 +10,41 @@ from pathlib import Path
 from typing import Any
 
 from fptlib.errors import InputError
-from fptlib.readers.csv_folder import PART, read_files
+from fptlib.readers.csv_folder import read_files
 from fptlib.readers.logs import Format, visible_files
-from fptlib.readers.tables import Table, meaning
+from fptlib.readers.tables import UNREADABLE, Table, meaning, opened
 
 
 def _find(path: Path) -> list[Path]:
     """Return the files that hold many rows, and others of their names, of runs that were cut short."""
-    texts = {file: _text(file) for file in ([path] if path.is_file() else visible_files(path))}
-    files = {file: text for file, text in texts.items() if text}
-    names = {file.name for file, text in files.items() if _is_log(file, text)}
-    return [file for file in files if file.name in names]
-
-
-def _text(path: Path) -> str:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            start = file.read(1)
-            return start + file.read() if start in ("{", "[") else ""
-    except (OSError, UnicodeDecodeError):
-        return ""
-
-
-def _is_log(path: Path, text: str) -> bool:
-    try:
-        word, rows = _rows(path, text)
-    except InputError:
-        return True
-    return path.suffix == ".jsonl" or (len(rows) > 1 and (word != "entry" or _counts(rows[1])))
-
-
-def _rows(path: Path, text: str) -> tuple[str, dict[int, dict[str, Any]]]:
-    """Return the word for a place and the rows by their places, empty where a line is no object."""
-    content = _parsed(text)
-    flat = _flat(content)
-    if content is None:
-        return "line", {i: _flat(_parsed(line)) for i, line in enumerate(text.split("\n"), start=1) if line.strip()}
-    if not flat or not all(isinstance(value, list) for value in flat.values()):
-        return "entry", dict(enumerate(map(_flat, content if isinstance(content, list) else [content]), start=1))
-    parts = [{*part} for part in content.values() if isinstance(part, dict)]
-    if len(parts) == len(content) > 1 and parts[1:] == parts[:-1] and not all(map(PART.fullmatch, content)):  # of runs
-        rows = (
-            {"run": run, **row} for run, part in content.items() for row in _rows(path, json.dumps(part))[1].values()
-        )
-        return "value", dict(enumerate(rows, start=1))
-    lengths = {len(value): name for name, value in flat.items()}
-    if len(lengths) > 1:
-        known = ", ".join(f"{n} values of {name}" for n, name in lengths.items())
-        raise InputError(f"{path}: {known}; write the epoch of each beside it, in a list of objects")
-    columns = flat if _counts(flat) else {"epoch": range(1, max(lengths) + 1), **flat}
-    return "value", {
-        i: dict(zip(columns, row, strict=True)) for i, row in enumerate(zip(*columns.values(), strict=True), 1)
+    found = {file: _rows(file) for file in ([path] if path.is_file() else visible_files(path))}
+    names = {
+        file.name
+        for file, (word, rows) in found.items()
+        if ".jsonl" in file.suffixes or (len(rows) > 1 and (word != "entry" or _counts([*rows.values()][1])))
     }
+    return [file for file, (_, rows) in found.items() if rows and file.name in names]
+
+
+def _rows(path: Path) -> tuple[str, dict[int, dict[str, Any]]]:
+    """Return the word for a place and the rows by their places, empty where there is no object; none in a file of another kind."""
+    try:
+        with opened(path) as file:
+            text = start + file.read() if (start := file.read(1)) in ("{", "[") else ""
+    except UNREADABLE:
+        text = ""
+    content = _parsed(text)
+    if content is None:
+        lines = enumerate(text.split("\n"), start=1)
+        return "line", {i: _flat(_parsed(line)) for i, line in lines if line.strip()}
+    columns = _flat(content)
+    if not columns or not all(isinstance(values, list) for values in columns.values()):
+        return "entry", dict(enumerate(map(_flat, content if isinstance(content, list) else [content]), start=1))
+    if len(lengths := {*map(len, columns.values())}) > 1:
+        return "value", {1: {}, 2: {}}
+    columns = columns if _counts(columns) else {"epoch": range(1, max(lengths) + 1), **columns}
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    return "value", dict(enumerate(rows, start=1))
 
 
 def _parsed(text: str) -> Any:
@@ -84,15 +67,14 @@ def _counts(row: dict[str, Any]) -> bool:
 
 
 def _table(path: Path) -> Table:
-    word, rows = _rows(path, _text(path))
+    word, rows = _rows(path)
     odd = [i for i, row in rows.items() if not row]
-    if not rows or odd[:-1] or odd[:1] not in ([], [max(rows)]):
-        raise InputError(f"{path}, {word} {min(odd, default=1)}: no object of JSON")
-    without = [i for i, row in rows.items() if row and not _counts(row)]
-    without = without if 2 * len(without) < len(rows) else []
-    table = Table.of_rows(path, {i: row for i, row in rows.items() if i not in without + odd}, word=word)
-    for note, places in (("a last line that was cut", odd), ("what is logged without epoch or step", without)):
-        table.notes.update({f"{note} is left out": f"{path}, {word} {places[0]}"} if places else {})
+    if not rows or odd not in ([], [max(rows)]):
+        uneven = "lists of different lengths; write the epoch of each value beside it, in a list of objects"
+        fault = uneven if word == "value" else "no object of JSON"
+        raise InputError(f"{path}, {word} {min(odd, default=1)}: {fault}")
+    table = Table.of_rows(path, {i: row for i, row in rows.items() if row}, word=word)
+    table.notes.update({"a last line that was cut is left out": f"{path}, {word} {odd[0]}"} if odd else {})
     return table
 
 

@@ -5,13 +5,13 @@ Rows carry ``epoch`` (from 0) and ``step``, and a metric only where it was logge
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fptlib.errors import InputError
 from fptlib.readers.csv_folder import read_run
@@ -38,33 +38,34 @@ def join_versions(logs: Sequence[Log]) -> list[Log]:
     folders: dict[str, list[Log]] = {}
     for log in sorted(logs, key=lambda log: [int(number) for number in _VERSION.findall(log.name)]):
         folders.setdefault(_VERSION.sub("", log.name), []).append(log)
-    if len(folders) < 2 or len(logs) > 2 * len(folders):
+    later = [log.name for versions in folders.values() for log in versions[1:]]
+    if len(folders) < 2 or not 0 < len(later) <= len(folders):
         return list(logs)
-    return [functools.reduce(_joined, versions) for versions in folders.values()]
+    first, *others = map(join_starts, folders.values())
+    note = f"versions in one folder are starts of one run; {', '.join(later)} came later"
+    return [replace(first, notes=(*first.notes, note)), *others]
 
 
-def _joined(before: Log, log: Log) -> Log:
-    """Return a run that was started twice, and either went on or had crashed early."""
-    (first, end), (start, last) = _span(before), _span(log)
-    notes = (*before.notes, *log.notes)
-    if start > first:
-        metrics = {**before.metrics, **log.metrics}
-        for name in before.metrics.keys() & log.metrics.keys():
-            both = before.metrics[name], log.metrics[name]
-            value, *places = ([getattr(one, of) for one in both] for of in ("value", "epoch", "step"))
-            epoch, step = (None if any(one is None for one in place) else np.concatenate(place) for place in places)
-            metrics[name] = Series(np.concatenate(value), epoch=epoch, step=step)
-        faults = {**before.faults, **log.faults}
-        return replace(log, metrics=metrics, faults=faults, notes=(*notes, f"{log.name} goes on with {before.name}"))
-    if end < last / 2:
-        return replace(log, notes=(*notes, f"{before.name}, which ends early, is left out for {log.name}"))
-    raise InputError(f"{log.title}: starts where {before.name} started; leave out the one that does not count")
+def join_starts(starts: Sequence[Log]) -> Log:
+    """Join what several starts of one run logged, each of which went on with it, or stands for one that had ended early."""
+    whole, *later = starts
+    for log in later:
+        both = [name for name in whole.metrics if name in log.metrics and whole.has(name) and log.has(name)]
+        pairs = [(_places(whole.metrics[name]), _places(log.metrics[name])) for name in both]
+        joined, notes = {**whole.metrics, **log.metrics}, (*whole.notes, *log.notes)
+        if all(then[0] > first[0] for first, then in pairs):
+            joined |= {name: whole.metrics[name].followed_by(log.metrics[name]) for name in both}
+        elif all(first[-1] < then[-1] / 2 for first, then in pairs):
+            notes = (*notes, f"{whole.path}, which ends early, is left out for {log.path}")
+            joined = log.metrics
+        else:
+            raise InputError(f"{log.path}: starts where {whole.path} did; leave out the one that does not count")
+        whole = replace(log, metrics=joined, faults={**whole.faults, **log.faults}, notes=notes)
+    return whole
 
 
-def _span(log: Log) -> tuple[float, float]:
-    """Return the first and the last step, or epoch, of a run."""
-    places = [np.asarray(one.epoch if one.step is None else one.step) for one in log.metrics.values()]
-    return min(map(np.nanmin, places), default=np.inf), max(map(np.nanmax, places), default=0.0)
+def _places(series: Series) -> NDArray[np.float64]:
+    return np.asarray(series.epoch if series.step is None else series.step)
 
 
 FORMAT = Format("Lightning's CSVLogger", find=_find, read=_read)

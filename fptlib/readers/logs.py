@@ -46,6 +46,12 @@ class Series:
         beside: dict[str, Any] = {"value": self.value, "epoch": self.epoch, "step": self.step, "line": self.line}
         return replace(self, **{name: column[places] for name, column in beside.items() if column is not None})
 
+    def followed_by(self, other: Series) -> Series:
+        """Return the values with others after them, which may stand in another file, so that no line is kept."""
+        columns = ((getattr(self, name), getattr(other, name)) for name in ("value", "epoch", "step"))
+        value, epoch, step = (None if any(one is None for one in both) else np.concatenate(both) for both in columns)
+        return Series(np.asarray(value), epoch=epoch, step=step)
+
 
 @dataclass(frozen=True, slots=True)
 class Log:

@@ -1,45 +1,40 @@
-"""MLflow's runs: those of one experiment, in its folder ``mlruns/EXPERIMENT/RUN`` or its database ``mlflow.db``.
+"""MLflow's runs of one experiment, in its folder ``mlruns/EXPERIMENT/RUN`` or its database ``mlflow.db``.
 
-``metrics/NAME`` has a line ``timestamp value step`` for each value, a database a row. One of several experiments in a database is named as
-if it were a folder, ``mlflow.db/EXPERIMENT``.
+Each line ``timestamp value step`` of ``metrics/NAME``, or row of the database, has one value; those that share time and step were logged
+at once. Infinity is kept as the largest number.
 """
 
 from __future__ import annotations
 
-import re
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from fptlib.errors import InputError
+from fptlib.readers.csv_folder import run_logs
 from fptlib.readers.logs import Format, Log, files_below, numbered
 from fptlib.readers.tables import Table
 
 META = "meta.yaml"
-# Infinity is kept as the largest number. Runs around others hold no training.
-_QUERY = """
+_PARENT = "mlflow.parentRunId"  # the tag of a nested run; the one around it holds no training
+_QUERY = f"""
 SELECT experiments.name, run_uuid, coalesce(runs.name, run_uuid), 'deleted' IN (runs.lifecycle_stage, experiments.lifecycle_stage)
-  OR run_uuid IN (SELECT value FROM tags WHERE key = 'mlflow.parentRunId'), metrics.key, metrics.rowid, step,
-  CASE WHEN is_nan THEN 'nan' WHEN abs(metrics.value) > 1.797e308 THEN 'inf' ELSE metrics.value END
-FROM runs JOIN experiments USING (experiment_id) LEFT JOIN metrics USING (run_uuid) ORDER BY start_time, run_uuid, timestamp, step"""
-_Rows = dict[int, dict[str, Any]]
+  OR run_uuid IN (SELECT value FROM tags WHERE key = '{_PARENT}'), metrics.key, timestamp,
+  CASE WHEN is_nan THEN 'nan' WHEN abs(metrics.value) > 1.797e308 THEN 'inf' ELSE metrics.value END, step
+FROM runs JOIN experiments USING (experiment_id) LEFT JOIN metrics USING (run_uuid) ORDER BY start_time, run_uuid"""
 
 
 def _find(path: Path) -> list[Path]:
-    if path.parent.is_file():
-        return [path.parent] if _is_database(path.parent) else []
-    return files_below(path, META, _is_run) + files_below(path, "*.db", _is_database)
-
-
-def _is_run(path: Path) -> bool:
-    return (
-        path.name == META and re.search("^run_(id|name):", path.read_text(errors="replace"), re.MULTILINE) is not None
+    runs = files_below(
+        path, META, lambda file: file.name == META and "\nrun_" in f"\n{file.read_text(errors='replace')}"
     )
+    return runs + files_below(path, "*.db", _is_database)
 
 
 def _is_database(path: Path) -> bool:
@@ -49,61 +44,48 @@ def _is_database(path: Path) -> bool:
         return False
 
 
-def _asked(path: Path, query: str) -> list[Any]:
+def _asked(path: Path, query: str = _QUERY) -> list[Any]:
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as base:
         return base.execute(query).fetchall()
 
 
-def _read(path: Path, files: Sequence[Path]) -> list[Log]:
-    found = [run for file in files for run in (_of_folder if file.name == META else _of_database)(file)]
-    homes = {home for home, log in found if log.metrics or log.faults}
-    homes = homes & {str(path)} if path.parent in files else homes
-    if len(homes) != 1:
-        known = ", ".join(sorted({home for home, _ in found}))
-        raise InputError(f"{path}: runs of {len(homes)} experiments, where one is needed; there is {known}")
-    runs = [log for home, log in found if home in homes]
-    kept = [log for log in runs if log.metrics or log.faults]
-    beside = ", ".join(log.name for log in runs if not (log.metrics or log.faults))
-    notes = (f"runs that are deleted, without a metric or around others are left out: {beside}",) if beside else ()
-    names = numbered([log.name for log in kept])
-    return [replace(log, name=name, notes=(*notes, *log.notes)) for log, name in zip(kept, names, strict=True)]
-
-
-def _of_folder(path: Path) -> Iterator[tuple[str, Log]]:
+def _of_folder(path: Path) -> list[Any]:
+    """Return what `_QUERY` does of a database."""
     folder, home = path.parent, path.parents[1]
-    about, title = (yaml.safe_load(file.read_text()) if file.exists() else {} for file in (path, home / META))
-    log = Log(folder, name=str(about.get("run_name") or folder.name), metrics={})
-    around = {file.read_text().strip() for file in home.glob("*/tags/mlflow.parentRunId")}
+    about = yaml.safe_load(path.read_text())
+    around = {file.read_text().strip() for file in home.glob(f"*/tags/{_PARENT}")}
     unused = about.get("lifecycle_stage") == "deleted" or folder.name in around
-    for file in sorted(file for file in folder.glob("metrics/**/*") if file.is_file() and not unused):
-        lines = enumerate(file.read_text().splitlines(), start=1)
-        rows = {i: dict(zip(("", "value", "step"), line.split(), strict=False)) for i, line in lines}
-        _add(log, file.relative_to(folder / "metrics").as_posix(), file, rows)
-    yield str(home) + f" ({title.get('name')})" * bool(title), log
+    run = (home.name, folder.name, str(about.get("run_name") or folder.name), unused)
+    files = {file.relative_to(folder / "metrics").as_posix(): file for file in sorted(folder.glob("metrics/**/*"))}
+    texts = {name: file.read_text() for name, file in files.items() if file.is_file()}
+    lines = [(name, line.split()) for name, text in texts.items() for line in text.splitlines()]
+    if cut := next((name for name, line in lines if len(line) < 3), None):
+        raise InputError(f"{files[cut]}: a line without time, value or step; remove it")
+    return [(*run, None, 0, 0, 0), *((*run, name, *line[:3]) for name, line in lines)]
 
 
-def _of_database(path: Path) -> Iterator[tuple[str, Log]]:
-    runs: dict[tuple[str, str, str], dict[str, _Rows]] = {}
-    for experiment, key, name, unused, metric, i, step, value in _asked(path, _QUERY):
-        rows = runs.setdefault((experiment, key, name), {})
-        if not unused and metric:
-            rows.setdefault(metric, {})[i] = {"step": step, "value": value}
-    for (experiment, _, name), metrics in runs.items():
-        log = Log(path, name=name, metrics={}, word="row")
-        for metric, own in metrics.items():
-            _add(log, metric, path, own)
-        yield str(path / experiment), log
-
-
-def _add(log: Log, metric: str, path: Path, rows: _Rows) -> None:
-    """Add the values of a metric, or a fault where step 0 in all of them says that no step was given."""
-    if len(rows) > 1 and {str(row.get("step")) for row in rows.values()} == {"0"}:
-        log.faults[metric] = f"{path}: {metric} is logged without steps; give log_metric the epoch as its step"
-        return
-    table = Table.of_rows(path, rows)
-    epoch, step, _ = table.progress()
-    if series := table.series("value", epoch=epoch, step=step):
-        log.metrics[metric] = replace(series, path=path)
+def _read(path: Path, files: Sequence[Path]) -> list[Log]:
+    runs: dict[tuple[str, Path, str, str], dict[tuple[int, int], dict[str, Any]]] = {}
+    for file in files:
+        place, found = (file.parent, _of_folder(file)) if file.name == META else (file, _asked(file))
+        for home, key, name, unused, metric, time, value, step in found:
+            rows = runs.setdefault((home, place, key, name), {})
+            if metric and not unused:
+                rows.setdefault((int(time), int(step)), {})[metric] = value
+    kept = {run: rows for run, rows in runs.items() if rows}
+    if len(homes := sorted({home for home, *_ in kept})) != 1:
+        raise InputError(f"{path}: runs of {len(homes)} experiments, where one is needed: {', '.join(homes) or 'none'}")
+    beside = ", ".join(name for (*_, name), rows in runs.items() if not rows)
+    notes = (f"runs that are deleted, without a metric or around others are left out: {beside}",) if beside else ()
+    logs = []
+    for name, ((_, place, *_), rows) in zip(numbered([name for *_, name in kept]), kept.items(), strict=True):
+        entries = enumerate(({**rows[at], "step": at[1]} for at in sorted(rows)), start=1)
+        logs += run_logs(Table.of_rows(place, dict(entries), word="entry"), name)
+        for metric, series in logs[-1].metrics.items():
+            if len(series.value) > 1 and not np.any(series.step):
+                without = "is logged without steps; give log_metric the epoch as its step"
+                logs[-1].faults[metric] = f"{logs[-1].title}: {metric} {without}"
+    return [replace(log, notes=notes) for log in logs]
 
 
 FORMAT = Format("MLflow runs", find=_find, read=_read)

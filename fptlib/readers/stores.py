@@ -10,14 +10,10 @@ from fptlib.readers.logs import Format
 from fptlib.trajectories import STORE_FILE, Trajectories, read_store
 
 
-def _find(path: Path) -> list[Path]:
-    return [path] if (path / STORE_FILE).exists() else sorted(one.parent for one in path.glob(f"*/{STORE_FILE}"))
+def _read(path: Path, files: Sequence[Path]) -> Trajectories:
+    if len(files) > 1:
+        raise InputError(f"{path}: holds {len(files)} stores; name one of {', '.join(f.parent.name for f in files)}")
+    return read_store(files[0].parent)
 
 
-def _read(path: Path, stores: Sequence[Path]) -> Trajectories:
-    if len(stores) > 1:
-        raise InputError(f"{path}: holds {len(stores)} stores; name one of {', '.join(store.name for store in stores)}")
-    return read_store(stores[0])
-
-
-FORMAT = Format("store", find=_find, read=_read)
+FORMAT = Format("store", find=lambda path: [*path.glob(STORE_FILE)] or sorted(path.glob(f"*/{STORE_FILE}")), read=_read)

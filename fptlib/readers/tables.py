@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, final
+from typing import IO, Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ _TENSOR = re.compile(
 )
 _DECIMAL_COMMA = re.compile(r"[-+]?(0,\d+|\d+,(\d\d?|\d{4,}))(e[-+]?\d+)?\s*%?", re.IGNORECASE)  # 1,234 may be 1234
 _FIGURES = re.compile(r"(?!\d+([-/.:])\d+\1\d|\d+:)[\W\d]*\d[\W\d]*")  # no date, and no time of day
-_UNREADABLE = (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error)
+UNREADABLE = (UnicodeDecodeError, csv.Error, OSError, EOFError, zlib.error)
 
 
 @final
@@ -181,7 +181,7 @@ def read_table(path: Path, *, rename: Callable[[list[str]], list[str]] = list) -
         with open(path, "rb") as file:
             is_parquet = file.read(4) == b"PAR1"
         table = _read_parquet(path) if is_parquet else _read_text(path, rename)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a text file in UTF-8 ({error})") from None
     if not len(table.line):
         raise InputError(f"{path}: no rows below the header line")
@@ -192,16 +192,21 @@ def header_of(path: Path) -> list[str]:
     """Return the names of the columns of a text file; none if it has no first line or is not text."""
     try:
         _, rows = _rows(path, 100)
-    except _UNREADABLE:
+    except UNREADABLE:
         return []
     return [name.strip() for _, header in rows[:1] for name in header]
 
 
-def _rows(path: Path, most: int | None = None) -> tuple[str, list[tuple[int, tuple[str, ...]]]]:
-    """Return the separator, which is what the header has most of, and of each row that is not blank, its line and its cells."""
+def opened(path: Path) -> IO[str]:
+    """Open a text file, which may be packed by gzip."""
     with open(path, "rb") as file:
         packed = file.read(2) == b"\x1f\x8b"
-    with (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig") as text:
+    return (gzip.open if packed else open)(path, "rt", encoding="utf-8-sig")
+
+
+def _rows(path: Path, most: int | None = None) -> tuple[str, list[tuple[int, tuple[str, ...]]]]:
+    """Return the separator, which is what the header has most of, and of each row that is not blank, its line and its cells."""
+    with opened(path) as text:
         lines = _uncommented([_TENSOR.sub(r"\1", line) if "(" in line else line for line in islice(text, most)])
     header, row = (*islice((line.strip(" \n") for line in lines if not line.isspace()), 2), "", "")[:2]
     separator = max(",;\t|", key=header.count)

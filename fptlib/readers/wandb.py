@@ -16,25 +16,19 @@ from fptlib.errors import InputError
 from fptlib.readers.logs import Format, Log, numbered
 from fptlib.readers.tables import Table, header_of, read_table
 
-_COLUMN = re.compile(
-    r"(.+) - (.+?)(__MIN|__MAX)?( \(\d+\))?"
-)  # run, metric, and the number of the run among those of its name
-_AGAIN = re.compile(r"\.\d+$")  # by which pandas tells columns of one name apart
+_COLUMN = re.compile(r"(.+) - (.+?)(__MIN|__MAX)?( \(\d+\))?")  # run, metric, and which of the runs of this name
 _SAME = "runs of one name are told apart by a number, in the order of their columns"
-
-
-def _is_export(path: Path) -> bool:
-    names = header_of(path)[1:]
-    return bool(names) and all(map(_COLUMN.fullmatch, names))
 
 
 def _find(path: Path) -> list[Path]:
     files = [path] if path.is_file() else sorted(path.glob("[!.]*.csv"))
-    return files if all(map(_is_export, files)) else []
+    headers = [header_of(file)[1:] for file in files]
+    return files if all(names and all(map(_COLUMN.fullmatch, names)) for names in headers) else []
 
 
 def _rename(names: Sequence[str]) -> list[str]:
-    return numbered([cut if (cut := _AGAIN.sub("", name)) in names else name for name in names])
+    """Number columns of one name, which pandas had told apart by ``.1``, ``.2``, ... at their end."""
+    return numbered([cut if (cut := re.sub(r"\.\d+$", "", name)) in names else name for name in names])
 
 
 def _read(_: Path, files: Sequence[Path]) -> list[Log]:
@@ -54,13 +48,12 @@ def _read(_: Path, files: Sequence[Path]) -> list[Log]:
                 raise InputError(f"{file}: {metric} of {log.name} is also in {log.path.name}")
             try:
                 own = table.numbers(f"{run} - _step{number}") if f"{run} - _step{number}" in columns else None
-                series = table.series(name, epoch=epoch, step=own[0] if own else step)
                 for end in ("__MIN", "__MAX"):
                     _refuse_means(table, name, f"{run} - {metric}{end}{number}")
+                if series := table.series(name, epoch=epoch, step=own[0] if own else step):
+                    log.metrics[metric] = series
             except InputError as fault:
                 log.faults[metric] = str(fault)
-            else:
-                log.metrics.update({metric: series} if series else {})
     return list(logs.values())
 
 
@@ -68,10 +61,8 @@ def _refuse_means(table: Table, name: str, end: str) -> None:
     """Refuse means of several values, as in charts of groups or of many steps: such a curve passes when no run does."""
     if end in table.columns and (own := table.numbers(name)) and (other := table.numbers(end)):
         for row in np.flatnonzero(own[1] & other[1] & (own[0] != other[0]))[:1]:
-            raise InputError(
-                f"{table.where(row)}: {name} is {own[0][row]:.6g} but {end} is {other[0][row]:.6g}, the mean of several values; "
-                "export each run by itself and each step, or its history"
-            )
+            means = f"{name} is {own[0][row]:.6g} but {end} is {other[0][row]:.6g}, the mean of several values"
+            raise InputError(f"{table.where(row)}: {means}; export each run by itself and each step, or its history")
 
 
 FORMAT = Format("Weights & Biases chart export", find=_find, read=_read)
