@@ -64,7 +64,7 @@ def read(
     """
     path = Path(path)
     counting: dict[str, Any] = {"axis": axis, "every": every, "epoch_zero": epoch_zero}
-    if not (path.exists() or path.parent.is_file()):  # a part of a database is named as if it were a folder
+    if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     visible_files.cache_clear()
     for form in _FORMATS:
@@ -84,9 +84,9 @@ def read(
 
 
 def _left_out(path: Path, form: Format, used: set[Path]) -> list[str]:
-    """Return a note on what looks like a log in a folder and was not read; checkpoints hold what the log of their run holds."""
+    """Return a note on what looks like a log in a folder and was not read."""
     finds = [is_table, *(one.find for one in _FORMATS if one is not csv_folder.FORMAT)]
-    seen = [file for file in visible_files(path) if file not in used and not file.parent.name.startswith("checkpoint-")]
+    seen = [file for file in visible_files(path) if file not in used]
     rest = [file.relative_to(path) for file in seen if any(find(file) for find in finds)]
     more = f" and {len(rest) - 1} more that look like logs" if len(rest) > 1 else ""
     return [f"left out, as no part of what is read as {form.name}: {file}{more}" for file in rest[:1]]

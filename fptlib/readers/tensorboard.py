@@ -34,15 +34,13 @@ def _read(path: Path, files: Sequence[Path]) -> list[Log]:
     for folder, log in logs.items():
         run, names = inner.get(folder, (folder, "*"))
         name = run.relative_to(path).as_posix() if path in run.parents else run.name
-        metrics = runs.setdefault(run, Log(run, name=name, metrics={})).metrics
-        metrics.update({names.replace("*", tag): series for tag, series in log.metrics.items()})
+        whole = runs.setdefault(run, Log(run, name=name, metrics={}))
+        whole.metrics.update({names.replace("*", tag): series for tag, series in log.metrics.items()})
     kept = {run for run, log in runs.items() if log.metrics and not _HPARAMS.fullmatch(run.name)} or {*runs}
     if inner:
-        around, names = ({*each} for each in zip(*inner.values(), strict=True))
-        whose = f"{len(around)} run{'s' * (len(around) > 1)}"
-        notes.append(
-            f"{len(inner)} folders hold metrics {' and '.join(sorted(map(str, names)))} of {whose} around them"
-        )
+        around, metrics = len({run for run, _ in inner.values()}), sorted({names for _, names in inner.values()})
+        whose = f"{around} run{'s' * (around > 1)} around them"
+        notes.append(f"{len(inner)} folders hold metrics {' and '.join(metrics)} of {whose}")
     if beside := ", ".join(log.name for run, log in runs.items() if run not in kept):
         notes.append(f"folders without metrics by steps are left out: {beside}")
     return join_versions([replace(log, notes=tuple(notes)) for run, log in runs.items() if run in kept])
