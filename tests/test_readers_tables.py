@@ -165,6 +165,8 @@ def test_what_was_not_evaluated_is_a_gap(tmp_path: Path, blank: str) -> None:
     cells = [f"{k},{CELL[k // 2] if k % 2 == 0 else blank},{k}.5" for k in range(1, 10)]  # and none is due at 9
     runs = read(run(tmp_path, "/".join(["epoch,acc,loss", *cells])), every=2, metric="acc")
     assert runs.metric().tolist() == [VALUES]
+    before = read(run(tmp_path, f"epoch,train_loss,acc/0,{blank},.1/1,.9,.5/2,.8,.6/3,.7,.7/"))  # untrained at 0
+    assert before.metric("acc").tolist() == [VALUES[:3]]
 
 
 # Files

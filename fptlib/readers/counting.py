@@ -95,7 +95,7 @@ def _series(log: Log, name: str, way: str, logs: Sequence[Log]) -> Series:
         raise InputError(f"{log.title}: never logs {name}, which {other.title} does; leave this run out, or the metric")
     if getattr(series, way) is None:
         raise InputError(f"{log.title}: {name} is logged without {'an epoch' if way == 'epoch' else 'a step'}")
-    series = _without_gaps(series, way)
+    series = without_gaps(series, way)
     place = getattr(series, way)
     for i in np.flatnonzero(place != np.floor(place))[:1]:  # also where there is none
         at = f"no {way}" if np.isnan(place[i]) else f"{way} {place[i]:g}, no whole number"
@@ -108,7 +108,7 @@ def _series(log: Log, name: str, way: str, logs: Sequence[Log]) -> Series:
     return series
 
 
-def _without_gaps(series: Series, way: str) -> Series:
+def without_gaps(series: Series, way: str) -> Series:
     """Leave out NaN where nothing was evaluated: between two values, and after the last until another one was due."""
     there = ~np.isnan(series.value)
     if there.all() or not there.any():

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
+from fptlib.readers.counting import without_gaps
 from fptlib.readers.logs import Format, Log, Series, folder_name, summary, visible_files
 from fptlib.readers.tables import Table, header_of, meaning, read_table
 
@@ -43,8 +44,9 @@ def _find(path: Path) -> list[Path]:
     tables = [file for file in visible_files(path) if is_table(file)]
     if len({len(file.parts) for file in tables}) < 2:
         return tables
-    columns = {file: header_of(file) for file in tables}
-    most = max(tables, key=lambda file: [*columns.values()].count(columns[file]))
+    columns = {file: tuple(header_of(file)) for file in tables}
+    often = Counter(columns.values())
+    most = max(tables, key=lambda file: often[columns[file]])
     return [file for file in tables if columns[file] == columns[most] or len(file.parts) == len(most.parts)]
 
 
@@ -102,8 +104,7 @@ def _joined(name: str, files: list[tuple[str, Log]]) -> Log:
 def read_run(path: Path, *, name: str) -> Log:
     """Read one file as what one run logged."""
     table = read_table(path)
-    (log,) = run_logs(table, name)
-    return replace(log, notes=summary([table.notes]))
+    return replace(run_logs(table, name)[0], notes=summary([table.notes]))
 
 
 def run_logs(table: Table, name: str, *, alone: bool = False) -> list[Log]:
@@ -118,11 +119,12 @@ def run_logs(table: Table, name: str, *, alone: bool = False) -> list[Log]:
     metrics, faults = table.metrics(besides={*naming, *counting})
     logs = [Log(table.path, name=each, metrics={}, faults=faults, word=table.word) for each in names]
     rows = _by_epoch(run, np.asarray(step if epoch is None else epoch)) if several else [np.arange(len(run))]
+    way = "step" if epoch is None else "epoch"
     empty = ~np.any([there for _, there in metrics.values()], axis=0) & (not faults)
     for metric, (value, there) in metrics.items():
         series = Series(value, epoch=epoch, step=step, line=table.line)
         for log, own in zip(logs, rows, strict=True):
-            log.metrics[metric] = series.take(own[(there | empty)[own]])
+            log.metrics[metric] = without_gaps(series.take(own[(there | empty)[own]]), way)
     return logs
 
 
