@@ -590,7 +590,7 @@ def test_calls_that_are_impossible() -> None:
     refused("optimizer: none is given", new(), 1, optimizer=[])
     refused("optimizer: Linear is no PyTorch optimiser", new(), 1, optimizer=model)
     refused("optimizer: holds no trained parameter of this model", new(), 1, optimizer=sgd(nn.Linear(1, 1)))
-    refused("to find the best epoch each step needs", Perturber("restart_from_best", period=2), 1)
+    refused("each step needs it for the threshold or the best epoch", Perturber("restart_from_best", period=2), 1)
     bump = Perturber({"name": "rate_bump", "repeat": "once"}, period=1, seed=0)
     bump.step(1, model, optimizer)
     refused("epoch: 3 comes after 1, but the learning rate changes every epoch", bump, 3)

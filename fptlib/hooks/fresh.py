@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 
 from fptlib.errors import InputError
-from fptlib.models.initial import otherwise, resets, seeded
+from fptlib.models.initial import otherwise, reset, seeded
 
 Tensors = dict[str, Tensor]
 Factory = Callable[[], nn.Module]
@@ -56,7 +55,7 @@ def draw(model: nn.Module, *, seed: int, factory: Factory | None = None) -> Tens
     of a copy are asked, from the innermost outwards, to ``reset_parameters``.
     """
     with seeded(seed):
-        fresh = _copied(model).apply(_reset) if factory is None else _built(model, factory)
+        fresh = _copied(model).apply(reset) if factory is None else _built(model, factory)
     return {plain(n): value.detach().clone() for n, value in (*fresh.named_parameters(), *fresh.named_buffers())}
 
 
@@ -116,8 +115,3 @@ def _built(model: nn.Module, factory: Factory) -> nn.Module:
         raise InputError("fresh: gave the model that is trained; pass a function that builds a new network each time")
     check_shapes(fresh, "fresh")
     return fresh.cpu().float()
-
-
-def _reset(module: Any) -> None:
-    if resets(module):
-        module.reset_parameters()

@@ -78,8 +78,8 @@ class Perturber:
         fresh: Factory | None = None,
     ) -> None:
         self.schedule = _scheduled(rule, {} if period is None else {"period": period})
-        own = {} if seed is None else {"seed": seed}
-        self._given = build(_Given, {**own, "run": run, "threshold": threshold, "direction": direction}, "")
+        own = {"seed": 0 if seed is None else seed, "run": run, "threshold": threshold, "direction": direction}
+        self._given = build(_Given, own, "")
         self.seed, self.has_own_seed = torch.initial_seed() if seed is None else self._given.seed, seed is not None
         self.passed: int | None = None
         self.epoch: int | None = None
@@ -110,10 +110,9 @@ class Perturber:
     def step(self, epoch: int, model: nn.Module, optimizer: Optimisers, *, metric: float | None = None) -> bool:
         """Perturb the network if it is time, and return whether it was; to be called right after every epoch's evaluation.
 
-        The first epoch is 1. A metric that is NaN does not reach a threshold and is worse than any number.
-
-        An InputError says that the epochs do not rise or one that was to be perturbed is left out, the metric is missing or has no
-        threshold, or what `watch` says. A UserWarning comes once, if the learning rate is not that of the epoch before.
+        The first epoch is 1. A metric that is NaN does not reach a threshold and is worse than any number. An InputError says that the
+        epochs do not rise or one that was to be perturbed is left out, the metric is missing or has no threshold, or what `watch` says. A
+        UserWarning comes once, if the learning rate is not that of the epoch before.
         """
         epoch, training = self._next(epoch), Training(model, optimizer)
         if self._factor.value != 1 and not self._factor.acts_on(training.optimisers):
@@ -130,13 +129,12 @@ class Perturber:
             values = [*([] if self._best is None else self._best[:1]), float(metric or 0.0)]
             if Best.improved(np.array(values) * (1 if self._given.direction == "above" else -1)):
                 self._best = values[-1], copied(training.read(1.0))
-        acts = self.due(epoch)
-        if acts:
+        if acts := self.due(epoch):
             self.perturb(epoch, model, optimizer)
         if self.schedule.changes_rate:
             self._factor.attach(training.optimisers)
         self.epoch, self._rates = epoch, training.rates
-        self._set_factor()
+        self._factor.value = self._lasting * self.schedule.factor(epoch + 1, self._last)
         return acts
 
     def due(self, epoch: int) -> bool:
@@ -149,8 +147,9 @@ class Perturber:
         if not self.takes_metric:
             raise InputError("metric: there is no threshold to compare it with; give the Perturber a threshold")
         if metric is None:
-            why = "with a threshold" if threshold is not None else "to find the best epoch"
-            raise InputError(f"metric: missing at epoch {epoch}; {why} each step needs the epoch's metric")
+            raise InputError(
+                f"metric: missing at epoch {epoch}; each step needs it for the threshold or the best epoch"
+            )
         value = torch.as_tensor(metric, dtype=torch.float64).numpy(force=True)
         if self.passed is None and threshold is not None and reached(value, Target(threshold, direction)):
             self.passed = epoch
@@ -182,18 +181,19 @@ class Perturber:
             seed = int(stream(self.seed, self._given.run, "fresh", epoch).integers(2**63))
             drawn = like(draw(network, seed=seed, factory=self._fresh), now)
             rows = {name: row(value).to(row(now[name])) for name, value in drawn.items()}
-            return {name: rows[name] for name in state.parameters}, {name: rows[name] for name in state.buffers}
+            whole.append({name: rows[name] for name in state.buffers})
+            return {name: rows[name] for name in state.parameters}, whole[-1]
 
         best = state if self._best is None else replace(self._best[1], learning_rate=state.learning_rate)
-        generators = [stream(self.seed, self._given.run, "perturb", epoch)]
+        whole, generators = [dict(best.buffers)], [stream(self.seed, self._given.run, "perturb", epoch)]
         new = self.schedule.apply(state, Context(fresh=fresh, generators=generators, best=best))
+        # Masks and tables are no averages: they are taken from elsewhere as a whole, or stay.
+        others = [name for name in state.buffers if not name.endswith(("running_mean", "running_var"))]
+        mixed = [name for name in others if not any(new.buffers[name].equal(values[name]) for values in whole)]
+        new = replace(new, buffers={**new.buffers, **{name: state.buffers[name] for name in mixed}})
         if state.optimiser.keys() - new.optimiser.keys():
             new = replace(new, optimiser={**training.unstepped(), **new.optimiser})
         return state, new
-
-    def _set_factor(self) -> None:
-        epoch = (self.epoch or 0) + 1
-        self._factor.value = self._lasting * (self.schedule.factor(epoch, self._last) if self._last else 1.0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what resumed training needs, as plain values that ``torch.load(weights_only=True)`` reads."""
@@ -213,7 +213,7 @@ class Perturber:
         self._last, self._lasting, self._initial = state["last"], state["lasting"], set(state["initial"])
         if best := dict(state["best"] or {}):
             self._best = best.pop("metric"), State(**best, learning_rate=0.0)
-        self._set_factor()
+        self._factor.value = self._lasting * self.schedule.factor((self.epoch or 0) + 1, self._last)
 
     def _identity(self) -> dict[str, Any]:
         rule = self.schedule.rule
@@ -238,7 +238,7 @@ class Perturber:
 class _Given(Part):
     """Arguments of a `Perturber` that are checked as parameters are."""
 
-    seed: Seed = 0
+    seed: Seed
     run: NaturalNumber
     threshold: Number | None
     direction: Literal["above", "below"]

@@ -28,10 +28,15 @@ def seeded(seed: int) -> Iterator[None]:
         yield
 
 
-def resets(module: nn.Module) -> bool:
-    """Test whether a module is a layer of PyTorch's own that draws its parameters, with ``reset_parameters``."""
+def _resets(module: nn.Module) -> bool:
     # Asked of the class: a compiled part passes on what it is asked, and would be reset twice.
     return type(module).__module__.startswith("torch.nn.modules.") and hasattr(type(module), "reset_parameters")
+
+
+def reset(module: Any) -> None:
+    """Let a layer of PyTorch's own draw its parameters anew; leave any other module as it is."""
+    if _resets(module):
+        module.reset_parameters()
 
 
 def otherwise(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
@@ -64,7 +69,7 @@ def otherwise(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
             every = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
             own = {leaf: value for leaf, value in every if id(value) in names}
             for value in own.values():
-                if owners.setdefault(id(value), module) is not module or not resets(module):
+                if owners.setdefault(id(value), module) is not module or not _resets(module):
                     what = f"{names[id(value)]} ({type(owners[id(value)]).__name__})"
                     return f"{what} does not belong to one layer of torch.nn with reset_parameters()"
             for leaf, rows in _drawn(module, own).items():

@@ -47,17 +47,17 @@ class ShrinkPerturb(Perturbation):
     scope: Literal["parameters", "state"] = "parameters"
 
     def _mix(self, old: Mapping[str, Tensor], fresh: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        return {name: self.shrink * value + self.perturb * fresh[name] for name, value in old.items()}
+        # Counters, such as the number of batches seen, are no weights.
+        return {
+            name: self.shrink * value + self.perturb * fresh[name] if value.is_floating_point() else value
+            for name, value in old.items()
+        }
 
     def apply(self, state: State, context: Context) -> State:
         """Return the state with weights mixed with fresh ones."""
         parameters, buffers = context.fresh()
         mixed = replace(state, parameters=self._mix(state.parameters, parameters))
-        if self.scope == "parameters":
-            return mixed
-        # Masks, tables and the number of batches seen are no averages.
-        averages = {n: v for n, v in state.buffers.items() if n.rpartition(".")[2] in ("running_mean", "running_var")}
-        return replace(mixed, buffers={**state.buffers, **self._mix(averages, buffers)})
+        return mixed if self.scope == "parameters" else replace(mixed, buffers=self._mix(state.buffers, buffers))
 
 
 @final
