@@ -228,7 +228,9 @@ class TestHuggingFace:
         assert runs.metric().tolist() == [[0.1, 0.2]]
         assert "epochs that end up to 0.04 off a whole number are rounded" in runs.meta["notes"]
 
-    @pytest.mark.parametrize("content", ["{", "[]", '{"log_history": 3}', '{"log_history": [1]}'])
+    @pytest.mark.parametrize(
+        "content", ["{", "[]", '{"log_history": []}', '{"log_history": 3}', '{"log_history": [1]}']
+    )
     def test_other_files_of_this_name_are_refused(self, tmp_path: Path, content: str) -> None:
         (tmp_path / "trainer_state.json").write_text(content)
         with pytest.raises(InputError, match=r"trainer_state\.json: not a state of a trainer"):

@@ -63,6 +63,8 @@ def read_files(path: Path, files: Sequence[Path], read: Callable[[Path], Table] 
     notes = summary([table.notes for table in tables])
     if len(files[0].parts) != len(files[-1].parts):
         notes = (*notes, f"runs at different depths are read together, {files[0]} and {files[-1]}")
+    if parts := [len(own) for own in runs.values() if len(own) > 1]:
+        notes = (*notes, f"{sum(parts)} files hold metrics of {len(parts)} run{'s' * (len(parts) > 1)}")
     first, *others = [_joined(name, own) for name, own in runs.items()]
     return [replace(first, notes=notes), *others]
 

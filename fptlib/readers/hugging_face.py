@@ -41,7 +41,9 @@ def _read_run(path: Path, *, name: str) -> Log:
         entries = dict(enumerate(json.loads(path.read_text(encoding="utf-8"))["log_history"], start=1))
         trained = {i: entry for i, entry in entries.items() if entry["step"] and entry["epoch"] is not None}
         rows = {i: {key: entry[key] for key in entry if not _UNUSED.fullmatch(key)} for i, entry in trained.items()}
-        table = Table.of_rows(path, {i: row for i, row in rows.items() if len(row) > 2}, word="entry")
+        if not (rows := {i: row for i, row in rows.items() if len(row) > 2}):
+            raise ValueError("it logged nothing after step 0")
+        table = Table.of_rows(path, rows, word="entry")
         (log,) = run_logs(table, name)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not a state of a trainer ({' '.join(str(error).split())})") from None
