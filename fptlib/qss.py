@@ -38,6 +38,8 @@ MIN_SURVIVORS = 30  # below this a distribution function is known to about 0.2 o
 N_EPOCHS = 40  # epochs tested, spaced evenly in log(epoch): the question is about doublings
 N_GRID = 200  # metric values at which distribution functions are compared
 N_BOOT = 500
+REST = 0.5  # spreads that the mean may move by while the epoch doubles: two normal laws so far apart have a KS distance of 0.2
+LEAST_PAIRS = 8  # runs that a shift is estimated from
 _EFFECTS = ("effect", "effect_low", "effect_high")
 Epochs = NDArray[np.int64]
 Reals = NDArray[np.float64]
@@ -149,6 +151,31 @@ def assess_qss(study: Study, *, tolerance: float = TOLERANCE, n_boot: int = N_BO
         n_runs=times.n_runs,
         **profile,
     )
+
+
+def relaxation(plain: Trajectories, times: FirstPassageTimes, *, metric: str) -> int | None:
+    """Return the first epoch from which the metric of the survivors rests by what a few runs tell; ``None`` if that is not seen yet.
+
+    The same runs are compared at ``t`` and ``2t``, those that have not passed by then: the shift of their mean, less its standard error, in
+    units of their spread at ``t``. A search can begin with so few runs; a comparison of distributions (`assess_qss`) needs many.
+
+    >>> values = np.minimum(np.arange(1.0, 17.0), 4.0) + np.linspace(-1, 1, 8)[:, None]  # rises until epoch 4
+    >>> plain = Trajectories({"m": values}, np.arange(8))
+    >>> relaxation(plain, FirstPassageTimes(np.full(8, 16), np.zeros(8, bool), np.arange(8)), metric="m")
+    4
+    """
+    values, start = plain.metric(metric), None
+    for t in range(plain.n_epochs // 2, 0, -1):
+        both = times.running(2 * t)
+        if both.sum() < LEAST_PAIRS:
+            continue
+        earlier, later = values[both, t - 1], values[both, 2 * t - 1]
+        moved, spread = later - earlier, float(np.std(earlier))
+        noise = float(np.std(moved, ddof=1) / np.sqrt(len(moved)))
+        if abs(float(np.mean(moved))) - noise > REST * spread:
+            break
+        start = t
+    return start
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from fptlib.processes import (
     OrnsteinUhlenbeck,
     Process,
 )
-from fptlib.trajectories import Trajectories
+from fptlib.search import Recorded
+from fptlib.trajectories import DEFAULT_METRIC, Target, Trajectories
 
 Fpt = Callable[..., tuple[int, str, str]]  # the fixture that runs the command line
 
@@ -44,6 +45,27 @@ PROCESSES: dict[str, Process] = {
     "types": TYPES,
 }
 every_process = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES.keys())
+
+
+def recorded(
+    processes: Mapping[str, Process],
+    periods: Iterable[int],
+    *,
+    horizon: int,
+    threshold: float,
+    seed: int = 0,
+    **how: Any,
+) -> Recorded:
+    """Return records of 500 runs of each process at each period, to draw from; the first process gives the unperturbed runs."""
+    rng, periods = np.random.default_rng(seed), [*periods]
+    plain = next(iter(processes.values())).sample(rng, n_runs=500, horizon=horizon)
+    perturbed = {
+        (label, period): process.sample(rng, n_runs=500, horizon=horizon, period=period)
+        for label, process in processes.items()
+        for period in periods
+    }
+    return Recorded(plain, perturbed, retirement=Target(threshold, metric=DEFAULT_METRIC), seed=seed, **how)
+
 
 # Small enough for a fraction of a second; 45 images in batches of 10 leave a last batch of 5.
 SMALL: dict[str, Any] = {

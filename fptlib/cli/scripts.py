@@ -58,49 +58,38 @@ class Runs:
         self._written = {c.label: word for c, word in zip(parse(written), written, strict=True)}
         cells = ["none", *map(_safe, written)]
         if len(set(cells)) < len(cells):
-            raise InputError(
-                f"candidates {' '.join(written)}: names that differ in letters or digits are needed, and not none"
-            )
+            needed = "names that differ in letters or digits are needed, and not none"
+            raise InputError(f"candidates {' '.join(written)}: {needed}")
         try:
             self._words = shlex.split(command)
-            named = {
-                name for word in self._words for _, name, _, _ in string.Formatter().parse(word) if name is not None
-            }
+            fields = (field for word in self._words for field in string.Formatter().parse(word))
+            named = {name for _, name, _, _ in fields if name is not None}
             wrong = [f"{{{name}}} is missing" for name in _NEEDED if name not in named]
             wrong += [f"{{{name}}} is not known" for name in sorted(named.difference(_NEEDED, ["threshold"]))]
             if not wrong:
-                self._filled(Trial(0, 0, None, None, 1), self.folder)
+                self._filled(Trial(0, None, None, 1), self.folder)
         except ValueError as error:
             wrong = [str(error)]
         if wrong:
-            allowed = ", ".join(f"{{{name}}}" for name in _NEEDED)
-            raise InputError(
-                f"--run: {', '.join(wrong)}; {allowed} are needed, {{threshold}} is allowed, {{{{ and }}}} are braces"
-            )
+            allowed = f"{', '.join(f'{{{name}}}' for name in _NEEDED)} are needed, {{threshold}} is allowed"
+            raise InputError(f"--run: {', '.join(wrong)}; {allowed}, {{{{ and }}}} are braces")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.folder / ".lock")
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
             raise InputError(f"{self.folder}: another search is at work in this folder") from None
-        self._claim(f"{command.strip()}\n")
+        record, text = self.folder / "command.txt", f"{command.strip()}\n"
+        if record.exists() and (other := record.read_text()) != text:
+            message = f"{self.folder}: it holds logs of another command, {other.strip()}; name another folder by --out"
+            raise InputError(message)
+        write_atomically(record, lambda file: file.write(text.encode()))
         shutil.rmtree(self.folder / ".running", ignore_errors=True)
-
-    def _claim(self, command: str) -> None:
-        record = self.folder / "command.txt"
-        if record.exists() and (other := record.read_text()) != command:
-            raise InputError(
-                f"{self.folder}: it holds logs of another command, {other.strip()}; name another folder by --out"
-            )
-        write_atomically(record, lambda file: file.write(command.encode()))
 
     def known(self, trial: Trial) -> NDArray[np.float64] | None:
         """Return the values of a run that was finished before, the shortest that is long enough; ``None`` if there is none."""
-        places = {
-            int(path.name.rpartition("epochs")[2]): path
-            for path in self._place(trial).parent.glob(f"seed{trial.seed}-epochs*")
-        }
-        for _, place in sorted(places.items()):
+        places = self._place(trial).parent.glob(f"seed{trial.seed}-epochs*")
+        for place in sorted(places, key=lambda path: int(path.name.rpartition("epochs")[2])):
             values = self._read(place)[: trial.epochs]
             if self._enough(trial, values):
                 return values
@@ -108,9 +97,8 @@ class Runs:
 
     def start(self, trial: Trial) -> tuple[list[str], Path]:
         """Return the words of a run's command, and a folder of its own to run in."""
-        kept = self._place(
-            trial
-        )  # the process is named too: one that was killed may have left scripts that still write
+        kept = self._place(trial)
+        # The process is named too: one that was killed may have left scripts that still write.
         place = self.folder / ".running" / f"{kept.parent.name}-{kept.name}-{os.getpid()}"
         place.mkdir(parents=True)
         return self._filled(trial, place), place
@@ -138,15 +126,17 @@ class Runs:
         raise ScriptError(f"{shlex.join(self._filled(trial, place))}: {wrong}; the end of its output: {end}")
 
     def _filled(self, trial: Trial, place: Path) -> list[str]:
-        label = trial.perturbation
         values = {"seed": trial.seed, "epochs": trial.epochs, "period": trial.period or 0, "log": str(place / _LOG)}
-        rule = "none" if label is None else self._written[label]
-        return [word.format(**values, perturbation=rule, threshold=self.target.threshold) for word in self._words]
+        values |= {"perturbation": self._rule(trial), "threshold": self.target.threshold}
+        return [word.format(**values) for word in self._words]
+
+    def _rule(self, trial: Trial) -> str:
+        """Return the perturbation as it was given."""
+        return "none" if trial.perturbation is None else self._written[trial.perturbation]
 
     def _place(self, trial: Trial) -> Path:
-        label = trial.perturbation
-        cell = "none" if label is None else f"{_safe(self._written[label])}-every{trial.period}"
-        return self.folder / cell / f"seed{trial.seed}-epochs{trial.epochs}"
+        every = "" if trial.period is None else f"-every{trial.period}"
+        return self.folder / f"{_safe(self._rule(trial))}{every}" / f"seed{trial.seed}-epochs{trial.epochs}"
 
     def _read(self, place: Path) -> NDArray[np.float64]:
         runs = read(place, **self._counting)

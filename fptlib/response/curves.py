@@ -108,6 +108,20 @@ def spliced(survival: Curves, residual: Curves, period: int) -> Curves:
     return np.concatenate([survival[: period + 1], later])
 
 
+def continued(survival: Curves, horizon: int, *, since: int | None) -> Curves:
+    """Return survival up to the horizon, beyond its end with its mean hazard from an epoch on, or in its second half, if that is later.
+
+    >>> continued(np.array([[1.0], [1.0], [0.5]]), 4, since=None).ravel()
+    array([1.   , 1.   , 0.5  , 0.25 , 0.125])
+    """
+    followed = len(survival) - 1
+    first = max(since or 0, followed // 2)
+    whole = np.divide(survival[-1], survival[first], out=np.zeros_like(survival[-1]), where=survival[first] > 0)
+    rate = whole ** (1.0 / max(followed - first, 1))
+    later = np.arange(1, horizon + 1 - followed)[:, None]
+    return np.concatenate([survival, survival[-1] * rate**later])
+
+
 def restarted(survival: Curves, period: int) -> Curves:
     """Return the survival under a sharp full restart, ``S(P)**(t // P) S(t mod P)``, from unperturbed runs alone.
 

@@ -1,6 +1,6 @@
 """The closed loop: which perturbation, and how often, for as few trained epochs as that takes.
 
-Where trajectories come from (`Live` training, `Recorded` or `Simulated` runs) is apart from the decisions, which are a function of
+Where trajectories come from (`Live` training, `Recorded` runs) is apart from the decisions, which are a function of
 what was seen: the same seed gives the same search, and an interrupted one goes on from its stores. The parts of a result are in
 `fptlib.search.result`.
 """
@@ -10,7 +10,7 @@ from fptlib.search.candidates import Candidate, parse
 from fptlib.search.live import Live
 from fptlib.search.loop import optimise
 from fptlib.search.result import Settings
-from fptlib.search.source import Ledger, Recorded, Simulated, Source
+from fptlib.search.source import Ledger, Recorded, Source
 
 __all__ = [
     "Candidate",
@@ -19,7 +19,6 @@ __all__ = [
     "Recorded",
     "Search",
     "Settings",
-    "Simulated",
     "Source",
     "Trial",
     "optimise",

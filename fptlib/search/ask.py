@@ -1,4 +1,4 @@
-"""Ask and tell: the closed loop over trainings that somebody else runs, its state in a file that several workers may share."""
+"""Ask and tell: the closed loop over training runs of somebody else, its state in a file that several workers may share."""
 
 from __future__ import annotations
 
@@ -17,17 +17,14 @@ from numpy.typing import NDArray
 
 from fptlib.errors import InputError
 from fptlib.files import write_atomically
-from fptlib.search.candidates import Candidate, parse
+from fptlib.search.candidates import UNPERTURBED, Candidate, Cell, cell, described, parse
 from fptlib.search.loop import Decisions
-from fptlib.search.planning import Action
 from fptlib.search.result import SearchResult, Settings
 from fptlib.search.source import Ledger, Source
-from fptlib.search.state import conclude
 from fptlib.trajectories import DEFAULT_METRIC, Target, Trajectories, reached
 
 _Values = NDArray[np.float64]
 _Told = tuple[int, _Values]  # epochs asked for, and the values of a run up to its passage
-_Cell = tuple[str | None, int | None]  # label of the perturbation and period; both None: unperturbed
 _NOTHING = (0, np.zeros(0))
 
 
@@ -35,48 +32,46 @@ _NOTHING = (0, np.zeros(0))
 class Trial:
     """A training run that is wanted, up to ``epochs``: its seed, and its perturbation with a period (both ``None``: unperturbed).
 
-    ``rule`` has the name of the perturbation and its parameters; ``values`` are what is known of the run, which may go on from there.
+    ``rule`` has the name of the perturbation and its parameters; the run is known up to epoch ``resume_from``, and may go on from there.
     """
 
-    number: int
     seed: int
     perturbation: str | None
     period: int | None
     epochs: int
     rule: Mapping[str, Any] | None = None
-    values: tuple[float, ...] = ()
+    resume_from: int = 0
 
-    @property
-    def resume_from(self) -> int:
-        """Epochs of the run that are known."""
-        return len(self.values)
+    def __str__(self) -> str:
+        return f"{described(self.perturbation, self.period)}, seed {self.seed}"
 
 
 @final
 class Told(Source):
     """Runs that somebody else trained and told; ``notes`` says so if they show that training does not repeat itself."""
 
-    __slots__ = ("_known", "_resumes", "_spent", "notes")
-
     def __init__(self, *, horizon: int, retirement: Target, resumes: bool) -> None:
         super().__init__(horizon=horizon, retirement=retirement, ledger=Ledger(shared=False))
         self.notes: tuple[str, ...] = ()
         self._resumes = resumes
-        self._known: dict[int, dict[_Cell, _Told]] = {}  # by seed
-        self._spent: dict[_Cell, list[int]] = {}
+        self._known: dict[int, dict[Cell, _Told]] = {}  # by seed
+        self._spent: dict[Cell, list[int]] = {}
+
+    @property
+    def _anew(self) -> bool:
+        """True if a run for more epochs is another run: it starts again, and training does not repeat itself."""
+        return bool(self.notes) and not self._resumes
 
     def missing(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> dict[int, _Values]:
         """Return the seeds of the runs that are not known so far, each with what is known of it.
 
-        Where training does not repeat itself, a run that is started anew is another one. So all are, those too that had passed: to start
-        only the others anew would give them a second chance.
+        Where runs are started anew all are, those too that had passed: to start only the others would give them a second chance.
         """
-        known = {seed: self._of(_cell(candidate, period), seed) for seed in range(n_runs)}
-        anew = bool(self.notes) and not self._resumes
+        known = {seed: self._of(cell(candidate, period), seed) for seed in range(n_runs)}
         return {
             seed: values
             for seed, (asked, values) in known.items()
-            if (anew and asked < epochs) or (len(values) < epochs and not self._passed(values))
+            if (self._anew and asked < epochs) or (len(values) < epochs and not self._passed(values))
         }
 
     def at_most(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> int:
@@ -86,27 +81,25 @@ class Told(Source):
 
     def tell(self, trial: Trial, start: int, values: Sequence[float]) -> None:
         """Add epochs of a run, and compare them with those of its seed."""
-        cell, own = (trial.perturbation, trial.period), self._known.setdefault(trial.seed, {})
-        (asked, before), end = own.get(cell, _NOTHING), start + len(values)
-        who = f"{trial.perturbation or 'unperturbed'}{f' every {trial.period} epochs' if trial.period else ''}, seed {trial.seed}"
+        key, own = (trial.perturbation, trial.period), self._known.setdefault(trial.seed, {})
+        (asked, before), end, wrong = own.get(key, _NOTHING), start + len(values), ""
         if not values or not 0 <= start <= len(before):
-            raise InputError(
-                f"{who}: {len(before)} epochs are known, and {len(values)} from epoch {start + 1} on were told"
-            )
-        for i in np.flatnonzero(~np.isfinite(values))[:1]:
-            raise InputError(
-                f"{who}: the value at epoch {start + i + 1} is {values[i]}, a finite number is needed; if the run diverged for good, "
+            wrong = f"{len(before)} epochs are known, and {len(values)} from epoch {start + 1} on were told"
+        elif not np.isfinite(values).all():
+            i = int(np.isfinite(values).argmin())
+            wrong = (
+                f"the value at epoch {start + i + 1} is {values[i]}, a finite number is needed; if the run diverged for good, "
                 "tell a value that no threshold takes for a passage"
             )
-        if end == len(before) < trial.epochs == asked and not self._passed(values):
-            raise InputError(
-                f"{who}: it ended at epoch {end} again; epoch {trial.epochs} or the threshold is to be reached"
-            )
+        elif end == len(before) < trial.epochs == asked and not self._passed(values):
+            wrong = f"it ended at epoch {end} again; epoch {trial.epochs} or the threshold is to be reached"
+        if wrong:
+            raise InputError(f"{trial}: {wrong}")
         whole = np.concatenate([before[:start], values])
         if self._passed(whole):
             whole = whole[: reached(whole, self.retirement).argmax() + 1]
         for other, (_, theirs) in own.items():
-            shared = self.horizon if other == cell else min(c[1] or self.horizon for c in (cell, other))
+            shared = self.horizon if other == key else min(c[1] or self.horizon for c in (key, other))
             n = min(shared, len(whole), len(theirs))
             for i in [] if self.notes else np.flatnonzero(whole[:n] != theirs[:n])[:1]:
                 self.notes = (
@@ -115,24 +108,23 @@ class Told(Source):
                     "generators and the order of the data are seeded, torch.use_deterministic_algorithms(True) is set, nothing depends on "
                     "the number of epochs asked for, and perturbations follow the evaluation",
                 )
-        anew = bool(self.notes) and not self._resumes
-        own[cell] = max((asked, before), (trial.epochs, whole), key=lambda told: (anew and told[0], len(told[1])))
-        spent = self._spent.setdefault(cell, [])
+        own[key] = max((asked, before), (trial.epochs, whole), key=lambda told: (self._anew and told[0], len(told[1])))
+        spent = self._spent.setdefault(key, [])
         spent.append(len(values))
-        self.ledger.charge(cell[0], period=cell[1], followed=np.array(spent), passed=np.ones(len(spent), dtype=bool))
+        self.ledger.charge(key[0], period=key[1], followed=np.array(spent), passed=np.ones(len(spent), dtype=bool))
 
-    def _of(self, cell: _Cell, seed: int) -> _Told:
+    def _of(self, key: Cell, seed: int) -> _Told:
         """Return what is known of a run: the unperturbed one of its seed, if that had passed before the perturbation."""
         own = self._known.get(seed, {})
-        plain = own.get((None, None), _NOTHING)
-        same = not self.notes and len(plain[1]) <= (cell[1] or 0) and self._passed(plain[1])
-        return plain if same else own.get(cell, _NOTHING)
+        plain = own.get(UNPERTURBED, _NOTHING)
+        same = not self.notes and len(plain[1]) <= (key[1] or 0) and self._passed(plain[1])
+        return plain if same else own.get(key, _NOTHING)
 
     def _passed(self, values: Sequence[float] | _Values) -> bool:
         return bool(reached(np.asarray(values), self.retirement).any())
 
     def _runs(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> Trajectories:
-        rows = [self._of(_cell(candidate, period), seed)[1][:epochs] for seed in range(n_runs)]
+        rows = [self._of(cell(candidate, period), seed)[1][:epochs] for seed in range(n_runs)]
         values = np.array([np.pad(row, (0, epochs - len(row)), constant_values=np.nan) for row in rows])
         meta = {"retirement": self.retirement.to_dict()}
         return Trajectories({self.retirement.name: values}, np.arange(n_runs), meta, np.array([*map(len, rows)]))
@@ -150,7 +142,7 @@ class Search:
     target, horizon
         Value to reach, or a `Target` with its direction, and the last epoch that counts.
     resumes
-        Whether trainings go on where they ended; else the budget allows for running them anew from epoch 1.
+        Whether training runs go on where they ended; otherwise the budget allows for starting them again from epoch 1.
     state
         JSON file that keeps what was asked and told. Workers that name the same file work on one search, and an interrupted search goes
         on. A file of another search raises an InputError.
@@ -159,8 +151,8 @@ class Search:
 
     Notes
     -----
-    A deterministic training repeats the unperturbed run of its seed up to the perturbation: where that had reached the threshold by then,
-    its perturbed run is not asked for. Where values told show that training does not repeat itself, the result says so.
+    Deterministic training repeats the unperturbed run of its seed up to the perturbation: where that had reached the threshold by then,
+    the perturbed run is not asked for. Where values told show that training does not repeat itself, the result says so.
 
     >>> search = Search("kick", 0.9, horizon=40, budget=2000)
     >>> trial = search.ask()
@@ -185,38 +177,28 @@ class Search:
         target = replace(target, metric=target.metric or DEFAULT_METRIC)
         about = {"rules": {c.label: c.rule for c in named}, "target": target.to_dict(), "horizon": horizon}
         about |= {"resumes": resumes, "settings": asdict(chosen)}
-        self._state: dict[str, Any] = {
-            "search": json.loads(json.dumps(about, default=str)),
-            "asked": 0,
-            "out": {},
-            "told": [],
-        }
+        about = json.loads(json.dumps(about, default=str))  # as it is read back
+        self._state: dict[str, Any] = {"search": about, "out": [], "told": []}
         self._seen, self._path, self._mutex = 0, Path(state) if state else None, threading.Lock()
         self._source = Told(horizon=horizon, retirement=target, resumes=resumes)
         self._decisions = Decisions(self._source, named, chosen)
-        self._course = self._decisions.course()
-        self._action: Action | None = next(self._course)
-        self._result: SearchResult | None = None
         with self._shared():
             pass
 
     @property
     def finished(self) -> bool:
         """True if no run is wanted any more, as far as this process knows."""
-        return self._result is not None
+        return self._decisions.action is None
 
     def ask(self) -> Trial | None:
         """Return a run that is wanted, ``None`` if there is none now: other workers run the rest, or the search is finished."""
         with self._shared():
-            if (a := self._action) is not None:
-                label, out = _cell(a.candidate, a.period)[0], self._state["out"]
-                for seed, values in self._source.missing(a.candidate, a.period, a.n_runs, a.epochs).items():
-                    if [label, a.period, seed] not in out.values():
-                        self._state["asked"] += 1
-                        out[str(self._state["asked"])] = [label, a.period, seed]
-                        rule = None if a.candidate is None else a.candidate.rule
-                        known = tuple(values.tolist())
-                        return Trial(self._state["asked"], seed, label, a.period, a.epochs, rule, known)
+            if (a := self._decisions.action) is not None:
+                (label, period), rule = cell(a.candidate, a.period), None if a.candidate is None else a.candidate.rule
+                for seed, values in self._source.missing(a.candidate, period, a.n_runs, a.epochs).items():
+                    if [seed, label, period] not in self._state["out"]:
+                        self._state["out"].append([seed, label, period])
+                        return Trial(seed, label, period, a.epochs, rule, len(values))
         return None
 
     def tell(self, trial: Trial, values: Iterable[float], *, start: int = 0) -> None:
@@ -226,23 +208,21 @@ class Search:
         that ended before, because it was killed, is asked for again. No value, one that is not finite, and a run that ends again where
         it did before raise an InputError.
         """
-        told = [trial.perturbation, trial.period, trial.seed, trial.epochs, start, [*map(float, values)]]
+        told = [trial.seed, trial.perturbation, trial.period, trial.epochs, start, [*map(float, values)]]
         with self._shared():
             self._take(told)
             self._state["told"].append(told)
-            self._state["out"].pop(str(trial.number), None)
+            self._state["out"] = [run for run in self._state["out"] if run != told[:3]]
 
     def release(self) -> None:
         """Ask again for all that was asked for and not told, because its workers are gone; should they tell it, that counts too."""
         with self._shared():
-            self._state["out"] = {}
+            self._state["out"] = []
 
     def result(self) -> SearchResult:
         """Return the result as far as it is known: the choice, its interval and grade, what was spent, and what to do next."""
         with self._shared():
-            going = f"runs are to be told of {self._action}"
-            known = self._result or conclude(self._decisions, fresh=None, stopped=going, decided=False, finished=False)
-            return replace(known, notes=self._source.notes)
+            return replace(self._decisions.result(), notes=self._source.notes)
 
     @contextmanager
     def _shared(self) -> Iterator[None]:
@@ -263,22 +243,15 @@ class Search:
 
     def _take(self, told: Sequence[Any]) -> None:
         """Take what was told, and decide once the runs of an action are there: decisions are a function of what was told."""
-        label, period, seed, epochs, start, values = told
-        self._source.tell(Trial(0, seed, label, period, epochs), start, values)
+        *trial, start, values = told
+        self._source.tell(Trial(*trial), start, values)
         self._seen += 1
-        while (a := self._action) is not None:
+        while (a := self._decisions.action) is not None:
             asked = a.candidate, a.period, a.n_runs, a.epochs
             missing = self._source.missing(*asked)
             if missing and self._decisions.payable(a, reserve=False):
                 return
-            try:
-                self._action = self._course.send(None if missing else self._source._runs(*asked))
-            except StopIteration as end:
-                self._action, self._result = None, end.value
-
-
-def _cell(candidate: Candidate | None, period: int | None) -> _Cell:
-    return (None if candidate is None else candidate.label), period
+            self._decisions.take(None if missing else self._source._runs(*asked))
 
 
 def _continued(path: Path, text: str, mine: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fptlib.errors import InputError
+from fptlib.response.results import named
 from fptlib.spec.written import parse as parse_value
 from fptlib.trajectories.origin import is_full_reset
+
+Cell = tuple[str | None, int | None]  # label of a candidate and period
+UNPERTURBED = (None, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,34 +45,45 @@ class Candidate:
 def parse(texts: str | Iterable[str]) -> tuple[Candidate, ...]:
     """Parse candidates written as ``NAME`` or ``NAME:key=value,key=value``, separated by spaces or in a list.
 
-    Two of one name carry their parameters in their labels.
-
-    A text of another shape, and two that say the same, raise an InputError.
+    Two of one name carry their parameters in their labels. A text of another shape, and two that say the same, raise an InputError.
 
     >>> [c.label for c in parse(["full_reset", "shrink_perturb:shrink=0.4", "shrink_perturb:shrink=0.6"])]
     ['full_reset', 'shrink_perturb:shrink=0.4', 'shrink_perturb:shrink=0.6']
     """
-    rules: list[dict[str, Any]] = []
     words = [word for text in ([texts] if isinstance(texts, str) else texts) for word in text.split()]
-    for text in words:
-        name, _, rest = text.partition(":")
-        rule: dict[str, Any] = {"name": name.strip()}
-        for part in filter(None, rest.split(",")):
-            key, equals, value = part.partition("=")
-            if not (key.strip() and equals):
-                raise InputError(f"candidate {text}: NAME or NAME:key=value,key=value is needed")
-            try:
-                rule[key.strip()] = parse_value(value)
-            except InputError:
-                raise InputError(
-                    f"candidate {text}: {value!r} is not a value (a number, a word, true, false)"
-                ) from None
-        rules.append(rule)
+    rules = [_rule(word) for word in words]
     names = [rule["name"] for rule in rules]
-    labels = [rule["name"] if names.count(rule["name"]) == 1 else text for text, rule in zip(words, rules, strict=True)]
-    candidates = tuple(Candidate(label, rule) for label, rule in zip(labels, rules, strict=True))
+    candidates = tuple(
+        Candidate(rule["name"] if names.count(rule["name"]) == 1 else word, rule)
+        for word, rule in zip(words, rules, strict=True)
+    )
     check(candidates)
     return candidates
+
+
+def _rule(text: str) -> dict[str, Any]:
+    name, _, rest = text.partition(":")
+    rule: dict[str, Any] = {"name": name.strip()}
+    for part in filter(None, rest.split(",")):
+        key, equals, value = part.partition("=")
+        if not (key.strip() and equals):
+            raise InputError(f"candidate {text}: NAME or NAME:key=value,key=value is needed")
+        try:
+            rule[key.strip()] = parse_value(value)
+        except InputError:
+            message = f"candidate {text}: {value!r} is not a value (a number, a word, true, false)"
+            raise InputError(message) from None
+    return rule
+
+
+def cell(candidate: Candidate | None, period: int | None) -> Cell:
+    """Return the label of a candidate (``None``: unperturbed) with a period."""
+    return (None if candidate is None else candidate.label), period
+
+
+def described(label: str | None, period: int | None) -> str:
+    """Return a cell in words."""
+    return "unperturbed" if label is None else named(label, period)
 
 
 def check(candidates: Iterable[Candidate]) -> None:

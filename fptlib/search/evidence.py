@@ -1,9 +1,8 @@
 """Means of every candidate at every period from all runs so far, each with its interval, data and bootstrap replicates alike.
 
-A period of a candidate is measured, or predicted from the measured period with the smallest reach, by the intervals of
-`fptlib.response.interval`; a full reset and doing nothing need unperturbed runs only. What could still be the best is decided by
-replicates, in which a seed carries all its runs, at the fast end of what a prediction leaves open. No mean is below ``RM(P) + S(P)``,
-whatever a perturbation does, as the first ``P`` epochs are unperturbed: where nothing else is known that is the bound.
+A period of a candidate is measured, or predicted from the measured period with the smallest reach, by `fptlib.response.interval`; a full
+reset and doing nothing need unperturbed runs only. In replicates a seed carries all its runs. As the first ``P`` epochs are unperturbed,
+no mean is below ``RM(P) + S(P)``, whatever a perturbation does: where nothing else is known that is the bound.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from scipy import special
 from fptlib.firstpassage import FirstPassageTimes, first_passage
 from fptlib.firstpassage.estimates import survival_curves
 from fptlib.response import Prediction
-from fptlib.response.curves import Curves, conditional, restarted, spliced
+from fptlib.response.curves import Curves, conditional, continued, restarted, spliced
 from fptlib.response.interval import Interval, Source, combined, reach, sampling, transfer
-from fptlib.search.candidates import Candidate
+from fptlib.search.candidates import UNPERTURBED, Candidate, cell
 from fptlib.search.result import Settings
 from fptlib.search.source import Source as SourceOfRuns
 from fptlib.study.seeds import Ensemble, joint_weights
 from fptlib.trajectories import Trajectories
 
 Array = NDArray[np.float64]
-_Choice = tuple[Candidate | None, int | None]  # both None: no perturbation
+Choice = tuple[Candidate | None, int | None]  # both None: no perturbation
 _WIDEST = 2.0  # times that replicates are spread further at most; where they are nearer to each other, runs happened to be alike
 
 
@@ -54,6 +53,11 @@ class Arm:
         return self.prediction.period
 
     @property
+    def choice(self) -> Choice:
+        """Candidate and period."""
+        return self.candidate, self.period
+
+    @property
     def bound(self) -> bool:
         """True if nothing but a lower bound is known."""
         return math.isnan(self.prediction.centre)
@@ -73,10 +77,9 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Every arm, the last epoch that unperturbed runs were followed to, and ``RM + S`` there, below which no later period lies."""
+    """Every arm, and ``RM + S`` at the last epoch that unperturbed runs were followed to, below which no later period lies."""
 
     arms: tuple[Arm, ...]
-    followed: int
     floor: Array
 
     def arm(self, candidate: Candidate | None, period: int | None) -> Arm:
@@ -85,8 +88,7 @@ class Evidence:
 
 
 def gather(
-    plain: Trajectories,
-    perturbed: Mapping[tuple[Candidate, int], Trajectories],
+    runs: Mapping[Choice, Trajectories],
     *,
     candidates: Sequence[Candidate],
     periods: Sequence[int],
@@ -94,25 +96,20 @@ def gather(
     start: int | None,
     settings: Settings,
 ) -> Evidence:
-    """Combine all runs observed so far into one estimate for each arm.
-
-    Unperturbed runs are followed up to some epoch, and rest from epoch ``start`` on, if they do; runs perturbed with one period are
-    followed up to twice that or further.
-    """
+    """Combine all runs so far, the unperturbed ones first, into one estimate for each arm; from ``start`` on these rest, if they do."""
     target, horizon, level = source.retirement, source.horizon, settings.level
-    runs: dict[tuple[Candidate, int] | None, Trajectories] = {None: plain}
-    runs.update(perturbed.items())
     times = {key: first_passage(each, target) for key, each in runs.items()}
-    ensembles = [Ensemble(times[key], each.metric(target.metric), key and key[1]) for key, each in runs.items()]
+    ensembles = [Ensemble(times[key], each.metric(target.metric), key[1]) for key, each in runs.items()]
     weights = dict(zip(runs, joint_weights(ensembles, n_boot=settings.n_boot, seed=settings.seed), strict=True))
     curves = {key: survival_curves(times[key], weights[key], horizon=runs[key].n_epochs).T for key in runs}
-    view = _View(_continued(curves[None], horizon, start), plain.n_epochs, times[None], start is not None, level)
+    followed, plain = runs[UNPERTURBED].n_epochs, continued(curves[UNPERTURBED], horizon, since=start)
+    view = _View(plain, followed, times[UNPERTURBED], start is not None, level)
     arms = [view.nothing()]
     for candidate in candidates:
-        sources = [view.source(*key, times[key], curves[key]) for key in perturbed if key[0] == candidate]
-        trained = {period: runs[candidate, period].n_runs for c, period in perturbed if c == candidate}
-        arms += [view.arm(candidate, period, sources, trained.get(period, 0)) for period in periods]
-    return Evidence(tuple(arms), view.followed, view.floor(horizon))
+        own = {period: each for (c, period), each in runs.items() if period is not None and c == candidate}
+        sources = [view.source(candidate, p, times[candidate, p], curves[candidate, p]) for p in own]
+        arms += [view.arm(candidate, p, sources, own[p].n_runs if p in own else 0) for p in periods]
+    return Evidence(tuple(arms), view.floor(horizon))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +144,10 @@ class _View:
         times, mean = self.times, self.survival[:-1].sum(axis=0)
         if self.followed < self.horizon and times.n_censored:
             floor = self.floor(self.horizon)
-            return self._bound((None, None), np.maximum(mean, floor) if self.settled else floor, times.n_runs)
+            return self._bound(UNPERTURBED, np.maximum(mean, floor) if self.settled else floor, times.n_runs)
         part = sampling(mean, self.level, n=times.n_runs)
         how = {"method": "measured", "source": None, "n_runs": times.n_runs, "n_censored": times.n_censored}
-        return self._arm((None, None), mean, part, np.zeros_like(mean), how, times.n_runs)
+        return self._arm(UNPERTURBED, mean, part, np.zeros_like(mean), how, times.n_runs)
 
     def arm(self, candidate: Candidate, period: int, sources: Sequence[Source], n_runs: int) -> Arm:
         floor = self.floor(period)
@@ -184,20 +181,20 @@ class _View:
         return self._arm((candidate, period), mean, part, floor, how, n_runs, *ends)
 
     def _arm(
-        self, choice: _Choice, mean: Array, part: float, floor: Array, how: dict[str, Any], n_runs: int, *ends: float
+        self, choice: Choice, mean: Array, part: float, floor: Array, how: dict[str, Any], n_runs: int, *ends: float
     ) -> Arm:
         """Return an arm from its mean, the half-width of the sampling of its log, and its ends beside sampling, if there are any."""
         centre = float(mean[0])
         low, high = ends or (centre, centre)
         interval = combined(centre, low, high, part, floor=self._quantile(floor), horizon=self.horizon)
         spread = np.maximum(self._spread(mean, part), floor)
-        prediction = Prediction(*_named(choice), interval, level=self.level, **how)
+        prediction = Prediction(*cell(*choice), interval, level=self.level, **how)
         return Arm(choice[0], prediction, spread, np.maximum(spread * (low / centre), floor), n_runs)
 
-    def _bound(self, choice: _Choice, floor: Array, n_runs: int) -> Arm:
+    def _bound(self, choice: Choice, floor: Array, n_runs: int) -> Arm:
         low, high = self._quantile(floor), float(self.horizon)
         interval = Interval(math.nan, low, high, (low, high))
-        prediction = Prediction(*_named(choice), interval, "cycles", None, n_runs, n_runs, self.level)
+        prediction = Prediction(*cell(*choice), interval, "cycles", None, n_runs, n_runs, self.level)
         return Arm(choice[0], prediction, floor, floor, n_runs)
 
     def _quantile(self, floor: Array) -> float:
@@ -212,17 +209,3 @@ class _View:
         else:
             logs[1:] = wanted * np.random.default_rng(len(mean)).standard_normal(len(mean) - 1)
         return np.asarray(mean[0] * np.exp(logs))
-
-
-def _named(choice: _Choice) -> tuple[str | None, int | None]:
-    return (None if choice[0] is None else choice[0].label), choice[1]
-
-
-def _continued(curve: Curves, horizon: int, start: int | None) -> Curves:
-    """Return unperturbed survival up to the horizon, beyond its end with the hazard since it rests, or of its second half."""
-    followed = len(curve) - 1
-    since = max(start or 0, followed // 2)
-    whole = np.divide(curve[-1], curve[since], out=np.zeros_like(curve[-1]), where=curve[since] > 0)
-    rate = whole ** (1.0 / max(followed - since, 1))
-    later = np.arange(1, horizon + 1 - followed)[:, None]
-    return np.concatenate([curve, curve[-1] * rate**later])

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any, final
 
 from fptlib.errors import InputError
-from fptlib.search.candidates import Candidate
+from fptlib.search.candidates import Candidate, Cell, cell
 from fptlib.search.source import Source
 from fptlib.spec import EnsembleSpec, override
 from fptlib.trajectories import Target, Trajectories
@@ -16,7 +16,7 @@ from fptlib.trajectories import Target, Trajectories
 
 @final
 class Live(Source):
-    """Trains what a search asks for; everything is kept in stores, so that the same search again trains nothing.
+    """Source that trains what a search asks for; everything is kept in stores, so that the same search again trains nothing.
 
     ``spec`` are the parameters of unperturbed training (others raise an InputError): ``epochs`` is the horizon, ``runs`` is not looked at.
     Snapshots to fork from are kept at those ``periods`` that unperturbed training passes. Folder, workers and scheduler are those of
@@ -25,8 +25,6 @@ class Live(Source):
     ``trained`` are the run-epochs that the engine trained in this process. The ledger counts what the search asked for, stored before or
     not; the two agree for a new search whose numbers of runs are multiples of the engine's unit.
     """
-
-    __slots__ = ("_held", "_how", "_periods", "_spec", "trained")
 
     def __init__(
         self,
@@ -41,12 +39,11 @@ class Live(Source):
         from fptlib.ensemble import UNIT
 
         if spec.perturbation is not None:
-            raise InputError(
-                "the search starts from training without perturbation (perturbation: null); candidates are named apart"
-            )
+            message = "the search starts from training without perturbation (perturbation: null)"
+            raise InputError(f"{message}; candidates are named apart")
         super().__init__(horizon=spec.epochs, retirement=retirement, unit=UNIT)
         self._spec, self._periods, self.trained = spec, sorted(set(periods)), 0
-        self._held: dict[tuple[str, int | None] | None, Trajectories] = {}
+        self._held: dict[Cell, Trajectories] = {}
         self._how: dict[str, Any] = {"retirement": retirement, "out": out, "workers": workers, "scheduler": scheduler}
 
     def _runs(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> Trajectories:
@@ -55,7 +52,7 @@ class Live(Source):
 
         if period is not None:  # the prefix first, with snapshots: it is shared by all that is perturbed later
             self._runs(None, None, n_runs, period)
-        key = None if candidate is None else (candidate.label, period)
+        key = cell(candidate, period)
         held = self._held.get(key)
         if held is None or held.n_runs < n_runs or held.n_epochs < epochs:
             rule = None if candidate is None else {**candidate.rule, "period": period}

@@ -7,20 +7,27 @@ itself to where it was interrupted without training anything, and goes on from t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import replace
+from typing import Literal, TypeAlias, TypeVar
 
 import numpy as np
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import FirstPassageTimes
-from fptlib.search import candidates as naming
-from fptlib.search.candidates import Candidate
-from fptlib.search.evidence import Arm
-from fptlib.search.planning import LEAST_PAIRS, Action, fork_period, relaxation, rivals
-from fptlib.search.result import Purpose, SearchResult, Settings
+from fptlib.firstpassage import Estimate, FirstPassageTimes, first_passage, restricted_mean
+from fptlib.qss import LEAST_PAIRS, relaxation
+from fptlib.response import Prediction
+from fptlib.response.interval import Interval
+from fptlib.response.ranking import DEFAULT_PERIODS
+from fptlib.search.candidates import UNPERTURBED, Candidate, cell, check
+from fptlib.search.evidence import Arm, Choice, Evidence, gather
+from fptlib.search.planning import Action, fork_period, inside, leading, rivals
+from fptlib.search.result import SearchResult, Settings, Standing, Step
 from fptlib.search.source import Source
-from fptlib.search.state import Course, State, conclude
+from fptlib.trajectories import Trajectories
+
+_Result = TypeVar("_Result")
+Course: TypeAlias = Generator[Action, Trajectories | None, _Result]  # asks for actions, and is sent their runs
 
 FIRST_EPOCHS = 16  # unperturbed runs are followed so far at first, and twice as far each time this shows no rest
 GREATEST = 4  # times the first batch of unperturbed runs is trained at most, so that enough of them are left to tell
@@ -37,53 +44,73 @@ def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Setti
     holds the choice with its interval, how each candidate came out, every step, and what was spent. No candidate, two that share a label,
     and no period below the horizon raise an InputError.
 
-    Notes
-    -----
-    1. A short look ahead: if runs that are perturbed soon pass soon, no long period can be better, and the search goes on below.
-    2. Otherwise unperturbed runs are followed until the metric of the survivors comes to rest: from some epoch ``t*`` on its mean moves
-       by less than half its spread while the epoch doubles. Not further: what comes later is needed only if long periods are still in
-       the running.
-    3. All candidates are perturbed at one period ``P0``, at or after ``t*``, on the same runs.
-    4. From then on the choice that promises most for what it costs is looked at more closely: a period is measured that predictions
-       leave open, runs that were cut short are followed on, or more runs are trained of the two that cannot be told apart. Where the
-       predicted optimum is the shortest period that was measured, shorter ones follow, not shorter than half of it at a time, until
-       one is worse: the minimum is inside.
-    5. Nothing is chosen on a prediction alone, unless the budget ends: the choice is measured, at the end once more with runs that had
-       no part in it.
-
-    A choice stays open while the chance that it beats the best by more than the precision, over bootstrap replicates in which a seed
-    carries all its runs, exceeds ``1 - level``; predictions enter with their optimistic end.
+    1. If runs that are perturbed soon pass soon, no long period can be better, and the search goes on below. Otherwise unperturbed
+       runs are followed until the metric of the survivors comes to rest, at ``t*``.
+    2. All candidates are perturbed at one period ``P0``, at or after ``t*``, on the same runs.
+    3. Then the choice that promises most for what it costs is looked at more closely: a period is measured that predictions leave open,
+       runs that were cut short are followed on, or more runs are trained of two choices that cannot be told apart.
+    4. The choice is measured, unless the budget ends before, at the end once more with runs that had no part in it.
     """
-    course, runs = Decisions(source, candidates, settings or Settings()).course(), None
-    while True:
-        try:
-            action = course.send(runs)
-        except StopIteration as end:
-            result: SearchResult = end.value
-            return result
+    decisions = Decisions(source, candidates, settings or Settings())
+    while (action := decisions.action) is not None:
         runs = source.runs(action.candidate, action.period, n_runs=action.n_runs, epochs=action.epochs)
+        decisions.take(runs)
+    return decisions.result()
 
 
-class Decisions(State):
-    """The decisions of a search: a course of actions that are asked for one after the other, each once the runs of the last are known."""
+class Decisions:
+    """The decisions of a search, one after the other, and what they rest on: all its runs so far, and what these say.
 
-    def course(self) -> Course[SearchResult]:
-        """Settle, fork, race, confirm; runs are those that the action asked for, ``None`` if they cannot be had."""
-        naming.check(self.candidates)
+    ``action`` is what it asks for now, ``None`` once it has ended; ``leader`` the best choice at this moment; ``start`` the first epoch at
+    which unperturbed runs rest, if they do; ``forked_at`` the period at which all candidates are perturbed first; ``refused`` why the last
+    action that was too expensive was not performed.
+    """
+
+    def __init__(self, source: Source, candidates: Sequence[Candidate], settings: Settings) -> None:
+        self.source, self.candidates, self.settings = source, tuple(candidates), settings
+        asked = DEFAULT_PERIODS if settings.periods is None else settings.periods
+        self.periods = tuple(sorted({p for p in asked if p < source.horizon}))
+        if not self.periods:
+            raise InputError(f"no period is shorter than the horizon of {source.horizon} epochs")
+        self.runs: dict[Choice, Trajectories] = {}
+        self.evidence = Evidence((), np.ones(1))
+        self.start: int | None = None
+        self.forked_at: int | None = None
+        self.leader: Arm | None = None
+        self.steps: list[Step] = []
+        self.refused = ""
+        self.action: Action | None = None
+        self._end: SearchResult | None = None
+        self._course = self._decide()
+        self.take(None)
+
+    def take(self, runs: Trajectories | None) -> None:
+        """Go on with the runs that the action asked for, ``None`` if they cannot be had."""
+        try:
+            self.action = self._course.send(runs)
+        except StopIteration as end:
+            self.action, self._end = None, end.value
+
+    def result(self) -> SearchResult:
+        """Return the result as far as it is known."""
+        return self._end or conclude(self, stopped=f"runs are to be told of {self.action}", finished=False)
+
+    def _decide(self) -> Course[SearchResult]:
+        """Settle, fork, race, confirm."""
+        check(self.candidates)
         stopped, decided, fresh = "", False, None
         if (yield from self._settle()) and (yield from self._fork()):
             for _ in range(CHANGES_OF_MIND):
                 stopped, decided = yield from self._race()
-                chosen = _named(self.leader)
+                chosen = self.leader and self.leader.choice
                 fresh = yield from self._confirm()
-                if fresh is None or _named(self.leader) == chosen:
+                if fresh is None or (self.leader and self.leader.choice) == chosen:
                     break
                 fresh = None  # what looked best does not any more
         if not self.steps:
             need = self.whole(self.settings.batch) * min(FIRST_EPOCHS, self.source.horizon)
-            raise InputError(
-                f"budget {self.settings.budget} is too small: the first unperturbed runs take {need} run-epochs"
-            )
+            message = f"budget {self.settings.budget} is too small: the first unperturbed runs take {need} run-epochs"
+            raise InputError(message)
         return conclude(self, fresh=fresh, stopped=stopped or self.refused, decided=decided)
 
     def _settle(self) -> Course[bool]:
@@ -125,9 +152,8 @@ class Decisions(State):
         if at is None:
             return True
         n_runs, epochs = self.plain.n_runs, min(cycles * at, self.source.horizon)
-        done = {c for (c, p), runs in self.cells.items() if p == at and runs.n_runs >= n_runs}
-        wanted = [c for c in self.candidates if not c.restarts and c not in done]
-        for candidate in wanted:
+        done = {c for (c, p), runs in self.runs.items() if p == at and runs.n_runs >= n_runs}
+        for candidate in [c for c in self.candidates if not c.restarts and c not in done]:
             if not (yield from self.do(Action("fork", candidate, at, n_runs, epochs))):
                 return False
         return True
@@ -165,14 +191,13 @@ class Decisions(State):
         leader = self.leader
         if leader is None or leader.candidate is None or leader.period is None or leader.prediction.method == "restart":
             return None
-        before = max(runs.n_runs for runs in (self.plain, *self.cells.values()))
-        key = (leader.candidate, leader.period)
-        epochs = self._first_epochs(leader.period)
+        before, epochs = max(runs.n_runs for runs in self.runs.values()), self._first_epochs(leader.period)
         n_fresh = self.whole(self.settings.confirm) if self.settings.confirm else 0
         while n_fresh >= max(self.source.unit, 8):
-            action = Action("confirm", *key, before + n_fresh, epochs)
+            action = Action("confirm", *leader.choice, before + n_fresh, epochs)
             if self.payable(action, reserve=False) and (yield from self.do(action, reserve=False)):
-                return _later(self.times(self.cells[key]), before)
+                times = self.times(self.runs[leader.choice])
+                return FirstPassageTimes(times.time[before:], times.observed[before:], times.run[before:])
             n_fresh = (n_fresh // 2) // self.source.unit * self.source.unit
         return None
 
@@ -181,26 +206,21 @@ class Decisions(State):
         leader = self.leader
         if arm.known and leader is not None and leader is not arm and (not leader.known or leader.n_runs < arm.n_runs):
             arm = leader
-        if arm.candidate is None or arm.period is None or arm.candidate.restarts or arm.period > self.plain.n_epochs:
-            if self.plain.n_epochs < self.source.horizon and not (arm.candidate is not None and arm.known):
-                epochs = min(2 * self.plain.n_epochs, self.source.horizon)
-                return Action("follow", None, None, self.plain.n_runs, epochs)
-            return self._more(Action("more runs", None, None, self.plain.n_runs, self.plain.n_epochs))
-        cell = self.cells.get((arm.candidate, arm.period))
-        if cell is None:
-            measured = [p for candidate, p in self.cells if candidate == arm.candidate]
+        plain, choice, runs = self.plain, arm.choice, self.runs.get(arm.choice)
+        if arm.candidate is None or arm.period is None or arm.candidate.restarts or arm.period > plain.n_epochs:
+            choice, runs = UNPERTURBED, plain
+            on = plain.n_epochs < self.source.horizon and not (arm.candidate is not None and arm.known)
+        elif runs is None:
+            measured = [p for candidate, p in self.runs if p is not None and candidate == arm.candidate]
             outside = not measured or arm.period < min(measured) or arm.period > max(measured)
             n_runs, epochs = self.whole(self.settings.batch), self._first_epochs(arm.period)
-            purpose: Purpose = "bracket" if outside else "measure"
-            return Action(purpose, arm.candidate, arm.period, n_runs, epochs)
-        if not self.complete(cell):
-            epochs = min(2 * cell.n_epochs, self.source.horizon)
-            return Action("follow", arm.candidate, arm.period, cell.n_runs, epochs)
-        return self._more(Action("more runs", arm.candidate, arm.period, cell.n_runs, cell.n_epochs))
-
-    def _more(self, action: Action) -> Action | None:
-        n_runs = self.whole(math.ceil(GROWTH * action.n_runs))
-        return replace(action, n_runs=n_runs) if n_runs <= self.settings.max_runs else None
+            return Action("bracket" if outside else "measure", *choice, n_runs, epochs)
+        else:
+            on = not self.complete(runs)
+        if on:
+            return Action("follow", *choice, runs.n_runs, min(2 * runs.n_epochs, self.source.horizon))
+        n_runs = self.whole(math.ceil(GROWTH * runs.n_runs))
+        return Action("more runs", *choice, n_runs, runs.n_epochs) if n_runs <= self.settings.max_runs else None
 
     def _first_epochs(self, period: int) -> int:
         """Return how far runs of a period are followed at first."""
@@ -208,12 +228,145 @@ class Decisions(State):
         expected = horizon if self.leader is None else math.ceil(FOLLOW * float(self.leader.mean[0]))
         return min(max(expected, 2 * period), horizon)
 
+    def do(self, action: Action, *, reserve: bool = True) -> Course[bool]:
+        """Ask for an action if it can be paid; runs that were added to a known mean are followed until it is known again."""
+        while True:
+            runs = (yield action) if self.payable(action, reserve=reserve) else None
+            if runs is None:
+                # What is paid is paid, but a mean of runs cut short would look too good.
+                self.refused = self.refusal(action, reserve=reserve)
+                return False
+            if action.purpose not in ("more runs", "confirm") or action.candidate is None or self.complete(runs):
+                break
+            action = replace(action, epochs=min(2 * action.epochs, self.source.horizon))
+        self.runs[action.candidate, action.period] = runs
+        self.evidence = gather(
+            self.runs,
+            candidates=self.candidates,
+            periods=self.periods,
+            source=self.source,
+            start=self.start,
+            settings=self.settings,
+        )
+        self.leader = leading(self.evidence)
+        best = self.leader
+        choice, mean = (UNPERTURBED, None) if best is None else (best.choice, float(best.mean[0]))
+        self.steps.append(Step(action.purpose, str(action), self.source.ledger.spent, *cell(*choice), mean))
+        return True
 
-def _named(arm: Arm | None) -> tuple[Candidate | None, int | None] | None:
-    return None if arm is None else (arm.candidate, arm.period)
+    @property
+    def plain(self) -> Trajectories:
+        """Unperturbed runs."""
+        return self.runs[UNPERTURBED]
+
+    def payable(self, action: Action, *, reserve: bool = True) -> bool:
+        """Return whether the budget allows an action, however it turns out, and the runs that are to confirm the choice."""
+        budget = self.settings.budget
+        return budget is None or self.source.ledger.spent + self.at_most(action) + self._kept(reserve) <= budget
+
+    def refusal(self, action: Action, *, reserve: bool = True) -> str:
+        """Return the reason why an action cannot be paid."""
+        left, kept = (self.settings.budget or 0) - self.source.ledger.spent, math.ceil(self._kept(reserve))
+        reserved = f", {kept} of them reserved to measure the choice" if kept else ""
+        return (
+            f"the next step could take {self.at_most(action)} run-epochs, and {left} of the budget of {self.settings.budget} "
+            f"were left{reserved}"
+        )
+
+    def _kept(self, reserve: bool) -> float:
+        """Return the run-epochs that the runs to confirm the choice need."""
+        return self.settings.confirm * float(self.leader.mean[0]) if reserve and self.leader is not None else 0.0
+
+    def at_most(self, action: Action) -> int:
+        """Return the run-epochs that an action takes if no further run passes."""
+        return self.source.at_most(action.candidate, action.period, action.n_runs, action.epochs)
+
+    def price(self, action: Action) -> float:
+        """Return the run-epochs that an action is expected to take."""
+        if action.candidate is not None:
+            mean = float(self.evidence.arm(action.candidate, action.period).mean[0])
+            known = self.runs.get((action.candidate, action.period))
+            least = (action.period or 0) + 1 if known is None else 1
+            action = replace(action, epochs=int(np.clip(math.ceil(mean), least, action.epochs)))
+        return max(self.at_most(action), 1)
+
+    def whole(self, n_runs: int) -> int:
+        """Return a number of runs, rounded up to the unit of the source."""
+        return math.ceil(n_runs / self.source.unit) * self.source.unit
+
+    def times(self, runs: Trajectories) -> FirstPassageTimes:
+        """Return first-passage times at the threshold of the source."""
+        return first_passage(runs, self.source.retirement)
+
+    def complete(self, runs: Trajectories) -> bool:
+        """Return whether runs were followed to the horizon or to their ends."""
+        return runs.n_epochs >= self.source.horizon or self.times(runs).n_censored == 0
 
 
-def _later(times: FirstPassageTimes, before: int) -> FirstPassageTimes:
-    """Return the times of runs from number ``before`` on."""
-    later = times.run >= before
-    return FirstPassageTimes(times.time[later], times.observed[later], times.run[later])
+def conclude(
+    state: Decisions,
+    *,
+    stopped: str,
+    fresh: FirstPassageTimes | None = None,
+    decided: bool = False,
+    finished: bool = True,
+) -> SearchResult:
+    """Return the result of a search; ``fresh`` are times of the leader's runs that had no part in the choice."""
+    source, evidence, settings = state.source, state.evidence, state.settings
+    leader = state.leader
+    if leader is not None and leader.mean[0] >= source.horizon and finished:
+        leader, stopped = None, f"no run reached {source.retirement.threshold:g} within {source.horizon} epochs"
+    still_open = [] if leader is None else rivals(evidence, leader, precision=settings.precision, level=settings.level)
+    hopes = [(gain, arm) for arm, gain in still_open if arm.candidate is not None]
+    hope = max(hopes, key=lambda pair: pair[0], default=(0.0, None))[1]
+    unperturbed = Estimate(1.0, 1.0, math.nan, 0, 0, settings.level)  # before anything is known
+    if state.steps and (nothing := evidence.arm(None, None)):
+        unperturbed = nothing.prediction.estimate
+        if nothing.bound:
+            n_censored = state.times(state.plain).n_censored
+            unperturbed = replace(unperturbed, mean=float(nothing.mean[0]), high=math.nan, n_censored=n_censored)
+    cells = [arm.prediction for arm in evidence.arms if not arm.bound]
+    return SearchResult(
+        target=source.retirement,
+        horizon=source.horizon,
+        level=settings.level,
+        unperturbed=unperturbed,
+        choice=None if leader is None else leader.prediction if fresh is None else _measured(state, leader, fresh),
+        fresh=fresh is not None,
+        next=None if hope is None or hope.candidate is None else (hope.candidate.label, hope.period or 0),
+        cells=tuple(sorted(cells, key=lambda p: (p.centre, p.period or 0))),
+        candidates=tuple(_standing(state, c, leader, [arm for arm, _ in still_open]) for c in state.candidates),
+        steps=tuple(state.steps),
+        stopped=stopped,
+        decided=decided and leader is not None,
+        inside=leader is not None and inside(evidence, leader, level=settings.level),
+        relaxation_epoch=state.start,
+        fork_period=state.forked_at,
+        spent=source.ledger.spent,
+        spent_unperturbed=source.ledger.unperturbed,
+        finished=finished,
+    )
+
+
+def _measured(state: Decisions, leader: Arm, fresh: FirstPassageTimes) -> Prediction:
+    how = {name: getattr(state.settings, name) for name in ("level", "n_boot", "seed")}
+    e = restricted_mean(fresh, horizon=state.source.horizon, **how)
+    interval = Interval(e.mean, e.low, e.high, (e.low, e.high))
+    return replace(leader.prediction, interval=interval, n_runs=e.n_runs, n_censored=e.n_censored)
+
+
+def _standing(state: Decisions, candidate: Candidate, leader: Arm | None, still_open: list[Arm]) -> Standing:
+    own = [arm for arm in state.evidence.arms if arm.candidate == candidate and not arm.bound]
+    best = min(own, key=lambda arm: arm.cautious, default=None)
+    status: Literal["chosen", "dropped", "undecided"] = "dropped"
+    if leader is not None and leader.candidate == candidate:
+        best, status = leader, "chosen"
+    elif leader is None or any(arm.candidate == candidate for arm in still_open):
+        status = "undecided"
+    return Standing(
+        label=candidate.label,
+        best=None if best is None else best.prediction,
+        measured=tuple(sorted(p for c, p in state.runs if p is not None and c == candidate)),
+        status=status,
+        spent=state.source.ledger.perturbed(candidate.label),
+    )

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fptlib.firstpassage import FirstPassageTimes
-from fptlib.search.candidates import Candidate
+from fptlib.search.candidates import Candidate, cell, described
 from fptlib.search.evidence import Arm, Evidence
 from fptlib.search.result import Purpose
-from fptlib.trajectories import Trajectories
 
-REST = 0.5  # spreads that the mean may move by while the epoch doubles: two normal laws so far apart have a KS distance of 0.2
-LEAST_PAIRS = 8  # runs that a shift is estimated from
 _LEAST_SHARE = 0.25  # of the runs that P0 should leave, where unperturbed training does not say where it should lie
 
 
@@ -30,34 +27,7 @@ class Action:
     epochs: int
 
     def __str__(self) -> str:
-        who = "unperturbed" if self.candidate is None else f"{self.candidate.label} every {self.period} epochs"
-        return f"{who}: {self.n_runs} runs up to epoch {self.epochs}"
-
-
-def relaxation(plain: Trajectories, times: FirstPassageTimes, *, metric: str) -> int | None:
-    """Return the first epoch from which the metric of the survivors rests, or ``None`` if that is not seen yet.
-
-    The same runs are compared at ``t`` and ``2t``, those that have not passed by then: the shift of their mean, less its standard error, in
-    units of their spread at ``t``. A search can begin with so few runs; a comparison of distributions (`fptlib.qss`)
-    needs many.
-
-    >>> values = np.minimum(np.arange(1.0, 17.0), 4.0) + np.linspace(-1, 1, 8)[:, None]  # rises until epoch 4
-    >>> plain = Trajectories({"m": values}, np.arange(8))
-    >>> relaxation(plain, FirstPassageTimes(np.full(8, 16), np.zeros(8, bool), np.arange(8)), metric="m")
-    4
-    """
-    values, start = plain.metric(metric), None
-    for t in range(plain.n_epochs // 2, 0, -1):
-        both = times.running(2 * t)
-        if both.sum() < LEAST_PAIRS:
-            continue
-        earlier, later = values[both, t - 1], values[both, 2 * t - 1]
-        moved, spread = later - earlier, float(np.std(earlier))
-        noise = float(np.std(moved, ddof=1) / np.sqrt(len(moved)))
-        if abs(float(np.mean(moved))) - noise > REST * spread:
-            break
-        start = t
-    return start
+        return f"{described(*cell(self.candidate, self.period))}: {self.n_runs} runs up to epoch {self.epochs}"
 
 
 def fork_period(times: FirstPassageTimes, periods: Sequence[int], *, start: int | None, epochs: int) -> int | None:
@@ -91,6 +61,7 @@ def leading(evidence: Evidence) -> Arm | None:
 def rivals(evidence: Evidence, leader: Arm, *, precision: float, level: float) -> list[tuple[Arm, float]]:
     """Return the choices that may beat the leader by more than the precision and may be looked at now, and by how many epochs on average.
 
+    A choice may while the chance of it exceeds ``1 - level``, over replicates in which predictions enter with their optimistic end.
     Periods beyond one that was found worse than a candidate's own best, seen from there, are left out (the minimum is inside), and so are
     periods shorter than half, or longer than twice, of all that was measured of a candidate, for now: a perturbation far too frequent could
     cost a horizon for each run, and the steps in between tell whether it is.
@@ -122,11 +93,8 @@ def _reachable(evidence: Evidence, arm: Arm, level: float) -> bool:
 def inside(evidence: Evidence, leader: Arm, *, level: float) -> bool:
     """Test whether the minimum over periods lies between periods that were tried: no neighbour of the choice is likely to be better."""
     at = leader.period or 0
-    worse = [
-        p
-        for p, a in _own(evidence, leader).items()
-        if a.mean[0] >= leader.mean[0] and (a.known or _worse(a, leader, level))
-    ]
+    above = {p: a for p, a in _own(evidence, leader).items() if a.mean[0] >= leader.mean[0]}
+    worse = [p for p, a in above.items() if a.known or _worse(a, leader, level)]
     return any(p < at for p in worse) and any(p > at for p in worse)
 
 

@@ -48,20 +48,17 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        wrong = ""
         if self.periods is not None and (not self.periods or min(self.periods) < 1):
-            raise InputError("periods: at least one is needed, each of 1 epoch or more")
-        if self.budget is not None and self.budget < 1:
-            raise InputError(
-                f"budget {self.budget} is not possible; at least 1 run-epoch is needed, or none for no limit"
-            )
-        if not 0 < self.precision < 1 or not 0.5 < self.level < 1:
-            raise InputError(
-                f"precision {self.precision:g} must lie between 0 and 1, level {self.level:g} between 0.5 and 1"
-            )
-        if self.batch < 8 or self.confirm < 0 or self.max_runs < self.batch or self.n_boot < 50:
-            raise InputError(
-                "batch of 8 runs or more, confirm of 0 or more, max_runs of a batch or more, n_boot of 50 or more are needed"
-            )
+            wrong = "periods: at least one is needed, each of 1 epoch or more"
+        elif self.budget is not None and self.budget < 1:
+            wrong = f"budget {self.budget} is not possible; at least 1 run-epoch is needed, or none for no limit"
+        elif not 0 < self.precision < 1 or not 0.5 < self.level < 1:
+            wrong = f"precision {self.precision:g} must lie between 0 and 1, level {self.level:g} between 0.5 and 1"
+        elif self.batch < 8 or self.confirm < 0 or self.max_runs < self.batch or self.n_boot < 50:
+            wrong = "batch of 8 runs or more, confirm of 0 or more, max_runs of a batch or more, n_boot of 50 or more are needed"
+        if wrong:
+            raise InputError(wrong)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,33 +93,26 @@ class Standing(Record):
 
 @dataclass(frozen=True, slots=True)
 class SearchResult(Record):
-    """Result of a search.
+    """Result of a search: the choice, the steps that led there, and what was spent.
 
     Parameters
     ----------
-    target, horizon, level
-        What has to be reached, the last epoch that counts, and the confidence of decisions and intervals.
-    unperturbed
-        Restricted mean without perturbation; where these runs were not followed to the horizon, ``mean`` and ``low`` are lower bounds and
-        ``high`` is NaN.
-    choice, next
-        What to do, ``None`` if nothing could be chosen (the budget ended before, or no run ever passed); and perturbation and period to
-        look at next, if the search ended before all was decided.
-    fresh
-        Whether the choice was measured on runs that had no part in it. The mean of those that it was chosen by is too small on average,
-        because the smallest was taken.
+    target, horizon, level, unperturbed
+        What has to be reached, the last epoch that counts, the confidence of decisions and intervals, and the restricted mean without
+        perturbation; where these runs were not followed to the horizon, ``mean`` and ``low`` are lower bounds and ``high`` is NaN.
+    choice, next, fresh
+        What to do, ``None`` if nothing could be chosen (the budget ended before, or no run ever passed); perturbation and period to look at
+        next, if the search ended before all was decided; and whether the choice was measured on runs that had no part in it (the mean of
+        those that it was chosen by is too small on average).
     cells, candidates, steps
         All that was measured or predicted, in order of the mean; how each candidate came out, in the order given; and what was done.
     stopped, decided
         Why the search ended, in a clause, and whether because nothing else can be better by more than the precision.
-    inside
-        Whether a shorter and a longer period were found worse; false at an edge of the periods allowed.
-    relaxation_epoch, fork_period
-        Epoch from which unperturbed training rests, ``None`` if it was not seen to, and the period ``P0`` of the first forks.
-    spent, spent_unperturbed
-        Run-epochs in all, and those before any perturbation.
-    finished, notes
-        Whether the search has ended, and what should be known of the runs.
+    inside, relaxation_epoch, fork_period
+        Whether a shorter and a longer period were found worse; the epoch from which unperturbed training rests, ``None`` if it was not seen
+        to; and the period ``P0`` of the first forks.
+    spent, spent_unperturbed, finished, notes
+        Run-epochs in all, and before any perturbation; whether the search has ended, and what should be known of the runs.
     """
 
     target: Target
@@ -155,37 +145,31 @@ class SearchResult(Record):
     @property
     def advice(self) -> tuple[str, ...]:
         """Return what to do and what that rests on, in sentences, the answer first."""
-        return tuple(self._sentences())
-
-    def _sentences(self) -> Iterator[str]:
         choice, spent = self.choice, f"{self.spent} run-epochs were spent"
+        notes = [f"Note: {note}." for note in self.notes]
         if choice is None:
-            yield f"Nothing can be recommended{'' if self.finished else ' yet'}: {self.stopped}; {spent}."
-            yield from self._noted()
-            return
+            return (f"Nothing can be recommended{'' if self.finished else ' yet'}: {self.stopped}; {spent}.", *notes)
         if self.speedup is None:
             mean = f"{interval(choice)}, measured on {choice.n_runs} runs"
-            yield f"Train without perturbation, which takes {mean}: no candidate is known to be faster; {spent}."
+            answer = f"Train without perturbation, which takes {mean}: no candidate is known to be faster"
         else:
             low = math.floor(10 * self.speedup.low) / 10
             least = f"at least {low:g} times faster" if low > 1 else "not shown to be faster"
-            yield f"Use {choice}: training takes {interval(choice)}, {least} than without perturbation, {self._basis(choice)}; {spent}."
-        yield f"The search {'ended because' if self.finished else 'goes on:'} {self.stopped}; means are up to epoch {self.horizon}."
+            basis = f"measured on {choice.n_runs} {'fresh runs' if self.fresh else 'runs that it was chosen by too'}"
+            if choice.method == "restart":
+                basis = f"as follows from {choice.n_runs} unperturbed runs"
+            elif not choice.measured:
+                basis = "as is predicted and was not measured"
+            answer = f"Use {choice}: training takes {interval(choice)}, {least} than without perturbation, {basis}"
+        ended = f"The search {'ended because' if self.finished else 'goes on:'} {self.stopped}"
+        sentences = [f"{answer}; {spent}.", f"{ended}; means are up to epoch {self.horizon}."]
         if choice.period is not None and not self.inside:
-            yield f"{choice.period} lies at an edge of the periods that were looked at: the minimum may lie beyond."
+            sentences.append(
+                f"{choice.period} lies at an edge of the periods that were looked at: the minimum may lie beyond."
+            )
         if self.next is not None:
-            yield f"Next, look at {named(*self.next)}: it may be better."
-        yield from self._noted()
-
-    def _noted(self) -> Iterator[str]:
-        return (f"Note: {note}." for note in self.notes)
-
-    def _basis(self, choice: Prediction) -> str:
-        if choice.method == "restart":
-            return f"as follows from {choice.n_runs} unperturbed runs"
-        if not choice.measured:
-            return "as is predicted and was not measured"
-        return f"measured on {choice.n_runs} {'fresh runs' if self.fresh else 'runs that it was chosen by too'}"
+            sentences.append(f"Next, look at {named(*self.next)}: it may be better.")
+        return (*sentences, *notes)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Return one row for each candidate: its best period, mean, interval and grade, where it was measured, and what it cost."""
@@ -197,8 +181,12 @@ class SearchResult(Record):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON types, the choice first; its speed-up is ``None`` without a perturbation."""
-        first = {"choice": plain(self.choice), "speedup": plain(self.speedup), "next": None}
-        if self.next is not None:
-            first["next"] = dict(zip(("perturbation", "period"), self.next, strict=True))
+        following = None if self.next is None else dict(zip(("perturbation", "period"), self.next, strict=True))
+        first = {
+            "choice": plain(self.choice),
+            "speedup": plain(self.speedup),
+            "next": following,
+            "advice": list(self.advice),
+        }
         rest = {field.name: plain(getattr(self, field.name)) for field in fields(self) if field.name not in first}
-        return {**first, "advice": list(self.advice), **rest, "target": asdict(self.target)}
+        return {**first, **rest, "target": asdict(self.target)}
