@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 # Logarithm of the probability below which a tensor is not what its layer draws.
 _RARE: Final = math.log(1e-7)
@@ -49,9 +50,9 @@ def otherwise(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
 
     Notes
     -----
-    Constants must be equal. Other entries are compared with eight draws of their layer, tensor by tensor and all tensors together of
-    one name and kind of layer: how many are equal to one another or zero, how many are larger than all that was drawn, and their
-    distribution (Kolmogorov and Smirnov). Of some ten entries it cannot be said whether they follow another law of the same width.
+    Constants must be equal. Other entries must lie within their law, uniform or normal, and tensor by tensor and all tensors together
+    of one name and kind of layer are tested: how many have the same magnitude or are zero, the largest magnitude, and the distributions
+    of entries and magnitudes (Kolmogorov and Smirnov). Of a few entries it cannot be said which law within the same bounds they follow.
 
     Examples
     --------
@@ -63,7 +64,7 @@ def otherwise(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
     '2.bias (Linear) is not as reset_parameters() draws it'
     """
     names, owners = {id(value): name for name, value in tensors.items()}, dict[int, nn.Module]()
-    alike: dict[Any, list[tuple[str, Tensor, Tensor]]] = defaultdict(list)
+    alike: dict[Any, list[tuple[str, Tensor]]] = defaultdict(list)
     with seeded(0):
         for module in model.modules():
             every = (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
@@ -72,58 +73,83 @@ def otherwise(model: nn.Module, tensors: Mapping[str, Tensor]) -> str:
                 if owners.setdefault(id(value), module) is not module or not _resets(module):
                     what = f"{names[id(value)]} ({type(owners[id(value)]).__name__})"
                     return f"{what} does not belong to one layer of torch.nn with reset_parameters()"
-            for leaf, rows in _drawn(module, own).items():
+            for leaf, (centre, width, limit) in _laws(module, own).items():
                 value, what = own[leaf], f"{names[id(own[leaf])]} ({type(module).__name__})"
-                if rows.isnan().any():
+                if centre.isnan().any():
                     return f"{what} is not drawn by reset_parameters()"
-                fixed = (rows[1:] == rows[1]).all(dim=0)
-                rows = rows.to(value.real.dtype).double()
-                if not rows[0, fixed].equal(rows[1, fixed]):
+                fixed, mine, fine = centre == limit, _entries(value), _fineness(value.dtype)
+                if not mine[fixed].equal(centre[fixed].to(value.real.dtype).double()):
                     return f"{what} is not the constant that reset_parameters() gives"
-                if not fixed.all():
-                    rows = rows[:, ~fixed]
-                    scale = rows.square().mean(dim=(0, 1), keepdim=True).sqrt().expand(1, rows.shape[1])
-                    if not _may_be_drawn(rows, scale, value.dtype):
+                mine, width, limit = ((part - centre)[~fixed] for part in (mine, width, limit))
+                if len(mine):
+                    normal, step = limit > 2 * width, len(mine) // 4000 + 1
+                    places = torch.where(normal, torch.erf(mine / width / math.sqrt(2)), mine / limit)[::step]
+                    if not (mine.abs() <= limit * (1 + fine)).all() or not _may_be_drawn(places, fine):
                         return f"{what} is not as reset_parameters() draws it"
-                    alike[type(module), leaf, value.dtype].append((what, rows, scale))
-    for (*_, dtype), parts in alike.items():
-        rows, scale = (torch.cat([part[k] for part in parts], dim=1) for k in (1, 2))  # type: ignore[misc]
-        if not _may_be_drawn(rows, scale, dtype):
+                    alike[type(module), leaf, fine].append((what, places))
+    for (*_, fine), parts in alike.items():
+        if not _may_be_drawn(torch.cat([places for _, places in parts]), fine):
             return f"{parts[0][0]} and its like are not as reset_parameters() draws them"
     return ""
 
 
-def _drawn(module: nn.Module, own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return entries of tensors of a layer, those it has and eight draws, ``(9, entries)``; not a number where it draws none."""
-    rows = {leaf: [_entries(value)] for leaf, value in own.items()}
+class _Quantile(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Instead of random numbers, gives the quantile of their law that lies ``z`` standard deviations from the mean of a normal one."""
+
+    def __init__(self, z: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.z = z
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket not in (torch.ops.aten.uniform_, torch.ops.aten.normal_):
+            return func(*args, **(kwargs or {}))
+        given: Any = (*args, *(0.0, 1.0)[len(args) - 1 :])
+        value, first, second = given
+        if func.overloadpacket is torch.ops.aten.uniform_:
+            quantile = first + (second - first) * (1 + math.erf(self.z / math.sqrt(2))) / 2
+        else:  # the variance of a complex number is that of both its parts
+            quantile = first + self.z * second / math.sqrt(2 if value.is_complex() else 1)
+        (torch.view_as_real(value) if value.is_complex() else value).fill_(quantile)
+        return value
+
+
+def _laws(module: nn.Module, own: Mapping[str, Tensor]) -> dict[str, list[Tensor]]:
+    """Return the quantiles of the entries of a layer's tensors at 0, 1 and 8 standard deviations; not a number where it draws none."""
+    laws: dict[str, list[Tensor]] = {leaf: [] for leaf in own}
     layer: Any = copy.deepcopy(module).cpu().float() if own else None
-    for _ in range(8 if own else 0):
+    for z in (0.0, 1.0, 8.0) if own else ():
         for value in layer.parameters():
             value.fill_(math.nan)
-        layer.reset_parameters()
-        for leaf, kept in rows.items():
-            kept.append(_entries(getattr(layer, leaf)))
-    return {leaf: torch.stack(kept) for leaf, kept in rows.items()}
+        with _Quantile(z):
+            layer.reset_parameters()
+        for leaf, law in laws.items():
+            law.append(_entries(getattr(layer, leaf)))
+    return laws
 
 
 def _entries(value: Tensor) -> Tensor:
-    """Return 4000 entries at most, evenly spaced; complex ones as pairs."""
-    flat = (torch.view_as_real(value.detach()) if value.is_complex() else value.detach()).flatten()
-    return flat[:: len(flat) // 4000 + 1].cpu().double()
+    """Return all entries; complex ones as pairs."""
+    return (
+        (torch.view_as_real(value.detach()) if value.is_complex() else value.detach()).flatten().cpu().double().clone()
+    )
 
 
-def _may_be_drawn(rows: Tensor, scale: Tensor, dtype: torch.dtype) -> bool:
-    """Test whether the first row may have the law of the others."""
-    from scipy.stats import ks_2samp
+def _fineness(dtype: torch.dtype) -> float:
+    """Return the relative spacing of random numbers, which PyTorch draws no finer than in single precision."""
+    known = dtype.is_floating_point or dtype.is_complex
+    return max(torch.finfo(dtype if known else torch.float32).eps, torch.finfo(torch.float32).eps)
 
-    n = rows.shape[1]
-    # Random numbers of PyTorch are no finer than single precision; rounding makes them coarser.
-    pairs = n * (n + 1) / 4 * max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
-    equal = n + 1 - len({0.0, *rows[0].tolist()})
-    mine, others = (rows / scale)[0], (rows / scale)[1:].flatten()
-    # In each of nine rows the largest of all entries is as likely as in any other, and so on downwards.
-    larger = int((mine.abs() > others.abs().max()).sum())
-    distance = ks_2samp(mine.numpy(), others.numpy(), method="asymp").statistic
-    chances = math.log(9) * -larger, math.log(2) - 2 * distance**2 * n * 8 / 9
-    # The last two are rarer yet, since there may be a hundred tensors; the first has to tell a single zero.
-    return equal * math.log(pairs) - math.lgamma(equal + 1) > _RARE and min(chances) > _RARE - 5
+
+def _may_be_drawn(places: Tensor, fine: float) -> bool:
+    """Test whether numbers may be drawn uniformly between -1 and 1, to this spacing."""
+    n, sizes = len(places), places.abs()
+    equal = n + 1 - len({0.0, *sizes.tolist()})
+    # The first is allowed to be likelier, since it has to tell a single pair.
+    chances = [equal * math.log(n * n / 2 * fine) - math.lgamma(equal + 1) - 3]
+    chances.append(n * math.log(min(1.0, float(sizes.max()) + fine)))
+    below = torch.arange(n) / n
+    for mine in ((places + 1) / 2, sizes):
+        above = mine.sort().values - below
+        distance = float(torch.maximum(above, 1 / n - above).max()) - fine
+        chances.append(math.log(2) - 2 * n * max(distance, 0.0) ** 2)
+    return min(chances) > _RARE
