@@ -70,8 +70,11 @@ class Arm:
     @property
     def cautious(self) -> float:
         """Mean and one standard error of what is measured, upper end of what is not: of many noisy means the smallest is too small."""
-        if not self.prediction.measured:
-            return self.prediction.high
+        return self.slow if self.prediction.measured else self.prediction.high
+
+    @property
+    def slow(self) -> float:
+        """Mean and one standard error."""
         return float(self.mean[0] * np.exp(np.std(np.log(self.mean[1:]))))
 
 

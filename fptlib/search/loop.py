@@ -21,7 +21,7 @@ from fptlib.response.interval import Interval
 from fptlib.response.ranking import DEFAULT_PERIODS
 from fptlib.search.candidates import UNPERTURBED, Candidate, cell, check
 from fptlib.search.evidence import Arm, Choice, Evidence, gather
-from fptlib.search.planning import Action, fork_period, inside, leading, rivals
+from fptlib.search.planning import Action, fork_period, inside, leading, promising, rivals
 from fptlib.search.result import SearchResult, Settings, Standing, Step
 from fptlib.search.source import Source
 from fptlib.trajectories import Trajectories
@@ -249,7 +249,7 @@ class Decisions:
             settings=self.settings,
         )
         self.leader = leading(self.evidence)
-        best = self.leader
+        best = self.recommended
         choice, mean = (UNPERTURBED, None) if best is None else (best.choice, float(best.mean[0]))
         self.steps.append(Step(action.purpose, str(action), self.source.ledger.spent, *cell(*choice), mean))
         return True
@@ -281,13 +281,20 @@ class Decisions:
         """Return the run-epochs that an action takes if no further run passes."""
         return self.source.at_most(action.candidate, action.period, action.n_runs, action.epochs)
 
+    @property
+    def recommended(self) -> Arm | None:
+        """The leader; as long as no mean is known, what promises most."""
+        return self.leader or promising(self.evidence)
+
     def price(self, action: Action) -> float:
         """Return the run-epochs that an action is expected to take."""
         if action.candidate is not None:
             mean = float(self.evidence.arm(action.candidate, action.period).mean[0])
             known = self.runs.get((action.candidate, action.period))
+            if known is not None and known.n_runs == action.n_runs:  # followed on: what it takes until all have passed
+                return max(mean * known.n_runs - float(known.lengths.sum()), 1.0)
             least = (action.period or 0) + 1 if known is None else 1
-            action = replace(action, epochs=int(np.clip(math.ceil(mean), least, action.epochs)))
+            action = replace(action, epochs=int(np.clip(math.ceil(mean), least, self.source.horizon)))
         return max(self.at_most(action), 1)
 
     def whole(self, n_runs: int) -> int:
@@ -313,7 +320,7 @@ def conclude(
 ) -> SearchResult:
     """Return the result of a search; ``fresh`` are times of the leader's runs that had no part in the choice."""
     source, evidence, settings = state.source, state.evidence, state.settings
-    leader = state.leader
+    leader = state.recommended
     if leader is not None and leader.mean[0] >= source.horizon and finished:
         leader, stopped = None, f"no run reached {source.retirement.threshold:g} within {source.horizon} epochs"
     still_open = [] if leader is None else rivals(evidence, leader, precision=settings.precision, level=settings.level)

@@ -13,6 +13,7 @@ from fptlib.search.candidates import Candidate, cell, described
 from fptlib.search.evidence import Arm, Evidence
 from fptlib.search.result import Purpose
 
+_HOPE = 0.1  # weight of what a mean could be at best beside what is likely: few that could be best are
 _LEAST_SHARE = 0.25  # of the runs that P0 should leave, where unperturbed training does not say where it should lie
 
 
@@ -58,8 +59,15 @@ def leading(evidence: Evidence) -> Arm | None:
     return min(able, key=lambda arm: arm.cautious, default=None)
 
 
+def promising(evidence: Evidence) -> Arm | None:
+    """Return the perturbation tried that, one standard error added, promises most; ``None`` if none promises more than doing nothing."""
+    tried = (arm for arm in evidence.arms if arm.candidate is not None and arm.n_runs and not arm.bound)
+    best = min(tried, key=lambda arm: arm.slow, default=None)
+    return best if best is not None and best.slow < evidence.arm(None, None).mean[0] else None
+
+
 def rivals(evidence: Evidence, leader: Arm, *, precision: float, level: float) -> list[tuple[Arm, float]]:
-    """Return the choices that may beat the leader by more than the precision and may be looked at now, and by how many epochs on average.
+    """Return the choices that may beat the leader by more than the precision and may be looked at now, and by how many epochs one hopes.
 
     A choice may while the chance of it exceeds ``1 - level``, over replicates in which predictions enter with their optimistic end.
     Periods beyond one that was found worse than a candidate's own best, seen from there, are left out (the minimum is inside), and so are
@@ -71,7 +79,8 @@ def rivals(evidence: Evidence, leader: Arm, *, precision: float, level: float) -
         ahead = np.maximum((1.0 - precision) * leader.mean - arm.optimistic, 0.0)[1:]
         open_still = arm is not leader and float(np.mean(ahead > 0)) > 1.0 - level
         if open_still and (arm.period is None or arm.known or _reachable(evidence, arm, level)):
-            result.append((arm, float(ahead.mean())))
+            likely = np.maximum((1.0 - precision) * leader.mean - arm.mean, 0.0)[1:]
+            result.append((arm, float((1.0 - _HOPE) * likely.mean() + _HOPE * ahead.mean())))
     return result
 
 
