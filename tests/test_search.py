@@ -6,7 +6,7 @@ import dataclasses
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -305,8 +305,42 @@ def test_a_search_that_ends_early_says_what_the_next_step_needs_and_what_was_lef
     )
     assert (left, budget) == (5000 - outcome.spent, 5000)
     assert need > left
-    kept = searched(INTERIOR, budget=1500).stopped
-    assert re.search(r"were left, \d+ of them reserved to measure the choice$", kept)
+    assert f"(with a budget of {outcome.spent + need} it can be taken; nothing is trained twice)" in outcome.stopped
+    kept = searched(INTERIOR, budget=1500)
+    left, reserved, took = map(
+        int,
+        re.findall(
+            r"and (\d+) of .* left, (\d+) of them reserved.*; to measure the choice then took (\d+)", kept.stopped
+        )[0],
+    )
+    assert reserved <= left == 1500 - kept.spent + took
+
+
+def toy(trial: Trial, seed: int) -> list[float]:
+    """Train towards a level that is drawn anew at each perturbation, up to the passage of 0.7."""
+    rng = np.random.default_rng([trial.seed, seed])
+    level, age, values = rng.random(), 0, list[float]()
+    while len(values) < trial.epochs and max(values, default=0) < 0.7:
+        age += 1
+        values.append(level * (1 - 0.4**age))
+        if trial.period and len(values) % trial.period == 0:
+            level, age = rng.random(), 0
+    return values
+
+
+@pytest.mark.parametrize(("seed", "budget"), [(14, 1280), (0, 500), (0, 900), (1, 700)])
+def test_a_step_that_cannot_be_finished_ends_no_search_and_is_not_tried_for_ever(seed: int, budget: int) -> None:
+    search = Search("kick", 0.7, horizon=40, budget=budget, n_boot=50)
+    for _ in range(budget):
+        if (trial := search.ask()) is None:
+            break
+        search.tell(trial, toy(trial, seed))
+    assert search.finished
+    assert search.result().spent <= budget
+    reserved = re.search(r"(\d+) of the budget of \d+ were left, (\d+) of them reserved", search.result().stopped)
+    assert reserved is None or int(reserved[2]) <= int(reserved[1])
+    if (choice := search.result().choice) is None or choice.perturbation is None:
+        assert reserved is None
 
 
 def test_a_coarser_precision_is_reached_with_fewer_epochs() -> None:
@@ -445,7 +479,12 @@ def test_a_search_goes_on_from_its_file_and_its_workers_agree(tmp_path: Any) -> 
     for search in (first, *others, asking(budget=4000, state=path)):
         assert search.result() == alone.result()
     with pytest.raises(InputError, match=r"the state of another search \(its settings differ\)"):
-        asking(budget=5000, state=path)
+        asking(budget=4000, precision=0.2, state=path)
+    work(asking(budget=700, state=tmp_path / "small.json"))
+    larger = asking(budget=1400, state=tmp_path / "small.json")
+    before = larger.result().spent
+    assert work(larger)
+    assert before <= 700 < larger.result().spent <= 1400
     path.write_text("{")
     with pytest.raises(InputError, match=r"search\.json: not the state of a search"):
         asking(budget=4000, state=path)
@@ -574,6 +613,7 @@ def test_live_it_trains_resumes_and_repeats_itself(tmp_path: Any, root: Any) -> 
         (lambda: parse([]), "no candidate"),
         (lambda: parse(["shrink_perturb:shrink"]), "key=value"),
         (lambda: parse(["full_reset", "full_reset"]), "twice"),
+        (lambda: parse(["None"]), "none is the name of unperturbed runs"),
         (lambda: parse(["full_reset:period=3"]), "leave out the period"),
         (lambda: parse(["full_reset:repeat=once"]), "repeated periodically"),
         (lambda: Settings(batch=2), "batch"),
@@ -597,13 +637,19 @@ def test_it_refuses(call: Callable[[], object], said: str) -> None:
 @pytest.mark.parametrize(
     ("told", "start", "said"),
     [
-        ([], 0, "0 epochs are known, and 0 from epoch 1 on were told"),
+        ([], 0, "no value was told; a run has one number for each epoch"),
+        ([0.1] * 17, 0, "epochs up to 17 were told, 16 were asked for"),
+        (["a"], 0, "one number for each epoch is needed"),
+        ([None, 0.3], 0, "one number for each epoch is needed"),
+        (0.3, 0, "one number for each epoch is needed"),
+        ({1: 0.3}, 0, "one number for each epoch is needed"),
+        ([[0.1, 0.2]], 0, "unperturbed, seed 0: one number for each epoch is needed"),
         ([0.5], 3, "0 epochs are known, and 1 from epoch 4 on"),
         ([0.2, np.nan], 0, r"unperturbed, seed 0: the value at epoch 2 is nan.* no threshold takes for a passage"),
         ([np.inf], 0, "the value at epoch 1 is inf"),
     ],
 )
-def test_it_refuses_to_be_told(told: Sequence[float], start: int, said: str) -> None:
+def test_it_refuses_to_be_told(told: Any, start: int, said: str) -> None:
     search = asking()
     trial = search.ask()
     assert trial is not None

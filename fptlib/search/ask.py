@@ -6,7 +6,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
@@ -83,7 +83,11 @@ class Told(Source):
         """Add epochs of a run, and compare them with those of its seed."""
         key, own = (trial.perturbation, trial.period), self._known.setdefault(trial.seed, {})
         (asked, before), end, wrong = own.get(key, _NOTHING), start + len(values), ""
-        if not values or not 0 <= start <= len(before):
+        if not values:
+            wrong = "no value was told; a run has one number for each epoch"
+        elif end > trial.epochs:
+            wrong = f"epochs up to {end} were told, {trial.epochs} were asked for; end the run there, or tell the first of them only"
+        elif not 0 <= start <= len(before):
             wrong = f"{len(before)} epochs are known, and {len(values)} from epoch {start + 1} on were told"
         elif not np.isfinite(values).all():
             i = int(np.isfinite(values).argmin())
@@ -145,7 +149,7 @@ class Search:
         Whether training runs go on where they ended; otherwise the budget allows for starting them again from epoch 1.
     state
         JSON file that keeps what was asked and told. Workers that name the same file work on one search, and an interrupted search goes
-        on. A file of another search raises an InputError.
+        on. A file of another search raises an InputError; the budget may differ.
     settings
         ``budget``, ``periods`` and the others of `Settings`.
 
@@ -176,7 +180,7 @@ class Search:
         named, chosen, target = parse(candidates), Settings(**settings), Target.of(target)
         target = replace(target, metric=target.metric or DEFAULT_METRIC)
         about = {"rules": {c.label: c.rule for c in named}, "target": target.to_dict(), "horizon": horizon}
-        about |= {"resumes": resumes, "settings": asdict(chosen)}
+        about |= {"resumes": resumes, "settings": asdict(replace(chosen, budget=None))}  # a larger budget goes on
         about = json.loads(json.dumps(about, default=str))  # as it is read back
         self._state: dict[str, Any] = {"search": about, "out": [], "told": []}
         self._seen, self._path, self._mutex = 0, Path(state) if state else None, threading.Lock()
@@ -205,10 +209,10 @@ class Search:
         """Tell the metric of a run at epochs ``start + 1``, ``start + 2``, ...; ``start`` is the epoch that it was resumed from.
 
         All that is told counts as spent. A run may end once it reaches the threshold; what it does then is not looked at. The rest of one
-        that ended before, because it was killed, is asked for again. No value, one that is not finite, and a run that ends again where
-        it did before raise an InputError.
+        that ended before, because it was killed, is asked for again. No value, one that is not a finite number, a run that ends again where
+        it did before, and more epochs than were asked for raise an InputError.
         """
-        told = [trial.seed, trial.perturbation, trial.period, trial.epochs, start, [*map(float, values)]]
+        told = [trial.seed, trial.perturbation, trial.period, trial.epochs, start, _numbers(trial, values)]
         with self._shared():
             self._take(told)
             self._state["told"].append(told)
@@ -252,6 +256,14 @@ class Search:
             if missing and self._decisions.payable(a, reserve=False):
                 return
             self._decisions.take(None if missing else self._source._runs(*asked))
+
+
+def _numbers(trial: Trial, values: Iterable[float]) -> list[float]:
+    with suppress(TypeError, ValueError):
+        items = list(values)
+        if not isinstance(values, str | Mapping) and not any(map(np.ndim, items)):
+            return [*map(float, items)]
+    raise InputError(f"{trial}: one number for each epoch is needed")
 
 
 def _continued(path: Path, text: str, mine: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,10 +87,12 @@ def described(label: str | None, period: int | None) -> str:
 
 
 def check(candidates: Iterable[Candidate]) -> None:
-    """Raise an InputError unless there is a candidate and labels tell them apart."""
+    """Raise an InputError unless there is a candidate and labels tell them apart, and from unperturbed runs."""
     labels = [candidate.label for candidate in candidates]
     if not labels:
         raise InputError("no candidate; at least one perturbation is needed")
     for label in labels:
+        if label.lower() == "none":
+            raise InputError(f"candidate {label}: none is the name of unperturbed runs; choose another")
         if labels.count(label) > 1:
             raise InputError(f"candidate {label} is given twice")

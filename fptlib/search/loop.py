@@ -79,6 +79,9 @@ class Decisions:
         self.leader: Arm | None = None
         self.steps: list[Step] = []
         self.refused = ""
+        self._further: dict[
+            tuple[Candidate | None, int | None, int], int
+        ] = {}  # epochs that runs of a choice are to be followed to
         self.action: Action | None = None
         self._end: SearchResult | None = None
         self._course = self._decide()
@@ -102,8 +105,12 @@ class Decisions:
         if (yield from self._settle()) and (yield from self._fork()):
             for _ in range(CHANGES_OF_MIND):
                 stopped, decided = yield from self._race()
-                chosen = self.leader and self.leader.choice
+                chosen, before = self.leader and self.leader.choice, self.source.ledger.spent
                 fresh = yield from self._confirm()
+                if (took := self.source.ledger.spent - before) and not decided:
+                    stopped += (
+                        f"; to measure the choice then took {took}{' and was not finished' if fresh is None else ''}"
+                    )
                 if fresh is None or (self.leader and self.leader.choice) == chosen:
                     break
                 fresh = None  # what looked best does not any more
@@ -188,18 +195,23 @@ class Decisions:
 
     def _confirm(self) -> Course[FirstPassageTimes | None]:
         """Measure the choice with runs that had no part in it; return these, or ``None`` where that is not asked for or cannot be paid."""
-        leader = self.leader
-        if leader is None or leader.candidate is None or leader.period is None or leader.prediction.method == "restart":
-            return None
-        before, epochs = max(runs.n_runs for runs in self.runs.values()), self._first_epochs(leader.period)
-        n_fresh = self.whole(self.settings.confirm) if self.settings.confirm else 0
-        while n_fresh >= max(self.source.unit, 8):
-            action = Action("confirm", *leader.choice, before + n_fresh, epochs)
+        before = max((runs.n_runs for runs in self.runs.values()), default=0)
+        for action in self._confirmations():
             if self.payable(action, reserve=False) and (yield from self.do(action, reserve=False)):
-                times = self.times(self.runs[leader.choice])
+                times = self.times(self.runs[action.candidate, action.period])
                 return FirstPassageTimes(times.time[before:], times.observed[before:], times.run[before:])
-            n_fresh = (n_fresh // 2) // self.source.unit * self.source.unit
         return None
+
+    def _confirmations(self) -> list[Action]:
+        """Return the actions that measure the choice with fresh runs, each with fewer of them; none where nothing is perturbed for it."""
+        leader, unit, n_fresh, result = self.leader, self.source.unit, self.whole(self.settings.confirm), []
+        if leader is None or leader.candidate is None or leader.period is None or leader.prediction.method == "restart":
+            return []
+        before, epochs = max(runs.n_runs for runs in self.runs.values()), self._first_epochs(leader.period)
+        while n_fresh >= max(unit, 8):
+            result.append(Action("confirm", *leader.choice, before + n_fresh, epochs))
+            n_fresh = n_fresh // 2 // unit * unit
+        return result
 
     def _closer(self, arm: Arm) -> Action | None:
         """Return the action that looks more closely at a choice, or separates it from the leader; ``None`` where all runs were trained."""
@@ -220,7 +232,8 @@ class Decisions:
         if on:
             return Action("follow", *choice, runs.n_runs, min(2 * runs.n_epochs, self.source.horizon))
         n_runs = self.whole(math.ceil(GROWTH * runs.n_runs))
-        return Action("more runs", *choice, n_runs, runs.n_epochs) if n_runs <= self.settings.max_runs else None
+        epochs = self._further.get((*choice, n_runs), runs.n_epochs)
+        return Action("more runs", *choice, n_runs, epochs) if n_runs <= self.settings.max_runs else None
 
     def _first_epochs(self, period: int) -> int:
         """Return how far runs of a period are followed at first."""
@@ -239,6 +252,7 @@ class Decisions:
             if action.purpose not in ("more runs", "confirm") or action.candidate is None or self.complete(runs):
                 break
             action = replace(action, epochs=min(2 * action.epochs, self.source.horizon))
+            self._further[action.candidate, action.period, action.n_runs] = action.epochs
         self.runs[action.candidate, action.period] = runs
         self.evidence = gather(
             self.runs,
@@ -265,17 +279,25 @@ class Decisions:
         return budget is None or self.source.ledger.spent + self.at_most(action) + self._kept(reserve) <= budget
 
     def refusal(self, action: Action, *, reserve: bool = True) -> str:
-        """Return the reason why an action cannot be paid."""
-        left, kept = (self.settings.budget or 0) - self.source.ledger.spent, math.ceil(self._kept(reserve))
+        """Return the reason why an action cannot be paid, and the budget that would pay for it."""
+        spent, budget, need = self.source.ledger.spent, self.settings.budget or 0, self.at_most(action)
+        kept = min(math.ceil(self._kept(reserve)), budget - spent)
         reserved = f", {kept} of them reserved to measure the choice" if kept else ""
+        enough = spent + need + math.ceil(self._wanted if reserve else 0)
         return (
-            f"the next step could take {self.at_most(action)} run-epochs, and {left} of the budget of {self.settings.budget} "
-            f"were left{reserved}"
+            f"the next step could take {need} run-epochs, and {budget - spent} of the budget of {budget} were left{reserved} "
+            f"(with a budget of {enough} it can be taken; nothing is trained twice)"
         )
 
+    @property
+    def _wanted(self) -> float:
+        """Run-epochs that the runs to confirm the choice are expected to take."""
+        return self.settings.confirm * float(self.leader.mean[0]) if self.leader and self._confirmations() else 0.0
+
     def _kept(self, reserve: bool) -> float:
-        """Return the run-epochs that the runs to confirm the choice need."""
-        return self.settings.confirm * float(self.leader.mean[0]) if reserve and self.leader is not None else 0.0
+        """Return the run-epochs reserved to confirm the choice: none if what is left does not pay for the fewest runs."""
+        least = self._confirmations()[-1:] if reserve else []
+        return self._wanted if least and self.payable(least[0], reserve=False) else 0.0
 
     def at_most(self, action: Action) -> int:
         """Return the run-epochs that an action takes if no further run passes."""
@@ -322,7 +344,8 @@ def conclude(
     source, evidence, settings = state.source, state.evidence, state.settings
     leader = state.recommended
     if leader is not None and leader.mean[0] >= source.horizon and finished:
-        leader, stopped = None, f"no run reached {source.retirement.threshold:g} within {source.horizon} epochs"
+        leader, reached = None, f"no run reached {source.retirement.threshold:g} within {source.horizon} epochs"
+        stopped = f"{reached}; a longer horizon or an easier threshold may help"
     still_open = [] if leader is None else rivals(evidence, leader, precision=settings.precision, level=settings.level)
     hopes = [(gain, arm) for arm, gain in still_open if arm.candidate is not None]
     hope = max(hopes, key=lambda pair: pair[0], default=(0.0, None))[1]

@@ -160,7 +160,8 @@ class SearchResult(Record):
                 basis = f"as follows from {choice.n_runs} unperturbed runs"
             elif not choice.measured:
                 basis = "as is predicted and was not measured"
-            answer = f"Use {choice}: training takes {interval(choice)}, {least} than without perturbation, {basis}"
+            start = "Use" if low > 1 else "Undecided: the best so far is"
+            answer = f"{start} {choice}: training takes {interval(choice)}, {least} than without perturbation, {basis}"
         ended = f"The search {'ended because' if self.finished else 'goes on:'} {self.stopped}"
         sentences = [f"{answer}; {spent}.", f"{ended}; means are up to epoch {self.horizon}."]
         if choice.period is not None and not self.inside:
@@ -186,7 +187,7 @@ class SearchResult(Record):
             "choice": plain(self.choice),
             "speedup": plain(self.speedup),
             "next": following,
-            "advice": list(self.advice),
+            "advice": [*self.advice],
         }
         rest = {field.name: plain(getattr(self, field.name)) for field in fields(self) if field.name not in first}
         return {**first, **rest, "target": asdict(self.target)}
