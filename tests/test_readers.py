@@ -338,3 +338,23 @@ def test_a_format_of_ones_own_is_tried_first(tmp_path: Path, monkeypatch: pytest
 def test_a_series_is_checked_when_it_is_made(arrays: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         Series(**arrays)
+
+
+def test_the_format_that_covers_most_runs_is_read_and_of_equals_the_one_that_counts(tmp_path: Path) -> None:
+    for k in range(3):
+        (tmp_path / f"run_{k}").mkdir()
+        (tmp_path / f"run_{k}" / "metrics.csv").write_text("epoch,acc\n1,0.5\n2,0.6\n")
+    beside = tmp_path / "run_1" / "debug.jsonl"
+    beside.write_text('{"step": 0, "loss": 1}\n{"step": 1, "loss": 0.5}\n')
+    runs = read(tmp_path)
+    assert (runs.n_runs, [*runs.metrics]) == (3, ["acc"])
+    assert "left out, as no part of what is read as tables: run_1/debug.jsonl" in runs.meta["notes"]
+    for k in range(3):
+        (tmp_path / f"run_{k}" / "history.json").write_text('{"lr": [0.1, 0.1]}')
+    assert [*read(tmp_path).metrics] == ["acc"]
+    for k in range(3):
+        (tmp_path / f"run_{k}" / "log.jsonl").write_text('{"epoch": 1, "top1": 0.5}\n{"epoch": 2, "top1": 0.6}\n')
+        (tmp_path / f"run_{k}" / "metrics.csv").write_text("image,label\n7,1\n8,0\n")
+        (tmp_path / f"run_{k}" / "history.json").unlink()
+    beside.unlink()
+    assert [*read(tmp_path).metrics] == ["top1"]

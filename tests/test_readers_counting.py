@@ -450,3 +450,12 @@ def test_what_cannot_be_counted_is_refused_in_one_line(logs: list[Log], options:
         read(*logs, **options)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_runs_that_differ_in_one_metric_are_not_equal() -> None:
+    epoch = [*range(1, 7)]
+    pair = [
+        log(f"run_{k}", jump=of([1, 2, 3, 4, 5, 9], epoch=epoch), acc=of(v, epoch=epoch))
+        for k, v in enumerate((RISING, RISING[::-1]))
+    ]
+    assert read(*pair).meta["notes"] == ()

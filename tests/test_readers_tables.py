@@ -291,3 +291,11 @@ def test_a_resumed_run_of_a_table_keeps_its_last_values(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("run,epoch,acc\n0,1,.5\n0,2,.6\n0,3,.1\n0,2,.6\n0,3,.7\n0,4,.8\n1,2,.4\n1,1,.3\n")
     np.testing.assert_array_equal(read(path).metric(), [VALUES, [0.3, 0.4, np.nan, np.nan]])
+
+
+@pytest.mark.parametrize("header", ["time/iterations", "time/total_timesteps", "train/samples_seen", "data/tokens"])
+def test_the_last_part_of_a_name_tells_what_counts(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "run.csv"
+    path.write_text(f"{header},eval/return\n" + "".join(f"{2048 * k},{k / 10}\n" for k in range(1, 5)))
+    runs = read(path)
+    assert ([*runs.metrics], runs.meta["axis"], runs.meta["every"]) == (["eval/return"], "step", 2048)

@@ -8,7 +8,10 @@ outside this library joins by `register`.
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +20,16 @@ from fptlib.readers import csv_folder, hugging_face, json_lines, lightning, mlfl
 from fptlib.readers.assemble import Axis, Zero, assemble
 from fptlib.readers.csv_folder import is_table
 from fptlib.readers.logs import Format, Log, Series, visible_files
+from fptlib.readers.tables import header_of, meaning
 from fptlib.trajectories import Trajectories
 
 __all__ = ["Format", "Log", "Series", "assemble", "read", "register"]
 
-# The first that finds files reads them. A folder may hold files of several kinds: trainers write event files beside their state.
+# Of those that find files, the first that finds them for most runs reads them. Trainers write event files beside their state.
 _FORMATS = [
     form.FORMAT for form in (stores, mlflow, hugging_face, lightning, tensorboard, wandb, json_lines, csv_folder)
 ]
+_COMPARED = [form.FORMAT for form in (mlflow, hugging_face, lightning, tensorboard, json_lines, csv_folder)]
 
 
 def register(new: Format) -> None:
@@ -67,10 +72,8 @@ def read(
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     visible_files.cache_clear()
-    for form in _FORMATS:
-        files = form.find(path)
-        if not files:
-            continue
+    if found := [(form, files) for form in _FORMATS if (files := form.find(path))]:
+        form, files = max(found, key=lambda each: _coverage(path, *each)) if len(found) > 1 else found[0]
         logs = form.read(path, files)
         if not isinstance(logs, Trajectories):
             left_out = _left_out(path, form, {*files})
@@ -81,6 +84,26 @@ def read(
         return logs
     names = ", ".join(known.name for known in _FORMATS)
     raise InputError(f"{path}: nothing in this folder that can be read ({names})")
+
+
+def _coverage(path: Path, form: Format, files: Sequence[Path]) -> tuple[float, bool]:
+    """Return the number of runs for which there are files, and whether they name what they count.
+
+    A format goes before all others if a file of it may hold many runs or it was registered.
+    """
+    if form not in _COMPARED or any(file.suffix == ".db" for file in files):
+        return inf, True
+    counts = True
+    if form is csv_folder.FORMAT:
+        headers = {file: tuple(header_of(file)) for file in files}
+        ((header, _),) = Counter(headers.values()).most_common(1)
+        files, counts = (
+            [file for file in files if headers[file] == header],
+            any(meaning(name) is not None for name in header),
+        )
+    elif form is json_lines.FORMAT:
+        counts = json_lines.counts(files[0])
+    return len({file if file.parent == path else file.parent for file in files}), counts
 
 
 def _left_out(path: Path, form: Format, used: set[Path]) -> list[str]:

@@ -62,6 +62,12 @@ def _flat(content: Any, start: str = "") -> dict[str, Any]:
     return flat
 
 
+def counts(path: Path) -> bool:
+    """Test whether a file says itself what epoch or step its values are of."""
+    word, rows = _rows(path)
+    return word != "value" and any(map(_counts, rows.values()))
+
+
 def _counts(row: dict[str, Any]) -> bool:
     return any(meaning(name) is not None for name in row)
 

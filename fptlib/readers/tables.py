@@ -39,7 +39,10 @@ _COUNTING = [
 ]
 _CALLS = "_step"  # of Weights & Biases: calls of its logger, which go on where a run is resumed
 # Indices of rows, as pandas and R write them, and what tools write beside the metrics.
-_BESIDE = re.compile(r"(unnamed: ?\d+|index|level_\d)?|_?runtime|_?timestamp|wall ?time|relative", re.IGNORECASE)
+_BESIDE = re.compile(
+    r"(unnamed: ?\d+|index|level_\d)?|_?runtime|_?timestamp|wall ?time|relative|pid|(iterations|time)_since_restore",
+    re.IGNORECASE,
+)
 _NO_COUNT = re.compile(r".*(time|second|loss|acc|err|reward|score|lr).*|relative|secs?", re.IGNORECASE)
 
 # What pandas, R and spreadsheets write where there is no value; ``nan`` may also be the value of a run that diverged.
@@ -137,7 +140,9 @@ class Table:
         chosen: dict[int, _Floats] = {}
         for name in sorted(found, key=lambda name: (not moves[name].any(), meaning(name))):
             above = [one for one in found if one not in (name, _CALLS) and kinds[one] <= kinds[name]]
-            if not any(((moves[name] < 0) & (moves[one] > 0)).any() for one in above):
+            if ("/" not in name or moves[name].any()) and not any(
+                ((moves[name] < 0) & (moves[one] > 0)).any() for one in above
+            ):
                 chosen.setdefault(kinds[name], found[name])
         if chosen:
             return chosen.get(0), chosen.get(1), {*found}
@@ -167,9 +172,13 @@ class Table:
 
 @functools.lru_cache(maxsize=1024)
 def meaning(name: str) -> int | None:
-    """Return the place of a name among those of columns that count: 0 and 1 for epochs, 2 and 3 for steps; ``None`` for another."""
+    """Return the place of a name among those of columns that count: 0 and 1 for epochs, 2 and 3 for steps; ``None`` for another.
+
+    Where the whole name is not known, its last part after ``/`` tells, as in ``time/iterations``.
+    """
     key = re.sub(r"[^a-z0-9]", "", re.sub(r"\(.*\)|\[.*\]", "", name.lower()))
-    return 3 if name == _CALLS else next((i for i, known in enumerate(_COUNTING) if re.fullmatch(known, key)), None)
+    rank = 3 if name == _CALLS else next((i for i, known in enumerate(_COUNTING) if re.fullmatch(known, key)), None)
+    return meaning(name.rpartition("/")[2]) if rank is None and "/" in name else rank
 
 
 def read_table(path: Path, *, rename: Callable[[list[str]], list[str]] = list) -> Table:

@@ -32,15 +32,24 @@ def twins(values: NDArray[np.float64]) -> list[tuple[int, int]]:
     [(2, 0)]
     """
     lengths = (~np.isnan(values)).sum(axis=1)
+    return [(i, j) for i, j in _equal(values) if _tells(values[i, : lengths[i]])]
+
+
+def _equal(values: NDArray[np.float64]) -> list[tuple[int, int]]:
+    lengths = (~np.isnan(values)).sum(axis=1)
     content = [row[:n].astype(">f8").tobytes() for row, n in zip(values, lengths, strict=True)]
     order = sorted(range(len(values)), key=content.__getitem__)  # what begins as another run follows it at once
-    pairs = [(i, j) for i, j in itertools.pairwise(order) if content[j].startswith(content[i])]
-    return [(i, j) for i, j in pairs if _tells(values[i, : lengths[i]])]
+    return [(i, j) for i, j in itertools.pairwise(order) if content[j].startswith(content[i])]
 
 
 def _tells(row: NDArray[np.float64]) -> bool:
-    steps = np.diff(row)
-    return len(np.unique(row)) >= FEWEST_DISTINCT and not np.allclose(steps, steps[0])
+    return len(np.unique(row)) >= FEWEST_DISTINCT and not _even(row)
+
+
+def _even(row: NDArray[np.float64]) -> bool:
+    with np.errstate(over="ignore"):
+        steps = np.diff(row)
+        return bool(np.allclose(steps, steps[:1]))
 
 
 def unlike(values: NDArray[np.float64], names: Sequence[str]) -> str | None:
@@ -69,17 +78,20 @@ def unlike(values: NDArray[np.float64], names: Sequence[str]) -> str | None:
 
 
 def doubts(runs: Trajectories) -> list[str]:
-    """Return notes on runs that are equal, and on runs that end before others."""
+    """Return notes on runs that are equal in all metrics but rates, clocks and counters, and on runs that end before others."""
+    ends = runs.lengths
     evaluated = {
-        name: values for name, values in runs.metrics.items() if not (RATE.fullmatch(name) or CLOCK.fullmatch(name))
+        name: values
+        for name, values in runs.metrics.items()
+        if not (RATE.fullmatch(name) or CLOCK.fullmatch(name))
+        and not all(_even(row[:end]) for row, end in zip(values, ends, strict=True))
     }
-    pairs = {name: twins(values) for name, values in evaluated.items()}
-    alike = [name for name, each in pairs.items() if len(each) == runs.n_runs - 1]  # a schedule, unless all are one run
-    differ = any(name not in alike and _tells(values[0, : runs.lengths[0]]) for name, values in evaluated.items())
-    found = max(
-        (name for name in pairs if not (differ and name in alike)), key=lambda name: len(pairs[name]), default=None
-    )
-    equal = [] if found is None or not pairs[found] else [f"{in_words(runs, pairs[found])} ({found}): {TWICE}"]
+    pairs = _equal(np.stack([*evaluated.values()], axis=2).reshape(runs.n_runs, -1)) if evaluated else []
+    told = {
+        name: [pair for pair in pairs if _tells(values[pair[0], : ends[pair[0]]])] for name, values in evaluated.items()
+    }
+    found = max(told, key=lambda name: len(told[name]), default="")
+    equal = [f"{in_words(runs, told[found])} ({found}): {TWICE}"] if found and told[found] else []
     return [*equal, *_early(runs)]
 
 
