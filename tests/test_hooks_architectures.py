@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -444,3 +445,132 @@ def test_hugging_face_leaves_a_network_that_passed_alone(tmp_path: Path) -> None
         fit(tmp_path / "f1", callback(monitor="eval_f1", threshold=1))
     with pytest.raises(InputError, match="epoch 2 is to be perturbed but was not validated"):
         fit(tmp_path / "late", callback(monitor="eval_loss", threshold=1), eval_strategy="steps", eval_steps=3)
+
+
+class HeadFirst(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4, 2)
+        self.backbone = nn.Sequential(nn.BatchNorm1d(4, affine=False), nn.Linear(4, 4)).requires_grad_(False)
+
+
+class FrozenNorm(nn.Module):
+    """A normalisation whose gains and averages are buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.norm = nn.Linear(4, 2), nn.Module()
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            self.norm.register_buffer(name, torch.ones(4))
+
+
+@pytest.mark.parametrize("build", [HeadFirst, FrozenNorm])
+def test_frozen_statistics_stay_wherever_they_are_registered(build: Callable[[], nn.Module]) -> None:
+    model = build()
+    for value in model.buffers():
+        value.fill_(7)
+    before = values(model)
+    trains = torch.optim.SGD([value for value in model.parameters() if value.requires_grad], lr=0.1)
+    Perturber("full_reset", period=1, seed=0, fresh=build).step(1, model, trains)
+    assert {name for name, value in values(model).items() if not value.equal(before[name])} == {
+        "head.weight",
+        "head.bias",
+    }
+
+
+@pytest.mark.parametrize("kind", ["failed", "module", "own generator", "copied in part"])
+def test_a_factory_is_a_function_of_the_seed_alone(kind: str) -> None:
+    model, own = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2)), torch.Generator()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+
+    def drawn() -> nn.Module:
+        built = copy.deepcopy(model)
+        for value in built.parameters():
+            init.normal_(value, generator=own)
+        return built
+
+    def copied() -> nn.Module:
+        built = copy.deepcopy(model)
+        built[1].reset_parameters()  # type: ignore[operator]
+        return built
+
+    factories: dict[str, tuple[Any, str]] = {
+        "failed": (lambda: [][0], "the function failed, IndexError: list index"),
+        "module": (copy.deepcopy(model), "is a network, not a function"),
+        "own generator": (drawn, "0.weight is not the same twice under one seed"),
+        "copied in part": (copied, "0.weight follows the training"),
+    }
+    fresh, message = factories[kind]
+    perturber = Perturber("full_reset", period=1, seed=0, fresh=fresh)
+
+    def trained_on() -> None:
+        perturber.watch(model, optimizer)
+        model(torch.ones(3, 4)).sum().backward()
+        optimizer.step()
+        perturber.step(1, model, optimizer)
+
+    with pytest.raises(InputError, match=f"fresh: {message}"):
+        trained_on()
+
+
+def test_numpy_s_numbers_are_drawn_from_the_seed_and_left_alone() -> None:
+    model = nn.Linear(3, 2)
+
+    def built() -> nn.Module:
+        new = nn.Linear(3, 2)
+        new.weight.data.copy_(torch.from_numpy(np.random.randn(2, 3)) * random.random())  # noqa: NPY002
+        return new
+
+    np.random.seed(1)  # noqa: NPY002
+    random.seed(1)
+    before = np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index] # noqa: NPY002
+    Perturber("full_reset", period=1, seed=0, fresh=built).watch(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert before == (np.random.get_state()[1].tolist(), random.getstate())  # type: ignore[index] # noqa: NPY002
+
+
+class Sharpness(torch.optim.Optimizer):
+    """Takes its steps under another name, with an optimiser inside."""
+
+    def __init__(self, parameters: Any, lr: float) -> None:
+        super().__init__(parameters, {"lr": lr})
+        self.base = torch.optim.SGD(self.param_groups, lr=lr, momentum=0.9)
+
+    def second_step(self) -> None:
+        self.base.step()
+
+
+def test_an_optimiser_that_steps_by_another_name_is_named() -> None:
+    model = nn.Linear(3, 2)
+    optimizer = Sharpness(model.parameters(), 0.1)
+    perturber = Perturber("rate_bump", period=1)
+    perturber.step(1, model, optimizer)
+    optimizer.second_step()
+    with pytest.raises(InputError, match=r"optimizer: in epoch 2 Sharpness, .* took no step\(\); pass the optimiser"):
+        perturber.step(2, model, optimizer)
+    with pytest.raises(InputError, match="Sharpness wraps SGD, and their states"):
+        Perturber("full_reset", period=1).watch(model, optimizer)
+
+
+class Single(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(()))
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [(lambda: nn.LSTM(3, 4), "no trained parameter is called weight"), (Single, "weight is a single")],
+)
+def test_weights_without_inputs_are_named(build: Callable[[], nn.Module], message: str) -> None:
+    model = build()
+    with pytest.raises(InputError, match=f"partial_reset: {message}"):
+        Perturber({"name": "partial_reset", "quantile": 0.5}, period=1).watch(
+            model, torch.optim.SGD(model.parameters(), lr=0.1)
+        )
+
+
+def test_a_complex_number_is_one_input() -> None:
+    model = nn.Linear(100, 50, bias=False, dtype=torch.cfloat)
+    rule = {"name": "partial_reset", "quantile": 1.0, "fan_in": "true"}
+    Perturber(rule, period=1, seed=0).step(1, model, torch.optim.SGD(model.parameters(), lr=0.1))
+    assert 0.099 < torch.view_as_real(model.weight.detach()).abs().max() < 0.1

@@ -28,6 +28,7 @@ class PerturbTrainerCallback(Pending, TrainerCallback):
     >>> callbacks = [PerturbTrainerCallback(perturber, monitor="eval_accuracy")]  # Trainer(callbacks=callbacks, ...)
     """
 
+    _resumed = '; or the checkpoint was saved before it was: use save_strategy="epoch"'
     _running = False
     _evaluated: Any = None  # last values of all metrics
 

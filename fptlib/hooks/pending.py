@@ -15,6 +15,8 @@ from fptlib.hooks.single import Optimisers
 class Pending:
     """Perturbs a network when the next epoch begins, so that the checkpoints of an epoch hold the network that was evaluated."""
 
+    _resumed = ""  # what else it may be, in training that resumes
+
     def __init__(self, perturber: Perturber, *, monitor: str | None = None) -> None:
         if (monitor is None) == perturber.takes_metric:
             where = "where the perturber has a threshold or goes back to the best epoch, and only there"
@@ -45,7 +47,7 @@ class Pending:
             self.perturber.step(epoch, model, optimizer, metric=None if self.monitor is None else metric)
         elif epoch > (self.perturber.epoch or 0) and self.perturber.due(epoch):
             why = "it may have passed; validate every epoch that is, at its end, or do without a threshold"
-            raise InputError(f"epoch {epoch} is to be perturbed but was not validated: {why}")
+            raise InputError(f"epoch {epoch} is to be perturbed but was not validated: {why}{self._resumed}")
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a checkpoint keeps."""

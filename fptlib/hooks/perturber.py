@@ -83,7 +83,7 @@ class Perturber:
         self.seed, self.has_own_seed = torch.initial_seed() if seed is None else self._given.seed, seed is not None
         self.passed: int | None = None
         self.epoch: int | None = None
-        self._fresh, self._fresh_is_right = fresh, False
+        self._fresh, self._constants = fresh, dict[str, torch.Tensor]() if fresh is None else None
         self._initial: set[str] = set()  # names of what began as its layers draw it
         self._best: tuple[float, State] | None = None
         self._factor, self._last, self._lasting = RateFactor(), 0, 1.0
@@ -104,6 +104,8 @@ class Perturber:
         training = Training(model, optimizer)
         if self.schedule.changes_rate or self._factor.value != 1:
             self._factor.attach(training.optimisers)
+        if self.schedule.fresh_optimiser:
+            training.check_wrappers()
         self._after(1, training)
         self._watched = True
 
@@ -118,6 +120,9 @@ class Perturber:
         if self._factor.value != 1 and not self._factor.acts_on(training.optimisers):
             why = "call watch(model, optimizer) before training goes on from a loaded state or with another optimiser"
             raise InputError(f"optimizer: epoch {epoch} was trained without the factor on the learning rate; {why}")
+        if self._factor.value != 1 and not self._factor.used:
+            why = "whose learning rate was to be changed took no step(); pass the optimiser that does, inside a wrapper"
+            raise InputError(f"optimizer: in epoch {epoch} {type(training.optimisers[0]).__name__}, {why}")
         if not self._watched:
             self.watch(model, optimizer)
         if self._rates not in (None, training.rates) and not self._warned:
@@ -134,7 +139,7 @@ class Perturber:
         if self.schedule.changes_rate:
             self._factor.attach(training.optimisers)
         self.epoch, self._rates = epoch, training.rates
-        self._factor.value = self._lasting * self.schedule.factor(epoch + 1, self._last)
+        self._factor.value, self._factor.used = self._lasting * self.schedule.factor(epoch + 1, self._last), False
         return acts
 
     def due(self, epoch: int) -> bool:
@@ -174,19 +179,22 @@ class Perturber:
             if self._fresh is None and unseen:
                 check_initial(network, unseen)
                 self._initial |= {plain(name) for name in unseen}
-            elif self._fresh is not None and not self._fresh_is_right:
-                check_factory(network, training.parameters, self._fresh)
-                self._fresh_is_right = True
+            elif self._fresh is not None and self._constants is None:
+                self._constants = check_factory(network, training.parameters, self._fresh)
             # The number that seeds the initialisation is drawn as for a run of an ensemble.
             seed = int(stream(self.seed, self._given.run, "fresh", epoch).integers(2**63))
             drawn = like(draw(network, seed=seed, factory=self._fresh), now)
+            for name, value in (self._constants or {}).items():
+                if not drawn.get(name, value).equal(value):
+                    raise InputError(f"fresh: {name} follows the training; build the network anew, not from a copy")
             rows = {name: row(value).to(row(now[name])) for name, value in drawn.items()}
             whole.append({name: rows[name] for name in state.buffers})
             return {name: rows[name] for name in state.parameters}, whole[-1]
 
         best = state if self._best is None else replace(self._best[1], learning_rate=state.learning_rate)
         whole, generators = [dict(best.buffers)], [stream(self.seed, self._given.run, "perturb", epoch)]
-        new = self.schedule.apply(state, Context(fresh=fresh, generators=generators, best=best))
+        pairs = frozenset(name for name, value in training.parameters.items() if value.is_complex())
+        new = self.schedule.apply(state, Context(fresh=fresh, generators=generators, best=best, pairs=pairs))
         # Masks and tables are no averages: they are taken from elsewhere as a whole, or stay.
         others = [name for name in state.buffers if not name.endswith(("running_mean", "running_var"))]
         mixed = [name for name in others if not any(new.buffers[name].equal(values[name]) for values in whole)]

@@ -53,6 +53,15 @@ class Training:
         entries = {key: _rows(one.state[value]) for value, key, one in self._places() if value in one.state}
         return State(_rows(self.parameters), _rows(self.buffers), entries, factor * (self.rates or (1.0,))[0])
 
+    def check_wrappers(self) -> None:
+        """Refuse an optimiser that wraps another, whose state would stay where it is to be forgotten."""
+        for one in self.optimisers:
+            for within in getattr(one, "__dict__", {}).values():
+                if isinstance(within, torch.optim.Optimizer) and within.state is not one.state:
+                    names = f"{type(one).__name__} wraps {type(within).__name__}, and their states"
+                    why = "cannot both be forgotten; pass the one inside or keep them with fresh_optimiser: false"
+                    raise InputError(f"optimizer: {names} {why}")
+
     def unstepped(self) -> dict[int, dict[str, Any]]:
         """Return the state with which the optimisers are made, which is empty for most."""
         made = {}
@@ -115,13 +124,15 @@ class RateFactor:
     """A factor that is on the learning rates while an optimiser takes a step, and only then: no scheduler and no checkpoint sees it."""
 
     def __init__(self) -> None:
-        self.value = 1.0
+        self.value, self.used = 1.0, False
         self._own: dict[int, list[Any]] = {}  # the rates without it, during a step
 
     def attach(self, optimisers: Sequence[torch.optim.Optimizer]) -> None:
         """Act on all steps from now on; an InputError names an optimiser that does not let it."""
         for one in optimisers:
-            if not hasattr(one, "register_step_pre_hook") or any(group.get("lr") is None for group in one.param_groups):
+            if not hasattr(one, "_optimizer_step_pre_hooks") or any(
+                group.get("lr") is None for group in one.param_groups
+            ):
                 why = "does not let its learning rate be changed for a step; use an optimiser of PyTorch"
                 raise InputError(f"optimizer: {type(one).__name__} {why}")
             if _FACTORS.get(one) not in (None, self):
@@ -137,6 +148,7 @@ class RateFactor:
 
     def _before(self, optimizer: torch.optim.Optimizer, *_: Any) -> None:
         self._after(optimizer)  # of a step that failed, or of the subclass whose parent takes this one
+        self.used = True
         if self.value != 1:
             self._own[id(optimizer)] = [group["lr"] for group in optimizer.param_groups]
             for group in optimizer.param_groups:

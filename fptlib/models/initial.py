@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,14 +21,21 @@ _RARE: Final = math.log(1e-7)
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw PyTorch's random numbers from a seed, on the CPU by default; afterwards they are as before."""
+    """Draw random numbers of PyTorch, on the CPU by default, NumPy and Python from a seed; afterwards they are as before."""
+    others = random.getstate(), np.random.get_state()  # noqa: NPY002
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=devices), torch.device("cpu"), torch.no_grad():
         # Other than `torch.manual_seed`, this leaves devices alone that are not in use.
         torch.default_generator.manual_seed(seed)
         if devices:
             torch.cuda.manual_seed_all(seed)
-        yield
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(others[0])
+            np.random.set_state(others[1])  # noqa: NPY002
 
 
 def _resets(module: nn.Module) -> bool:

@@ -56,12 +56,15 @@ class Context:
     best, output_layer
         The state after the epoch with the best validation metric so far, and the name of the layer that gives the network's outputs,
         where they are known.
+    pairs
+        Names of complex parameters, whose last axis is real and imaginary part.
     """
 
     fresh: Callable[[], tuple[Mapping[str, Tensor], Mapping[str, Tensor]]]
     generators: Sequence[np.random.Generator]
     best: State | None = None
     output_layer: str | None = None
+    pairs: frozenset[str] = frozenset()
 
 
 class Perturbation(ABC):

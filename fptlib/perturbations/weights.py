@@ -115,6 +115,13 @@ class PartialReset(Perturbation):
         import torch
 
         weights = {name: value for name, value in state.parameters.items() if name.rsplit(".", 1)[-1] == "weight"}
+        if not weights:
+            raise InputError("partial_reset: no trained parameter is called weight; use weight_noise or shrink_perturb")
+        for name, value in weights.items():
+            if value.ndim - (name in context.pairs) < 2:
+                raise InputError(
+                    f"partial_reset: {name} is a single number, which has no inputs; use another rule or name"
+                )
         magnitudes = torch.cat([value.abs().flatten(1) for value in weights.values()], dim=1)  # (runs, entries)
         if self.quantile == 1:
             # Nothing lies above the largest entry, which would itself not lie below this quantile.
@@ -125,7 +132,8 @@ class PartialReset(Perturbation):
         parameters = dict(state.parameters)
         for name, value in weights.items():
             shape = tuple(value.shape[1:])  # of one run
-            inputs = shape if len(shape) == 1 else shape[1:2] if self.fan_in == "published" else shape[1:]
+            axes = shape[:-1] if name in context.pairs else shape
+            inputs = axes if len(axes) == 1 else axes[1:2] if self.fan_in == "published" else axes[1:]
             bound = 1 / math.sqrt(math.prod(inputs))
             drawn = [rng.uniform(-bound, bound, shape) for rng in context.generators]
             small = value.abs() < threshold.view(-1, *[1] * (value.ndim - 1))
