@@ -1,7 +1,6 @@
 """The closed loop: settle, fork, predict, drop, bracket, until nothing left can be better by more than the precision.
 
-Every decision is a function of the trajectories seen so far and of the settings. A search over stores that hold them therefore repeats
-itself to where it was interrupted without training anything, and goes on from there.
+Every decision is a function of trajectories and settings: a search over stores that hold them repeats itself without training anything.
 """
 
 from __future__ import annotations
@@ -283,10 +282,9 @@ class Decisions:
         spent, budget, need = self.source.ledger.spent, self.settings.budget or 0, self.at_most(action)
         kept = min(math.ceil(self._kept(reserve)), budget - spent)
         reserved = f", {kept} of them reserved to measure the choice" if kept else ""
-        enough = spent + need + math.ceil(self._wanted if reserve else 0)
         return (
             f"the next step could take {need} run-epochs, and {budget - spent} of the budget of {budget} were left{reserved} "
-            f"(with a budget of {enough} it can be taken; nothing is trained twice)"
+            f"(with a budget of {spent + need + math.ceil(self._wanted if reserve else 0)} it can be taken; nothing is trained twice)"
         )
 
     @property
