@@ -90,7 +90,7 @@ def test_it_finds_the_choice_and_runs_nothing_twice(folder: Folder) -> None:
     assert any(name.startswith("shrink_factor=0.5-every4/seed") for name in logs)
     lengths = [len(path.read_text().splitlines()) - 1 for path in logs.values()]
     assert result["spent"] == sum(lengths)
-    assert err == f"{sum(lengths)} run-epochs trained by this call; the others had been trained before"
+    assert err == f"{sum(lengths)} run-epochs trained by this call"
     calls = folder.calls
     assert len(set(calls)) == len(calls) == len(logs)
     assert {tuple(call.split()[2:]) for call in calls if call.split()[2] == "none"} == {("none", "0")}
@@ -134,15 +134,16 @@ def test_an_interrupted_search_ends_its_scripts(folder: Folder, root: Path) -> N
 @pytest.mark.parametrize(
     ("extra", "said"),
     [
-        ("sys.exit('no such device')", r"failed with status 1; the end of its output: no such device$"),
+        ("sys.exit('no such device')", r"failed with status 1; the end of \S+output\.txt: no such device$"),
         ("lines = lines[:5]", r"logged 4 epochs; 16 were asked for, or fewer that reach 0\.9; the end .*: trained$"),
         ("lines += lines[1:]; lines[17:] = [f'{16 + i},0.1,0.2' for i in range(1, 4)]", "logged 19 epochs; 16 were"),
-        ("log = log + '.txt'", r"wrote no log; the end of its output: trained$"),
+        ("log = log + '.txt'", r"wrote no log; the end of \S+output\.txt: trained$"),
         ("lines[-1] = '16,nan,0.1'", r"acc is nan at epoch 16"),
         ("lines[3] = '3,much,0.1'", r"log\.csv, line 4: acc is 'much'"),
+        (r"sys.exit('first\n' + 'x' * 1000)", r"first / x{300} \(and 700 more characters\)$"),
         (
             "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
-            "was ended by signal 9; the end of its output: nothing",
+            r"was ended by signal 9; the end of \S+output\.txt: nothing",
         ),
     ],
 )
@@ -154,6 +155,8 @@ def test_a_script_that_fails_ends_the_search_in_one_line(folder: Folder, extra: 
     kept = {path.name for path in (folder.path / "logs" / "none").iterdir()}
     assert kept == {f"seed{k}-epochs16" for k in range(3)}
     assert not (folder.path / "logs" / ".running").exists()
+    assert [path.name for path in (folder.path / "logs" / "failed").iterdir()] == ["none-seed3-epochs16"]
+    assert all(Path(path).exists() for path in re.findall(r"the end of (\S+): ", err))
 
 
 def test_an_evaluation_before_training_is_no_epoch(folder: Folder) -> None:
@@ -161,7 +164,7 @@ def test_an_evaluation_before_training_is_no_epoch(folder: Folder) -> None:
     status, _, err = folder.run()
     assert status == 1
     assert "logged 17 epochs; 16 were asked for" in err
-    assert "epoch_zero='before' leaves it out" in err
+    assert "--epoch-zero before leaves it out" in err
     status, result, _ = folder.run(budget=200, **{"epoch-zero": "before"})
     assert status == 0
     folder.write()
@@ -184,16 +187,18 @@ def test_other_runs_are_ended_with_the_one_that_fails(folder: Folder) -> None:
         ({"run": "no-such-command {seed} {epochs} {perturbation} {period} {log}"}, 1, "status 127.*no-such-command: No such"),
         ({"run": "train {seed} {log}"}, 2, r"\{epochs\} is missing, \{perturbation\} is missing, \{period\} is missing; \{seed\}, "),
         ({"run": "t {seed} {epochs} {perturbation} {period} {log} {lr}"}, 2, r"\{lr\} is not known; .*threshold\} is allowed"),
-        ({"run": "t '{seed} {epochs} {perturbation} {period} {log}"}, 2, "No closing quotation"),
-        ({"run": "t {seed {epochs} {perturbation} {period} {log}"}, 2, "--run: "),
-        ({"run": "t {seed:x!} {epochs} {perturbation} {period} {log}"}, 2, "--run: "),
+        ({"run": "t '{seed} {epochs} {perturbation} {period} {log}"}, 2, "a quotation mark is not closed"),
+        ({"run": "t {seed {epochs} {perturbation} {period} {log}"}, 2, "--run: a brace stands alone, or"),
+        ({"run": "t {seed:x!} {epochs} {perturbation} {period} {log}"}, 2, "--run: a brace stands alone, or"),
         ({"run": None}, 2, "either PARAMS.yml or --run 'COMMAND' is needed"),
         ({"horizon": None}, 2, "--run needs --horizon"),
         ({"out": None}, 2, "--out, a folder for the logs"),
         ({"jobs": 0}, 2, "--jobs 0"),
         ({"workers": 2}, 2, "--workers does not go with --run"),
         ({"candidates": "a:b=1 a_b=1"}, 2, "names that differ"),
-        ({"candidates": "none"}, 2, "and not none"),
+        ({"candidates": "none"}, 2, "none is the name of unperturbed runs"),
+        ({"run": "cd x && t {seed} {epochs} {perturbation} {period} {log}"}, 2, "no shell runs this; write sh -c"),
+        ({"run": "A=1 t {seed} {epochs} {perturbation} {period} {log}"}, 2, "no shell runs this; write sh -c"),
         ({"budget": 5}, 2, "budget 5 is too small"),
     ],
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Training runs of a user's own script, started as a search asks for them; the folder of their logs is the only state.
 
 Its finished logs are ``CELL/seedK-epochsN/log.csv``, where a cell is ``none`` or ``PERTURBATION-everyP``; ``.running`` is what is not
-finished.
+finished, and ``failed`` what a run left that failed in the last search.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from fptlib.cli.output import as_options
 from fptlib.errors import InputError
 from fptlib.files import write_atomically
 from fptlib.readers import read
@@ -32,7 +33,8 @@ from fptlib.trajectories import Target, reached
 
 _NEEDED = ("seed", "epochs", "perturbation", "period", "log")
 _LOG, _OUTPUT = "log.csv", "output.txt"
-_LAST_LINES, _POLL_S = 5, 0.5
+_LAST_LINES, _LONGEST, _POLL_S = 5, 300, 0.5  # lines of output in a message, and the characters of each
+_SHELL = {"&&", "||", "|", ";", "&", ">", ">>", "<", "2>&1"}
 
 
 class ScriptError(RuntimeError):
@@ -56,20 +58,24 @@ class Runs:
         self._counting: dict[str, Any] = {"metric": target.metric, "epoch_zero": epoch_zero}
         written = [word for text in candidates for word in text.split()]
         self._written = {c.label: word for c, word in zip(parse(written), written, strict=True)}
-        cells = ["none", *map(_safe, written)]
-        if len(set(cells)) < len(cells):
-            needed = "names that differ in letters or digits are needed, and not none"
-            raise InputError(f"candidates {' '.join(written)}: {needed}")
+        if len({"none", *map(_safe, written)}) <= len(written):
+            raise InputError(f"candidates {' '.join(written)}: names that differ in letters or digits are needed")
         try:
             self._words = shlex.split(command)
+        except ValueError:
+            raise InputError("--run: a quotation mark is not closed") from None
+        first = self._words[0] if self._words else ""
+        if first == "cd" or re.match(r"\w+=", first) or any(w in _SHELL or w.endswith(";") for w in self._words):
+            raise InputError(f"--run: no shell runs this; write sh -c '...' around {command.strip()}")
+        try:
             fields = (field for word in self._words for field in string.Formatter().parse(word))
             named = {name for _, name, _, _ in fields if name is not None}
             wrong = [f"{{{name}}} is missing" for name in _NEEDED if name not in named]
             wrong += [f"{{{name}}} is not known" for name in sorted(named.difference(_NEEDED, ["threshold"]))]
             if not wrong:
                 self._filled(Trial(0, None, None, 1), self.folder)
-        except ValueError as error:
-            wrong = [str(error)]
+        except (ValueError, LookupError):
+            wrong = ["a brace stands alone, or a placeholder holds more than its name"]
         if wrong:
             allowed = f"{', '.join(f'{{{name}}}' for name in _NEEDED)} are needed, {{threshold}} is allowed"
             raise InputError(f"--run: {', '.join(wrong)}; {allowed}, {{{{ and }}}} are braces")
@@ -84,7 +90,8 @@ class Runs:
             message = f"{self.folder}: it holds logs of another command, {other.strip()}; name another folder by --out"
             raise InputError(message)
         write_atomically(record, lambda file: file.write(text.encode()))
-        shutil.rmtree(self.folder / ".running", ignore_errors=True)
+        for left in (".running", "failed"):
+            shutil.rmtree(self.folder / left, ignore_errors=True)
 
     def known(self, trial: Trial) -> NDArray[np.float64] | None:
         """Return the values of a run that was finished before, the shortest that is long enough; ``None`` if there is none."""
@@ -104,7 +111,7 @@ class Runs:
         return self._filled(trial, place), place
 
     def finish(self, trial: Trial, place: Path, status: int) -> NDArray[np.float64]:
-        """Keep the log of a run that has ended, and return its values; a ScriptError says why there are none."""
+        """Keep the log of a run that has ended, and return its values; a ScriptError says why there are none, and where its output is."""
         wrong = f"failed with status {status}" if status > 0 else f"was ended by signal {-status}" if status else ""
         if not wrong and not (place / _LOG).exists():
             wrong = "wrote no log"
@@ -120,10 +127,15 @@ class Runs:
                 wrong = "; ".join([f"logged {len(values)} epochs", least, *self.notes])
             except InputError as error:
                 wrong = str(error)
-        output = place / _OUTPUT
+        kept = self.folder / "failed" / place.name.rpartition("-")[0]
+        kept.parent.mkdir(exist_ok=True)
+        shutil.rmtree(kept, ignore_errors=True)
+        os.rename(place, kept)
+        output = kept / _OUTPUT
         lines = [line.strip() for line in output.read_text(errors="replace").splitlines()] if output.exists() else []
-        end = " / ".join([line for line in lines if line][-_LAST_LINES:]) or "nothing"
-        raise ScriptError(f"{shlex.join(self._filled(trial, place))}: {wrong}; the end of its output: {end}")
+        end = " / ".join([_short(line) for line in lines if line][-_LAST_LINES:]) or "nothing"
+        wrong = as_options(wrong.replace(str(place), str(kept)))
+        raise ScriptError(f"{shlex.join(self._filled(trial, kept))}: {wrong}; the end of {output}: {end}")
 
     def _filled(self, trial: Trial, place: Path) -> list[str]:
         values = {"seed": trial.seed, "epochs": trial.epochs, "period": trial.period or 0, "log": str(place / _LOG)}
@@ -204,3 +216,7 @@ def execute(words: Sequence[str], place: Path, directory: str) -> int:
 def _safe(text: str) -> str:
     """Return a text as part of a file name, on systems that do not tell capitals apart too."""
     return re.sub(r"[^\w.=,+-]", "_", text).lower()
+
+
+def _short(line: str) -> str:
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]} (and {len(line) - _LONGEST} more characters)"

@@ -97,7 +97,8 @@ def optimise(
         runs = Runs(run, folder=out, target=target, candidates=candidates, epoch_zero=epoch_zero)
         result, new = _run(at, runs, budget, jobs, scheduler)
     output.print_json(result.to_dict()) if as_json else answers.print_search(result, everything=everything)
-    print(f"{new} run-epochs trained by this call; the others had been trained before", file=sys.stderr)
+    before = "; the others had been trained before" if new < result.spent else ""
+    print(f"{new} run-epochs trained by this call{before}", file=sys.stderr)
 
 
 def _trained(
@@ -146,6 +147,11 @@ def _run(
             steps.close()
             print(f"fpt: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
-    print(*(f"note: {note}" for note in runs.notes), sep="\n", end="\n" * bool(runs.notes), file=sys.stderr)
+    print(
+        *(f"note: {output.as_options(note)}" for note in runs.notes),
+        sep="\n",
+        end="\n" * bool(runs.notes),
+        file=sys.stderr,
+    )
     result = search.result()
     return replace(result, target=replace(result.target, metric=runs.metric)), new

@@ -12,15 +12,4 @@ from fptlib.search.loop import optimise
 from fptlib.search.result import Settings
 from fptlib.search.source import Ledger, Recorded, Source
 
-__all__ = [
-    "Candidate",
-    "Ledger",
-    "Live",
-    "Recorded",
-    "Search",
-    "Settings",
-    "Source",
-    "Trial",
-    "optimise",
-    "parse",
-]
+__all__ = ["Candidate", "Ledger", "Live", "Recorded", "Search", "Settings", "Source", "Trial", "optimise", "parse"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import replace
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -78,9 +78,7 @@ class Decisions:
         self.leader: Arm | None = None
         self.steps: list[Step] = []
         self.refused = ""
-        self._further: dict[
-            tuple[Candidate | None, int | None, int], int
-        ] = {}  # epochs that runs of a choice are to be followed to
+        self._further: dict[tuple[Any, ...], int] = {}  # epochs up to which so many runs of a choice are wanted
         self.action: Action | None = None
         self._end: SearchResult | None = None
         self._course = self._decide()
@@ -107,9 +105,8 @@ class Decisions:
                 chosen, before = self.leader and self.leader.choice, self.source.ledger.spent
                 fresh = yield from self._confirm()
                 if (took := self.source.ledger.spent - before) and not decided:
-                    stopped += (
-                        f"; to measure the choice then took {took}{' and was not finished' if fresh is None else ''}"
-                    )
+                    verb = "would take more than" if fresh is None else "then took"
+                    stopped += f"; to measure the choice {verb} {took}"
                 if fresh is None or (self.leader and self.leader.choice) == chosen:
                     break
                 fresh = None  # what looked best does not any more

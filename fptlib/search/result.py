@@ -183,11 +183,7 @@ class SearchResult(Record):
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON types, the choice first; its speed-up is ``None`` without a perturbation."""
         following = None if self.next is None else dict(zip(("perturbation", "period"), self.next, strict=True))
-        first = {
-            "choice": plain(self.choice),
-            "speedup": plain(self.speedup),
-            "next": following,
-            "advice": [*self.advice],
-        }
+        choice, speedup = plain(self.choice), plain(self.speedup)
+        first = {"choice": choice, "speedup": speedup, "next": following, "advice": list(self.advice)}
         rest = {field.name: plain(getattr(self, field.name)) for field in fields(self) if field.name not in first}
         return {**first, **rest, "target": asdict(self.target)}
