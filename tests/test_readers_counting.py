@@ -459,3 +459,17 @@ def test_runs_that_differ_in_one_metric_are_not_equal() -> None:
         for k, v in enumerate((RISING, RISING[::-1]))
     ]
     assert read(*pair).meta["notes"] == ()
+
+
+@pytest.mark.parametrize("factor", [100, 0.01])
+def test_a_change_of_scale_within_a_run_is_refused_and_a_loss_that_diverges_is_not(factor: float) -> None:
+    values = 0.1 + 0.8 * (1 - np.exp(-np.arange(30) / 8)) * np.ones((12, 1)) * (1 if factor > 1 else 100)
+    values[:, 0] += np.arange(12) / 100
+    values[3, 20:] *= factor
+
+    def logs(name: str) -> list[Log]:
+        return [log(f"run_{k}", **{name: of([*row], epoch=[*range(1, 31)])}) for k, row in enumerate(values)]
+
+    with pytest.raises(InputError, match=r"top1 in run_3\.csv: goes from .* at epoch 20 to .* at epoch 21"):
+        read(*logs("top1"))
+    read(*logs("val_loss"))

@@ -299,3 +299,22 @@ def test_the_last_part_of_a_name_tells_what_counts(tmp_path: Path, header: str) 
     path.write_text(f"{header},eval/return\n" + "".join(f"{2048 * k},{k / 10}\n" for k in range(1, 5)))
     runs = read(path)
     assert ([*runs.metrics], runs.meta["axis"], runs.meta["every"]) == (["eval/return"], "step", 2048)
+
+
+def test_folders_of_runs_are_named_and_one_alone_is_read(tmp_path: Path) -> None:
+    for name in ("plain", "kick_20"):
+        (tmp_path / name).mkdir()
+        for k in range(3):
+            (tmp_path / name / f"seed{k}.csv").write_text(f"epoch,acc\n1,0.{k}\n2,0.5\n")
+        if name == "plain":
+            assert read(tmp_path).meta["names"] == {str(k): f"seed{k}" for k in range(3)}
+    with pytest.raises(
+        InputError, match=r"holds folders of runs \(kick_20, plain\); read one of them, such as \S*kick_20"
+    ):
+        read(tmp_path)
+
+
+def test_columns_that_differ_in_a_number_are_noted(tmp_path: Path) -> None:
+    (tmp_path / "acc.csv").write_text("epoch,acc_0,acc_1,acc_2\n1,0.1,0.2,0.3\n2,0.5,0.4,0.6\n")
+    said = "columns acc_0 to acc_2 look like one metric of 3 runs; if they are, write columns run, epoch and value"
+    assert said in read(tmp_path / "acc.csv").meta["notes"]

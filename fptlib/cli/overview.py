@@ -13,11 +13,10 @@ import numpy as np
 
 from fptlib.cli.output import as_options, print_table
 from fptlib.trajectories import Target, Trajectories
-from fptlib.trajectories.checks import CLOCK, RATE
+from fptlib.trajectories.checks import CLOCK, LOSS, RATE
 from fptlib.trajectories.record import DEFAULT_METRIC, passages
 
 _MOST = 11  # metrics, notes and labels that are shown without --all
-_LOSS = re.compile(r"loss|nll|entropy|err|mse|mae|perplexity|ppl|\b[wc]er\b|fid", re.IGNORECASE)
 _SCORE = re.compile(r"acc|top|auc|f1|\bap|iou|dice|precision|recall|score|bleu|\br2", re.IGNORECASE)
 _HELD_OUT = re.compile(r"val|test|eval|dev|bbox", re.IGNORECASE)
 
@@ -59,7 +58,7 @@ def _metric(runs: Trajectories, name: str) -> dict[str, Any]:
     scales = {
         "rate": RATE.fullmatch(name),
         "time": CLOCK.fullmatch(name),
-        "loss": _LOSS.search(name),
+        "loss": LOSS.search(name),
         "fraction": low >= 0 and high <= 1,
         "per cent": low >= 0 and high <= 100 and _SCORE.search(name),
     }

@@ -87,23 +87,15 @@ def read(
 
 
 def _coverage(path: Path, form: Format, files: Sequence[Path]) -> tuple[float, bool]:
-    """Return the number of runs for which there are files, and whether they name what they count.
-
-    A format goes before all others if a file of it may hold many runs or it was registered.
-    """
+    """Return how many runs have files, any number if a file may hold many, and whether these are known to be logs."""
     if form not in _COMPARED or any(file.suffix == ".db" for file in files):
         return inf, True
-    counts = True
-    if form is csv_folder.FORMAT:
-        headers = {file: tuple(header_of(file)) for file in files}
-        ((header, _),) = Counter(headers.values()).most_common(1)
-        files, counts = (
-            [file for file in files if headers[file] == header],
-            any(meaning(name) is not None for name in header),
-        )
-    elif form is json_lines.FORMAT:
-        counts = json_lines.counts(files[0])
-    return len({file if file.parent == path else file.parent for file in files}), counts
+    tables = form is csv_folder.FORMAT
+    headers = {file: tuple(header_of(file)) if tables else () for file in files}
+    header, _ = Counter(headers.values()).most_common(1)[0]
+    runs = {file if file.parent == path else file.parent for file in files if headers[file] == header}
+    counts = any(meaning(name) is not None for name in header) if tables else form is not json_lines.FORMAT
+    return len(runs), counts or (not tables and json_lines.counts(files[0]))
 
 
 def _left_out(path: Path, form: Format, used: set[Path]) -> list[str]:

@@ -7,6 +7,7 @@ error.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
@@ -97,7 +98,7 @@ def assemble(
         *_adjusted(columns),
         *([f"epoch 0 is an evaluation before training, as {before[0]}; epoch_zero='first' counts it"] if shown else []),
         *(f"no metric can be counted by epochs ({fault})" for fault in uncounted),
-        *dict.fromkeys(note for log in logs for note in log.notes),
+        *_once([log.notes for log in logs]),
         *(f"in the last epoch of {len(cut)} run{s} a metric is missing ({each}): it does not count" for each in at),
         *doubts(runs),
         *_schedule(logs),
@@ -167,6 +168,14 @@ def _adjusted(columns: dict[str, Counted]) -> list[str]:
         for note in dict.fromkeys(column.notes):
             about.setdefault(note, []).append(name)
     return [note if len(names) == len(columns) else f"{', '.join(names)}: {note}" for note, names in about.items()]
+
+
+def _once(notes: Sequence[Sequence[str]]) -> list[str]:
+    """Return the notes on some runs; of those that differ in the place at their end only, the first and their number."""
+    alike: dict[str, list[str]] = {}
+    for note in dict.fromkeys(note for own in notes for note in own):
+        alike.setdefault(re.sub(r" \([^()]*\)$", "", note), []).append(note)
+    return [own[0][:-1] + f"; {len(own)} of {len(notes)} runs)" if len(own) > 1 else own[0] for own in alike.values()]
 
 
 def _schedule(logs: Sequence[Log]) -> list[str]:

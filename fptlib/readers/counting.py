@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fptlib.errors import InputError
 from fptlib.readers.logs import Log, Series
-from fptlib.trajectories.checks import unlike
+from fptlib.trajectories.checks import LOSS, switched, unlike
 
 _OFTEN = 4  # a run that was resumed repeats an epoch now and then; a log of batches repeats more than each fourth
 
@@ -80,7 +80,8 @@ def count(logs: Sequence[Log], name: str, way: str, every: int | None, zero: str
     lengths = np.array([len(own) for own in kept])
     values = np.full((len(logs), lengths.max()), np.nan)
     values[np.arange(lengths.max()) < lengths[:, None]] = np.concatenate(kept)
-    if fault := unlike(values, [log.title for log in logs]):
+    titles = [log.title for log in logs]
+    if fault := (not LOSS.search(name) and switched(values, titles)) or unlike(values, titles):
         raise InputError(f"{name} in {fault}")
     return Counted(values, lengths, unit, int(starts[0]), np.array([place[-1] for place in places]), notes)
 

@@ -60,7 +60,18 @@ def read_files(path: Path, files: Sequence[Path], read: Callable[[Path], Table] 
             if tag and "Value" in log.metrics:
                 log.metrics[tag[2]] = log.metrics.pop("Value")
             runs.setdefault(log.name, []).append((part, log))
+    inner = {file.parent: folder_name(file, path) for file in files}
+    patterns = {(file.parent, re.sub(r"\d+", "", file.name)) for file in files}
+    if path not in inner and len(patterns) == len(inner) and min(Counter(file.parent for file in files).values()) > 1:
+        if len(inner) == 1:
+            return read_files(files[0].parent, files, read)
+        holds = f"holds folders of runs ({', '.join(inner.values())})"
+        raise InputError(f"{path}: {holds}; read one of them, such as {files[0].parent}")
     notes = summary([table.notes for table in tables])
+    wide = [*next(iter(runs.values()))[0][1].metrics]
+    if len(runs) == 1 and len(wide) > 2 and len({re.sub(r"\d+", "#", name) for name in wide}) == 1:
+        some = f"columns {wide[0]} to {wide[-1]} look like one metric of {len(wide)} runs"
+        notes = (*notes, f"{some}; if they are, write columns run, epoch and value")
     if len(files[0].parts) != len(files[-1].parts):
         notes = (*notes, f"runs at different depths are read together, {files[0]} and {files[-1]}")
     if parts := [len(own) for own in runs.values() if len(own) > 1]:

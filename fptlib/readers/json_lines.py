@@ -63,7 +63,7 @@ def _flat(content: Any, start: str = "") -> dict[str, Any]:
 
 
 def counts(path: Path) -> bool:
-    """Test whether a file says itself what epoch or step its values are of."""
+    """Test whether a file holds objects with the epoch or step that they are of."""
     word, rows = _rows(path)
     return word != "value" and any(map(_counts, rows.values()))
 

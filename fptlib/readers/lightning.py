@@ -42,7 +42,8 @@ def join_versions(logs: Sequence[Log]) -> list[Log]:
     if len(folders) < 2 or not 0 < len(later) <= len(folders):
         return list(logs)
     first, *others = map(join_starts, folders.values())
-    note = f"versions in one folder are starts of one run; {', '.join(later)} came later"
+    more = f" and {len(later) - 1} more" * (len(later) > 1)
+    note = f"versions in one folder are starts of one run; {later[0]}{more} came later"
     return [replace(first, notes=(*first.notes, note)), *others]
 
 
@@ -56,7 +57,7 @@ def join_starts(starts: Sequence[Log]) -> Log:
         if all(then[0] > first[0] for first, then in pairs):
             joined |= {name: whole.metrics[name].followed_by(log.metrics[name]) for name in both}
         elif all(first[-1] < then[-1] / 2 for first, then in pairs):
-            notes = (*notes, f"{whole.path}, which ends early, is left out for {log.path}")
+            notes = (*notes, f"a start that ends early is left out for the next one ({whole.path})")
             joined = log.metrics
         else:
             raise InputError(f"{log.path}: starts where {whole.path} did; leave out the one that does not count")

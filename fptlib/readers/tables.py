@@ -172,10 +172,7 @@ class Table:
 
 @functools.lru_cache(maxsize=1024)
 def meaning(name: str) -> int | None:
-    """Return the place of a name among those of columns that count: 0 and 1 for epochs, 2 and 3 for steps; ``None`` for another.
-
-    Where the whole name is not known, its last part after ``/`` tells, as in ``time/iterations``.
-    """
+    """Return the place of a name among those of columns that count: 0 and 1 for epochs, 2 and 3 for steps; ``None`` for another."""
     key = re.sub(r"[^a-z0-9]", "", re.sub(r"\(.*\)|\[.*\]", "", name.lower()))
     rank = 3 if name == _CALLS else next((i for i, known in enumerate(_COUNTING) if re.fullmatch(known, key)), None)
     return meaning(name.rpartition("/")[2]) if rank is None and "/" in name else rank

@@ -17,8 +17,10 @@ from fptlib.trajectories.record import Trajectories
 TWICE = "if they are one training run logged twice, leave one out; intervals would be too narrow otherwise"
 RATE = re.compile(r"(.*[/_-])?(lr|learning_rate)([/_-].*)?")
 CLOCK = re.compile(r"(.*[/_ -])?(time|seconds|runtime|duration|elapsed|per_second|mem(ory)?)([/_ -].*)?", re.IGNORECASE)
+LOSS = re.compile(r"loss|nll|entropy|err|mse|mae|perplexity|ppl|\b[wc]er\b|fid", re.IGNORECASE)
 FEWEST_STOPPED = 5  # runs that all end at their best by chance are fewer
 FEWEST_DISTINCT = 5  # values of a metric: two runs that share as many, in their order, are one
+_LASTING = 3  # epochs
 _HUNDRED = (50.0, 200.0)  # bounds of the ratio of per cent to fractions, epoch by epoch
 
 
@@ -71,10 +73,36 @@ def unlike(values: NDArray[np.float64], names: Sequence[str]) -> str | None:
     if top[cut - 1] > 1 or np.mean((high > _HUNDRED[0] * low) & (high < _HUNDRED[1] * low)) < 0.9:
         return None
     few, others = (np.sort(rows) for rows in sorted(groups, key=len))
+    ratio = values[few[0]] / np.where(values[others[0]] > 0, values[others[0]], np.nan)
+    epoch = int((np.abs(np.log(np.maximum(ratio, 1e-9))) > np.log(_HUNDRED[0])).argmax())
+    at = f"epoch {epoch + 1}" if epoch else "first"
     return (
         f"{names[few[0]]}: {len(few)} of {len(top)} runs differ{'s' * (len(few) == 1)} from the others by a factor of a hundred "
-        f"({values[few[0], 0]:.4g} and {values[others[0], 0]:.4g} at first); write all in per cent, or all as fractions"
+        f"({values[few[0], epoch]:.4g} and {values[others[0], epoch]:.4g} at {at}); write all in per cent, or all as fractions"
     )
+
+
+def switched(values: NDArray[np.float64], names: Sequence[str]) -> str | None:
+    """Say that a run goes from fractions to per cent, or back, between two epochs, and stays there; ``None`` if none does.
+
+    >>> switched(np.array([[0.5, 0.6, 0.7, 72.0, 74.0, 73.0]]), names="a")
+    'a: goes from 0.7 at epoch 3 to 72 at epoch 4, a factor of a hundred; write all in per cent, or all as fractions'
+    """
+    large = values > 1
+    if np.nanmin(values) < 0 or np.nanmax(values) > 100:
+        return None
+    for run, i in np.argwhere((large[:, 1:] != large[:, :-1]) & ~np.isnan(values[:, 1:])):
+        row = values[run][~np.isnan(values[run])]
+        sides = row[max(i + 1 - _LASTING, 0) : i + 1], row[i + 1 : i + 1 + _LASTING]
+        small, big = sorted(sides, key=np.max)
+        low, high = sorted(row[i : i + 2])
+        lasts = len(sides[0]) == _LASTING and np.max(small) <= 1 < np.min(big) and np.ptp(small) > 0
+        if lasts and _HUNDRED[0] * low < high < _HUNDRED[1] * low:
+            change = (
+                f"goes from {row[i]:.4g} at epoch {i + 1} to {row[i + 1]:.4g} at epoch {i + 2}, a factor of a hundred"
+            )
+            return f"{names[run]}: {change}; write all in per cent, or all as fractions"
+    return None
 
 
 def doubts(runs: Trajectories) -> list[str]:
