@@ -221,7 +221,11 @@ class Perturber:
         self._last, self._lasting, self._initial = state["last"], state["lasting"], set(state["initial"])
         if best := dict(state["best"] or {}):
             self._best = best.pop("metric"), State(**best, learning_rate=0.0)
-        self._factor.value = self._lasting * self.schedule.factor((self.epoch or 0) + 1, self._last)
+        # The epoch may have been trained before the state was saved.
+        self._factor.value, self._factor.used = (
+            self._lasting * self.schedule.factor((self.epoch or 0) + 1, self._last),
+            True,
+        )
 
     def _identity(self) -> dict[str, Any]:
         rule = self.schedule.rule
