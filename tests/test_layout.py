@@ -59,8 +59,16 @@ ANALYSIS = [
 ]
 LONGEST = 400
 # Lines of Python in all, docstrings included.
-LINES = {"fptlib": 18_000, "companion": 3_500, "tests": 16_500, "benchmarks": 2_700}
-FILES, EXPORTED, AT_THE_TOP = 140, 165, 21
+LINES = {
+    "fptlib": 17_700,
+    "fptlib/readers": 1_620,
+    "fptlib/search": 1_500,
+    "fptlib/hooks": 750,
+    "companion": 3_500,
+    "tests": 16_500,
+    "benchmarks": 2_700,
+}
+FILES, EXPORTED, AT_THE_TOP = 131, 150, 20
 
 
 def sources(package: str = "fptlib") -> list[Path]:

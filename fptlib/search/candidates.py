@@ -20,9 +20,6 @@ class Candidate:
     """A perturbation without its period: a unique label, and the section ``perturbation`` of the parameters without ``period``.
 
     A rule that has no name, names a period, or acts once only raises an InputError.
-
-    >>> Candidate("reset", {"name": "full_reset"}).restarts
-    True
     """
 
     label: str

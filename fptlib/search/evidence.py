@@ -1,8 +1,7 @@
 """Means of every candidate at every period from all runs so far, each with its interval, data and bootstrap replicates alike.
 
-A period of a candidate is measured, or predicted from the measured period with the smallest reach, by `fptlib.response.interval`; a full
-reset and doing nothing need unperturbed runs only. In replicates a seed carries all its runs. As the first ``P`` epochs are unperturbed,
-no mean is below ``RM(P) + S(P)``, whatever a perturbation does: where nothing else is known that is the bound.
+A period is measured, or predicted from the measured period with the smallest reach; a full reset and doing nothing need unperturbed runs
+only. As the first ``P`` epochs are unperturbed, no mean is below ``RM(P) + S(P)``: where nothing else is known that is the bound.
 """
 
 from __future__ import annotations
@@ -36,9 +35,8 @@ _WIDEST = 2.0  # times that replicates are spread further at most; where they ar
 class Arm:
     """One choice: a candidate with a period, or no perturbation (``candidate`` is ``None``).
 
-    ``mean`` and ``optimistic`` are the restricted mean, or its lower bound, and what it could be at best, for the data (entry 0) and each
-    replicate, ``(1 + replicates,)``; ``n_runs`` the perturbed runs at this period (unperturbed ones where these tell all). The centre of
-    the prediction is NaN where only a lower bound is known.
+    ``mean`` and ``optimistic`` are the restricted mean, or its lower bound (the prediction's centre is then NaN), and what it could be at
+    best, of the data and each replicate, ``(1 + replicates,)``; ``n_runs`` the runs at this period, or the unperturbed ones that tell all.
     """
 
     candidate: Candidate | None

@@ -1,4 +1,4 @@
-"""Source of trajectories that are trained when they are asked for."""
+"""Source of runs that are trained when they are asked for."""
 
 from __future__ import annotations
 
@@ -18,12 +18,9 @@ from fptlib.trajectories import Target, Trajectories
 class Live(Source):
     """Source that trains what a search asks for; everything is kept in stores, so that the same search again trains nothing.
 
-    ``spec`` are the parameters of unperturbed training (others raise an InputError): ``epochs`` is the horizon, ``runs`` is not looked at.
-    Snapshots to fork from are kept at those ``periods`` that unperturbed training passes. Folder, workers and scheduler are those of
-    `fptlib.ensemble.train`.
-
-    ``trained`` are the run-epochs that the engine trained in this process. The ledger counts what the search asked for, stored before or
-    not; the two agree for a new search whose numbers of runs are multiples of the engine's unit.
+    ``spec`` are the parameters of unperturbed training (others raise an InputError), whose ``epochs`` are the horizon. Snapshots to fork
+    from are kept at those ``periods`` that it passes. ``trained`` are the run-epochs that were trained in this process; the ledger counts
+    what the search asked for, stored before or not.
     """
 
     def __init__(

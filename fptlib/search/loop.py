@@ -39,16 +39,11 @@ FOLLOW = 2.0  # perturbed runs are followed at first to this many times the mean
 def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Settings | None = None) -> SearchResult:
     """Find the perturbation and the period with the smallest mean first-passage time.
 
-    Trajectories come from a source, which knows threshold and horizon; not to perturb is one more choice beside the candidates. The result
-    holds the choice with its interval, how each candidate came out, every step, and what was spent. No candidate, two that share a label,
+    A source, which knows threshold and horizon, gives the runs; not to perturb is one more choice. No candidate, two that share a label,
     and no period below the horizon raise an InputError.
 
-    1. If runs that are perturbed soon pass soon, no long period can be better, and the search goes on below. Otherwise unperturbed
-       runs are followed until the metric of the survivors comes to rest, at ``t*``.
-    2. All candidates are perturbed at one period ``P0``, at or after ``t*``, on the same runs.
-    3. Then the choice that promises most for what it costs is looked at more closely: a period is measured that predictions leave open,
-       runs that were cut short are followed on, or more runs are trained of two choices that cannot be told apart.
-    4. The choice is measured, unless the budget ends before, at the end once more with runs that had no part in it.
+    Unperturbed runs are followed until their metric rests, unless runs perturbed early pass at once; all candidates are perturbed at one
+    period; then the step is taken that promises most for its costs; fresh runs measure the choice.
     """
     decisions = Decisions(source, candidates, settings or Settings())
     while (action := decisions.action) is not None:
@@ -60,9 +55,8 @@ def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Setti
 class Decisions:
     """The decisions of a search, one after the other, and what they rest on: all its runs so far, and what these say.
 
-    ``action`` is what it asks for now, ``None`` once it has ended; ``leader`` the best choice at this moment; ``start`` the first epoch at
-    which unperturbed runs rest, if they do; ``forked_at`` the period at which all candidates are perturbed first; ``refused`` why the last
-    action that was too expensive was not performed.
+    ``action`` is what it asks for now, ``None`` once it has ended; ``leader`` the best choice so far; ``start`` the first epoch at which
+    unperturbed runs rest; ``forked_at`` the period of the first perturbations; ``refused`` why the last action was too expensive.
     """
 
     def __init__(self, source: Source, candidates: Sequence[Candidate], settings: Settings) -> None:

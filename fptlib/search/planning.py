@@ -69,10 +69,9 @@ def promising(evidence: Evidence) -> Arm | None:
 def rivals(evidence: Evidence, leader: Arm, *, precision: float, level: float) -> list[tuple[Arm, float]]:
     """Return the choices that may beat the leader by more than the precision and may be looked at now, and by how many epochs one hopes.
 
-    A choice may while the chance of it exceeds ``1 - level``, over replicates in which predictions enter with their optimistic end.
-    Periods beyond one that was found worse than a candidate's own best, seen from there, are left out (the minimum is inside), and so are
-    periods shorter than half, or longer than twice, of all that was measured of a candidate, for now: a perturbation far too frequent could
-    cost a horizon for each run, and the steps in between tell whether it is.
+    The chance of it has to exceed ``1 - level``, over replicates with the optimistic ends of predictions. Periods beyond one that was worse
+    than a candidate's best are left out, and for now those shorter than half, or longer than twice, of all that was measured of it: a
+    perturbation far too frequent could cost a horizon for each run.
     """
     result = []
     for arm in evidence.arms:

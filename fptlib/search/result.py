@@ -26,15 +26,11 @@ class Settings:
     Parameters
     ----------
     periods, budget
-        Periods to choose from, in epochs, a spread of them up to the horizon by default; and run-epochs that it may spend, which it never
-        exceeds, ``None`` for as many as the precision takes.
-    precision, level
-        Relative difference of means that is not worth telling apart, and confidence of every decision and interval.
+        Periods to choose from, in epochs, by default a spread up to the horizon; run-epochs that it never exceeds, ``None`` for no limit.
     batch, confirm, max_runs
-        Runs of the first ensembles; runs that measure the choice once it is made, and had no part in it (0 to leave this out); and runs
-        at one period at most.
-    n_boot, seed
-        Bootstrap replicates over seeds, and the seed of their random numbers.
+        Runs of the first ensembles; fresh runs that measure the choice (0 to leave this out); runs at one period at most.
+    precision, level, n_boot, seed
+        Relative difference of means not worth telling apart; confidence of decisions and intervals; bootstrap replicates, and their seed.
     """
 
     periods: tuple[int, ...] | None = None
@@ -63,10 +59,7 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Step(Record):
-    """One action, why and what, the run-epochs spent so far, and the recommendation after it.
-
-    Label and period of the recommendation are ``None`` for no perturbation; its ``mean``, in epochs, is ``None`` before anything is known.
-    """
+    """One action, why and what, the run-epochs spent so far, and the recommendation after it, ``None`` where there is none."""
 
     purpose: Purpose
     what: str
@@ -80,8 +73,7 @@ class Step(Record):
 class Standing(Record):
     """Result for one candidate: its best period so far, those at which it was perturbed, and its cost.
 
-    ``best`` is ``None`` where no period was measured or predicted. The candidate is chosen, dropped (no period of it can be
-    better than the choice, by more than the precision), or undecided; ``spent`` are the run-epochs after its perturbations.
+    A candidate is dropped if no period of it can be better than the choice, by more than the precision.
     """
 
     label: str
@@ -101,18 +93,15 @@ class SearchResult(Record):
         What has to be reached, the last epoch that counts, the confidence of decisions and intervals, and the restricted mean without
         perturbation; where these runs were not followed to the horizon, ``mean`` and ``low`` are lower bounds and ``high`` is NaN.
     choice, next, fresh
-        What to do, ``None`` if nothing could be chosen (the budget ended before, or no run ever passed); perturbation and period to look at
-        next, if the search ended before all was decided; and whether the choice was measured on runs that had no part in it (the mean of
-        those that it was chosen by is too small on average).
+        What to do, ``None`` if nothing could be chosen; perturbation and period to look at next, if not all was decided; and whether the
+        choice was measured on runs that had no part in it (the mean of those that it was chosen by is too small on average).
     cells, candidates, steps
-        All that was measured or predicted, in order of the mean; how each candidate came out, in the order given; and what was done.
-    stopped, decided
-        Why the search ended, in a clause, and whether because nothing else can be better by more than the precision.
-    inside, relaxation_epoch, fork_period
-        Whether a shorter and a longer period were found worse; the epoch from which unperturbed training rests, ``None`` if it was not seen
-        to; and the period ``P0`` of the first forks.
-    spent, spent_unperturbed, finished, notes
-        Run-epochs in all, and before any perturbation; whether the search has ended, and what should be known of the runs.
+        All that was measured or predicted, in order of the mean; how each candidate came out; and what was done.
+    stopped, decided, finished, inside
+        Why the search ended, in a clause; whether because nothing else can be better by more than the precision; whether it did end; and
+        whether a shorter and a longer period were found worse.
+    relaxation_epoch, fork_period, spent, spent_unperturbed, notes
+        Epoch from which unperturbed training rests; ``P0`` of the first forks; run-epochs in all, and before any perturbation; doubts.
     """
 
     target: Target

@@ -23,9 +23,8 @@ _Epochs = NDArray[np.int64]
 class Ledger:
     """Account of the run-epochs that had to be trained, by what they were trained for.
 
-    Up to its first perturbation a perturbed run is the unperturbed run of the same number: those epochs are paid once, whoever asks for
-    them, and again only where more of them is asked for. A run costs nothing after it has passed. Without ``shared`` each perturbed run is
-    paid from its first epoch on.
+    Up to its first perturbation a perturbed run is the unperturbed run of the same number, whose epochs are paid once; without ``shared``
+    it is paid from its first epoch on. A run costs nothing after it has passed.
 
     >>> ledger, passed = Ledger(), np.array([True, True])
     >>> ledger.charge("kick", period=10, followed=np.array([14, 8]), passed=passed)
@@ -119,9 +118,8 @@ class Source(ABC):
 class Recorded(Source):
     """Runs drawn with replacement from records, as if they were trained anew: the oracle of a benchmark.
 
-    Records of perturbed runs are told apart by label of the candidate and period. With ``common_seeds`` run ``k`` of every record is one
-    seed, as with this library's ensembles, and drawn with all its runs. Otherwise each record is drawn from by itself, and prefixes are
-    shared in the accounts only.
+    Records of perturbed runs are told apart by label and period. With ``common_seeds`` run ``k`` of every record is one seed, drawn with
+    all its runs; otherwise each record is drawn from by itself, and prefixes are shared in the accounts only.
     """
 
     def __init__(
