@@ -60,10 +60,10 @@ ANALYSIS = [
 LONGEST = 400
 # Lines of Python in all, docstrings included.
 LINES = {
-    "fptlib": 17_700,
+    "fptlib": 17_750,
     "fptlib/readers": 1_620,
     "fptlib/search": 1_500,
-    "fptlib/hooks": 750,
+    "fptlib/hooks": 795,
     "companion": 3_500,
     "tests": 16_500,
     "benchmarks": 2_700,
