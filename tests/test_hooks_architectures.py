@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import random
 import warnings
@@ -143,12 +144,13 @@ def trained(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["plain", "compiled", "half"])
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("kind", "way"),
+    # PyTorch has no recurrent layers in half precision on all CPUs.
+    [each for each in itertools.product(KINDS, ["plain", "compiled", "half"]) if each != ("recurrent", "half")],
+)
 def test_what_is_to_change_does_and_nothing_else(kind: str, way: str) -> None:
     build, stays = KINDS[kind]
-    if (kind, way) == ("recurrent", "half"):
-        pytest.skip("PyTorch has no such layer on all CPUs")
     for rule in (FullReset(), ShrinkPerturb(0.4, 0.1, "state"), WeightNoise(0.1))[: 3 if way == "plain" else 1]:
         model = build()
         optimizer, step = trained(model, half=way == "half", compiled=way == "compiled")

@@ -122,7 +122,12 @@ def test_what_is_killed_goes_on_and_loses_what_was_in_flight_only(folder: Folder
 @pytest.mark.slow
 def test_an_interrupted_search_ends_its_scripts(folder: Folder, root: Path) -> None:
     folder.write("import os, time\nPath(__file__).with_name('pid').write_text(f'{os.getpid()}.')\ntime.sleep(600)")
-    process = subprocess.Popen([sys.executable, "-m", "fptlib", *folder.arguments()], cwd=root)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fptlib", *folder.arguments()],
+        cwd=root,
+        # A shell that runs the tests in the background has it ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
     pid = folder.path / "pid"
     wait_for(lambda: pid.exists() and pid.read_text().endswith("."), process)
     process.send_signal(signal.SIGINT)
