@@ -2,7 +2,7 @@
 
 Where trajectories come from (`Live` training, `Recorded` runs) is apart from the decisions, which are a function of
 what was seen: the same seed gives the same search, and an interrupted one goes on from its stores. The parts of a result are in
-`fptlib.search.result`.
+``result.py``.
 """
 
 from fptlib.search.ask import Search, Trial
