@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fptlib.spec import EnsembleSpec
     from fptlib.trajectories import Trajectories
 
-__all__ = ["compared", "ensemble", "experiments", "glue", "note", "setup", "uses"]
+__all__ = ["compared", "ensemble", "experiments", "glue", "note", "setup", "table", "uses"]
 
 # The folder of MIME types that myst-nb reads glued values from and shows nowhere else.
 _GLUE = "application/papermill.record/"
@@ -114,21 +114,21 @@ def uses(source: str) -> None:
         _write_record()
 
 
-def glue(name: str, value: object, *, digits: int = 2) -> None:
-    """Keep a value for the prose, where ``{glue:text}`NAME``` shows it.
+def glue(values: Mapping[str, object], *, digits: int = 2) -> None:
+    """Keep values for the prose, where ``{glue:text}`NAME``` shows them.
 
     Parameters
     ----------
-    name
-        Name, unique in the chapter.
-    value
-        A string (shown as it is), a number, or an estimate with attributes or keys ``mean``, ``low`` and ``high``.
+    values
+        By name, unique in the chapter: a string (shown as it is), a number, or an estimate with attributes or keys ``mean``, ``low``
+        and ``high``.
     digits
         Decimals of floating-point numbers.
     """
-    # Quoted, because myst-nb evaluates the text as a literal: an unquoted 2.50 would become 2.5.
-    text = repr(spell(value, digits=digits))
-    _display({f"{_GLUE}text/plain": text}, metadata={"scrapbook": {"name": name, "mime_prefix": _GLUE}})
+    for name, value in values.items():
+        # Quoted, because myst-nb evaluates the text as a literal: an unquoted 2.50 would become 2.5.
+        text = repr(spell(value, digits=digits))
+        _display({f"{_GLUE}text/plain": text}, metadata={"scrapbook": {"name": name, "mime_prefix": _GLUE}})
 
 
 def spell(value: object, *, digits: int = 2) -> str:
@@ -181,6 +181,29 @@ def compared(frame: pd.DataFrame) -> pd.DataFrame:
         rows.append(words | {"error": "" if is_open else f"{100 * row.error:+.1f} %"})
     table = pd.DataFrame(rows)
     return table if table["perturbation"].nunique() > 1 else table.drop(columns="perturbation")
+
+
+def table(frame: pd.DataFrame, *, names: Mapping[str, str] | None = None, digits: int = 1, rows: int = 8) -> None:
+    """Show a table with headings in words; rows beyond the first ``rows`` are folded.
+
+    Parameters
+    ----------
+    frame
+        The table; missing values are left empty.
+    names
+        Headings by column: these columns are shown, in this order. All columns by default.
+    digits
+        Decimals of floating-point numbers.
+    rows
+        Rows that are always visible.
+    """
+    shown = frame[list(names)].rename(columns=dict(names)) if names else frame
+    spelt = shown.map(lambda value: "" if value is None or value != value else spell(value, digits=digits))
+    page = spelt.head(rows).to_html(index=False, border=0)
+    if (more := len(spelt) - rows) > 0:
+        rest = spelt.iloc[rows:].to_html(index=False, border=0)
+        page += f"<details><summary>{more} more row{'s' * (more > 1)}</summary>{rest}</details>"
+    _display({"text/html": page, "text/plain": spelt.to_string(index=False)})
 
 
 def note(text: str, *, title: str = "Note") -> None:

@@ -29,7 +29,7 @@ Cover page of {cite:t}`redner2001guide`, on {doc}`waiting`.
 from companion import book
 
 book.setup()
-book.glue("answer", "not valid")
+book.glue({"answer": "not valid"})
 ```
 
 The verdict is {glue:text}`answer`.
@@ -77,7 +77,7 @@ chart.mark_line().encode(x="epoch:Q", y="survival:Q").properties(width="containe
 ```
 
 ```{code-cell} ipython3
-book.glue("mean", {"mean": 1 / hazard, "low": 8.5, "high": 11.25}, digits=2)
+book.glue({"mean": {"mean": 1 / hazard, "low": 8.5, "high": 11.25}}, digits=2)
 book.note("Nothing here was measured.")
 ```
 

@@ -13,10 +13,11 @@ from typing import Any
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 
 import small_book
-from companion.book import compared, spell
+from companion.book import compared, spell, table
 from companion.build import keys, pages, site
 from companion.build.execute import Job, execute, find
 from companion.build.parameters import declared
@@ -214,6 +215,25 @@ def test_wrong_override_is_one_clear_line(project: Project, overrides: dict[str,
     with pytest.raises(InputError, match=message) as error:
         site.build(project.root, chapter="waiting", overrides=overrides)
     assert "\n" not in str(error.value)
+
+
+def test_number_before_the_name_of_a_chapter_is_ignored(project: Project) -> None:
+    assert project.chapter("03_waiting") == project.chapter("waiting")
+
+
+def test_table_is_in_words_and_folds_its_tail(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, str]] = []
+    monkeypatch.setattr("companion.book._display", shown.append)
+    table(
+        pd.DataFrame({"period": [5, 10, 20], "best_in": [1.25, None, float("nan")]}),
+        names={"best_in": "best in"},
+        rows=2,
+    )
+    page = shown[0]["text/html"]
+    assert page.count("<tr") == 5
+    assert "<th>best in</th>" in page
+    assert "1 more row</summary>" in page
+    assert not {"nan", "None", "best_in", "period"} & set(re.findall(r"\w+", page))
 
 
 def test_unknown_chapter_and_profile_are_named_with_what_there_is(project: Project) -> None:

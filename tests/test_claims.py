@@ -197,7 +197,7 @@ def test_a_page_shows_numbers_in_words() -> None:
     full: Any = published.show(judged(), full=True)
     assert len(full.data) == len(CLAIMS)
     text = " ".join(full.data["claim"]) + " ".join(full.data["cases"])
-    assert "implied; accepted 0.9 to 1.1; 03_one_frequency" in text
+    assert "implied; accepted 0.9 to 1.1; one_frequency" in text
     assert re.search(
         r"to 72 %, P0 = 50: <b>within the interval</b> 1\.04 \(0\.93 to 1\.14\)<br><small>residual time", text
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,7 @@ from fptlib.parameters import nearest
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
+_NUMBER = re.compile(r"^\d+_")
 # Sets of training parameters, not of chapter parameters.
 _NOT_PROFILES = {"ensembles", "experiments", "paper"}
 # The profile that shows results kept with the book; chapters without any have the other's parameters.
@@ -111,7 +113,7 @@ class Project:
         return [page for page in pages if page.path.read_text().startswith("---\njupytext:")]
 
     def chapter(self, name: str) -> Chapter:
-        """Return the chapter with this name, or the only one whose name starts with it.
+        """Return the chapter with this name, or the only one whose name starts with it; a number before the name is ignored.
 
         Raises
         ------
@@ -119,7 +121,7 @@ class Project:
             If there is none, or several.
         """
         chapters = {chapter.name: chapter for chapter in self.chapters}
-        stem = Path(name).name.removesuffix(".md")
+        stem = _NUMBER.sub("", Path(name).name.removesuffix(".md"))
         matches = [stem] if stem in chapters else [known for known in chapters if known.startswith(stem)]
         if len(matches) != 1:
             problem = "no chapter" if not matches else "several chapters start with"

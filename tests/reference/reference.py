@@ -323,7 +323,7 @@ def glue() -> dict[str, Any]:
     return result
 
 
-# Names of values that were timed: 04_scaling_up, 10_reproduction.
+# Names of values that were timed: scaling_up, reproduction.
 TIMES = re.compile("^(cheap|dear|loop|stack|wide|cost|snapshot)-|seconds|years")
 
 
