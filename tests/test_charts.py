@@ -62,6 +62,9 @@ CHARTS: dict[str, Callable[[], alt.LayerChart]] = {
     "response with everything": lambda: charts.response(
         PREDICTED, STUDY.means(), period=10, unperturbed=40.0, cap=60.0
     ),
+    "response with both lines": lambda: charts.response(
+        PREDICTED, formula=np.arange(1.0, 70), bound=np.arange(0.5, 30)
+    ),
     "ranking": lambda: charts.ranking(RANKED),
     "ranking, all open": lambda: charts.ranking(RANKED.assign(mean=np.nan, grade="open", measured=False)),
     "speed-up": lambda: charts.speedup(FASTER),
@@ -124,6 +127,20 @@ def test_open_predictions_are_ranges_without_a_point() -> None:
     picture = svg(charts.response(table))
     assert picture.count('aria-roledescription="rule mark"') == len(table)
     assert 'aria-roledescription="point"' not in picture
+
+
+def test_the_formula_and_its_bound_are_lines_over_all_periods_between_the_first_and_the_last() -> None:
+    spec = charts.response(PREDICTED, formula=np.arange(100) + 7.0, bound=np.arange(100) + 1).to_dict()
+    [name] = [layer["data"]["name"] for layer in spec["layer"] if layer["mark"]["type"] == "line"]
+    drawn = {label: [r for r in rows(spec)[name] if r["grade"] == label] for label in common.CURVE_COLOURS}
+    assert [[(r["period"], r["mean"]) for r in line] for line in drawn.values()] == [
+        [(p, p + above) for p in range(1, 41)] for above in (7, 1)
+    ]
+    colours = spec["layer"][0]["encoding"]["color"]["scale"]
+    assert dict(zip(colours["domain"], colours["range"], strict=True)).items() >= common.CURVE_COLOURS.items()
+    [axis] = {tuple(layer["encoding"]["y"]["scale"]["domain"]) for layer in spec["layer"]}
+    assert axis[0] < 2, "the axis holds the bound"
+    assert spec["description"] == charts.response(PREDICTED).to_dict()["description"]
 
 
 def test_the_chart_names_axes_lines_and_the_marked_epoch() -> None:

@@ -29,6 +29,8 @@ GRADE_COLOURS = {
     "open": "#FD461A",
 }
 GRADE_SHAPES = dict(zip(GRADE_COLOURS, ("cross", "circle", "square", "triangle-up", "diamond", "stroke"), strict=True))
+# Means that are computed for every period: from the residual time after one perturbation, and without any perturbed run.
+CURVE_COLOURS = {"one perturbation counts": PALETTE[0], "lower bound, no perturbed run": GREY}
 _C = TypeVar("_C", alt.Color, alt.StrokeDash, alt.Shape)
 HEIGHT = 280
 _PHONE, _SYMBOL, _LETTER = 300, 34, 6  # pixels: room for a legend, for a symbol in it, for a letter

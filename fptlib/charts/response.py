@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
+import numpy as np
 import pandas as pd
+from numpy.typing import ArrayLike
 
 from fptlib.charts.common import (
+    CURVE_COLOURS,
     GRADE_COLOURS,
     GRADE_SHAPES,
     GREY,
@@ -41,6 +44,8 @@ def response(
     period: int | None = None,
     unperturbed: float | None = None,
     cap: float | None = None,
+    formula: ArrayLike | None = None,
+    bound: ArrayLike | None = None,
 ) -> alt.LayerChart:
     """Draw predicted and measured mean first-passage times of one perturbation against its period, with intervals.
 
@@ -55,16 +60,26 @@ def response(
         Period of the ensemble that the prediction is made from, a dotted line; mean without perturbation, a dashed one.
     cap
         Upper end of the axis in epochs; predictions beyond it are drawn at the edge.
+    formula, bound
+        Means, of which number ``P`` belongs to period ``P``, as lines: what the survivors' residual time at one period says of all others,
+        ``before + S * tau``; and in grey what is known without a perturbed run, ``before + S``, where ``before[P]`` is the sum of ``S[k]``
+        up to ``P - 1``.
     """
     frame = _with_measured(predicted, measured)
+    lines = _lines(frame, formula, bound)
     legend = alt.Legend(orient="top", columns=2, symbolOpacity=1)  # two fit on a phone
     layers = [] if unperturbed is None else level(unperturbed, "without perturbation")
     if period is not None:
         source = alt.Chart(pd.DataFrame({"period": [period], "text": ["P0"]})).encode(x="period:Q")
         layers.append(source.mark_text(align="left", dx=4, dy=8, color=GREY).encode(y=alt.value(0), text="text"))
         layers.append(source.mark_rule(strokeDash=[2, 3], color=GREY))
-    hue, marks = grades(frame, alt.Color, GRADE_COLOURS, legend), grades(frame, alt.Shape, GRADE_SHAPES, legend)
-    axis, x, tips = _means(frame, cap), periods(frame), ["grade", "period", *numbers(_INTERVAL)]
+    drawn = pd.concat([frame, lines]) if len(lines) else frame
+    hue = grades(drawn, alt.Color, GRADE_COLOURS | CURVE_COLOURS, legend)
+    marks = grades(drawn, alt.Shape, GRADE_SHAPES | dict.fromkeys(CURVE_COLOURS, "stroke"), legend)
+    axis, x, tips = _means(drawn, cap), periods(frame), ["grade", "period", *numbers(_INTERVAL)]
+    if len(lines):
+        curves = alt.Chart(lines).mark_line(strokeWidth=2)
+        layers.append(curves.encode(x=x, color=hue, y=alt.Y("mean:Q", **axis), tooltip=tips[:3]))
     is_measured = frame["grade"] == "measured"
     for part, filled in ((frame[~is_measured], False), (frame[is_measured], True)):
         if part.empty:
@@ -146,6 +161,18 @@ def _with_measured(predicted: pd.DataFrame, measured: Mapping[Key, Estimate] | p
     doubled = (frame["grade"] == "measured") & frame["period"].isin(measured["period"])
     parts = [frame[~doubled], measured.assign(grade="measured")]
     return pd.concat([part for part in parts if len(part)], ignore_index=True)[["period", *_INTERVAL, "grade"]]
+
+
+def _lines(frame: pd.DataFrame, *curves: ArrayLike | None) -> pd.DataFrame:
+    """Return the means of curves over all periods that the frame spans, in the place of a grade the name of the curve."""
+    first, last = int(frame["period"].min()), int(frame["period"].max())
+    parts = []
+    for name, curve in zip(CURVE_COLOURS, curves, strict=True):
+        if curve is not None:
+            means = np.asarray(curve, dtype=float)[first : last + 1]
+            part = pd.DataFrame({"period": first + np.arange(len(means)), "mean": means, "low": means, "high": means})
+            parts.append(part.assign(grade=name))
+    return pd.concat(parts, ignore_index=True) if parts else frame.head(0)
 
 
 def _names(table: pd.DataFrame) -> list[str]:
