@@ -19,6 +19,7 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from companion.build import keys, pages
+from companion.build.assignment import EXERCISES, assignment
 from companion.build.execute import ANSI, Executed, Job, environment, execute, find
 from companion.build.project import BuildError, Chapter, Project
 from fptlib.cli.output import duration
@@ -152,7 +153,10 @@ def _stage(project: Project, tree: Path, staged: Mapping[Chapter, NotebookNode],
         (tree / f"{chapter.document}.md").unlink()
         _write_notebook(tree / f"{chapter.document}.ipynb", notebook)
     for executed in downloads:
-        _write_notebook(tree / pages.NOTEBOOKS / f"{executed.job.chapter.name}.ipynb", executed.notebook)
+        name = executed.job.chapter.name
+        _write_notebook(tree / pages.NOTEBOOKS / f"{name}.ipynb", executed.notebook)
+        if name == EXERCISES:
+            _write_notebook(tree / pages.NOTEBOOKS / f"{name}-assignment.ipynb", assignment(executed.notebook))
     parts: list[str | bytes] = [keys.library_digest(everything=True)]
     parts += sorted(f"{package.name}={package.version}" for package in metadata.distributions())
     for path in sorted(path for path in tree.rglob("*") if path.is_file()):

@@ -8,6 +8,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from companion import ROOT
+
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
@@ -15,12 +17,14 @@ _PRELOAD = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')
 _ICONS = re.compile(r'<script [^>]*src="[^"]*/fontawesome/[^"]*"></script>\s*')
 _REFERENCE = re.compile(r"^(\s*)\.\. \[(\d+)\]")
 _CITED = re.compile(r"\[(\d+)\]_")
+_WORDS_A_MINUTE = 180
 _MATHJAX = "sphinx-mathjax-offline"
 _FONTS = "output/chtml/fonts/woff-v2"
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the handlers below."""
+    app.add_role("minutes", _minutes)
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _add_assets)
     app.connect("html-page-context", _load_charts)
@@ -30,6 +34,17 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("build-finished", _lighten)
     app.connect("autodoc-process-docstring", _list_references)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+def _minutes(name: str, raw: str, text: str, line: int, inliner: Any, *_: Any) -> tuple[list[Any], list[Any]]:
+    """Minutes that it takes to read a chapter, which the role names, at 180 words a minute; code is not counted."""
+    from docutils import nodes
+
+    source = ROOT / "book" / f"{text}.md"
+    if not source.exists():
+        return [], [inliner.reporter.error(f"minutes: there is no {source}", line=line)]
+    words = len(re.sub(r"^```.*?^```$", "", source.read_text(), flags=re.DOTALL | re.MULTILINE).split())
+    return [nodes.Text(str(round(words / _WORDS_A_MINUTE)))], []
 
 
 def _configure(app: Sphinx, config: Any) -> None:
