@@ -65,7 +65,7 @@ LINES = {
     "fptlib/search": 1_500,
     "fptlib/hooks": 795,
     "companion": 4_100,
-    "tests": 16_500,
+    "tests": 17_200,
     "benchmarks": 2_700,
 }
 FILES, EXPORTED, AT_THE_TOP = 131, 150, 20
