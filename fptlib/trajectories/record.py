@@ -20,7 +20,7 @@ from fptlib.trajectories.target import Target, reached
 DEFAULT_METRIC = "test_metric"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Trajectories:
     """Metrics of many training runs, epoch by epoch.
 
@@ -45,9 +45,8 @@ class Trajectories:
 
     Examples
     --------
-    >>> t = Trajectories(metrics={"test_metric": np.array([[0.2, 0.5], [0.1, 0.9]])}, run=np.array([3, 4]))
-    >>> t.n_runs, t.n_epochs
-    (2, 2)
+    >>> Trajectories(metrics={"test_metric": np.array([[0.2, 0.5], [0.1, 0.9]])}, run=np.array([3, 4]))
+    Trajectories(2 runs, 2 epochs, metrics: test_metric)
     """
 
     metrics: Mapping[str, NDArray[np.float64]]
@@ -89,6 +88,9 @@ class Trajectories:
             raise InputError(
                 f"{where}: runs were retired at {retirement}, and without this metric it cannot be told which; keep it in the record"
             )
+
+    def __repr__(self) -> str:
+        return f"Trajectories({self.n_runs} runs, {self.n_epochs} epochs, metrics: {', '.join(self.metrics)})"
 
     @property
     def _where(self) -> str:
