@@ -301,6 +301,36 @@ def test_override_builds_a_run_beside_the_site(warm: Project) -> None:
     assert page_of_site.read_bytes() == before
 
 
+def test_page_alone_speaks_of_other_pages_as_the_site_does_or_in_plain_words(warm: Project, project: Project) -> None:
+    edit(project.root / "book" / "glossary.md", "# Glossary", "(words)=\n# Glossary of `runs`")
+    for built in (warm, project):
+        edit(built.root / "book" / "waiting.md", "A {term}", "See {ref}`words`, {numref}`fig-survival`. A {term}")
+        shown = (built.html / "book" / "waiting.html").exists()
+        page = site.build(built.root, chapter="waiting", overrides={"hazard": 0.5})
+        assert [path.name for path in page.parent.glob("*.html")] == ["waiting.html"]
+        html = page.read_text()
+        text = re.sub(r"<[^>]+>", "", html)
+        assert re.search(r"Fig\. 1", text)
+        if shown:  # the site links the term; what it does not know yet is said in words
+            assert re.search(r'href="\.\./\.\./\.\./\.\./html/book/glossary\.html#term-run"[^>]*>run</a>', html)
+        else:
+            assert "See “Glossary of runs”, " in text
+            assert "A run waits" in text
+        assert (page.parent / "../../../../html/book/glossary.html").exists() == shown
+
+
+def test_chapters_are_numbered_over_all_parts(project: Project) -> None:
+    toc = (project.root / "_toc.yml").read_text().replace("chapters:", "parts:\n- numbered: true\n  chapters:")
+    (project.root / "_toc.yml").write_text(toc)
+    built = Project(root=project.root)
+    assert [built.number(document) for document in built.documents] == [None, 1, 2]
+    page = site.build(project.root, chapter="waiting").read_text()
+    text = re.sub(r"<[^>]+>", "", page)
+    assert "1. Waiting" in text
+    assert "Fig. 1.1" in text
+    assert "Equation (1.1) is drawn" in text
+
+
 def test_page_shows_numbers_run_time_provenance_and_download(small_site: Path) -> None:
     html = (small_site / "_build" / "html" / "book" / "waiting.html").read_text()
     text = re.sub(r"<[^>]+>", "", html)

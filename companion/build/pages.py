@@ -40,10 +40,12 @@ def page(executed: Executed, *, profile: str, under_title: bool = True) -> Noteb
     return nbformat.v4.new_notebook(cells=cells, metadata=executed.notebook.metadata)
 
 
-def not_executed(notebook: NotebookNode) -> NotebookNode:
-    """Return a page without outputs that says so."""
-    text = "```{note}\nNot executed in this run: the page stands here so that references to it lead somewhere.\n```"
-    return nbformat.v4.new_notebook(cells=_under_title(list(notebook.cells), text), metadata=notebook.metadata)
+def with_works_cited(notebook: NotebookNode) -> NotebookNode:
+    """Return a page that stands alone, with a list of the works that it cites."""
+    if not any("{cite" in cell.source for cell in notebook.cells):
+        return notebook
+    cell = nbformat.v4.new_markdown_cell("```{bibliography}\n:filter: docname in docnames\n```", id="page-works")
+    return nbformat.v4.new_notebook(cells=[*notebook.cells, cell], metadata=notebook.metadata)
 
 
 def _run_time(record: Mapping[str, Any]) -> str:

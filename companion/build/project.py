@@ -128,6 +128,12 @@ class Project:
             raise InputError(f"{problem} {name!r}{nearest(stem, chapters)}")
         return chapters[matches[0]]
 
+    def number(self, document: str) -> int | None:
+        """Return the number of a page on the site, or None where it has none."""
+        toc = yaml.safe_load((self.root / "_toc.yml").read_text())
+        numbered = [entry["file"] for p in toc.get("parts", ()) if p.get("numbered") for entry in p["chapters"]]
+        return numbered.index(document) + 1 if document in numbered else None
+
     def parameter_file(self, profile: str, chapter: Chapter) -> Path:
         """Return where a profile keeps a chapter's parameters; the file need not exist.
 

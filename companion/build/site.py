@@ -18,7 +18,8 @@ from typing import Any
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from companion.build import keys, pages
+from companion import ROOT
+from companion.build import keys, pages, references
 from companion.build.assignment import EXERCISES, assignment
 from companion.build.execute import ANSI, Executed, Job, environment, execute, find
 from companion.build.project import BuildError, Chapter, Project
@@ -99,7 +100,7 @@ def _build_site(project: Project, profile: str) -> Path:
         stamp.unlink(missing_ok=True)
         started = time.perf_counter()
         _say("building the pages ...")
-        _sphinx(project, tree, project.html, strict=True)
+        _sphinx(project, tree, project.html)
         stamp.write_text(key)
         _say(f"built the pages in {duration(time.perf_counter() - started)}")
     _say(f"the site is in {index}\nopen that file, or serve it: make serve, then http://127.0.0.1:8000")
@@ -109,22 +110,15 @@ def _build_site(project: Project, profile: str) -> Path:
 def _build_run(project: Project, profile: str, chapter: Chapter, changes: Mapping[str, Any]) -> Path:
     executed = _execute(Job.of(project, chapter, profile, changes))
     folder = project.build / "runs" / f"{chapter.name}-{executed.job.key}"
-    words = f"{profile} (changed: {', '.join(changes)})" if changes else profile
-    staged, downloads = {chapter: pages.page(executed, profile=words)}, [executed]
-    # The other pages come along, so that references from this chapter lead somewhere.
-    for other in project.chapters:
-        if other.name == chapter.name:
-            continue
-        if known := find(Job.of(project, other, profile)):
-            downloads.append(known)
-        staged[other] = pages.page(known, profile=profile) if known else pages.not_executed(other.notebook)
-    tree = folder / "stage"
-    _stage(project, tree, staged, downloads)
-    _say("building the pages ...")
-    # Pages of chapters that were never executed lack their glued numbers; that is no fault of this run.
-    _sphinx(project, tree, folder / "html", strict=False)
-    shutil.rmtree(tree)
     page, notebook = folder / "html" / f"{chapter.document}.html", folder / f"{chapter.name}.ipynb"
+    tree = folder / "stage"
+    words = f"{profile} (changed: {', '.join(changes)})" if changes else profile
+    staged = pages.with_works_cited(pages.page(executed, profile=words))
+    _stage(project, tree, {chapter: staged}, [executed], alone=chapter)
+    references.write(project, chapter.document, tree / references.FILE, page=page)
+    _say("building the page ...")
+    _sphinx(project, tree, folder / "html", alone=True)
+    shutil.rmtree(tree)
     _write_notebook(notebook, executed.notebook)
     _say(f"the chapter is in {page}\nits executed notebook is in {notebook}")
     return page
@@ -141,14 +135,22 @@ def _execute(job: Job, place: str = "") -> Executed:
     return executed
 
 
-def _stage(project: Project, tree: Path, staged: Mapping[Chapter, NotebookNode], downloads: list[Executed]) -> str:
-    """Write the tree that Jupyter Book reads; return a digest of everything that the pages depend on."""
+def _stage(
+    project: Project,
+    tree: Path,
+    staged: Mapping[Chapter, NotebookNode],
+    downloads: list[Executed],
+    alone: Chapter | None = None,
+) -> str:
+    """Write the tree that Jupyter Book reads, of all pages or one alone; return a digest of everything that they depend on."""
     if tree.exists():
         shutil.rmtree(tree)
     tree.mkdir(parents=True)
     for name in ("_toc.yml", "_config.yml"):
         shutil.copy(project.root / name, tree / name)
     shutil.copytree(project.root / "book", tree / "book", ignore=shutil.ignore_patterns(*_UNSTAGED))
+    if alone:
+        (tree / "_toc.yml").write_text(f"format: jb-book\nroot: {alone.document}\n")
     for chapter, notebook in staged.items():
         (tree / f"{chapter.document}.md").unlink()
         _write_notebook(tree / f"{chapter.document}.ipynb", notebook)
@@ -164,13 +166,13 @@ def _stage(project: Project, tree: Path, staged: Mapping[Chapter, NotebookNode],
     return keys.digest(*parts)
 
 
-def _sphinx(project: Project, tree: Path, target: Path, *, strict: bool) -> None:
+def _sphinx(project: Project, tree: Path, target: Path, *, alone: bool = False) -> None:
     """Turn the tree into pages; the target is replaced only when that succeeded.
 
     Raises
     ------
     BuildError
-        If Sphinx fails, or warns although ``strict``.
+        If Sphinx fails, or warns of anything in a whole site.
     """
     work = tree.parent / "pages"
     if work.exists():
@@ -178,8 +180,11 @@ def _sphinx(project: Project, tree: Path, target: Path, *, strict: bool) -> None
     # Jupyter Book is no runnable module; its command need not be on the path.
     command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
     command += ["build", str(tree), "--path-output", str(work), "--all", "-q"]
-    command += ["-W", "-n", "--keep-going"] if strict else []
-    done = subprocess.run(command, cwd=project.root, env=environment(), capture_output=True, text=True)
+    command += [] if alone else ["-W", "-n", "--keep-going"]
+    settings = {references.VARIABLE: str(tree / references.FILE)} if alone else {}
+    drawing = (ROOT / "fptlib" / "charts" / "assets" / "draw.js").read_bytes()
+    settings["FPTLIB_ASSETS"] = str(project.build / f"assets-{keys.digest(json.dumps(keys.versions()), drawing)}")
+    done = subprocess.run(command, cwd=project.root, env=environment() | settings, capture_output=True, text=True)
     output = work / "_build" / "html"
     if done.returncode or not (output / "index.html").exists():
         text = ANSI.sub("", done.stdout + done.stderr)

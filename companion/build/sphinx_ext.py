@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from importlib import metadata
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from companion import ROOT
+from companion.build import references
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -25,6 +27,7 @@ _FONTS = "output/chtml/fonts/woff-v2"
 def setup(app: Sphinx) -> dict[str, Any]:
     """Connect the handlers below."""
     app.add_role("minutes", _minutes)
+    references.setup(app)
     app.connect("config-inited", _configure)
     app.connect("builder-inited", _add_assets)
     app.connect("html-page-context", _load_charts)
@@ -53,16 +56,18 @@ def _configure(app: Sphinx, config: Any) -> None:
 
 
 def _add_assets(app: Sphinx) -> None:
-    """Vega, the drawing script, and MathJax with its fonts, written beside the pages."""
-    from fptlib.charts import render
+    """Vega, the drawing script, and MathJax with its fonts, written beside the pages; kept for the next build in ``FPTLIB_ASSETS``."""
+    folder = Path(os.environ.get("FPTLIB_ASSETS") or Path(app.doctreedir) / "assets")
+    if not (folder / "mathjax" / "tex-chtml-full.js").exists():
+        from fptlib.charts import render
 
-    folder = Path(app.doctreedir) / "assets"
-    (folder / "vega").mkdir(parents=True, exist_ok=True)
-    (folder / "vega" / "vega.js").write_text(render.library())
-    (folder / "vega" / "draw.js").write_text(render.script())
-    mathjax = _mathjax_folder()
-    shutil.copytree(mathjax / _FONTS, folder / "mathjax" / _FONTS, dirs_exist_ok=True)
-    shutil.copy(mathjax / "tex-chtml-full.js", folder / "mathjax" / "tex-chtml-full.js")
+        (folder / "vega").mkdir(parents=True, exist_ok=True)
+        (folder / "vega" / "vega.js").write_text(render.library())
+        (folder / "vega" / "draw.js").write_text(render.script())
+        mathjax = _mathjax_folder()
+        shutil.copytree(mathjax / _FONTS, folder / "mathjax" / _FONTS, dirs_exist_ok=True)
+        # Last: where it is, everything is.
+        shutil.copy(mathjax / "tex-chtml-full.js", folder / "mathjax" / "tex-chtml-full.js")
     app.config.html_static_path.append(str(folder))
 
 
