@@ -1,5 +1,6 @@
 """The main figure as a file, for the README: ``python -m companion.build.cover``."""
 
+import numpy as np
 import vl_convert
 
 from companion import ROOT, published
@@ -13,12 +14,18 @@ _WIDTH = 640  # pixels; a file has no container to fill
 
 
 def draw() -> str:
-    """Return the SVG of predicted and measured mean first-passage times of the published runs."""
+    """Return the SVG of predicted and measured mean first-passage times of the published runs.
+
+    A line is what one perturbation says, ``before + alive * residual time``, and a grey one its lower bound, with a residual time of 1.
+    """
     measured = published.means(threshold=THRESHOLD, perturbations=[SOURCE[0]])
     answer = predict(published.study(threshold=THRESHOLD, keys=[SOURCE]), [period for _, period in measured])
-    chart = charts.response(
-        answer.to_frame().round(2), measured, period=SOURCE[1], unperturbed=round(answer.unperturbed.mean, 2), cap=100
-    )
+    plain = published.times(THRESHOLD)
+    alive = np.array([plain.running(k).mean() for k in range(max(p for _, p in measured) + 1)])
+    before = np.cumsum(alive) - alive
+    lines = {"formula": (before + alive * answer.residual[1].mean).round(2), "bound": (before + alive).round(2)}
+    level = round(answer.unperturbed.mean, 2)
+    chart = charts.response(answer.to_frame().round(2), measured, period=SOURCE[1], unperturbed=level, cap=100, **lines)
     svg = vl_convert.vegalite_to_svg(chart.properties(width=_WIDTH, background="white").to_dict())
     return svg + "\n"
 
