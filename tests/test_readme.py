@@ -10,6 +10,7 @@ import pytest
 
 from companion import published
 from companion.build import cover
+from fptlib.firstpassage import restricted_mean
 from fptlib.response import recommend
 from fptlib.response.interval import GRADES, OPEN
 from known import write_logs
@@ -85,11 +86,34 @@ def test_answer_is_the_one_that_the_published_runs_give(readme: str) -> None:
     )
 
 
-def test_what_a_grade_means_is_what_was_counted(readme: str, root: Path) -> None:
-    table = pd.read_csv(root / "book" / "results" / "prediction_coverage" / "grades.csv").set_index("grade")
-    for grade, row in table.iterrows():
-        shares = " | ".join(f"{100 * row[f'within {most} %']:.0f} %" for most in (10, 20, 50))
-        assert f"| *{grade}* | {row['cells']:.0f} | {shares} |" in readme
+def test_what_it_is_worth_is_what_was_measured(readme: str, root: Path) -> None:
+    results = root / "book" / "results"
+    regret = pd.read_csv(results / "prediction_coverage" / "regret.csv")
+    mean = regret[regret["setting"] == "mean"].set_index("runs")
+    few, many = mean.loc["8 + 8"], mean.loc["all"]
+    plain, means = published.times(72.0), published.means(threshold=72.0, perturbations=["shrink_perturb"])
+    alone = restricted_mean(plain, horizon=plain.horizon).mean
+    swept, two = sum(m.mean for m in means.values()), alone + means["shrink_perturb", 50].mean
+    ratios = pd.read_csv(results / "closed_loop" / "summary.csv").set_index("budget")["ratio"]
+    large, small = ratios[ratios.index >= 1000], ratios[250]
+    grades = pd.read_csv(results / "prediction_coverage" / "grades.csv").set_index("grade")
+    firm = grades.loc[["to 10 %", "to 20 %"]]
+    right = (firm["cells"] * firm["within 20 %"]).sum() / firm["cells"].sum()
+    best = {key: value.mean for key, value in published.ends().items() if key is None or key[0] == "shrink_perturb"}
+    settings = f"{regret['setting'].nunique() - 1} training settings"
+    shown = " ".join(readme.split())
+    for sentence in (
+        f"leave the runs alone: {many['do nothing']:.0%} above the best mean; stay at the period that was tried: {many['stay at P0']:.0%} "
+        f"| {many['the rule']:.0%}, in {many['asked']:.0%} of the cases after one more set of runs | {settings} |",
+        f"leave them alone: {few['do nothing']:.0%}; stay: {few['stay at P0']:.0%} | {few['the rule']:.0%} |",
+        f"train all {len(means)}: {swept:.0f} epochs for each seed | two sets of runs: {two:.0f} epochs |",
+        f"{large.min():.2f} to {large.max():.2f} times its run-epochs |",
+        f"{small.min():.1f} to {small.max():.1f} times its run-epochs: use theirs |",
+        f"of {firm['cells'].sum():.0f} means graded *to 20 %* or better, {right:.0%} were within 20 % | {settings} |",
+        f"the mean falls from {alone:.0f} epochs to {min(m.mean for m in means.values()):.1f}, and the best accuracy rises from "
+        f"{best[None]:.1f} % to {max(best.values()):.1f} %",
+    ):
+        assert re.sub(r"(\d)%", r"\1 %", sentence) in shown
 
 
 def test_files_that_are_linked_are_there(readme: str, root: Path) -> None:
