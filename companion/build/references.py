@@ -74,7 +74,7 @@ def _mark(self: Any) -> None:
 
     for key, node in _references(self.document):
         mark = nodes.inline(fpt_key=key)
-        node.replace_self(mark)
+        node.parent.replace(node, mark)
         mark += node
 
 
@@ -91,7 +91,7 @@ def _collect(tree: nodes.document, name: str) -> Iterator[tuple[str, Any]]:
             address = os.path.normpath(os.path.join(os.path.dirname(name), place)) if place[:1] not in ("", "#") else ""
             words.append([text.astext(), address or (f"{name}.html{place}" if place else None)])
         yield mark["fpt_key"], words
-        mark.replace_self(mark.children)
+        mark.parent.replace(mark, mark.children)
 
 
 def _keep(folder: Path, found: dict[str, Any]) -> None:
@@ -107,7 +107,8 @@ def _reader(alone: dict[str, Any]) -> Any:
             kind, target = node["reftype"], node["reftarget"].rpartition("/")[2]
             if target in labels or target in equations or target == page.rpartition("/")[2]:
                 continue
-            node.replace_self(_words(alone, key, kind, target, node))
+            # Not `replace_self`, which refuses to lose the classes of a card's link.
+            node.parent.replace(node, _words(alone, key, kind, target, node))
 
     return run
 
