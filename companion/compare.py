@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from companion import ROOT
@@ -80,43 +79,3 @@ def families(table: pd.DataFrame) -> pd.DataFrame:
     kinds = table.assign(method=table["method"].str.split(",").str[0])
     keys = [k for k in ("study", "threshold", "accounts", "method", "budget") if k in kinds]
     return kinds.loc[kinds.groupby(keys)["regret"].idxmin()].reset_index(drop=True)
-
-
-def epochs_to_reach(table: pd.DataFrame, levels: Sequence[float], *, ours: str = "closed loop") -> pd.DataFrame:
-    """Return the budgets from which on the mean regret of each method stays at or below some levels.
-
-    Between the budgets that were measured, regret is taken as linear in log(budget).
-
-    Returns
-    -------
-    DataFrame
-        One row for each level: ``regret``, a column for each method (missing where the largest budget was not enough), and ``share``, the
-        budget of ``ours`` over the smallest one of the others.
-
-    Examples
-    --------
-    >>> curves = pd.DataFrame({"method": ["closed loop", "grid"] * 2, "budget": [1, 1, 2, 2], "regret": [1.0, 5.0, 0.0, 1.0]})
-    >>> epochs_to_reach(curves, [1.0])[["closed loop", "grid", "share"]].values.tolist()
-    [[1.0, 2.0, 0.5]]
-    """
-    rows = []
-    for level in levels:
-        row: dict[str, float] = {"regret": level}
-        for method, curve in table.groupby("method"):
-            row[str(method)] = _crossing(curve.sort_values("budget"), level)
-        others = [value for name, value in row.items() if name not in ("regret", ours)]
-        row["share"] = row.get(ours, float("nan")) / pd.Series(others).min()
-        rows.append(row)
-    return pd.DataFrame(rows)
-
-
-def _crossing(curve: pd.DataFrame, level: float) -> float:
-    budget, regret = curve["budget"].to_numpy(float), curve["regret"].to_numpy(float)
-    above = np.flatnonzero(regret > level)
-    if len(above) == 0:
-        return float(budget[0])
-    last = int(above[-1])
-    if last + 1 == len(budget):
-        return float("nan")
-    part = (regret[last] - level) / (regret[last] - regret[last + 1])
-    return float(budget[last] * (budget[last + 1] / budget[last]) ** part)

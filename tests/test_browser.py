@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import re
 import shutil
 import threading
 from collections.abc import Iterator
@@ -13,8 +14,10 @@ from typing import Any
 
 import pytest
 
+from companion import explore
 from companion.build import site
 from companion.build.project import Project
+from fptlib.charts import render
 
 pytestmark = pytest.mark.browser
 
@@ -93,6 +96,23 @@ def reader(chromium: Any, small_site: Path) -> Iterator[Reader]:
         yield Reader(browser=chromium, address=address)
 
 
+# Figure, presses of keys on its first slider, and what is then read out: the numbers that it shows.
+MOVES = [("period", ("ArrowLeft", 5), r"Period 10: predicted 14\.\d epochs; measured at 10: 13\.9; at least 11\.0")]
+
+
+@pytest.fixture(scope="module")
+def figures(chromium: Any, small_site: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """Pages of the figures that respond, each in place of the chart of a small site."""
+    html = shutil.copytree(small_site / "_build" / "html", tmp_path_factory.mktemp("figures") / "html")
+    page = (html / "book" / "waiting.html").read_text()
+    before, rest = page.split('<div class="vl-chart">', 1)
+    for name, *_ in MOVES:
+        drawn = render.bundle(getattr(explore, name)().to_dict())["text/html"]
+        (html / "book" / f"{name}.html").write_text(before + drawn + rest.split("</script></div>", 1)[1])
+    for address in serve(html):
+        yield Reader(browser=chromium, address=address)
+
+
 def check(visit: Visit) -> None:
     """Nothing from elsewhere, nothing missing, no complaint; charts drawn and mathematics typeset."""
     assert visit.external == []
@@ -123,6 +143,44 @@ def test_page_is_complete_fits_and_can_be_read_by_everybody(
     assert visit.page.evaluate("getComputedStyle(document.body).backgroundColor") == ground
     if path != "search.html":
         assert findings(visit.page) == []
+
+
+@pytest.mark.parametrize(("width", "theme"), [(DESK, "light"), (PHONE, "dark")])
+@pytest.mark.parametrize(("name", "keys", "said"), MOVES)
+def test_a_figure_answers_to_the_keyboard(
+    figures: Reader, name: str, keys: tuple[str, int], said: str, width: int, theme: str
+) -> None:
+    visit = figures.open(f"book/{name}.html", width=width, theme=theme)
+    check(visit)
+    page = visit.page
+    first = page.locator(".vl-live svg.marks").text_content()
+    assert tab_until(page, ".vl-controls input[type=range]") == "solid"
+    for _ in range(keys[1]):
+        page.keyboard.press(keys[0])
+    page.wait_for_function("text => RegExp(text).test(document.querySelector('.vl-said').textContent)", arg=said)
+    shown = page.locator(".vl-live svg.marks").text_content()
+    numbers = re.findall(r"\d+\.\d+", page.locator(".vl-said").inner_text())
+    assert shown != first
+    assert all(number in shown for number in numbers)
+    if page.locator(".vl-controls input[type=radio]").count():
+        page.locator(".vl-controls input[type=radio]:not(:checked)").first.press("Space")
+        page.wait_for_function("text => document.querySelector('.vl-live svg.marks').textContent !== text", arg=shown)
+    # What has been set stays when the panels are drawn anew, here one below the other or side by side.
+    slider, panels = page.locator(".vl-controls input[type=range]").first, page.locator(".vl-live svg.marks")
+    at, wide = slider.input_value(), panels.bounding_box()["width"]
+    page.set_viewport_size({"width": PHONE + DESK - width, "height": 900})
+    page.wait_for_function(f"Math.abs(document.querySelector('.vl-live svg.marks').clientWidth - {wide}) > 100")
+    assert slider.input_value() == at
+    fits(page, PHONE + DESK - width)
+    assert panels.bounding_box()["width"] <= page.locator(".vl-chart").bounding_box()["width"]
+    assert visit.errors == []
+    assert findings(page) == []
+
+
+def test_without_scripts_a_figure_is_a_picture_without_inputs(figures: Reader) -> None:
+    page = figures.open(f"book/{MOVES[0][0]}.html", scripts=False).page
+    assert page.locator(".vl-static > *").first.is_visible()
+    assert page.locator("article input").count() == 0
 
 
 def test_axe_would_find_something(reader: Reader) -> None:

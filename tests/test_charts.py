@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -333,7 +334,27 @@ def test_chart_has_picture_description_and_escaped_data() -> None:
     assert made["text/html"].count("</script>") == 1
     payload = re.search(r'class="vl-spec">(.*?)</script>', made["text/html"])
     assert payload is not None
-    assert json.loads(payload[1]) == CHART
+    assert json.loads(payload[1]) == CHART | {"config": render.CONFIG}
+    own = render.bundle(CHART | {"config": {"axis": {"labelFontSize": 20}}})["text/html"]
+    assert 'font-size="20px"' in own, "what a chart sets itself goes before"
+
+
+def test_labels_of_an_axis_do_not_touch_and_letters_have_12_pixels() -> None:
+    values = [{"x": x, "y": x * x} for x in range(201)]
+    text = render.bundle(CHART | {"data": {"values": values}})["text/html"]
+    axis = re.search(r"role-axis-label.*?</g>", text)
+    assert axis is not None
+    labels = re.findall(
+        r'text-anchor="(\w+)" transform="translate\(([\d.]+),[^>]*font-size="(\d+)px"[^>]*opacity="1"[^>]*>(\d+)<',
+        axis[0],
+    )
+    assert [number for *_, number in labels][-1] == "200"
+    ends = []
+    for anchor, x, size, number in labels:
+        wide, share = 0.6 * int(size) * len(number), {"start": 0, "middle": 0.5, "end": 1}[anchor]
+        ends.append((float(x) - share * wide, float(x) + (1 - share) * wide))
+        assert int(size) == 12
+    assert all(after[0] - before[1] >= 5 for before, after in itertools.pairwise(ends))
 
 
 def test_chart_without_description_or_with_too_many_rows_is_refused() -> None:
@@ -348,6 +369,6 @@ def test_chart_without_description_or_with_too_many_rows_is_refused() -> None:
 
 @pytest.mark.parametrize(("places", "image"), [(5, True), (1500, False)])
 def test_of_a_large_chart_the_smaller_picture_is_shown(places: int, image: bool) -> None:
-    rows = [{"x": x % places, "y": x % 7} for x in range(1500)]
+    rows = [{"x": x % places, "y": x % 7} for x in range(1900)]
     made = render.bundle({**CHART, "mark": "point", "data": {"values": rows}})
     assert ("data:image/png;base64," in made["text/html"]) == image

@@ -14,6 +14,12 @@ STATIC_WIDTH = 640
 # A longer SVG document is used only where it weighs less than a PNG image of the same chart.
 LONGEST_SVG = 60_000
 MOST_ROWS = 2000
+# Letters that can be read, also on a phone; labels of an axis that would touch give way.
+CONFIG: dict[str, dict[str, Any]] = {
+    "axis": {"labelFontSize": 12, "titleFontSize": 12, "labelSeparation": 8},
+    "legend": {"labelFontSize": 12, "titleFontSize": 12},
+    "text": {"fontSize": 12},
+}
 _NAME = "fptlib"
 _GLOBALS = "window.vega = vega; window.vegaLite = vegaLite; window.vegaEmbed = vegaEmbed;"
 _DRAW = Path(__file__).parent / "assets" / "draw.js"
@@ -46,7 +52,10 @@ def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
         allowed = f"at most {MOST_ROWS} are allowed; aggregate the data before drawing"
         raise ValueError(f"chart {title!r} holds {rows} rows, {allowed}")
     version = vegalite_version()
+    config = {**spec.get("config", {})}
+    spec = {**spec, "config": config | {part: look | config.get(part, {}) for part, look in CONFIG.items()}}
     fixed = _with_fixed_width(spec)
+    fixed["config"] = {**fixed["config"], "aria": False}  # the picture as a whole has a name, its marks need none
     png = vlc.vegalite_to_png(fixed, vl_version=version, scale=2)
     svg = vlc.vegalite_to_svg(fixed, vl_version=version)
     label = html.escape(description, quote=True)

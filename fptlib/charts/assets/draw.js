@@ -8,18 +8,64 @@
     live.className = "vl-live";
     box.appendChild(live);
     var actions = {export: true, source: false, compiled: false, editor: false};
-    window.vegaEmbed(live, spec, {renderer: "svg", actions: actions}).then(function () {
-      live.querySelectorAll("summary").forEach(function (node) { node.setAttribute("aria-label", "Save the chart"); });
+    // Sliders and buttons of a chart that responds stand above it; what it says is read out when they are moved.
+    var inputs = (spec.params || []).some(function (param) { return param.bind; }), view = null, width = 0, margin = 60;
+    var panels = spec.vconcat || spec.hconcat, controls = element("form", ""), said = element("p", "");
+    if (inputs) {
+      controls.className = "vl-controls";
+      controls.addEventListener("submit", function (event) { event.preventDefault(); });
+      said.className = "vl-said";
+      said.setAttribute("role", "status");
+      box.insertBefore(controls, live);
+      box.appendChild(said);
+    }
+    function embed() {
+      width = box.clientWidth;
+      var options = {renderer: "svg", actions: actions, bind: inputs ? controls : undefined};
+      return window.vegaEmbed(live, fitted(spec, width, margin, view), options).then(function (result) {
+        if (view) { view.finalize(); }
+        view = result.view;
+        live.querySelectorAll("summary").forEach(function (node) { node.setAttribute("aria-label", "Save the chart"); });
+        if (inputs) { view.addSignalListener("spoken", function (_, text) { said.textContent = text; }); }
+        var over = live.querySelector("svg").getBoundingClientRect().width - width;
+        if (panels && over > 0 && margin < 150) {
+          margin += Math.ceil(over / 2);
+          return embed();
+        }
+      });
+    }
+    embed().then(function () {
       picture.hidden = true;
       box.classList.add("vl-drawn");
       box.appendChild(numbers(spec));
       // Vega measures its container when the window is resized. The container also changes without that: when the picture goes,
-      // when a sidebar folds, after printing.
-      new ResizeObserver(function () { window.dispatchEvent(new Event("resize")); }).observe(live);
+      // when a sidebar folds, after printing. Panels side by side have no container: they are drawn anew.
+      new ResizeObserver(function () {
+        if (!panels) { window.dispatchEvent(new Event("resize")); }
+        else if (box.clientWidth && Math.abs(box.clientWidth - width) > 1) { embed(); }
+      }).observe(live);
     }).catch(function (error) {
       live.remove();
+      controls.remove();
       console.error(error);
     });
+  }
+  // Panels fill the width, less the margin for the axis of each: side by side where there is room, else one below the other. What a
+  // reader has set stays.
+  function fitted(spec, width, margin, view) {
+    var made = JSON.parse(JSON.stringify(spec));
+    if (view) { (made.params || []).forEach(function (param) { if (param.bind) { param.value = view.signal(param.name); } }); }
+    if (made.vconcat || made.hconcat) { share(made, width, margin); }
+    return made;
+  }
+  function share(part, room, margin) {
+    if (part.hconcat && room < 560) {
+      part.vconcat = part.hconcat;
+      delete part.hconcat;
+    }
+    var across = part.hconcat ? part.hconcat.length : 1;
+    (part.hconcat || part.vconcat || []).forEach(function (panel) { share(panel, room / across - 8 * (across - 1), margin); });
+    if (!part.hconcat && !part.vconcat) { part.width = Math.floor(room - margin); }
   }
   // What the chart draws, as tables that open: one for all rows with the same columns.
   function numbers(spec) {
