@@ -14,12 +14,18 @@ from fptlib.charts.common import (
     GRADE_SHAPES,
     GREY,
     INK,
-    SHAPES,
+    PALETTE,
+    colour,
+    dash,
     finish,
     grades,
+    intervals,
     log_axis,
     numbers,
+    periods,
+    shape,
 )
+from fptlib.response.interval import GRADES
 
 _LIGHTEST, _DARKEST = "#F3F6FA", "#0B3C66"  # cells with no regret, and from `_SHOWN` on
 _SHOWN = 0.3  # regret at which colours end
@@ -27,6 +33,7 @@ _DARK = 0.19  # regret from which light letters stand out from a cell more than 
 # Letters stand on cells, which are the same on a dark page: they must not be `INK`, which follows the page.
 _ON_DARK, _ON_LIGHT = "#FFFFFF", "#0A0A0A"
 _ROOMY = 10  # columns up to which letters have their full size
+_ERROR = ("error", "error_low", "error_high")
 _ASIDE = 0.03  # of the period, between sets of predictions
 _BAND = 20.0  # error that is shaded, in per cent
 _CAP = 100.0  # largest error on the axis, in per cent: larger ones are drawn at its edge
@@ -97,42 +104,63 @@ def matrix(table: pd.DataFrame) -> alt.LayerChart:
 def compared(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
     """Draw the error of predictions against the period, with its interval and the band of 20 per cent.
 
-    Parameters
-    ----------
-    curves
-        Name of a set of predictions to its table, columns ``period, grade, error, error_low, error_high``; see
-        `fptlib.response.Comparison`. The colour says the grade, the shape the set; sets are drawn side by side, a little off their period.
+    ``curves`` holds frames of `fptlib.response.Comparison` by name. A point is hollow where the interval misses the truth.
     """
+    frame, x = _beside(curves)
+    frame[list(_ERROR)] = (100 * frame[list(_ERROR)]).clip(-100, _CAP)
+    ends = min(-30.0, float(frame["error_low"].min())), max(30.0, float(frame["error_high"].max()))
+    axis = {"title": "prediction less truth (% of truth)", "scale": alt.Scale(domain=ends)}
+    band = alt.Chart(pd.DataFrame({"low": [-_BAND], "high": [_BAND]})).mark_rect(color=GREY, opacity=0.15)
+    zero = alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=INK, strokeWidth=1)
+    layers = [band.encode(y=alt.Y("low:Q", **axis), y2="high:Q"), zero.encode(y="at:Q")]
+    tips = ["curve", "period", "grade", "covered", alt.Tooltip("error", format="+.0f", title="error (%)")]
+    for covered, part in frame.groupby("covered"):
+        base = alt.Chart(part).encode(x=x, color=colour(list(curves), "curve"))
+        look: dict[str, Any] = {"shape": shape(list(curves), "curve"), "size": 90, "width": 2, "filled": bool(covered)}
+        layers += intervals(base, axis, names=_ERROR, tips=tips, **look)
+    worst = {name: table.loc[table["error"].abs().idxmax()] for name, table in curves.items()}
+    parts = (f"{name}: at most {100 * row['error']:+.0f} % at period {row['period']}" for name, row in worst.items())
+    return finish(layers, f"Error of predictions against period. {'; '.join(parts)}.")
+
+
+def residuals(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
+    """Draw the mean residual time after a perturbation against its period.
+
+    ``curves`` holds tables by name, columns ``period, mean, low, high`` in epochs.
+    """
+    frame, x = _beside(curves)
+    ends = float(frame["low"].min()) * 0.85, float(frame["high"].max()) * 1.1
+    axis = {"title": "mean residual time (epochs)", **log_axis(*ends)}
+    base = alt.Chart(frame).encode(x=x, color=colour(list(curves), "curve"))
+    line = base.mark_line(strokeWidth=1.5).encode(y=alt.Y("mean:Q", **axis), strokeDash=dash(list(curves), "curve"))
+    tips = ["curve", "period", *numbers(("mean", "low", "high"), ".1f")]
+    points = intervals(base, axis, shape=shape(list(curves), "curve"), tips=tips)
+    spans = (f"{name} from {table['mean'].min():.1f} to {table['mean'].max():.1f}" for name, table in curves.items())
+    return finish([line, *points], f"Mean residual time in epochs against period: {'; '.join(spans)}.")
+
+
+def promises(table: pd.DataFrame) -> alt.LayerChart:
+    """Draw the span of predicted over measured means for each grade, with what the grade promises.
+
+    ``table`` has grades as its index and columns ``predictions, agree, low, high``: their number, the share whose interval agrees with
+    the measurement, and the span of the ratio.
+    """
+    frame = table.loc[[name for name in GRADES if name in table.index]].assign(promise=pd.Series(GRADES))
+    frame["name"] = [f"{row.Index}: {row.predictions}, {row.agree:.0%} agree" for row in frame.itertuples()]
+    frame = frame.assign(least=1 / frame["promise"])
+    axis = {"title": "predicted over measured mean", **log_axis(0.4, 2.5)}
+    base = alt.Chart(frame).encode(y=alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=220)))
+    bar = base.mark_rule(strokeWidth=8, color=PALETTE[0]).encode(x=alt.X("low:Q", **axis), x2="high:Q")
+    ticks = base.mark_tick(thickness=3, height=24, color=PALETTE[1])
+    layers = [bar.encode(tooltip=["name", *numbers(("low", "high"))])]
+    layers += [ticks.encode(x=alt.X(f"{end}:Q", **axis)) for end in ("least", "promise")]
+    text = "; ".join(f"{row.name} ({row.low:.2f} to {row.high:.2f})" for row in frame.itertuples())
+    return finish(layers, f"Predicted over measured mean by grade: {text}.").properties(height=180)
+
+
+def _beside(curves: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, alt.X]:
+    """Return one table of several, each a little off its periods, and the axis of periods."""
     aside = {name: 1 + _ASIDE * (i - (len(curves) - 1) / 2) for i, name in enumerate(curves)}
     sets = [table.assign(curve=name, at=table["period"] * aside[name]) for name, table in curves.items()]
     frame = pd.concat(sets, ignore_index=True)
-    names = ["error", "error_low", "error_high"]
-    frame[names] = (100 * frame[names]).clip(-100, _CAP)
-    scale = alt.Scale(domain=[min(-30.0, float(frame["error_low"].min())), max(30.0, float(frame["error_high"].max()))])
-    ends = float(frame["at"].min()) * 0.9, float(frame["at"].max()) * 1.1
-    x = alt.X("at:Q", title="perturbation period P (epochs)", **log_axis(*ends))
-
-    def y(name: str) -> alt.Y:
-        return alt.Y(f"{name}:Q", title="prediction less truth (% of truth)", scale=scale)
-
-    below: dict[str, Any] = {"orient": "bottom", "title": None, "columns": 1, "labelLimit": 300}
-    below |= {"symbolStrokeColor": GREY, "symbolFillColor": "transparent"}
-    shapes = alt.Scale(domain=list(curves), range=list(SHAPES[: len(curves)]))
-    shape = alt.Shape("curve:N", title=None, scale=shapes, legend=alt.Legend(**below))
-    band = alt.Chart(pd.DataFrame({"low": [-_BAND], "high": [_BAND]})).mark_rect(color=GREY, opacity=0.15)
-    legend = alt.Legend(orient="top", title=None, columns=2, symbolType="stroke", symbolStrokeWidth=4)
-    base = alt.Chart(frame).encode(x=x, color=grades(frame, alt.Color, GRADE_COLOURS, legend))
-    tips = ["curve", "period", "grade", alt.Tooltip("error", format="+.0f", title="error (%)")]
-    layers = [
-        band.encode(y=y("low"), y2="high:Q"),
-        alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=INK, strokeWidth=1).encode(y="at:Q"),
-        base.mark_rule(strokeWidth=2).encode(y=y("error_low"), y2="error_high:Q"),
-        base.mark_point(size=110, strokeWidth=2, opacity=1).encode(y=y("error"), shape=shape, tooltip=tips),
-    ]
-    parts = []
-    for name, table in curves.items():
-        worst = table.loc[table["error"].abs().idxmax()]
-        parts.append(
-            f"{name}: at most {100 * worst['error']:+.0f} % at period {int(worst['period'])} ({worst['grade']})"
-        )
-    return finish(layers, f"Error of predictions against period. {'; '.join(parts)}.")
+    return frame, periods(frame, "at")

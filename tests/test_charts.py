@@ -59,6 +59,7 @@ CHARTS: dict[str, Callable[[], alt.LayerChart]] = {
     "hazard": lambda: charts.hazard({"unperturbed": HAZARD}),
     "hazard with empty bins": lambda: charts.hazard({"a": HAZARD, "b": HAZARD.assign(hazard=0.0, low=0.0)}),
     "hazard where nobody passes": lambda: charts.hazard({"a": HAZARD.assign(hazard=0.0, low=0.0)}),
+    "hazard with 1/τ above": lambda: charts.hazard({"a": HAZARD}, tau=0.9),
     "response": lambda: charts.response(PREDICTED),
     "response with everything": lambda: charts.response(
         PREDICTED, STUDY.means(), period=10, unperturbed=40.0, cap=60.0
@@ -142,6 +143,16 @@ def test_the_formula_and_its_bound_are_lines_over_all_periods_between_the_first_
     [axis] = {tuple(layer["encoding"]["y"]["scale"]["domain"]) for layer in spec["layer"]}
     assert axis[0] < 2, "the axis holds the bound"
     assert spec["description"] == charts.response(PREDICTED).to_dict()["description"]
+
+
+def test_one_over_the_residual_time_is_a_line_within_the_axis() -> None:
+    spec = charts.hazard({"a": HAZARD}, tau=0.8).to_dict()
+    assert {"at": 1.25} in [r for data in rows(spec).values() for r in data]
+    [top] = {
+        layer["encoding"]["y"]["scale"]["domain"][1] for layer in spec["layer"] if "scale" in layer["encoding"]["y"]
+    }
+    assert top == pytest.approx(1.5)
+    assert spec["description"].endswith("; 1/τ is 1.2.")
 
 
 def test_the_chart_names_axes_lines_and_the_marked_epoch() -> None:

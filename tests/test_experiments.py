@@ -469,7 +469,11 @@ def test_figures_hold_every_number() -> None:
     assert chart.to_dict()
     chart = charts.compared({name: cells[cells["row"] == name] for name in results})
     assert "helps: at most" in chart.description
-    assert chart.to_dict()
+    drawn = [layer["mark"].get("filled") for layer in chart.to_dict()["layer"] if layer["mark"]["type"] == "point"]
+    assert drawn == sorted({bool(covered) for covered in cells["covered"]}), "hollow where the interval misses"
+    chart = charts.residuals({"a": pd.DataFrame({"period": [5, 50], "mean": [3.0, 3.5], "low": 2.0, "high": 4.0})})
+    assert "a from 3.0 to 3.5" in chart.description
+    assert chart.to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"] == pytest.approx([1.7, 4.4])
     table = ex.transfer({name: result.means for name, result in results.items()})
     drawn = charts.matrix(table)
     assert len(next(iter(drawn.to_dict()["datasets"].values()))) == len(table) == 8

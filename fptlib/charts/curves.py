@@ -17,6 +17,7 @@ from fptlib.charts.common import (
     dash,
     finish,
     intervals,
+    level,
     log_axis,
     named,
     numbers,
@@ -169,10 +170,11 @@ def distance(
     return finish(layers, f"Distance of the survivors' distribution while the epoch doubles. {text}.")
 
 
-def hazard(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
+def hazard(curves: Mapping[str, pd.DataFrame], *, tau: float | None = None) -> alt.LayerChart:
     """Draw the hazard in bins of epochs with exact intervals (without a passage only these), on a logarithmic axis.
 
-    ``curves`` holds frames of `fptlib.firstpassage.Hazard` by name.
+    ``curves`` holds frames of `fptlib.firstpassage.Hazard` by name; ``tau`` is a mean residual time, of which one over it is drawn as a
+    dashed line: where the hazard lies below, perturbing soon is better than waiting.
     """
     frame = named(curves)
     frame = frame.assign(middle=(frame["first"] + frame["last"]) / 2)
@@ -182,10 +184,13 @@ def hazard(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
     frame = frame.assign(low=frame["low"].clip(lower=floor), hazard=frame["hazard"].where(frame["hazard"] > 0))
     names = list(curves)
     base = alt.Chart(frame).encode(x=alt.X("middle:Q", title="epoch"), color=colour(names, "curve"))
-    axis: dict[str, Any] = {"title": "hazard (per epoch)", **log_axis(floor, float(frame["high"].max()) * 1.2)}
+    top = max(float(frame["high"].max()), 1 / tau if tau else 0)
+    axis: dict[str, Any] = {"title": "hazard (per epoch)", **log_axis(floor, top * 1.2)}
     tips: list[Any] = ["curve", "first", "last", "n_passed", *numbers(("hazard", "low", "high"), ".4f")]
     layers = intervals(base, axis, names=("hazard", "low", "high"), shape=shape(names, "curve"), tips=tips, size=55)
+    if tau:
+        layers += level(1 / tau, f"1/τ = {1 / tau:.2g}")
     text = "; ".join(
         f"{name} from {table['hazard'].iloc[0]:.2g} to {table['hazard'].iloc[-1]:.2g}" for name, table in curves.items()
     )
-    return finish(layers, f"Hazard per epoch: {text}.")
+    return finish(layers, f"Hazard per epoch: {text}{f'; 1/τ is {1 / tau:.2g}' if tau else ''}.")
