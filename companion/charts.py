@@ -146,15 +146,15 @@ def promises(table: pd.DataFrame) -> alt.LayerChart:
     the measurement, and the span of the ratio.
     """
     frame = table.loc[[name for name in GRADES if name in table.index]].assign(promise=pd.Series(GRADES))
-    frame["name"] = [f"{row.Index}: {row.predictions}, {row.agree:.0%} agree" for row in frame.itertuples()]
+    frame["name"] = [f"{row.Index} ({row.predictions}; {100 * row.agree:.0f} % agree)" for row in frame.itertuples()]
     frame = frame.assign(least=1 / frame["promise"])
-    axis = {"title": "predicted over measured mean", **log_axis(0.4, 2.5)}
+    axis = {"title": "predicted over measured mean", **log_axis(0.4, 3.5)}
     base = alt.Chart(frame).encode(y=alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=220)))
     bar = base.mark_rule(strokeWidth=8, color=PALETTE[0]).encode(x=alt.X("low:Q", **axis), x2="high:Q")
     ticks = base.mark_tick(thickness=3, height=24, color=PALETTE[1])
     layers = [bar.encode(tooltip=["name", *numbers(("low", "high"))])]
     layers += [ticks.encode(x=alt.X(f"{end}:Q", **axis)) for end in ("least", "promise")]
-    text = "; ".join(f"{row.name} ({row.low:.2f} to {row.high:.2f})" for row in frame.itertuples())
+    text = "; ".join(f"{row.name}: {row.low:.2f} to {row.high:.2f}" for row in frame.itertuples())
     return finish(layers, f"Predicted over measured mean by grade: {text}.").properties(height=180)
 
 
