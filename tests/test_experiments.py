@@ -499,5 +499,5 @@ def test_a_chapter_gets_what_is_kept_and_says_what_is_not(row: ex.Row, monkeypat
 
 def test_a_chapter_without_stored_parameters_has_the_quick_ones() -> None:
     project = Project(root=ROOT)
-    files = {name: project.parameter_file("stored", project.chapter(name)) for name in ("08", "09")}
+    files = {name: project.parameter_file("stored", project.chapter(name)) for name in ("transfer", "when_it_fails")}
     assert [path.parent.name for path in files.values()] == ["stored", "quick"]
