@@ -50,7 +50,7 @@ def test_the_library_example_runs_as_it_stands(
     exec(compile(code, "README.md", "exec"), {})
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("Estimate(")
-    assert lines[1].startswith("Use shrink_perturb every")
+    assert lines[1].startswith("Use shrink-and-perturb every")
     low, high, grade = lines[-1].split(maxsplit=2)
     assert 1 < float(low) < float(high)
     assert grade in (*GRADES, OPEN)

@@ -305,11 +305,11 @@ def test_a_search_that_ends_early_says_what_the_next_step_needs_and_what_was_lef
     )
     assert (left, budget) == (5000 - outcome.spent, 5000)
     assert need > left
-    assert f"(with a budget of {outcome.spent + need} it can be taken; nothing is trained twice)" in outcome.stopped
+    assert f"(a budget of {outcome.spent + need} would allow it, and nothing is trained twice)" in outcome.stopped
     kept = searched(INTERIOR, budget=1500)
     left, reserved, took = map(
         int,
-        re.findall(r"and (\d+) of .* left, (\d+) of them reserved.*; to measure the choice \D+ (\d+)", kept.stopped)[0],
+        re.findall(r"and (\d+) of .* left, (\d+) of them reserved.*; measuring the choice \D+ (\d+)", kept.stopped)[0],
     )
     assert reserved <= left == 1500 - kept.spent + took
 

@@ -86,10 +86,11 @@ def _second(values: Sequence[Any], n: int) -> list[Any]:
 def log_axis(low: float, high: float) -> dict[str, Any]:
     """Return scale and axis, logarithmic from ``low`` to ``high`` with readable ticks; values outside are drawn at the ends."""
     decades = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
-    for steps in ((1, 2, 3, 5, 7), (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), tuple(np.arange(1, 10, 0.2))):
-        ticks = [round(m * 10.0**d, 9) for d in decades for m in steps if low <= m * 10.0**d <= high]
-        if len(ticks) >= 4:
-            break
+    ticks = [round(m * 10.0**d, 9) for d in decades for m in (1, 2, 3, 5, 7) if low <= m * 10.0**d <= high]
+    if len(ticks) < 4:  # a short axis: even steps, among which 1 is, as no change
+        steps = (m * 10.0**d for d in reversed(range(decades[0] - 2, decades[-1] + 1)) for m in (5, 2, 1))
+        step = next(s for s in steps if high // s - np.ceil(low / s) >= 3)
+        ticks = [round(i * step, 9) for i in range(int(np.ceil(low / step)), int(high // step) + 1)]
     return {
         "scale": alt.Scale(type="log", domain=[low, high], nice=False, clamp=True),
         "axis": alt.Axis(values=ticks, format="~g", gridOpacity=0.5),

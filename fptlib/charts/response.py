@@ -29,6 +29,7 @@ from fptlib.charts.common import (
 )
 from fptlib.firstpassage import Estimate
 from fptlib.response import Ranking
+from fptlib.response.results import spelt
 from fptlib.study import Key
 from fptlib.trajectories.origin import FULL_RESET
 
@@ -107,7 +108,7 @@ def ranking(table: pd.DataFrame, *, unperturbed: float | None = None, cap: float
     nothing = table["perturbation"].isna()
     if unperturbed is None:
         unperturbed = next(iter(table.loc[nothing, "mean"].dropna()), None)
-    frame = _with_measured(table[~nothing], None)
+    frame = _with_measured(_spelt(table[~nothing]), None)
     names = _names(frame)
     aside = {name: 1 + _ASIDE * (i - (len(names) - 1) / 2) for i, name in enumerate(names)}
     frame = frame.assign(at=frame["period"] * frame["perturbation"].map(aside))
@@ -133,7 +134,7 @@ def speedup(answers: Mapping[float, Ranking | str], *, metric: str = "threshold"
     Where the mean is open, only the range is drawn.
     """
     known = {x: answer for x, answer in answers.items() if not isinstance(answer, str)}
-    table = pd.concat([_best(answer).assign(threshold=x) for x, answer in known.items()])
+    table = _spelt(pd.concat([_best(answer).assign(threshold=x) for x, answer in known.items()]))
     names = _names(table)
     ends = min(0.9, float(table["speedup_low"].min()) * 0.9), max(1.1, float(table["speedup_high"].max()) * 1.1)
     axis: dict[str, Any] = {"title": "speed-up (ratio of means)", **log_axis(*ends)}
@@ -177,7 +178,11 @@ def _lines(frame: pd.DataFrame, *curves: ArrayLike | None) -> pd.DataFrame:
 
 def _names(table: pd.DataFrame) -> list[str]:
     """Return the perturbations in order, a full reset last: it is not at every threshold, and the others keep their colours."""
-    return sorted(table["perturbation"].unique(), key=lambda name: (name == FULL_RESET, name))
+    return sorted(table["perturbation"].unique(), key=lambda name: (name == spelt(FULL_RESET), name))
+
+
+def _spelt(table: pd.DataFrame) -> pd.DataFrame:
+    return table.assign(perturbation=table["perturbation"].map(spelt))
 
 
 def _best(answer: Ranking) -> pd.DataFrame:

@@ -121,7 +121,7 @@ def _what_next(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
     if not measured:
         settled = "once they have settled" if ranking.qss is None or not ranking.qss.reached else _settled(ranking)
         yield (
-            f"{'Next,' if following is None else 'Or'} measure another perturbation, such as shrink_perturb: fork the unperturbed runs "
+            f"{'Next,' if following is None else 'Or'} measure another perturbation, such as shrink-and-perturb: fork the unperturbed runs "
             f"{settled}, with at least {_SETTLED_RUNS} still below the threshold, and not after epoch {ranking.horizon // 2}."
         )
 

@@ -14,6 +14,16 @@ from fptlib.study import Key, Note
 from fptlib.trajectories import Target
 
 Method = Literal["measured", "single", "cycles", "restart"]
+_WORDS = {
+    "shrink_perturb": "shrink-and-perturb",
+    "weight_noise": "weight noise",
+    "full_reset": "full reset",
+    "partial_reset": "partial reset",
+    "last_layer_reset": "last-layer reset",
+    "restart_from_best": "restart from the best epoch",
+    "warm_restart": "warm restart",
+    "rate_bump": "rate bump",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +127,16 @@ def named(perturbation: str | None, period: int | None, *, once: bool = False) -
 
     Examples
     --------
-    >>> named(None, None), named("full_reset", 1), named("shrink_perturb", 20), named("shrink_perturb", 20, once=True)
-    ('no perturbation', 'full_reset every epoch', 'shrink_perturb every 20 epochs', 'shrink_perturb at epoch 20')
+    >>> named(None, None), named("full_reset", 1), named("shrink_perturb", 20), named("my_rule", 20, once=True)
+    ('no perturbation', 'full reset every epoch', 'shrink-and-perturb every 20 epochs', 'my_rule at epoch 20')
     """
-    return "no perturbation" if perturbation is None else f"{perturbation} {when(period, once=once)}"
+    return "no perturbation" if perturbation is None else f"{spelt(perturbation)} {when(period, once=once)}"
+
+
+def spelt(perturbation: str) -> str:
+    """Return the name of a perturbation for readers; a name that the library does not know stays as it is."""
+    kind, colon, parameters = perturbation.partition(":")
+    return _WORDS.get(kind, kind) + colon + parameters
 
 
 def when(period: int | None, *, once: bool) -> str:

@@ -100,7 +100,7 @@ class Decisions:
                 fresh = yield from self._confirm()
                 if (took := self.source.ledger.spent - before) and not decided:
                     verb = "would take more than" if fresh is None else "then took"
-                    stopped += f"; to measure the choice {verb} {took}"
+                    stopped += f"; measuring the choice {verb} {took}"
                 if fresh is None or (self.leader and self.leader.choice) == chosen:
                     break
                 fresh = None  # what looked best does not any more
@@ -272,10 +272,11 @@ class Decisions:
         """Return the reason why an action cannot be paid, and the budget that would pay for it."""
         spent, budget, need = self.source.ledger.spent, self.settings.budget or 0, self.at_most(action)
         kept = min(math.ceil(self._kept(reserve)), budget - spent)
-        reserved = f", {kept} of them reserved to measure the choice" if kept else ""
+        reserved = f", {kept} of them reserved for measuring the choice" if kept else ""
+        wanted = spent + need + math.ceil(self._wanted if reserve else 0)
         return (
-            f"the next step could take {need} run-epochs, and {budget - spent} of the budget of {budget} were left{reserved} "
-            f"(with a budget of {spent + need + math.ceil(self._wanted if reserve else 0)} it can be taken; nothing is trained twice)"
+            f"no further step could be paid for: the next may take {need} run-epochs, and {budget - spent} of the budget of {budget} "
+            f"were left{reserved} (a budget of {wanted} would allow it, and nothing is trained twice)"
         )
 
     @property

@@ -144,11 +144,12 @@ class SearchResult(Record):
         else:
             low = math.floor(10 * self.speedup.low) / 10
             least = f"at least {low:g} times faster" if low > 1 else "not shown to be faster"
-            basis = f"measured on {choice.n_runs} {'fresh runs' if self.fresh else 'runs that it was chosen by too'}"
+            basis = f"measured on {f'{choice.n_runs} fresh' if self.fresh else f'the same {choice.n_runs}'} runs"
+            basis += "" if self.fresh else " that led to the choice"
             if choice.method == "restart":
                 basis = f"as follows from {choice.n_runs} unperturbed runs"
             elif not choice.measured:
-                basis = "as is predicted and was not measured"
+                basis = "as predicted, not measured"
             start = "Use" if low > 1 else "Undecided: the best so far is"
             answer = f"{start} {choice}: training takes {interval(choice)}, {least} than without perturbation, {basis}"
         ended = f"The search {'ended because' if self.finished else 'goes on:'} {self.stopped}"
@@ -158,7 +159,7 @@ class SearchResult(Record):
                 f"{choice.period} lies at an edge of the periods that were looked at: the minimum may lie beyond."
             )
         if self.next is not None:
-            sentences.append(f"Next, look at {named(*self.next)}: it may be better.")
+            sentences.append(f"Not all is decided: {named(*self.next)} may be faster still and is what to look at next.")
         return (*sentences, *notes)
 
     def rows(self) -> Iterator[dict[str, Any]]:
