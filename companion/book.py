@@ -206,13 +206,16 @@ def table(frame: pd.DataFrame, *, names: Mapping[str, str] | None = None, digits
     _display({"text/html": page, "text/plain": spelt.to_string(index=False)})
 
 
-def note(text: str, *, title: str = "Note") -> None:
-    """Show a visible note among the outputs of a cell; plain text, one paragraph."""
-    page = (
-        f'<div class="admonition note fpt-note"><p class="admonition-title">{html.escape(title)}</p>'
-        f"<p>{html.escape(text)}</p></div>"
-    )
-    _display({"text/html": page, "text/plain": f"{title}: {text}"})
+def note(text: str | Sequence[str], *, title: str = "Note") -> None:
+    """Show a visible note among the outputs of a cell: plain text, or several sentences, the first in bold and a line for each."""
+    sentences = [text] if isinstance(text, str) else list(text)
+    lines = [html.escape(sentence) for sentence in sentences]
+    if len(lines) > 1:
+        lines[0] = f"<strong>{lines[0]}</strong>"
+    heading = f'<p class="admonition-title">{html.escape(title)}</p>'
+    body = "".join(f"<p>{line}</p>" for line in lines)
+    page = f'<div class="admonition note fpt-note">{heading}{body}</div>'
+    _display({"text/html": page, "text/plain": f"{title}: {' '.join(sentences)}"})
 
 
 def _record_ensemble(name: str, spec: EnsembleSpec, origin: str, overrides: Mapping[str, Any] | None = None) -> None:

@@ -1,81 +1,93 @@
-"""Searches as tidy tables, and the comparison with other ways to search that is kept with the book."""
+"""What choices and searches cost: tables that are kept with the book, and their charts."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+import altair as alt
 import pandas as pd
 
 from companion import ROOT
+from fptlib.charts.common import GREY, colour, dash, finish, intervals, level, log_axis, numbers, periods, rule, shape
 from fptlib.errors import InputError
+from fptlib.firstpassage import Estimate
+from fptlib.response.results import spelt
 from fptlib.search.result import SearchResult
+from fptlib.study import Key
 
 RESULTS = ROOT / "book" / "results" / "closed_loop"
 
 
-def steps_table(result: SearchResult) -> pd.DataFrame:
-    """Return the steps of a search: ``purpose, what, spent, candidate, period, mean``, the last three of the recommendation after it."""
-    return pd.DataFrame([step.to_dict() for step in result.steps]).astype({"period": "Int64", "mean": float})
-
-
-def regret_table(
-    result: SearchResult, truth: Mapping[tuple[str | None, int | None], float], *, name: str = "closed loop"
-) -> pd.DataFrame:
+def regret_table(result: SearchResult, truth: Mapping[tuple[str | None, int | None], float]) -> pd.DataFrame:
     """Return the regret of what a search would have recommended after each step: columns ``method, budget, regret``.
 
-    Parameters
-    ----------
-    truth
-        Mean first-passage time by label of the candidate and period; ``(None, None)`` without perturbation, which is recommended while
-        nothing is known.
+    The truth is the mean first-passage time by label of the candidate and period; ``(None, None)`` without perturbation, which is
+    recommended while nothing is known.
     """
     best = min(truth.values())
-    rows = [(name, step.spent, truth[(step.candidate, step.period)] - best) for step in result.steps]
+    rows = [("closed loop", step.spent, truth[(step.candidate, step.period)] - best) for step in result.steps]
     return pd.DataFrame(rows, columns=["method", "budget", "regret"])
 
 
 def comparison(study: str) -> pd.DataFrame:
-    """Return the regret of each method against the budget, as ``benchmarks/closed_loop.py`` measured it.
+    """Return the mean regret of each kind of search against the budget, as ``benchmarks/closed_loop.py`` measured it.
 
-    Parameters
-    ----------
-    study
-        ``published``, ``digits`` or ``live``.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``study, threshold, method, accounts, budget, regret, low, high, right, repeats``: the mean regret over repeats in epochs,
-        its interval, and the share of repeats that found the best cell.
-
-    Raises
-    ------
-    InputError
-        If there is no such study.
+    Columns are ``study, threshold, method, accounts, budget, regret, low, high, right, repeats``: the regret in epochs with its interval
+    over the repeats, and the share of repeats that found the best schedule. Of several settings of one method the one that does best at
+    each budget counts, which is kinder than anybody can be who has to choose beforehand. An InputError says if there is no such study.
     """
-    return pd.read_csv(_kept(f"{study}.csv"))
-
-
-def about() -> dict[str, Any]:
-    """Return what the comparison was made with: command, machine, sizes."""
-    return dict(json.loads(_kept("about.json").read_text()))
-
-
-def _kept(name: str) -> Path:
-    path = RESULTS / name
+    path = RESULTS / f"{study}.csv"
     if not path.exists():
         raise InputError(f"{path}: no such table; python benchmarks/closed_loop.py writes it")
-    return path
-
-
-def families(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the comparison with one curve for each kind of method: of several settings the one that does best at each budget.
-
-    That is kinder to a method than anybody can be who has to choose its setting beforehand.
-    """
+    table = pd.read_csv(path)
     kinds = table.assign(method=table["method"].str.split(",").str[0])
-    keys = [k for k in ("study", "threshold", "accounts", "method", "budget") if k in kinds]
-    return kinds.loc[kinds.groupby(keys)["regret"].idxmin()].reset_index(drop=True)
+    best = kinds.groupby(["threshold", "accounts", "method", "budget"])["regret"].idxmin()
+    return kinds.loc[best].reset_index(drop=True)
+
+
+def costs(settings: pd.DataFrame, means: pd.DataFrame) -> alt.LayerChart:
+    """Draw what ways to choose cost: columns ``way, factor, setting`` of single settings, and ``way, factor, runs`` of means over them."""
+    kinds = list(dict.fromkeys(means["runs"]))
+    x = alt.X(
+        "factor:Q", title="epochs, relative to the best schedule", **log_axis(0.95, settings["factor"].max() * 1.1)
+    )
+    y = alt.Y("way:N", title=None, sort=None, axis=alt.Axis(labelLimit=200))
+    dots = alt.Chart(settings).mark_circle(size=50, opacity=0.45, color=GREY)
+    marks = alt.Chart(means).mark_point(filled=True, size=140, opacity=1)
+    layers = [
+        dots.encode(x=x, y=y, tooltip=["setting", *numbers(["factor"])]),
+        marks.encode(
+            x=x, y=y, color=colour(kinds, "runs"), shape=shape(kinds, "runs"), tooltip=["runs", *numbers(["factor"])]
+        ),
+    ]
+    text = "; ".join(f"{row.way} with {row.runs}: {row.factor:.2f}" for row in means.itertuples())
+    return finish(
+        layers, f"Epochs of a choice over those of the best schedule, mean over settings: {text}."
+    ).properties(height=190)
+
+
+def faster(
+    epochs: Mapping[Key | None, Estimate], metrics: Mapping[str, Mapping[Key | None, Estimate]]
+) -> alt.VConcatChart:
+    """Draw the mean time to the threshold against the period, and below it metrics of the same runs; ``None``: without perturbation."""
+    panels, texts = [], []
+    for title, sets in (("epochs to the threshold", {"": epochs}), ("test accuracy (%)", metrics)):
+        rows = [(spelt(k[0]), k[1], e.mean, e.low, e.high, at) for at, es in sets.items() for k, e in es.items() if k]
+        table = pd.DataFrame(rows, columns=["perturbation", "period", "mean", "low", "high", "read at"])
+        names, plain = sorted(table["perturbation"].unique()), [es[None].mean for es in sets.values()]
+        axis: dict[str, Any] = {"title": title, "scale": alt.Scale(zero=False)}
+        if sets is not metrics:
+            axis |= log_axis(float(table["low"].min()) * 0.9, max(*table["high"], *plain) * 1.2)
+        base = alt.Chart(table).encode(x=periods(table), color=colour(names, "perturbation"), detail="read at:N")
+        line = base.mark_line(strokeWidth=1.5).encode(
+            y=alt.Y("mean:Q", **axis), strokeDash=dash(list(sets), "read at", lines=True)
+        )
+        tips = ["perturbation", "period", "read at", *numbers(["mean", "low", "high"])]
+        layers = [*level(plain[0], "without perturbation"), *map(rule, plain[1:]), line]
+        layers += intervals(base, axis, shape=shape(names, "perturbation"), tips=tips)
+        best = (max if sets is metrics else min)(rows, key=lambda row: row[2])
+        texts.append(f"{title}: best {best[2]:.1f} with {best[0]} every {best[1]} epochs")
+        panels.append(finish(layers, title).properties(height=190))
+    chart = alt.vconcat(*panels).resolve_scale(strokeDash="independent")
+    return chart.properties(description=f"Against the period of the perturbation, {'; '.join(texts)}.")

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from companion import compare
+from companion import book, compare
 from fptlib import charts, spec
 from fptlib.errors import InputError
-from fptlib.firstpassage import FirstPassageTimes
+from fptlib.firstpassage import Estimate, FirstPassageTimes
 from fptlib.processes import FiniteChain, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process
 from fptlib.qss import relaxation
 from fptlib.response import recommend
@@ -362,9 +362,7 @@ def test_a_larger_budget_goes_on_where_a_smaller_one_ended() -> None:
 
 def test_tables_and_the_chart_of_a_search() -> None:
     outcome = searches("edge")[0]
-    steps, candidates = compare.steps_table(outcome), outcome.to_frame()
-    assert len(steps) == len(outcome.steps)
-    assert steps["spent"].is_monotonic_increasing
+    candidates = outcome.to_frame()
     assert candidates["status"].tolist() == ["chosen"]
     truth = {("kick", p): exact(EDGE, p) for p in PERIODS} | {(None, None): exact(EDGE)}
     regret = compare.regret_table(outcome, truth)
@@ -379,19 +377,23 @@ def test_what_is_kept_with_the_book_compares_the_loop_with_every_rival(study: st
     assert "shared" in set(table["accounts"])
     assert table["repeats"].min() >= 20
     assert (table["low"] <= table["regret"] + 1e-3).all()
-    best = compare.families(table)
     rivals = {"full grid", "random search", "successive halving", "TPE with pruner"}
     rivals |= {"SMAC3 with Hyperband"} if study != "live" else set()
-    assert set(best["method"]) == {"closed loop", *rivals}
-    assert not best.duplicated(["threshold", "accounts", "method", "budget"]).any()
-    assert "closed_loop.py" in compare.about()["command"]
+    assert set(table["method"]) == {"closed loop", *rivals}
+    assert not table.duplicated(["threshold", "accounts", "method", "budget"]).any()
+    kept = pd.read_csv(compare.RESULTS / f"{study}.csv")
+    cell = ["threshold", "accounts", "method", "budget"]
+    least = kept.assign(method=kept["method"].str.split(",").str[0]).groupby(cell)["regret"].min()
+    assert table.set_index(cell)["regret"].sort_index().equals(least.sort_index())
 
 
 def test_the_summary_kept_follows_from_the_curves_kept() -> None:
     summary, profile = (pd.read_csv(compare.RESULTS / f"{name}.csv") for name in ("summary", "profile"))
     assert not summary.duplicated(["study", "threshold", "budget"]).any()
     for row in summary.itertuples():
-        table = compare.comparison(row.study).set_index(["threshold", "budget", "method"]).sort_index()
+        table = (
+            pd.read_csv(compare.RESULTS / f"{row.study}.csv").set_index(["threshold", "budget", "method"]).sort_index()
+        )
         at = table.loc[row.threshold, row.budget]["regret"]
         assert row.regret == at.drop("closed loop").min() == at[row.rival]
         assert row.ratio == pytest.approx(row.loop / row.budget, abs=1e-4)
@@ -657,3 +659,26 @@ def test_it_refuses_to_be_told(told: Any, start: int, said: str) -> None:
     with pytest.raises(InputError, match="it ended at epoch 5 again; epoch 16 or the threshold"):
         search.tell(trial, [0.0] * 5)
     assert search.result().spent == 5
+
+
+def test_charts_of_what_choices_cost_say_the_best_in_words() -> None:
+    e = [Estimate(x, x - 1, x + 1, 8, 0) for x in (50.0, 20.0, 10.0)]
+    epochs = {None: e[0], ("shrink_perturb", 20): e[1], ("shrink_perturb", 5): e[2]}
+    chart = compare.faster(epochs, {"best epoch": epochs, "last epoch": epochs})
+    assert (
+        "best 10.0 with shrink-and-perturb every 5 epochs; test accuracy (%): best 20.0"
+        in chart.to_dict()["description"]
+    )
+    settings = pd.DataFrame({"way": ["wait", "wait"], "factor": [1.0, 3.0], "setting": ["a", "b"]})
+    means = pd.DataFrame({"way": ["wait"], "factor": [2.0], "runs": ["all runs"]})
+    assert "wait with all runs: 2.00" in compare.costs(settings, means).to_dict()["description"]
+
+
+def test_a_note_of_several_sentences_is_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, str]] = []
+    monkeypatch.setattr("companion.book._display", shown.append)
+    book.note(["Use <this>.", "It was measured."], title="Do")
+    book.note("One sentence.")
+    assert "<p><strong>Use &lt;this&gt;.</strong></p><p>It was measured.</p>" in shown[0]["text/html"]
+    assert shown[0]["text/plain"] == "Do: Use <this>. It was measured."
+    assert "<strong>" not in shown[1]["text/html"]

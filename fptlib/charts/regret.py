@@ -28,7 +28,7 @@ def regret(curves: pd.DataFrame, *, steps: bool = False, first: str = "closed lo
     axis: dict[str, Any] = {
         "title": "regret (epochs)",
         "scale": alt.Scale(type="symlog", constant=_NEAR_ZERO, domain=[0, top], nice=False, clamp=True),
-        "axis": alt.Axis(values=ticks, format="~g", gridOpacity=0.5),
+        "axis": alt.Axis(values=ticks, format="~r", gridOpacity=0.5),
     }
     base = alt.Chart(curves).encode(
         x=alt.X("budget:Q", title="run-epochs trained", **log_axis(*ends)), color=colour(names, "method", lines=steps)

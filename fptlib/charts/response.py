@@ -139,7 +139,8 @@ def speedup(answers: Mapping[float, Ranking | str], *, metric: str = "threshold"
     ends = min(0.9, float(table["speedup_low"].min()) * 0.9), max(1.1, float(table["speedup_high"].max()) * 1.1)
     axis: dict[str, Any] = {"title": "speed-up (ratio of means)", **log_axis(*ends)}
     tips: list[Any] = ["perturbation", "threshold", "period", "grade", *numbers(_SPEEDUP)]
-    x = alt.X("threshold:Q", title=metric, scale=alt.Scale(zero=False, padding=20))
+    ticks = alt.Axis(values=sorted(known), format="~g")
+    x = alt.X("threshold:Q", title=metric, scale=alt.Scale(zero=False, padding=20), axis=ticks)
     hue = colour(names, "perturbation")
     line = alt.Chart(table.dropna(subset=["speedup"])).mark_line(strokeWidth=1.5).encode(x=x, color=hue)
     line = line.encode(y=alt.Y("speedup:Q", **axis), strokeDash=dash(names, "perturbation"))

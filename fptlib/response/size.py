@@ -22,6 +22,7 @@ from fptlib.record import Record
 from fptlib.response.curves import conditional
 from fptlib.response.interval import GRADES, OPEN, Source, combined, reach, source, transfer
 from fptlib.response.ranking import DEFAULT_PERIODS
+from fptlib.response.results import spelt
 from fptlib.study import Study
 
 CAUTION = 0.9  # level of the upper bounds behind the cautious numbers
@@ -220,20 +221,20 @@ def _required(pilot: _Pilot, period: int, width: float, level: float) -> Require
 
 
 def _advice(size: SampleSize, n_censored: int) -> Iterator[str]:
-    e, c, at, name = size.expected, size.cautious, size.period, size.perturbation or "a perturbation"
+    e, c, at, name = size.expected, size.cautious, size.period, spelt(size.perturbation or "a perturbation")
     what, sure = f"{e.perturbed} perturbed ones ({name} at epoch {at})", c.perturbed
     if size.fork:
         what, sure = f"fork {e.survivors} of them at epoch {at} ({name})", c.survivors
     yield (
-        f"Train {e.unperturbed} unperturbed runs and {what}: about {e.run_epochs} run-epochs; cautious: {c.unperturbed} and {sure}, "
-        f"about {c.run_epochs}."
+        f"Train {e.unperturbed} unperturbed runs and {what}: about {e.run_epochs} run-epochs. "
+        f"To be on the safe side, take {c.unperturbed} and {sure}, about {c.run_epochs} run-epochs."
     )
     wide = ", ".join(str(r.period) for r in size.requirements if r.width > size.width)
     enough = f"the pilot itself is not enough at {wide}" if wide else "the pilot itself is large enough"
     yield f"Sampling intervals ({100 * size.level:g} %) are then at most {100 * size.width:g} % of the mean wide; {enough}."
     grades = {grade: [str(r.period) for r in size.requirements if r.grade == grade] for grade in (*GRADES, OPEN)}
     listed = "; ".join(f"{grade} at {', '.join(periods)}" for grade, periods in grades.items() if periods)
-    yield f"Predictions are then graded {listed}: what another period than {at} may change, no number of runs narrows."
+    yield f"Predictions are then graded {listed}; no number of runs narrows what may change between period {at} and another."
     if size.perturbation is None:
         yield "There are no perturbed runs yet, and this is planned as if the perturbation changed nothing: plan again with a few."
     if n_censored:

@@ -159,7 +159,8 @@ class SearchResult(Record):
                 f"{choice.period} lies at an edge of the periods that were looked at: the minimum may lie beyond."
             )
         if self.next is not None:
-            sentences.append(f"Not all is decided: {named(*self.next)} may be faster still and is what to look at next.")
+            start = "The last runs reopened one question" if self.decided else "Not all is decided"
+            sentences.append(f"{start}: {named(*self.next)} may be faster still and is what to look at next.")
         return (*sentences, *notes)
 
     def rows(self) -> Iterator[dict[str, Any]]:
