@@ -274,10 +274,9 @@ class Decisions:
         kept = min(math.ceil(self._kept(reserve)), budget - spent)
         reserved = f", {kept} of them reserved for measuring the choice" if kept else ""
         wanted = spent + need + math.ceil(self._wanted if reserve else 0)
-        return (
-            f"no further step could be paid for: the next may take {need} run-epochs, and {budget - spent} of the budget of {budget} "
-            f"were left{reserved} (a budget of {wanted} would allow it, and nothing is trained twice)"
-        )
+        left = f"{budget - spent} of the budget of {budget} were left{reserved}"
+        more = f"a budget of {wanted} would allow it, and nothing is trained twice"
+        return f"no further step could be paid for: the next may take {need} run-epochs, and {left} ({more})"
 
     @property
     def _wanted(self) -> float:

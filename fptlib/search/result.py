@@ -144,8 +144,8 @@ class SearchResult(Record):
         else:
             low = math.floor(10 * self.speedup.low) / 10
             least = f"at least {low:g} times faster" if low > 1 else "not shown to be faster"
-            basis = f"measured on {f'{choice.n_runs} fresh' if self.fresh else f'the same {choice.n_runs}'} runs"
-            basis += "" if self.fresh else " that led to the choice"
+            same = f"the same {choice.n_runs} runs that led to the choice"
+            basis = f"measured on {f'{choice.n_runs} fresh runs' if self.fresh else same}"
             if choice.method == "restart":
                 basis = f"as follows from {choice.n_runs} unperturbed runs"
             elif not choice.measured:
@@ -155,12 +155,10 @@ class SearchResult(Record):
         ended = f"The search {'ended because' if self.finished else 'goes on:'} {self.stopped}"
         sentences = [f"{answer}; {spent}.", f"{ended}; means are up to epoch {self.horizon}."]
         if choice.period is not None and not self.inside:
-            sentences.append(
-                f"{choice.period} lies at an edge of the periods that were looked at: the minimum may lie beyond."
-            )
+            sentences.append(f"{choice.period} lies at an edge of the periods looked at: the minimum may lie beyond.")
         if self.next is not None:
-            start = "The last runs reopened one question" if self.decided else "Not all is decided"
-            sentences.append(f"{start}: {named(*self.next)} may be faster still and is what to look at next.")
+            open_for = "The last runs reopened one question" if self.decided else "Not all is decided"
+            sentences.append(f"{open_for}: {named(*self.next)} may be faster still and is what to look at next.")
         return (*sentences, *notes)
 
     def rows(self) -> Iterator[dict[str, Any]]:
