@@ -27,6 +27,8 @@ from companion.build.parameters import resolve
 from companion.build.project import BuildError, Chapter, Project
 from fptlib.files import write_atomically
 
+# Errors that say what is wrong with a value; any other is a defect, and shows where it is.
+_REFUSALS = ("InputError", "ValueError")
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 
 
@@ -119,9 +121,12 @@ def execute(job: Job) -> Executed:
                 kernel_manager_class=_kernel(folder, sidecar),
             )
         except papermill.PapermillExecutionError as error:
+            where = _cell(job.chapter, error.source)
+            if error.ename in _REFUSALS:
+                raise BuildError(f"{' '.join(error.evalue.split())} ({where})") from None
             trace = ANSI.sub("", "\n".join(error.traceback))
             reason = f"{error.ename}: {error.evalue}".splitlines()[0]
-            raise BuildError(f"{_cell(job.chapter, error.source)} fails: {reason}\n{trace}") from None
+            raise BuildError(f"{where} fails: {reason}\n{trace}") from None
         record = json.loads(sidecar.read_text()) if sidecar.exists() else {"ensembles": [], "sources": []}
     _refuse_stderr(job.chapter, notebook)
     record |= {

@@ -1,9 +1,11 @@
-"""Additions to an executed page: the line under its title, and the provenance box at its end."""
+"""Additions to an executed page: its parameters as a table, and at its end the code of the page and the provenance box."""
 
 from __future__ import annotations
 
+import html
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import nbformat
@@ -14,9 +16,10 @@ from fptlib.cli.output import duration
 
 # Folder of the executed notebooks for download, in the staged tree.
 NOTEBOOKS = "notebooks"
+_PARAMETER = re.compile(r"^(\w+)\b[^#]*?=.*?(?:  *#\s*(.*))?$", re.MULTILINE)
 
 
-def page(executed: Executed, *, profile: str, under_title: bool = True) -> NotebookNode:
+def page(executed: Executed, *, profile: str) -> NotebookNode:
     """Return the notebook of a page.
 
     Parameters
@@ -25,16 +28,19 @@ def page(executed: Executed, *, profile: str, under_title: bool = True) -> Noteb
         The chapter with its outputs.
     profile
         Name of the set of parameters, in words.
-    under_title
-        Whether the line on run time and download stands under the title, or at the end of the page.
     """
+    cells = []
+    for cell in executed.notebook.cells:
+        tags = cell.metadata.get("tags", [])
+        if "parameters" in tags:
+            cells.append(nbformat.v4.new_markdown_cell(_parameters(cell.source, executed)))
+        elif "injected-parameters" not in tags:
+            cells.append(cell)
     line = (
         f"```{{div}} fpt-run\nRun time: {_run_time(executed.record)}, with the {profile} parameters. "
         f"{{download}}`Download the executed notebook </{NOTEBOOKS}/{executed.job.chapter.name}.ipynb>`\n```"
     )
-    cells = list(executed.notebook.cells)
-    cells = _under_title(cells, line) if under_title else [*cells, nbformat.v4.new_markdown_cell(line)]
-    cells.append(nbformat.v4.new_markdown_cell(_provenance(executed, profile)))
+    cells += [nbformat.v4.new_markdown_cell(text) for text in (line, _code(executed), _provenance(executed, profile))]
     for number, cell in enumerate(cells):
         cell["id"] = f"page-{number}"
     return nbformat.v4.new_notebook(cells=cells, metadata=executed.notebook.metadata)
@@ -46,6 +52,49 @@ def with_works_cited(notebook: NotebookNode) -> NotebookNode:
         return notebook
     cell = nbformat.v4.new_markdown_cell("```{bibliography}\n:filter: docname in docnames\n```", id="page-works")
     return nbformat.v4.new_notebook(cells=[*notebook.cells, cell], metadata=notebook.metadata)
+
+
+def under_title(notebook: NotebookNode, text: str) -> NotebookNode:
+    """Return a page with a paragraph under its first heading of the first level."""
+    cells = list(notebook.cells)
+    for number, cell in enumerate(cells):
+        found = re.search(r"^# .*$", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else None
+        if found:
+            source = f"{cell.source[: found.end()]}\n\n{text}\n{cell.source[found.end() :]}"
+            cells[number] = nbformat.v4.new_markdown_cell(source, metadata=cell.metadata, id=cell.id)
+            break
+    return nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str) -> str:
+    """Return a table in HTML, which Markdown passes on."""
+    lines = [
+        "".join(f"<{tag}>{html.escape(str(text))}</{tag}>" for text in row)
+        for tag, part in (("th", [heads]), ("td", rows))
+        for row in part
+    ]
+    body = "".join(f"<tr>{line}</tr>" for line in lines[1:])
+    return f'<table class="table {kind}"><thead><tr>{lines[0]}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _parameters(source: str, executed: Executed) -> str:
+    """Return the parameters of a chapter, folded: what each is called, its value in this execution, and what it means."""
+    job = executed.job
+    meaning = dict(_PARAMETER.findall(source))
+    rows = [(name, _json(value), meaning.get(name, "")) for name, value in job.parameters.items()]
+    text = table(("name", "value", "meaning"), rows, kind="fpt-values")
+    change = f"<p>Change them: <code>fpt book --chapter {job.chapter.name} --set NAME=VALUE</code></p>"
+    return _folded("Parameters of this chapter", f"{text}{change}", kind="fpt-parameters")
+
+
+def _code(executed: Executed) -> str:
+    """Return the code of a page, folded: drawing and formatting are not shown where their results stand."""
+    cells = [f"`````python\n{cell.source.strip()}\n`````" for cell in executed.job.chapter.code]
+    return _folded("Code of this page", "\n\n" + "\n\n".join(cells) + "\n\n", kind="fpt-code")
+
+
+def _folded(title: str, content: str, *, kind: str) -> str:
+    return f'<details class="{kind}"><summary>{title}</summary>{content}</details>'
 
 
 def _run_time(record: Mapping[str, Any]) -> str:
@@ -83,15 +132,3 @@ def _ensemble(entry: Mapping[str, Any]) -> str:
 def _json(value: Any) -> str:
     """Return compact JSON that fits between single backticks."""
     return json.dumps(value, ensure_ascii=False).replace("`", "'")
-
-
-def _under_title(cells: list[NotebookNode], text: str) -> list[NotebookNode]:
-    """Put a paragraph under the first heading of the first level."""
-    for number, cell in enumerate(cells):
-        lines = cell.source.split("\n")
-        for place, line in enumerate(lines):
-            if cell.cell_type == "markdown" and line.startswith("# "):
-                source = "\n".join([*lines[: place + 1], "", text, "", *lines[place + 1 :]])
-                changed = nbformat.v4.new_markdown_cell(source, metadata=cell.metadata)
-                return [*cells[:number], changed, *cells[number + 1 :]]
-    return [nbformat.v4.new_markdown_cell(text), *cells]

@@ -31,16 +31,21 @@ def write(project: Project, document: str, target: Path, *, page: Path) -> None:
     """Write what Sphinx needs for one page: its number, the site's references, and titles for those that are missing there."""
     site = project.html / FILE
     known = json.loads(site.read_text()) if site.exists() else {}
-    titles: dict[str, str] = {}
-    for other in project.documents:
-        text = (project.root / f"{other}.md").read_text()
-        if found := _TITLE.search(text):
-            words = found[1].replace("`", "")
-            titles |= {other: words, Path(other).name: words}
-            titles |= {next(filter(None, label.groups())).lower(): words for label in _LABEL.finditer(text)}
     site_from_page = os.path.relpath(project.html, page.parent)
-    content = {"number": project.number(document), "site": site_from_page, "known": known, "titles": titles}
+    content = {"number": project.number(document), "site": site_from_page, "known": known, "titles": titles(project)}
     target.write_text(json.dumps(content))
+
+
+def titles(project: Project) -> dict[str, str]:
+    """Return the title of every page, by the page and by the labels in it."""
+    found: dict[str, str] = {}
+    for page in project.documents:
+        text = (project.root / f"{page}.md").read_text()
+        if title := _TITLE.search(text):
+            words = title[1].replace("`", "")
+            labels = {next(filter(None, label.groups())).lower() for label in _LABEL.finditer(text)}
+            found |= dict.fromkeys({page, Path(page).name, *labels}, words)
+    return found
 
 
 def setup(app: Sphinx) -> None:

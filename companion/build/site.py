@@ -19,7 +19,7 @@ from nbformat import NotebookNode
 from tqdm import tqdm
 
 from companion import ROOT
-from companion.build import keys, pages, references
+from companion.build import keys, pages, references, runs
 from companion.build.assignment import EXERCISES, assignment
 from companion.build.execute import ANSI, Executed, Job, environment, execute, find
 from companion.build.project import BuildError, Chapter, Project
@@ -86,10 +86,7 @@ def _alone(project: Project) -> Iterator[None]:
 def _build_site(project: Project, profile: str) -> Path:
     jobs = [Job.of(project, chapter, profile) for chapter in project.chapters]
     executed = [_execute(job, f"chapter {n} of {len(jobs)}: ") for n, job in enumerate(jobs, start=1)]
-    staged = {
-        e.job.chapter: pages.page(e, profile=profile, under_title=e.job.chapter.document != project.documents[0])
-        for e in executed
-    }
+    staged = {e.job.chapter: pages.page(e, profile=profile) for e in executed}
     tree = project.build / "stage"
     key = _stage(project, tree, staged, executed)
     stamp = project.build / "site.json"
@@ -109,18 +106,27 @@ def _build_site(project: Project, profile: str) -> Path:
 
 def _build_run(project: Project, profile: str, chapter: Chapter, changes: Mapping[str, Any]) -> Path:
     executed = _execute(Job.of(project, chapter, profile, changes))
+    usual = Job.of(project, chapter, profile)
+    changed = {name: new for name, (_, new) in runs.changes(executed, usual).items()}
     folder = project.build / "runs" / f"{chapter.name}-{executed.job.key}"
     page, notebook = folder / "html" / f"{chapter.document}.html", folder / f"{chapter.name}.ipynb"
     tree = folder / "stage"
-    words = f"{profile} (changed: {', '.join(changes)})" if changes else profile
+    words = f"{profile} (changed: {', '.join(changed)})" if changed else profile
     staged = pages.with_works_cited(pages.page(executed, profile=words))
+    if changed:
+        staged = pages.under_title(staged, runs.box(executed, usual, page=page))
     _stage(project, tree, {chapter: staged}, [executed], alone=chapter)
     references.write(project, chapter.document, tree / references.FILE, page=page)
     _say("building the page ...")
     _sphinx(project, tree, folder / "html", alone=True)
     shutil.rmtree(tree)
     _write_notebook(notebook, executed.notebook)
-    _say(f"the chapter is in {page}\nits executed notebook is in {notebook}")
+    told = ", ".join(f"{name} = {new}" for name, new in changed.items()) or "nothing"
+    when = time.strftime("%Y-%m-%dT%H:%M:%S")
+    title = references.titles(project)[chapter.document]
+    runs.note(folder, {"title": title, "changed": told, "time": when, "page": page.relative_to(folder).as_posix()})
+    index = runs.write_index(project.build)
+    _say(f"the chapter is in {page}\nits executed notebook is in {notebook}\nall runs are listed in {index}")
     return page
 
 
