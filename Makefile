@@ -28,7 +28,7 @@ help:
 install: $(INSTALLED)
 
 book: $(INSTALLED)
-	@$(VENV)/bin/fpt book --params $(PARAMS)
+	@$(VENV)/bin/fpt book --params $(PARAMS) --jobs $(JOBS)
 
 test: $(INSTALLED)
 	@$(PYTEST)

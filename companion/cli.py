@@ -32,6 +32,7 @@ def book(
     ] = "stored",
     chapter: Annotated[str | None, typer.Option(help="One chapter, executed into _build/runs.")] = None,
     set_: Set = None,
+    jobs: Annotated[int, typer.Option(help="Chapters that are executed at the same time.")] = 1,
 ) -> None:
     """Execute the chapters and build the site, or execute one chapter with other parameters."""
     from companion.build.project import BuildError
@@ -39,7 +40,7 @@ def book(
 
     overrides = assignments(set_ or [])
     try:
-        build(ROOT, profile=params, chapter=chapter, overrides=overrides)
+        build(ROOT, profile=params, chapter=chapter, overrides=overrides, jobs=jobs)
     except BuildError as error:
         print(f"fpt: {error}", file=sys.stderr)  # the traceback of the cell follows the first line
         raise Exit(1) from None

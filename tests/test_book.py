@@ -131,12 +131,11 @@ def test_the_libraries_are_part_of_the_key_but_for_what_no_chapter_imports(
     assert not re.search(rf"(import|from) ({names})\b|from fptlib import [^\n]*\breport\b", chapters)
 
 
-def test_two_executions_are_byte_identical(warm: Project) -> None:
+def test_two_executions_are_byte_identical_also_at_the_same_time(warm: Project) -> None:
     cache = warm.build / "cache"
     before = {path.name: path.read_bytes() for path in cache.glob("*.ipynb")}
     shutil.rmtree(cache)
-    for chapter in warm.chapters:
-        execute(job(warm, chapter.name))
+    site._execute_together([job(warm, chapter.name) for chapter in warm.chapters], 2)
     assert {path.name: path.read_bytes() for path in cache.glob("*.ipynb")} == before
 
 
@@ -162,6 +161,18 @@ def test_failing_cell_fails_the_build_and_is_named(project: Project) -> None:
     assert "shares = 1 / 0" in str(error.value)
     assert not any("waiting" in path.name for path in (project.build / "cache").iterdir())
     assert not project.html.exists()
+
+
+@pytest.mark.slow
+def test_value_that_a_cell_refuses_is_one_line(project: Project) -> None:
+    edit(
+        project.root / "book" / "waiting.md",
+        'book.uses("a formula")',
+        "raise ValueError('horizon: 0\\n is impossible')",
+    )
+    with pytest.raises(BuildError) as error:
+        site.build(project.root, jobs=2)
+    assert str(error.value) == "horizon: 0 is impossible (waiting.md: cell 2 ('import altair as alt'))"
 
 
 @pytest.mark.slow
@@ -295,6 +306,12 @@ def test_override_builds_a_run_beside_the_site(warm: Project) -> None:
     assert page.is_relative_to(warm.build / "runs")
     assert "2.00 (95 % interval" in page.read_text()
     assert "quick (changed: hazard) parameters" in page.read_text()
+    text = " ".join(re.sub(r"<[^>]+>", " ", page.read_text()).split())
+    assert "This run: hazard = 0.5 instead of 0.1; 1 of 1 numbers differ" in text
+    assert "The mean is […] epochs. 10.00 (95 % interval 8.50 to 11.25) 2.00 (95 % interval 8.50 to 11.25)" in text
+    index = warm.build / "runs" / "index.html"
+    (listed,) = re.findall(r'<td><a href="([^"]+)">Waiting</a></td><td>hazard = 0\.5</td>', index.read_text())
+    assert (index.parent / listed).resolve() == page
     notebook = nbformat.read(next(page.parents[2].glob("waiting.ipynb")), as_version=4)
     (injected,) = [cell.source for cell in notebook.cells if "injected-parameters" in cell.metadata.get("tags", [])]
     assert "hazard = 0.5" in injected
@@ -338,6 +355,9 @@ def test_page_shows_numbers_run_time_provenance_and_download(small_site: Path) -
     assert re.search(r"Run time: [\d.]+ s on \d+ cores?, with the quick parameters", text)
     assert "Provenance: quick parameters" in text
     assert "Data: a formula" in text
+    assert re.search(r"horizon\s*20\s*epochs", text)
+    folded = text.partition("Code of this page")[2]
+    assert "import altair" in folded
     link = re.search(r'href="(\.\./_downloads/[0-9a-f]+/waiting\.ipynb)"', html)
     assert link is not None
     downloaded = nbformat.read(small_site / "_build" / "html" / "book" / link[1], as_version=4)

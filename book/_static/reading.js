@@ -10,7 +10,27 @@
       node.setAttribute("aria-label", "Pages below");
     });
   }
-  window.addEventListener("load", reach);
+  // What has more on its right shows that.
+  var wide = ".bd-article :is(pre, .output.text_html, .pst-scrollable-table-container, mjx-container[display='true'], .vl-numbers > div)";
+  function fade(box) {
+    box.classList.toggle("fpt-more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+  }
+  function watch() {
+    document.querySelectorAll(wide).forEach(function (box) {
+      if (!box.fptWatched) {
+        box.fptWatched = true;
+        box.addEventListener("scroll", function () { fade(box); }, {passive: true});
+        new ResizeObserver(function () { fade(box); }).observe(box);
+      }
+      fade(box);
+    });
+  }
+  document.addEventListener("toggle", watch, true);
+  window.addEventListener("load", function () {
+    reach();
+    watch();
+    if (window.MathJax && MathJax.startup) { MathJax.startup.promise.then(watch); }
+  });
   window.addEventListener("resize", reach);
   // Paper is white.
   var theme = null;

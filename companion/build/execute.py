@@ -96,8 +96,8 @@ def find(job: Job) -> Executed | None:
     return Executed(job, _with_current_prose(job.chapter, nbformat.read(job.path, as_version=4)), record)
 
 
-def execute(job: Job) -> Executed:
-    """Execute a chapter and keep the result.
+def execute(job: Job, *, progress: bool = True) -> Executed:
+    """Execute a chapter and keep the result; bars of its progress appear on the terminal unless several share it.
 
     Raises
     ------
@@ -118,7 +118,7 @@ def execute(job: Job) -> Executed:
                 coalesce_streams=True,  # a command's output comes in pieces
                 cwd=job.project.root,
                 extra_arguments=["--log-level=50"],
-                kernel_manager_class=_kernel(folder, sidecar),
+                kernel_manager_class=_kernel(folder, sidecar, _progress_file() if progress else ""),
             )
         except papermill.PapermillExecutionError as error:
             where = _cell(job.chapter, error.source)
@@ -160,14 +160,14 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0"}
 
 
-def _kernel(folder: str, sidecar: Path) -> type[AsyncKernelManager]:
+def _kernel(folder: str, sidecar: Path, bars: str) -> type[AsyncKernelManager]:
     """Return what starts a kernel of this very interpreter, whatever kernels are installed."""
     settings = {
         # The reader's own start-up files and history have no part in the book.
         "IPYTHONDIR": folder,
         "PYDEVD_DISABLE_FILE_VALIDATION": "1",
         "FPTLIB_SIDECAR": str(sidecar),
-        "FPTLIB_PROGRESS": _progress_file(),
+        "FPTLIB_PROGRESS": bars,
     }
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
 
@@ -197,7 +197,7 @@ def _cell(chapter: Chapter, source: str) -> str:
     sources = [cell.source for cell in chapter.code]
     number = str(sources.index(source) + 1) if source in sources else "of changed parameters"
     first = next((line.strip() for line in source.splitlines() if line.strip()), "")
-    return f"{chapter.path}: cell {number} ({first!r})"
+    return f"{chapter.path.name}: cell {number} ({first!r})"
 
 
 def _normalised(notebook: NotebookNode) -> NotebookNode:

@@ -131,7 +131,7 @@ def _words(alone: dict[str, Any], key: str, kind: str, target: str, node: Any) -
         ]
     title = alone["titles"].get(target.lower())
     if kind == "term" or title is None or node.get("refexplicit"):
-        return [nodes.Text(node.astext())]
+        return [nodes.Text(node.astext().replace("%s", f"“{title}”"))]
     what = f"{_KINDS[kind]} of " if kind in _KINDS else ""
     return [nodes.Text(f"{what}“{title}”")]
 

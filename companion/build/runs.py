@@ -21,6 +21,7 @@ from fptlib.files import write_atomically
 FILE = "run.json"
 _GLUED = re.compile(r"\{glue:text\}`([^`]+)`")
 _ROLE = re.compile(r"\{[\w:-]+\}`([^`<]*?)(?: *<[^`]*>)?`")
+_REFERENCE = re.compile(r"\{(?:eq|numref|ref|doc|cite[:\w]*)\}`[^`]*`")
 _NOT_EXECUTED = "not executed"
 _STYLE = (
     ":root { color-scheme: light dark } body { font: 1rem/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; "
@@ -141,11 +142,12 @@ def _places(notebook: NotebookNode) -> dict[str, str]:
         for found in _GLUED.finditer(cell.source):
             before = cell.source[: found.start()].rpartition("\n\n")[2]
             after = cell.source[found.end() :].partition("\n\n")[0]
-            places.setdefault(found[1], f"{' '.join(_plain(before)[-6:])} [ ] {' '.join(_plain(after)[:4])}".strip())
+            words = " ".join([*_plain(before)[-6:], "[…]", *_plain(after)[:4]])
+            places.setdefault(found[1], re.sub(r" (?=[.,;:)])", "", words))
     return places
 
 
 def _plain(text: str) -> list[str]:
     """Return the words of Markdown without its marks."""
-    text = _ROLE.sub(r"\1", _GLUED.sub("…", text))
+    text = _ROLE.sub(r"\1", _REFERENCE.sub("…", _GLUED.sub("…", text)))
     return re.sub(r"[*`$\\_{}]", "", text).split()

@@ -11,7 +11,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib import metadata
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,7 @@ def build(
     *,
     chapter: str | None = None,
     overrides: Mapping[str, Any] | None = None,
+    jobs: int = 1,
 ) -> Path:
     """Build the site, or one chapter with changed parameters.
 
@@ -49,6 +52,8 @@ def build(
         Name of a chapter, or the beginning of one. Without it the whole site is built.
     overrides
         Changed parameters by (dotted) name; only with ``chapter``.
+    jobs
+        Chapters that are executed at the same time; an ensemble that two of them need is trained once, and the other waits.
 
     Returns
     -------
@@ -68,7 +73,7 @@ def build(
     with _alone(project):
         if chapter is not None:
             return _build_run(project, profile, project.chapter(chapter), overrides or {})
-        return _build_site(project, profile)
+        return _build_site(project, profile, jobs)
 
 
 @contextlib.contextmanager
@@ -83,9 +88,13 @@ def _alone(project: Project) -> Iterator[None]:
         yield
 
 
-def _build_site(project: Project, profile: str) -> Path:
+def _build_site(project: Project, profile: str, at_once: int) -> Path:
     jobs = [Job.of(project, chapter, profile) for chapter in project.chapters]
-    executed = [_execute(job, f"chapter {n} of {len(jobs)}: ") for n, job in enumerate(jobs, start=1)]
+    done = _execute_together([job for job in jobs if find(job) is None], at_once) if at_once > 1 else {}
+    executed = [
+        done.get(job.chapter.name) or _execute(job, f"chapter {n} of {len(jobs)}: ")
+        for n, job in enumerate(jobs, start=1)
+    ]
     staged = {e.job.chapter: pages.page(e, profile=profile) for e in executed}
     tree = project.build / "stage"
     key = _stage(project, tree, staged, executed)
@@ -138,6 +147,23 @@ def _execute(job: Job, place: str = "") -> Executed:
     _say(f"{place}: executing {len(job.chapter.code)} cells ...")
     executed = execute(job)
     _say(f"{place}: executed in {duration(executed.record['seconds'])}")
+    return executed
+
+
+def _execute_together(jobs: list[Job], at_once: int) -> dict[str, Executed]:
+    """Execute chapters in processes of their own; a fault is raised once the chapters that have begun are done."""
+    executed = {}
+    with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(execute, job, progress=False): job.chapter.name for job in jobs}
+        if running:
+            _say(f"executing {len(jobs)} chapters, {min(at_once, len(jobs))} at a time ...")
+        for n, done in enumerate(as_completed(running), start=1):
+            name = running[done]
+            if (fault := done.exception()) is not None:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise fault
+            executed[name] = done.result()
+            _say(f"{n} of {len(jobs)}: {name}: executed in {duration(executed[name].record['seconds'])}")
     return executed
 
 
