@@ -69,12 +69,11 @@ def under_title(notebook: NotebookNode, text: str) -> NotebookNode:
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]], *, kind: str) -> str:
     """Return a table in HTML, which Markdown passes on."""
     lines = [
-        "".join(f"<{tag}>{html.escape(str(text))}</{tag}>" for text in row)
+        f"<tr>{''.join(f'<{tag}>{html.escape(text)}</{tag}>' for text in row)}</tr>"
         for tag, part in (("th", [heads]), ("td", rows))
         for row in part
     ]
-    body = "".join(f"<tr>{line}</tr>" for line in lines[1:])
-    return f'<table class="table {kind}"><thead><tr>{lines[0]}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<table class="table {kind}"><thead>{lines[0]}</thead><tbody>{"".join(lines[1:])}</tbody></table>'
 
 
 def _parameters(source: str, executed: Executed) -> str:
@@ -111,7 +110,6 @@ def _provenance(executed: Executed, profile: str) -> str:
             f"Source: `{job.chapter.document}.md`, key `{job.key}`",
             f"Data: {'; '.join(record['sources']) or 'nothing but what the page itself makes'}",
         ],
-        "Parameters": [f"`{name}`: `{_json(value)}`" for name, value in record["parameters"].items()],
         "Ensembles": [_ensemble(entry) for entry in record["ensembles"]],
         "Versions": [", ".join(f"{name} {version}" for name, version in record["versions"].items())],
     }

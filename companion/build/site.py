@@ -130,11 +130,7 @@ def _build_run(project: Project, profile: str, chapter: Chapter, changes: Mappin
     _sphinx(project, tree, folder / "html", alone=True)
     shutil.rmtree(tree)
     _write_notebook(notebook, executed.notebook)
-    told = ", ".join(f"{name} = {new}" for name, new in changed.items()) or "nothing"
-    when = time.strftime("%Y-%m-%dT%H:%M:%S")
-    title = references.titles(project)[chapter.document]
-    runs.note(folder, {"title": title, "changed": told, "time": when, "page": page.relative_to(folder).as_posix()})
-    index = runs.write_index(project.build)
+    index = runs.enter(project, folder, page, chapter.document, changed)
     _say(f"the chapter is in {page}\nits executed notebook is in {notebook}\nall runs are listed in {index}")
     return page
 
