@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
-import numpy as np
 import pandas as pd
 
 from fptlib.charts.common import (
@@ -25,49 +24,74 @@ from fptlib.charts.common import (
     periods,
     shape,
 )
-from fptlib.response.interval import GRADES
+from fptlib.response.interval import GRADES, OPEN
 
-_LIGHTEST, _DARKEST = "#F3F6FA", "#0B3C66"  # cells with no regret, and from `_SHOWN` on
-_SHOWN = 0.3  # regret at which colours end
-_DARK = 0.19  # regret from which light letters stand out from a cell more than dark ones
+_LIGHTEST, _DARKEST = "#F3F6FA", "#0B3C66"  # cells with no regret, and with the largest
+_DARK = 0.63  # of the scale, from which light letters stand out from a cell more than dark ones
 # Letters stand on cells, which are the same on a dark page: they must not be `INK`, which follows the page.
 _ON_DARK, _ON_LIGHT = "#FFFFFF", "#0A0A0A"
+# What a figure shows of a verdict: a sign, and the colour of its cell.
+_VERDICTS = {
+    **dict.fromkeys(("reproduces", "holds"), ("+", "#00609A")),
+    "undecided": ("?", "#DDE3EA"),
+    **dict.fromkeys(("does not reproduce", "does not hold"), ("\u2212", "#A63F00")),
+}
 _ROOMY = 10  # columns up to which letters have their full size
 _ERROR = ("error", "error_low", "error_high")
+_RATIO = 4.0  # largest ratio of prediction and measurement on the axis: beyond, marks are drawn at its edge
 _ASIDE = 0.03  # of the period, between sets of predictions
 _BAND = 20.0  # error that is shaded, in per cent
 _CAP = 100.0  # largest error on the axis, in per cent: larger ones are drawn at its edge
 
 
 def predictions(cells: pd.DataFrame) -> alt.LayerChart:
-    """Draw predicted against measured mean first-passage time, with both intervals; colour and shape say the grade.
+    """Draw predictions over measured means, grouped by grade: points and bars predict, grey bars are the measurement's own interval.
 
     Parameters
     ----------
     cells
         Columns ``row, perturbation, period, grade, predicted, low, high, measured, measured_low, measured_high, error, covered``; see
-        `companion.experiments.cells_of`.
+        `companion.experiments.cells_of`. Within a grade they stand in the order of the measured mean; a box is what the grade allows.
     """
-    ends = cells[["predicted", "measured"]].to_numpy(dtype=float)
-    low, high = float(np.nanmin(ends)) * 0.6, float(np.nanmax(ends)) * 1.1
-    axis = log_axis(low, high)
-    title = "measured mean first-passage time (epochs)"
-    measured, least = (alt.X(f"{name}:Q", title=title, **axis) for name in ("measured", "measured_low"))
-    predicted, lower = (alt.Y(f"{name}:Q", title="predicted (epochs)", **axis) for name in ("predicted", "low"))
-    legend = alt.Legend(orient="top", title=None, symbolOpacity=1, columns=2)
-    base = alt.Chart(cells).encode(color=grades(cells, alt.Color, GRADE_COLOURS, legend))
-    shape = grades(cells, alt.Shape, GRADE_SHAPES, legend)
+    names = [grade for grade in (*GRADES, OPEN) if grade in set(cells["grade"])]
+    frame = cells.sort_values("measured")
+    groups = frame.groupby("grade")["grade"]
+    frame["at"] = frame["grade"].map(names.index) + (groups.cumcount() + 0.5) / groups.transform("size") * 0.9 + 0.05
+    ends = ["predicted", "low", "high", "measured_low", "measured_high"]
+    frame[[f"{name}_ratio" for name in ends]] = frame[ends].div(frame["measured"], axis=0)
+    titles = [[name.removeprefix("to ").removeprefix("a "), f"({(cells['grade'] == name).sum()})"] for name in names]
+    axis: dict[str, Any] = {"values": [i + 0.5 for i in range(len(names))], "grid": False, "ticks": False}
+    axis["labelExpr"] = f"{titles}[floor(datum.value)]".replace("'", '"')
+    x = alt.X("at:Q", title="grade (number of predictions)", scale=alt.Scale(domain=[0, len(names)]))
+    x = x.axis(alt.Axis(**axis))
+    log: dict[str, Any] = {"scale": alt.Scale(type="log", domain=[1 / _RATIO, _RATIO], clamp=True)}
+    log["axis"] = alt.Axis(values=[0.25, 0.5, 0.8, 1, 1.25, 2, 4], format="~g")
+
+    def y(name: str) -> alt.Y:
+        return alt.Y(f"{name}:Q", title="predicted / measured mean", **log)
+
+    boxes = [{"at": i, "to": i + 1, "low": 1 / GRADES[g], "high": GRADES[g]} for i, g in enumerate(names) if g != OPEN]
+    box = alt.Chart(pd.DataFrame(boxes, columns=["at", "to", "low", "high"])).mark_rect(color=GREY, opacity=0.14)
+    base, faint = (
+        alt.Chart(frame).encode(x=x, color=grades(frame, alt.Color, GRADE_COLOURS, None)),
+        alt.datum.grade == OPEN,
+    )
     tips = ["row", "perturbation", "period", "grade", "covered", *numbers(("predicted", "measured"), ".1f")]
-    diagonal = alt.Chart(pd.DataFrame({"a": [low, high]})).mark_line(strokeDash=[6, 4], color=GREY)
-    points = base.mark_point(filled=True, size=60, opacity=1)
     layers = [
-        diagonal.encode(x=alt.X("a:Q", title=title, **axis), y=alt.Y("a:Q", title="predicted (epochs)", **axis)),
-        base.mark_rule(opacity=0.4).encode(x=measured, y=lower, y2="high:Q"),
-        base.mark_rule(opacity=0.4).encode(x=least, x2="measured_high:Q", y=predicted),
-        points.encode(x=measured, y=predicted, shape=shape, tooltip=tips),
+        box.encode(x=x, x2="to:Q", y=y("low"), y2="high:Q"),
+        base.mark_rule(strokeWidth=4, opacity=0.35).encode(
+            y=y("measured_low_ratio"), y2="measured_high_ratio:Q", color=alt.value(GREY)
+        ),
+        base.mark_rule().encode(
+            y=y("low_ratio"), y2="high_ratio:Q", opacity=alt.condition(faint, alt.value(0.35), alt.value(0.8))
+        ),
+        alt.Chart(pd.DataFrame({"one": [1]})).mark_rule(strokeDash=[6, 4], color=GREY).encode(y=y("one")),
+        base.mark_point(filled=True, size=35, opacity=1).encode(
+            y=y("predicted_ratio"), shape=grades(frame, alt.Shape, GRADE_SHAPES, None), tooltip=tips
+        ),
     ]
     description = (
-        f"Predicted against measured mean first-passage time of {len(cells)} perturbed ensembles in {cells['row'].nunique()} rows: "
+        f"Predicted over measured mean first-passage time of {len(cells)} perturbed ensembles in {cells['row'].nunique()} settings: "
         f"{int((cells['error'].abs() <= 0.2).sum())} predictions lie within 20 per cent of the measurement, "
         f"{int(cells['covered'].sum())} intervals hold it."
     )
@@ -75,30 +99,68 @@ def predictions(cells: pd.DataFrame) -> alt.LayerChart:
 
 
 def matrix(table: pd.DataFrame) -> alt.LayerChart:
-    """Draw the regret of taking over the choice of one row (down the side) in another (along the top), in per cent.
+    """Draw the regret of taking over the choice of one setting (down the side) in another (along the top), in per cent.
 
     Parameters
     ----------
     table
-        Columns ``source, target, choice, regret, low, high``; see `companion.experiments.transfer`.
+        Columns ``source, target, choice, regret, low, high``; see `companion.experiments.transfer`. Colours follow the square root.
     """
     sources, targets = (list(dict.fromkeys(table[name])) for name in ("source", "target"))
     sources = [name for name in sources if name in targets] + [name for name in sources if name not in targets]
     shown = table.assign(text=[f"{100 * value:.0f}" for value in table["regret"]])
-    top = alt.Axis(orient="top", labelAngle=-90, labelLimit=120)
-    base = alt.Chart(shown).encode(
-        x=alt.X("target:N", title="used in: regret in per cent", sort=targets, axis=top),
-        y=alt.Y("source:N", title="chosen in", sort=sources, axis=alt.Axis(labelLimit=120)),
-    )
-    scale = alt.Scale(domain=[0, _SHOWN], range=[_LIGHTEST, _DARKEST], clamp=True, interpolate="rgb")
+    base = _cells(shown, ("source", sources, "chosen in"), ("target", targets, "used in: regret in per cent"), 120)
+    most = max(0.3, float(table["regret"].max()))
+    scale = alt.Scale(type="sqrt", domain=[0, most], range=[_LIGHTEST, _DARKEST], interpolate="rgb")
     tips = ["source", "target", "choice", *numbers(("regret", "low", "high"), ".1%")]
     cell = base.mark_rect().encode(color=alt.Color("regret:Q", scale=scale, legend=None), tooltip=tips)
-    letters = alt.condition(alt.datum.regret > _DARK, alt.value(_ON_DARK), alt.value(_ON_LIGHT))
+    letters = alt.condition(alt.datum.regret > _DARK**2 * most, alt.value(_ON_DARK), alt.value(_ON_LIGHT))
     text = base.mark_text(fontSize=12 if len(targets) <= _ROOMY else 9).encode(text="text:N", color=letters)
     others = table[(table["source"] != table["target"]) & table["source"].isin(targets)]
     average = 100 * others["regret"].mean()
-    description = f"Matrix of regrets between {len(targets)} rows; between rows the mean is {average:.0f} per cent."
+    description = (
+        f"Matrix of regrets between {len(targets)} settings; between settings the mean is {average:.0f} per cent."
+    )
     return finish([cell, text], description).properties(height=26 * len(sources) + 20)
+
+
+def verdicts(claims: pd.DataFrame) -> alt.LayerChart:
+    """Draw the verdicts on claims (along the top) in each case (down the side): plus, question mark, minus; empty: no test.
+
+    Parameters
+    ----------
+    claims
+        Columns ``short, label, verdict, measure, score, ours``; see `companion.published.judge`.
+    """
+    shown = claims[claims["verdict"].isin(list(_VERDICTS))]
+    names, cases = list(dict.fromkeys(claims["short"])), sorted(set(claims["label"]))
+    frame = shown[["short", "label", "verdict", "measure", "ours"]].assign(
+        sign=shown["verdict"].map(lambda name: _VERDICTS[name][0]),
+        value=[f"{score.mean:.2f} ({score.low:.2f} to {score.high:.2f})" for score in shown["score"]],
+    )
+    base = _cells(frame, ("label", cases, None), ("short", names, None), 200)
+    present = list(dict.fromkeys(frame["verdict"]))
+    scale = alt.Scale(domain=present, range=[_VERDICTS[name][1] for name in present])
+    tips = ["short", "label", "verdict", "measure", "value", "ours"]
+    cell = base.mark_rect().encode(color=alt.Color("verdict:N", scale=scale, legend=None), tooltip=tips)
+    ink = alt.condition(alt.datum.verdict == "undecided", alt.value(_ON_LIGHT), alt.value(_ON_DARK))
+    text = base.mark_text(fontSize=12).encode(text="sign:N", color=ink)
+    counts = frame["verdict"].value_counts()
+    description = f"Verdicts on {len(names)} claims in {len(cases)} cases: {', '.join(f'{n} {name}' for name, n in counts.items())}."
+    return finish([cell, text], description).properties(height=20 * len(cases) + 20)
+
+
+def _cells(
+    frame: pd.DataFrame, side: tuple[str, list[str], str | None], top: tuple[str, list[str], str | None], limit: int
+) -> alt.Chart:
+    """Return the base of a matrix: field, order and title of its side and of its top, and the room for names at the side."""
+    (y, ys, y_title), (x, xs, x_title) = side, top
+    above = alt.Axis(orient="top", labelAngle=-90, labelLimit=140)
+    base: alt.Chart = alt.Chart(frame).encode(
+        x=alt.X(f"{x}:N", title=x_title, sort=xs, scale=alt.Scale(domain=xs), axis=above),
+        y=alt.Y(f"{y}:N", title=y_title, sort=ys, scale=alt.Scale(domain=ys), axis=alt.Axis(labelLimit=limit)),
+    )
+    return base
 
 
 def compared(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:

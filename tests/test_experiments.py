@@ -191,7 +191,12 @@ def test_regret_is_nothing_at_home_and_large_where_the_choice_harms() -> None:
     assert 0 < table.loc[(CHANCE, "helps"), "regret"] < table.loc[(NOTHING, "helps"), "regret"]
     assert (table["regret"] >= 0).all()
     assert (table["rank"] <= table["n_candidates"]).all()
-    assert table["kind"].value_counts().to_dict() == {"another row": 6, "the row itself": 3, CHANCE: 3, NOTHING: 3}
+    assert table["kind"].value_counts().to_dict() == {
+        "another setting": 6,
+        "the setting itself": 3,
+        CHANCE: 3,
+        NOTHING: 3,
+    }
     with pytest.raises(InputError, match="rows other and helps have no perturbation in common"):
         ex.transfer({"helps": means["helps"], "other": {None: there[None], ("dash", 5): there[None]}})
 
@@ -203,7 +208,7 @@ def test_a_choice_is_carried_out_at_the_nearest_period() -> None:
 
     one, other = rows(none=20, p9=10, p40=12), rows(none=20, p5=30, p20=25)
     table = ex.transfer({"one": one, "other": other}).set_index(["source", "target"])
-    assert table.loc[("one", "other"), "choice"] == "kick every 5"
+    assert table.loc[("one", "other"), "choice"] == "kick every 5 epochs"
     assert table.loc[("one", "other"), "regret"] == pytest.approx(0.5)
     known: Any = {name: SimpleNamespace(steps={"data": place}) for place, name in enumerate(("one", "other"))}
     steps = ex.step_table(known, table.reset_index())
@@ -465,7 +470,7 @@ def test_figures_hold_every_number() -> None:
     cells = ex.cells_of(results)
     assert len(cells) == 4, "two periods beside P0 in each of two rows"
     chart = charts.predictions(cells)
-    assert "4 perturbed ensembles in 2 rows" in chart.description
+    assert "4 perturbed ensembles in 2 settings" in chart.description
     assert chart.to_dict()
     chart = charts.compared({name: cells[cells["row"] == name] for name in results})
     assert "helps: at most" in chart.description
@@ -478,7 +483,7 @@ def test_figures_hold_every_number() -> None:
     drawn = charts.matrix(table)
     assert len(next(iter(drawn.to_dict()["datasets"].values()))) == len(table) == 8
     line = ex.row_table(results).set_index("row").loc["helps"]
-    assert (line["best"], line["choice"]) == ("shrink_perturb every 5", "shrink_perturb every 5")
+    assert (line["best"], line["choice"]) == ("shrink-and-perturb every 5 epochs", "shrink-and-perturb every 5 epochs")
     assert line["choice_mean"] == line["best_mean"]
 
 

@@ -6,7 +6,7 @@
 
 from companion.experiments.gather import Ensembles, keep_row, missing_of, read_rows, run_epochs, train_row
 from companion.experiments.kept import refuse_orphans
-from companion.experiments.measure import Means, Measured, cells_of, grade_table, measure, row_table, size_table
+from companion.experiments.measure import Means, Measured, cells_of, grade_table, measure, row_table
 from companion.experiments.rows import STEPS, Row, chain, load_rows
 from companion.experiments.transfer import regret, step_table, transfer
 from companion.experiments.verification import verify
@@ -29,7 +29,6 @@ __all__ = [
     "regret",
     "row_table",
     "run_epochs",
-    "size_table",
     "step_table",
     "train_row",
     "transfer",

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from companion import words
 from companion.experiments.kept import keep, kept_path, read_kept, refuse_orphans
-from companion.experiments.rows import Key, Row, load_rows, words
+from companion.experiments.rows import Key, Row, load_rows
 from fptlib.errors import InputError
 from fptlib.sources import cache_dir
 from fptlib.study import Study

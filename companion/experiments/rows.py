@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, PrivateAttr, ValidationError, field_validator, model_validator
 
-from companion import ROOT
+from companion import ROOT, words
 from fptlib import spec as specs
 from fptlib.errors import InputError
 from fptlib.parameters import Number, Part, PositiveInteger, describe, nearest
@@ -109,6 +109,11 @@ class Row(Part):
         return self._name
 
     @property
+    def short(self) -> str:
+        """The title without what most rows share: a fully connected network, and SGD."""
+        return self.title.replace(", MLP", "").replace(", SGD", "")
+
+    @property
     def unperturbed(self) -> EnsembleSpec:
         """Specification of the unperturbed ensemble."""
         if self._plain is None:
@@ -145,11 +150,6 @@ class Row(Part):
         except ValidationError as error:
             raise InputError(f"row {self.name}: {describe(error, Row, '')}") from None
         return _bound(row, self.name, specs.override(self.unperturbed, {"runs": row.runs, "epochs": row.epochs}))
-
-
-def words(key: Key) -> str:
-    """Name an ensemble of a row in words."""
-    return "without perturbation" if key is None else f"{key[0]} every {key[1]}"
 
 
 def load_row(path: str | os.PathLike[str]) -> Row:

@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import pandas as pd
 
+from companion import words
 from companion.experiments.measure import Means, best_of
-from companion.experiments.rows import STEPS, Key, Row, chain, words
+from companion.experiments.rows import STEPS, Key, Row, chain
 from fptlib.errors import InputError
 from fptlib.firstpassage import Estimate, ratio
 
-ANOTHER, ITSELF = "another row", "the row itself"
+ANOTHER, ITSELF = "another setting", "the setting itself"
 # What a choice is compared with: the mean regret of a choice at random, and that of training without perturbation.
 CHANCE, NOTHING = "a random choice", "no perturbation"
 

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from companion import words
 from companion.experiments.gather import read_row
 from companion.experiments.kept import machine
-from companion.experiments.rows import Key, Row, words
+from companion.experiments.rows import Key, Row
 from fptlib.errors import InputError
 from fptlib.firstpassage.resampling import generator
 from fptlib.spec import EnsembleSpec

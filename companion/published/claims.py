@@ -9,24 +9,26 @@ from typing import Any
 
 import pandas as pd
 import yaml
-from pandas.io.formats.style import Styler
 
+from companion import spoken
 from companion.published.datasets import MAIN, SHARES, SUPPLEMENTARY, dataset
-from companion.published.judges import JUDGES, Case, Judgement, spell, verdict
+from companion.published.judges import JUDGES, Case, Judgement, verdict
 from companion.published.table import LISTED_PERIODS, LISTS, VALUES, ends, study, times, values
 from fptlib.errors import InputError
 from fptlib.study import Key, Study
 from fptlib.trajectories import Trajectories
 
 CLAIMS: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_name("claims.yml").read_text())
-PERTURBATIONS = {"shrink_perturb": "shrink and perturb", "partial_reset": "partial reset"}
-_ABOUT = ("id", "claim", "where", "chapter", "accepted", "judge", "kinds", "note")
+PERTURBATIONS = ("shrink_perturb", "partial_reset")
+_ABOUT = ("id", "short", "claim", "where", "chapter", "accepted", "authors", "judge", "kinds", "note")
+_OURS = {"reproduces": "holds", "does not reproduce": "does not hold"}  # words for what the authors do not say
 
 
 def judge(cases: Iterable[Case]) -> pd.DataFrame:
     """Hold every claim against the cases of its kinds; a claim of no kind cannot be tested on anything.
 
-    Columns are ``id, claim, where, chapter, accepted, case, title, words, verdict, measure, score, ours, note``; a score is an `Estimate`.
+    Columns are ``id, short, claim, where, chapter, said, case, title, label, words, verdict, measure, score, ours, note``, where
+    ``said`` is whether the authors say so of this data set, and a score is an `Estimate`.
     """
     lines, cases = [], list(cases)
     for row in CLAIMS:
@@ -36,27 +38,11 @@ def judge(cases: Iterable[Case]) -> pd.DataFrame:
                 result = Judgement(note=row["note"]) if case is None else JUDGES[row["judge"]](case, **options)
             except InputError as error:
                 result = Judgement(note=str(error))
-            line = {name: row[name] for name in _ABOUT[:5]} | {"case": getattr(case, "name", "")}
-            line |= {name: getattr(case, name, "") for name in ("title", "words")}
-            lines.append({**line, "verdict": verdict(result.score, row["accepted"]), **result._asdict()})
+            said, found = getattr(case, "data", "") in row.get("authors", ()), verdict(result.score, row["accepted"])
+            line = {name: row[name] for name in _ABOUT[:5]} | {"said": said, "case": getattr(case, "name", "")}
+            line |= {name: getattr(case, name, "") for name in ("title", "label", "words")}
+            lines.append({**line, "verdict": found if said else _OURS.get(found, found), **result._asdict()})
     return pd.DataFrame(lines)
-
-
-def show(claims: pd.DataFrame, *, full: bool = False) -> Styler:
-    """Show each claim once, with its cases, their verdicts and what decides; in full also its origin and all numbers."""
-    lines = []
-    for claim, part in claims.groupby("claim", sort=False):
-        line, cases = part.iloc[0], []
-        for each in part.itertuples():
-            numbers = (each.measure, each.ours, each.note) if full else ()
-            small = "".join(f"<br><small>{text}</small>" for text in numbers if text)
-            score = spell(each.score, 2) if each.measure else ""
-            cases.append(f"{each.title or 'no data'}; {each.words}: <b>{each.verdict}</b> {score}{small}")
-        low, high = line["accepted"]
-        about = f"{line['where']}; accepted {low:g} to {high:g}; {line['chapter']}" if full else part["measure"].max()
-        lines.append({"claim": f"{claim}<br><small>{about}</small>", "cases": "<br>".join(cases)})
-    wrap = {"white-space": "normal", "overflow-wrap": "break-word", "vertical-align": "top"}
-    return pd.DataFrame(lines).style.hide(axis="index").set_properties(**wrap)
 
 
 def published_cases(
@@ -70,7 +56,7 @@ def published_cases(
     """
     main, cases = partial(_published, MAIN, period=period), []
     for i, threshold in enumerate(thresholds):
-        cases.append(main(("set", "two", *(["ends"] if i == 0 else [])), list(PERTURBATIONS), threshold))
+        cases.append(main(("set", "two", *(["ends"] if i == 0 else [])), [*PERTURBATIONS], threshold))
         cases += [main(("one",), [name], threshold) for name in PERTURBATIONS]
     beyond = [("shrink_perturb", 76.0), ("partial_reset", 76.0), ("shrink_perturb", 80.0)]
     cases += [main(("far",), [name], threshold) for name, threshold in beyond]
@@ -89,12 +75,15 @@ def _published(
     if lists:
         listed = {(names[0], p): times(threshold, names[0], p, data=LISTS) for p in LISTED_PERIODS}
         evidence = Study(evidence.unperturbed, evidence.perturbed | listed, evidence.target)
-    at = f"{threshold:g}{' %' if known.unit == 'per cent' else ''}, P0 = {period}{', measured in the lists' if lists else ''}"
+    to = f"{threshold:g}{' %' if known.unit == 'per cent' else ''}"
+    kind = {"one": names[0], "far": names[0]}.get(kinds[0], "") if data == MAIN else ""
     return Case(
         name=f"{data}{'_lists' if lists else ''}-{'-'.join(names)}-{threshold:g}-{period}",
         kinds=kinds,
+        data=data,
         title=known.title,
-        words=f"{' or '.join(PERTURBATIONS[name] for name in names)} to {at}",
+        label=f"{known.short}, {to}{f', {spoken(kind)}' if kind else ''}{', lists' if lists else ''}",
+        words=f"{' or '.join(map(spoken, names))} to {to}, P0 = {period}{', measured in the lists' if lists else ''}",
         study=evidence,
         sources=tuple(key for key in sources if key in evidence.perturbed),
         values=values(data),
@@ -111,7 +100,10 @@ def own_case(
         raise InputError(f"{name}: a case needs the metric of its unperturbed runs")
     epochs = [epoch for epoch in VALUES if epoch <= evidence.horizon]
     metric = pd.DataFrame(runs.metric(target.metric)[:, [epoch - 1 for epoch in epochs]], columns=epochs)
-    names = [key[0].replace("_", " ") for key in sources]
+    names = [spoken(key[0]) for key in sources]
     words = " or ".join(names) if len(names) < 3 else f"{len(names)} perturbations"
     words = f"{words} to {target.threshold:g}, P0 = {sources[0][1]}"
-    return Case(name=name, kinds=kinds, title=title, words=words, study=evidence, sources=sources, values=metric)
+    label = title if "set" in kinds else f"{title}: {names[0]}"
+    return Case(
+        name=name, kinds=kinds, title=title, label=label, words=words, study=evidence, sources=sources, values=metric
+    )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from companion import words
 from companion.published.steady import steadiness
 from fptlib.firstpassage import Estimate, ratio, residual_times, restricted_mean
 from fptlib.firstpassage.estimates import binomial_interval
@@ -36,12 +37,15 @@ class Case:
     """The evidence on one training set-up and threshold.
 
     ``study`` has all ensembles, ``sources`` are those that predictions are made from; the table of claims asks for cases by ``kinds``.
-    ``values`` is the metric of the unperturbed runs, as `steadiness` takes it, and ``best`` the mean over runs of their best metric.
+    ``values`` is the metric of the unperturbed runs, as `steadiness` takes it, and ``best`` the mean over runs of their best metric;
+    ``data`` names the published data set, if it is one.
     """
 
     name: str
+    data: str = ""
     kinds: tuple[str, ...]
     title: str
+    label: str
     words: str
     study: Study
     sources: tuple[Key, ...]
@@ -79,10 +83,10 @@ class Case:
 def verdict(score: Estimate, accepted: Sequence[float]) -> str:
     """Hold an interval against the accepted values: an equivalence test (two one-sided tests) in its interval form."""
     if math.isnan(score.low) or math.isnan(score.high):
-        return "cannot be tested here"
+        return "cannot be tested"
     if accepted[0] <= score.low and score.high <= accepted[1]:
         return "reproduces"
-    return "does not reproduce" if score.high < accepted[0] or score.low > accepted[1] else "within the interval"
+    return "does not reproduce" if score.high < accepted[0] or score.low > accepted[1] else "undecided"
 
 
 def spell(estimate: Estimate, digits: int = 1) -> str:
@@ -131,7 +135,7 @@ def coverage(case: Case) -> Judgement:
     if not cells:
         return Judgement(note="nothing to compare")
     n, bare = (sum(getattr(cell, name) for cell in cells) for name in ("covered", "covered_bare"))
-    missed = [f"{c.prediction}, measured {spell(c.measured)}" for c in cells if not c.covered]
+    missed = [f"P = {c.prediction.period} (measured {spell(c.measured)})" for c in cells if not c.covered]
     ours, note = f"{n} of {len(cells)}, {bare} with no allowance", f"missed: {'; '.join(missed) or 'none'}"
     low, high = (float(end[0]) for end in binomial_interval(np.array([n]), np.array([len(cells)]), 0.95))
     return Judgement("share of predictions covered", Estimate(n / len(cells), low, high, 0, 0), ours, note)
@@ -156,16 +160,18 @@ def error(case: Case, *, grades: Sequence[str], within: float | None = None) -> 
     good = [str(p) for p in sorted(each[1].period or 0 for each in scores if each[0].mean <= 1)]
     measure = f"largest error / the error that {'is allowed' if within else 'its grade allows'}, on the log scale"
     note = f"{len(good)} of {len(scores)} are as good, at periods {', '.join(good)}"
-    return Judgement(measure, score, f"{worst}: {spell(worst.estimate)} epochs, measured {spell(measured)}", note)
+    return Judgement(
+        measure, score, f"at P = {worst.period} {spell(worst.estimate)} epochs, measured {spell(measured)}", note
+    )
 
 
 def means(case: Case, *, first: str, second: str) -> Judgement:
     """Divide two means, each that of doing nothing, the best measured ensemble, the choice, or the best of a perturbation."""
     key, other = _pick(case, first), _pick(case, second)
-    if missing := [_words(k) for k in (key, other) if k not in case.means]:
+    if missing := [words(k) for k in (key, other) if k not in case.means]:
         return Judgement(note=f"{missing[0]}: not measured, or in fewer than {FEWEST_RUNS} runs")
     score = Estimate(1.0, 1.0, 1.0, 0, 0) if key == other else ratio(case.means[key], case.means[other])
-    ours = f"{spell(case.means[key])} epochs, {_words(key)}; {spell(case.means[other])}, {_words(other)}"
+    ours = f"{spell(case.means[key])} epochs, {words(key)}; {spell(case.means[other])}, {words(other)}"
     note = "the smallest of several measured means is optimistic" if "best" in first + second else ""
     return Judgement(f"mean of {first} / {second}", score, ours, note)
 
@@ -174,7 +180,7 @@ def gain(case: Case) -> Judgement:
     """Test that the best metric of a run is larger with a perturbation, at the period where it is largest on average."""
     key = max((k for k in case.best if k is not None), key=lambda k: case.best[k].mean)
     best, plain, digits = case.best[key], case.best[None], 3 if case.best[key].mean < 1 else 1
-    ours = f"{spell(best, digits)}, {_words(key)}; {spell(plain, digits)} without"
+    ours = f"{spell(best, digits)}, {words(key)}; {spell(plain, digits)} without"
     return Judgement(
         "best metric / that without", ratio(best, plain), ours, "the largest of several means is optimistic"
     )
@@ -195,7 +201,3 @@ def _pick(case: Case, name: str) -> Key | None:
         name
     ]
     return min((key for key in case.means if key and key[0] in wanted), key=lambda key: case.means[key].mean)
-
-
-def _words(key: Key | None) -> str:
-    return "without perturbation" if key is None else f"{key[0].replace('_', ' ')} every {key[1]}"
