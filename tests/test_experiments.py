@@ -181,7 +181,7 @@ def test_regret_is_nothing_at_home_and_large_where_the_choice_harms() -> None:
     for name in results:
         assert table.loc[(name, name), ["regret", "low", "high", "rank"]].tolist() == [0, 0, 0, 1]
     assert table.loc[("helps", "again"), "regret"] == 0
-    assert table.loc[("harms", "harms"), "choice"] == "without perturbation"
+    assert table.loc[("harms", "harms"), "choice"] == "no perturbation"
     harm, there = table.loc[("helps", "harms")], means["harms"]
     expected = ratio(there["shrink_perturb", 5], there[None])
     assert harm[["regret", "low", "high"]].tolist() == [expected.mean - 1, expected.low - 1, expected.high - 1]
@@ -286,7 +286,7 @@ def test_what_is_kept_decides_where_this_machine_trains_otherwise(row: ex.Row, t
 )
 def test_elsewhere_only_the_first_epochs_must_agree(row: ex.Row, epoch: int, by: float, fault: str) -> None:
     tamper(row, None, 7, epoch, by, where={**kept.machine(), "cpu": "another"})
-    compared = [c for c in ex.verify({"tiny": row}, runs=72) if c.ensemble == "without perturbation"]
+    compared = [c for c in ex.verify({"tiny": row}, runs=72) if c.ensemble == "no perturbation"]
     assert not any(c.exact for c in compared)
     (changed,) = [c for c in compared if c.first]
     assert (changed.run, changed.first) == (7, epoch)
@@ -298,7 +298,7 @@ def test_another_device_is_another_machine(row: ex.Row) -> None:
     found = read_shard(kept.kept_path(row.unperturbed))
     kept.keep(dataclasses.replace(found, meta={**found.meta, "device": "cuda"}), row.unperturbed)
     compared = ex.verify({"tiny": row}, runs=72)
-    assert {c.ensemble for c in compared if not c.exact} == {"without perturbation"}
+    assert {c.ensemble for c in compared if not c.exact} == {"no perturbation"}
 
 
 # -- what is refused
@@ -421,7 +421,7 @@ def test_commands(project: Path, fpt: Any) -> None:
     tamper(ex.load_rows()["tiny"], None, 7, 12, 0.01)
     status, out, err = fpt("verify", "--runs", "72")
     assert status == 1
-    assert "run 7 of tiny, without perturbation differs from epoch 12" in err
+    assert "run 7 of tiny, no perturbation, differs from epoch 12" in err
     assert fpt("verify", "tinny")[0] == 2
 
 

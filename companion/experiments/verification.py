@@ -59,10 +59,10 @@ class Compared:
         """The fault in a sentence; empty if there is none."""
         name = f"run {self.run} of {self.row}, {self.ensemble}"
         if self.exact and self.first:
-            return f"{name} differs from epoch {self.first} on, by up to {self.largest:.3g}"
+            return f"{name}, differs from epoch {self.first} on, by up to {self.largest:.3g}"
         if not self.exact and self.early > EARLY_TOLERANCE:
             allowed = f"{EARLY_TOLERANCE:g} is allowed on another machine"
-            return f"{name} differs by {self.early:.3g} in its first {EARLY} epochs; {allowed}"
+            return f"{name}, differs by {self.early:.3g} in its first {EARLY} epochs; {allowed}"
         return ""
 
 
