@@ -1,4 +1,4 @@
-"""Snapshots of training in the middle: written in one step, checked when read, read without executing anything."""
+"""Snapshots of unfinished training: written in one step, checked when read, and read without executing code."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SUM_BYTES = 64
 
 
 class OtherFormatError(InputError):
-    """A sound snapshot that another version of this library wrote."""
+    """A valid snapshot that another version of this library wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ def read(path: str | os.PathLike[str]) -> Snapshot:
 
 
 def merge(first: Snapshot, second: Snapshot) -> Snapshot:
-    """Return the runs of two snapshots of one ensemble at one epoch, in order; where both have a run it is the first's."""
+    """Return the runs of two snapshots of one ensemble at one epoch, in order; where both have a run, that of the first is used."""
     keep = [i for i, run in enumerate(second.run.tolist()) if run not in set(first.run.tolist())]
     order = torch.argsort(torch.cat([first.run, second.run[keep]]))
 

@@ -49,7 +49,7 @@ Profile = dict[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class QuasiSteadyState(Record):
-    """Whether an unperturbed ensemble has settled, with the profile that this rests on; arrays have shape ``(tested epochs,)``.
+    """The answer whether an unperturbed ensemble has settled, with the profile behind it; arrays have shape ``(tested epochs,)``.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def assess_qss(study: Study, *, tolerance: float = TOLERANCE, n_boot: int = N_BO
 
 
 def relaxation(plain: Trajectories, times: FirstPassageTimes, *, metric: str) -> int | None:
-    """Return the first epoch from which the metric of the survivors rests by what a few runs tell; ``None`` if that is not seen yet.
+    """Return the first epoch from which the metric of the survivors appears settled from a few runs; ``None`` if it has not settled yet.
 
     The same runs are compared at ``t`` and ``2t``, those that have not passed by then: the shift of their mean, less its standard error, in
     units of their spread at ``t``. A search can begin with so few runs; a comparison of distributions (`assess_qss`) needs many.

@@ -1,4 +1,4 @@
-"""Rankings in words, as the command line and the report print them, and a metric over runs as frames that charts draw."""
+"""Rankings in words, as the command line and the report print them, and metrics over runs as frames for charts."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def metric_rows(metrics: Mapping[str, FinalMetric | str]) -> list[dict[str, obje
 
 
 def doubts(ranking: Ranking) -> list[str]:
-    """Return the notes of a ranking and of its predictions, each once, with the periods that it is about."""
+    """Return the notes of a ranking and of its predictions, each once, with the periods that it concerns."""
     about: dict[str, dict[str | None, list[int]]] = {}
     for p in ranking.predictions:
         for note in p.notes:

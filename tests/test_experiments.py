@@ -445,15 +445,6 @@ def test_the_projects_own_rows_and_results() -> None:
 # -- tables, figures and chapters
 
 
-def test_predictions_are_counted_by_grade() -> None:
-    table = {"row": ["a", "a", "b"], "grade": ["to 20 %", "open", "to 20 %"], "error": [0.05, -0.3, 0.2]}
-    cells = pd.DataFrame({**table, "covered": [True, False, True]})
-    counts = ex.grade_table(cells).set_index("grade")
-    assert counts.loc["to 20 %"].tolist() == [2, 0.5, 1, 1, 1, 0.2]
-    assert counts.loc["open"].tolist() == [1, 0, 0, 1, 0, 0.3]
-    assert ex.grade_table(cells, ["row"])["covered"].tolist() == [0.5, 1]
-
-
 def test_validation_data_have_a_threshold_of_their_own(row: ex.Row) -> None:
     full = complete(row)
     with pytest.raises(InputError, match="retire: false"):

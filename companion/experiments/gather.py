@@ -122,7 +122,7 @@ def read_row(row: Row) -> Ensembles | None:
 
 
 def read_rows(rows: Mapping[str, Row]) -> tuple[dict[str, Ensembles], list[str]]:
-    """Read the kept ensembles of several rows, and say in sentences which rows are not complete.
+    """Read the kept ensembles of several rows, and say which rows are incomplete.
 
     Raises
     ------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -20,7 +20,7 @@ Means = Mapping[Key, Estimate]  # measured restricted means of all candidates; `
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one ensemble for each perturbation, all at ``P0``, predicts of a row, and what was measured.
+    """The predictions for a row from one ensemble for each perturbation, all at ``P0``, and what was measured.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def _key(prediction: Prediction) -> Key:
 
 
 def measure(study: Study, *, period: int, controls: Collection[str] = ()) -> Measured:
-    """Predict from ``P0`` and measure at all periods.
+    """Predict from the runs at ``P0``, and take the measured means at all periods.
 
     Parameters
     ----------
@@ -97,29 +97,6 @@ def cells_of(results: Mapping[str, Measured]) -> pd.DataFrame:
     parts = [result.comparison.to_frame().assign(row=name) for name, result in results.items()]
     table = pd.concat(parts, ignore_index=True)
     return table[~table["at_horizon"]].reset_index(drop=True)
-
-
-def grade_table(cells: pd.DataFrame, by: Iterable[str] = ("grade",)) -> pd.DataFrame:
-    """Count how predictions fared, in groups.
-
-    Parameters
-    ----------
-    cells
-        See `cells_of`.
-    by
-        Columns that make the groups, ``grade`` or ``row``.
-
-    Returns
-    -------
-    DataFrame
-        Columns ``predictions``, shares ``within_10, within_20, within_50`` of those that lie that close to the measurement in per cent, and
-        ``covered``, whose interval holds it, its noise allowed for; ``worst``, the largest relative error; after those of the groups.
-    """
-    size = cells["error"].abs()
-    shares = {f"within_{percent}": size <= percent / 100 for percent in (10, 20, 50)}
-    grouped = cells.assign(**shares, size=size).groupby([*by], sort=False)
-    kinds = {name: (name, "mean") for name in [*shares, "covered"]}
-    return grouped.agg(predictions=("size", "size"), **kinds, worst=("size", "max")).reset_index()
 
 
 def row_table(results: Mapping[str, Measured]) -> pd.DataFrame:

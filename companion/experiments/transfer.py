@@ -21,7 +21,7 @@ CHANCE, NOTHING = "a random choice", "no perturbation"
 
 
 def regret(means: Means, choice: Key) -> Estimate:
-    """Return by how much the mean of a candidate exceeds the smallest one, relative to it, by the rule for ratios of means.
+    """Return the relative regret of a candidate: its mean over the smallest one, less 1, with the interval of that ratio.
 
     Zero for the best candidate itself. The best of many noisy means is flattered by the noise, which makes every regret somewhat too large.
     """

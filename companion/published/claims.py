@@ -25,7 +25,7 @@ _OURS = {"reproduces": "holds", "does not reproduce": "does not hold"}  # words 
 
 
 def judge(cases: Iterable[Case]) -> pd.DataFrame:
-    """Hold every claim against the cases of its kinds; a claim of no kind cannot be tested on anything.
+    """Test every claim on the cases of its kinds; a claim without kinds cannot be tested.
 
     Columns are ``id, short, claim, where, chapter, said, case, title, label, words, verdict, measure, score, ours, note``, where
     ``said`` is whether the authors say so of this data set, and a score is an `Estimate`.

@@ -70,7 +70,7 @@ def study(
     keys: Iterable[Key] | None = None,
     **options: Any,
 ) -> Study:
-    """Return a published data set as evidence, as anybody's logs would be.
+    """Return a published data set as evidence, as your own logs would be.
 
     Measured are the ensembles of these perturbations, or of these ``(perturbation, period)``, by default all. One whose runs all pass
     before they are perturbed has no residual time and is left out. Options are those of `fptlib.study.Study`: ``level, n_boot, seed``.

@@ -23,7 +23,7 @@ _LOADERS: dict[str, Callable[[Any], Dataset]] = {
 
 
 def load(spec: DataSpec) -> Dataset:
-    """Load the data that a specification names, never by a download; an InputError says what is missing or wrong.
+    """Load the data that a specification names, without downloading; an InputError says what is missing or wrong.
 
     >>> from fptlib.spec.datasets import DigitsSpec
     >>> data = load(DigitsSpec(train_size=200))

@@ -1,4 +1,4 @@
-"""Train many runs at once: specification -> trajectories, kept in a store that is reused, resumed, grown and forked.
+"""Train many runs at once and keep their trajectories in a store, which can be reused, resumed, extended and forked.
 
 Run ``k`` draws from its own random streams and is the same run, bit for bit on one machine and version, whatever is trained
 beside it, in whatever order, by how many processes, and however often it was interrupted. Up to its first perturbation a

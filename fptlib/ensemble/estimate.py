@@ -1,4 +1,4 @@
-"""The price of training, before anything is trained."""
+"""The cost of training, estimated before anything is trained."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _EVALUATED: Final = 250
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The price of an ensemble.
+    """The cost of an ensemble.
 
     The store lacks ``missing`` runs (all of a shard count), which take ``seconds`` to the horizon on ``workers`` processes, if none
     retires. ``flop_per_run_epoch`` are the operations of matrix products and convolutions in training and evaluation;
@@ -63,7 +63,7 @@ def estimate(
     retirement: Target | None = None,
     workers: int | None = None,
 ) -> Cost:
-    """Count, and time a few steps of one stack; nothing is written.
+    """Estimate the cost of an ensemble by counting operations and timing a few steps; nothing is written.
 
     All arguments are as for `fptlib.ensemble.train`. An InputError says that the device is not there, or that the data are not and
     their size is not known without them.

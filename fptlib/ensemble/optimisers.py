@@ -131,7 +131,7 @@ def _kept(spec: OptimiserSpec, optimiser: torch.optim.Optimizer, parameter: Tens
 
 
 def rule(name: str) -> Callable[[_Class], _Class]:
-    """Make a subclass of `torch.optim.Optimizer` a kind of optimiser, in a file that the parameters name under ``uses``.
+    """Register a subclass of `torch.optim.Optimizer` as a kind of optimiser, in a file that the parameters name under ``uses``.
 
     The keywords of its constructor are the options of the section ``optimiser``; ``lr`` must be among them, and
     ``weight_decay`` may be. The class must treat every entry of a parameter by itself, which is tried out before training.

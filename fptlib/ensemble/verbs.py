@@ -36,7 +36,7 @@ def train(
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> Trajectories:
-    """Train the runs of a specification as far as its store lacks them: runs, epochs, and what an interruption left undone.
+    """Train the runs of a specification that its store lacks: further runs, further epochs, and whatever an interruption left undone.
 
     The metrics, each of shape ``(runs, epochs)``, are ``train_loss`` (of each image as its batch was trained), ``test_loss``,
     ``test_metric`` (accuracy, a fraction; R2 of regression) and, with a validation split, ``valid_metric``; of regression ``test_rmse``
@@ -81,7 +81,7 @@ def train(
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """The perturbed ensemble, whose store is an ordinary one, with all its runs from the first epoch on.
+    """The perturbed ensemble in an ordinary store, with all its runs from the first epoch on.
 
     Of the ``n_parents`` runs of the parent, ``n_survivors`` had not reached the threshold at the fork (all, without a retirement).
     """
@@ -102,7 +102,7 @@ def fork(
     workers: int | None = None,
     scheduler: str | None = None,
 ) -> Fork:
-    """Perturb unperturbed training at one epoch, and go on only with the runs that had not reached the threshold by then.
+    """Perturb the unperturbed runs at one epoch, and train only those that had not reached the threshold by then.
 
     The result is what training the perturbed ensemble from the start would give, exactly; only the prefix is not trained again. An
     InputError as in `train`, or if the parent is perturbed itself, or ``at`` lies outside its horizon.
@@ -127,7 +127,7 @@ def fork(
 def read_request(
     store: str | os.PathLike[str], uses: Iterable[str | os.PathLike[str]] = ()
 ) -> tuple[EnsembleSpec, Target | None]:
-    """Return what a store was made from: the specification, with the runs and epochs asked for, and the retirement.
+    """Return the request that a store was made from: the specification, with its runs and epochs, and the retirement.
 
     Nothing that the store holds is executed: ``uses`` are the files of the user's that its parameters use, and others. An
     InputError says that there is no store, it was made by another version, or a file that it needs is not given.

@@ -1,4 +1,4 @@
-"""Perturb somebody else's training loop: one network, by the same rules as in the ensembles.
+"""Perturb one network in your own training loop, by the same rules as in the ensembles.
 
 `Perturber` is called once for each epoch of a loop in plain PyTorch, `PerturbCallback` does that in Lightning, and
 `PerturbTrainerCallback` in the Trainer of Hugging Face.

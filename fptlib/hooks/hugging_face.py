@@ -33,7 +33,7 @@ class PerturbTrainerCallback(Pending, TrainerCallback):
     _evaluated: Any = None  # last values of all metrics
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **training: Any) -> None:
-        """Go on from a checkpoint, and show the network."""
+        """Resume from a checkpoint, and inspect the network."""
         if args.deepspeed or args.fsdp:
             raise InputError("args: FSDP and DeepSpeed split the parameters, and a perturbation needs all; use DDP")
         if not self.perturber.has_own_seed:
@@ -44,7 +44,7 @@ class PerturbTrainerCallback(Pending, TrainerCallback):
         self._running = True
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **training: Any) -> None:
-        """Perturb if it is time."""
+        """Perturb if a perturbation is due."""
         if epoch := _over(state):
             if self.monitor and self._evaluated and self.monitor not in self._evaluated:
                 self._note(epoch, self._evaluated)  # which says so

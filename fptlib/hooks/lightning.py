@@ -30,7 +30,7 @@ class PerturbCallback(Pending, Callback):
     """
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Show the network; refuse strategies that give each device a part of the parameters."""
+        """Inspect the network; refuse strategies that give each device a part of the parameters."""
         for kind in type(trainer.strategy).__mro__:  # by name: the same package is installed under two
             if kind.__name__ in ("DeepSpeedStrategy", "FSDPStrategy", "ModelParallelStrategy"):
                 why = "splits the parameters, and a perturbation needs all of them; use one device or DDP"
@@ -44,10 +44,10 @@ class PerturbCallback(Pending, Callback):
             self._note(trainer.current_epoch + 1, trainer.strategy.broadcast(dict(trainer.callback_metrics)))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take note of the epoch's metric."""
+        """Record the epoch's metric."""
         self._finish(trainer.current_epoch + 1)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Perturb before the first batch of an epoch, if it is time."""
+        """Perturb before the first batch of an epoch, if a perturbation is due."""
         if batch_idx == 0:  # not at the start of the epoch: training that resumes from the end of one may skip that
             self._begin(trainer.current_epoch, pl_module, trainer.optimizers)

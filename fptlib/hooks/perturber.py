@@ -1,4 +1,4 @@
-"""Perturb one network in anybody's training loop."""
+"""Perturb one network in any training loop."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Perturber:
         return self._given.threshold is not None or "best" in self.schedule.rule.needs
 
     def watch(self, model: nn.Module, optimizer: Optimisers) -> None:
-        """Take a look at the network before training begins or goes on; `step` does it if nobody did.
+        """Inspect the network before training begins or resumes; `step` does so if it was not called.
 
         An InputError says now what would be missing later: nothing is trained, no fresh initialisation is known, the optimiser cannot
         forget its state or does not let its learning rate be changed.
@@ -110,7 +110,7 @@ class Perturber:
         self._watched = True
 
     def step(self, epoch: int, model: nn.Module, optimizer: Optimisers, *, metric: float | None = None) -> bool:
-        """Perturb the network if it is time, and return whether it was; to be called right after every epoch's evaluation.
+        """Perturb the network if it is due, and return whether it was; call this right after every epoch's evaluation.
 
         The first epoch is 1. A metric that is NaN does not reach a threshold and is worse than any number. An InputError says that the
         epochs do not rise or one that was to be perturbed is left out, the metric is missing or has no threshold, or what `watch` says. A
@@ -147,7 +147,7 @@ class Perturber:
         return self.passed is None and self.schedule.due(epoch)
 
     def observe(self, epoch: int, metric: float | None) -> None:
-        """Take note of an epoch's metric, as `step` does."""
+        """Record an epoch's metric, as `step` does."""
         threshold, direction = self._given.threshold, self._given.direction
         if not self.takes_metric:
             raise InputError("metric: there is no threshold to compare it with; give the Perturber a threshold")
@@ -160,7 +160,7 @@ class Perturber:
             self.passed = epoch
 
     def perturb(self, epoch: int, model: nn.Module, optimizer: Optimisers) -> None:
-        """Perturb the network now, as is done after this epoch, whether or not it is time."""
+        """Perturb the network now, as after this epoch, whether or not a perturbation is due."""
         training = Training(model, optimizer)
         old, new = self._after(epoch, training)
         if new.learning_rate != old.learning_rate:
@@ -210,7 +210,7 @@ class Perturber:
         return {**own, "initial": sorted(self._initial), "best": best, **self._identity()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state_dict`, also with its seed, if none was given; an InputError if it is of one that perturbs in another way."""
+        """Resume from `state_dict`, with its seed if none was given; an InputError if it comes from another kind of perturbation."""
         if set(state) != set(self.state_dict()):
             given = ", ".join(sorted(map(str, state)))
             raise InputError(f"state: has {given}; what Perturber.state_dict gave is needed")

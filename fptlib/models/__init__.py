@@ -1,4 +1,4 @@
-"""Networks by name: each is one ordinary module, and many of them train at once as a stack.
+"""Networks by name. Each is an ordinary module, and many of them are trained at once as a stack.
 
 A network of your own is a `Network` whose builder is handed to `register`; `fptlib.models.stacking.forward` computes a
 whole stack of it, whatever its layers are.
@@ -25,12 +25,12 @@ _BUILDERS: dict[str, Callable[[Any, Shape, int], Network]] = {}
 
 
 def register(name: str, builder: Callable[[Any, Shape, int], Network]) -> None:
-    """Make a family of networks known; it is called as ``builder(model section, shape of an input, classes)``."""
+    """Register a family of networks; it is called as ``builder(model section, shape of an input, classes)``."""
     _BUILDERS[name] = builder
 
 
 def build(spec: ModelSpec, *, shape: Shape, n_classes: int) -> Network:
-    """Network that the section ``model`` of the parameters names.
+    """Build the network that the section ``model`` of the parameters names.
 
     Parameters
     ----------

@@ -33,7 +33,7 @@ _COMPARED = [form.FORMAT for form in (mlflow, hugging_face, lightning, tensorboa
 
 
 def register(new: Format) -> None:
-    """Let `read` try a format of your own before all others; a name that is taken raises an InputError.
+    """Register a format of your own, which `read` tries before all others; a name that is taken raises an InputError.
 
     A log with one line ``epoch accuracy`` for each epoch, in files ``*.acc``:
 

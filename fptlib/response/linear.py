@@ -15,7 +15,7 @@ from fptlib.study import Study
 
 @dataclass(frozen=True, slots=True)
 class LinearResponse(Record):
-    """Response of the restricted mean to a rare perturbation: one, at a random epoch before the passage.
+    """Response of the restricted mean to a rare perturbation: one, at a random epoch before the threshold is reached.
 
     ``after`` and ``without`` are the mean times left, within the horizon ``H``, after a perturbation at a random epoch that was not the
     last, and without it; ``slope``, in epochs, is ``d E min(T_p, H) / dp`` at ``p = 0``: ``(<min(T, H)> - 1)`` times their difference.

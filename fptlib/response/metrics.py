@@ -36,7 +36,7 @@ class FinalMetric(Record):
 
 
 def final_metrics(study: Study) -> dict[str, FinalMetric | str]:
-    """Return the final and best metric of each ensemble of a study by its name, or in one line why it is not known.
+    """Return the final and best metric of each ensemble of a study by its name, or one line that explains why it is not known.
 
     >>> runs = Trajectories(metrics={"acc": np.array([[0.2, 0.9, 0.8], [0.1, 0.5, 0.6]])}, run=np.arange(2))
     >>> metric = final_metrics(Study(runs, {}, 0.9))["without perturbation"]

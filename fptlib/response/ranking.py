@@ -116,7 +116,7 @@ def recommend(study: Study, periods: Sequence[int] | None = None) -> Ranking:
 
 
 def at_each(thresholds: Sequence[float], ask: Callable[[float], Answer]) -> dict[float, Answer | str]:
-    """Answer at several thresholds: each the answer, or in one line why there is none.
+    """Answer at several thresholds; where there is no answer, one line explains why.
 
     Parameters
     ----------

@@ -146,7 +146,7 @@ def when(period: int | None, *, once: bool) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Ranking(Record):
-    """Predictions with what follows from them: what to do, and what to measure next.
+    """Predictions and their consequences: what to do, and what to measure next.
 
     Parameters
     ----------

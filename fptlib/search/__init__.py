@@ -1,4 +1,4 @@
-"""The closed loop: which perturbation, and how often, for as few trained epochs as that takes.
+"""The closed loop: find which perturbation to use, and how often, with as few trained epochs as possible.
 
 Where trajectories come from (`Live` training, `Recorded` runs) is apart from the decisions, which are a function of
 what was seen: the same seed gives the same search, and an interrupted one goes on from its stores. The parts of a result are in

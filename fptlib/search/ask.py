@@ -191,11 +191,11 @@ class Search:
 
     @property
     def finished(self) -> bool:
-        """True if no run is wanted any more, as far as this process knows."""
+        """True if no further run is wanted, as far as this process knows."""
         return self._decisions.action is None
 
     def ask(self) -> Trial | None:
-        """Return a run that is wanted, ``None`` if there is none now: other workers run the rest, or the search is finished."""
+        """Return a run that is wanted, or ``None`` if there is none now: other workers run the rest, or the search is finished."""
         with self._shared():
             if (a := self._decisions.action) is not None:
                 (label, period), rule = cell(a.candidate, a.period), None if a.candidate is None else a.candidate.rule
@@ -219,12 +219,12 @@ class Search:
             self._state["out"] = [run for run in self._state["out"] if run != told[:3]]
 
     def release(self) -> None:
-        """Ask again for all that was asked for and not told, because its workers are gone; should they tell it, that counts too."""
+        """Ask again for runs whose workers are gone; a result that one of them still tells counts as well."""
         with self._shared():
             self._state["out"] = []
 
     def result(self) -> SearchResult:
-        """Return the result as far as it is known: the choice, its interval and grade, what was spent, and what to do next."""
+        """Return the result so far: the choice, its interval and grade, the cost, and what to do next."""
         with self._shared():
             return replace(self._decisions.result(), notes=self._source.notes)
 

@@ -16,7 +16,7 @@ from fptlib.trajectories import Target, Trajectories
 
 @final
 class Live(Source):
-    """Source that trains what a search asks for; everything is kept in stores, so that the same search again trains nothing.
+    """Source that trains what a search asks for and keeps everything in stores, so that repeating a search trains nothing.
 
     ``spec`` are the parameters of unperturbed training (others raise an InputError), whose ``epochs`` are the horizon. Snapshots to fork
     from are kept at those ``periods`` that it passes. ``trained`` are the run-epochs that were trained in this process; the ledger counts

@@ -51,7 +51,7 @@ class Ledger:
         return self.spent - before
 
     def at_most(self, label: str | None, *, period: int | None, n_runs: int, epochs: int) -> int:
-        """Return the run-epochs that asking for so much costs if no further run passes."""
+        """Return the run-epochs that a request costs if no further run reaches the threshold."""
         accounts = self._accounts((label, period), n_runs)
         return sum(
             int(np.maximum(np.clip(epochs, start, end) - start - paid[1], 0).sum()) for paid, start, end in accounts
@@ -83,7 +83,7 @@ class Ledger:
 
 
 class Source(ABC):
-    """Trajectories on demand; what was asked for before costs nothing, and asking for more of it leaves it as it was.
+    """Trajectories on demand; repeating a request costs nothing, and a larger request extends the same runs.
 
     Runs are followed up to the ``horizon``, to which all means are restricted, and end when they reach the target ``retirement``. Numbers
     of runs that come cheapest are multiples of ``unit``.
@@ -100,14 +100,14 @@ class Source(ABC):
         """Return what `runs` does, without paying for it."""
 
     def at_most(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> int:
-        """Return the run-epochs that `runs` takes if no further run passes."""
+        """Return the run-epochs that `runs` takes if no further run reaches the threshold."""
         return self.ledger.at_most(cell(candidate, period)[0], period=period, n_runs=n_runs, epochs=epochs)
 
     @final
     def runs(
         self, candidate: Candidate | None = None, period: int | None = None, *, n_runs: int, epochs: int
     ) -> Trajectories:
-        """Return runs 0 to ``n_runs - 1``, unperturbed or perturbed with a period, up to an epoch or their passage."""
+        """Return runs 0 to ``n_runs - 1``, unperturbed or perturbed with a period, up to an epoch or until they reach the threshold."""
         runs = self._runs(candidate, period, n_runs, epochs)
         passed = passages(runs, self.retirement)[1]
         self.ledger.charge(cell(candidate, period)[0], period=period, followed=runs.lengths, passed=passed)

@@ -1,4 +1,4 @@
-"""Data from elsewhere: where it is looked for, how it is fetched, and how it is known to be the right one.
+"""Data from elsewhere: where to look for it, how to fetch it, and how to check it.
 
 ``$FPTLIB_DATA`` names a folder that is searched first. Fetched files go to the user's cache (``$FPTLIB_CACHE``, else the platform's
 cache folder). Only `fetch` ever uses the network.
@@ -64,7 +64,7 @@ BUNDLED = {
 
 
 def fetch(name: str) -> Path:
-    """Bring a source to this machine and return its folder or file; nothing is done if it is there.
+    """Download a source unless it is available, and return its folder or file.
 
     It is taken from ``$FPTLIB_DATA`` where that has it, else downloaded. The content is checked before anything is
     kept; an InputError says what failed.
@@ -73,7 +73,7 @@ def fetch(name: str) -> Path:
 
 
 def find(name: str) -> Path | None:
-    """Return the folder or file of a source that is at hand (in ``$FPTLIB_DATA`` or in the cache), else ``None``; never downloads."""
+    """Return the folder or file of a source if it is available (in ``$FPTLIB_DATA`` or in the cache), else ``None``; never downloads."""
     return _known(name).find()
 
 
@@ -87,7 +87,7 @@ def catalogue() -> list[tuple[str, str, str]]:
 
 
 def fingerprint() -> str:
-    """Return the sources at hand, by name and digest: a key for results that depend on them."""
+    """Return the available sources, by name and digest: a key for results that depend on them."""
     return ",".join(f"{source.name}:{source.digest[:16]}" for source in SOURCES.values() if source.at_hand)
 
 

@@ -1,4 +1,4 @@
-"""The evidence: an unperturbed ensemble, perturbed ones, and the target that all runs have to reach.
+"""The evidence: an unperturbed ensemble, perturbed ensembles, and the target that all runs should reach.
 
 A `Study` checks what it is given, puts all ensembles on one horizon, recognises runs of one seed and draws them together in every
 bootstrap replicate. Everything that is assessed, predicted or recommended takes one.

@@ -9,7 +9,7 @@ from fptlib.trajectories.checks import TWICE
 
 
 class Cause(Enum):
-    """Reasons to doubt a prediction or to read it with care; what stands in braces comes from the case.
+    """Reasons to doubt a prediction or to read it with care; words in braces are filled in for each case.
 
     No sentence names the period of a prediction, so that one sentence serves for all periods that it is about.
     """
@@ -39,13 +39,13 @@ class Cause(Enum):
     NO_METRIC = "only first-passage times were given, and the quasi-steady state is a matter of the metric"
 
     def note(self, **words: object) -> Note:
-        """Return a note with the sentence of this cause."""
+        """Return a note with the sentence for this cause."""
         return Note(self, self.value.format(**words))
 
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """A cause, and its sentence for the case at hand."""
+    """A cause, and its sentence for the present case."""
 
     cause: Cause
     message: str

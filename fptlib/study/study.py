@@ -27,7 +27,7 @@ _CHANCE = 4.0  # standard errors: means that differ by more are no chance
 
 @final
 class Study:
-    """Evidence on perturbations: unperturbed runs, perturbed ones, and the target.
+    """Evidence on perturbations: unperturbed runs, perturbed runs, and the target.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ class Study:
         return None
 
     def name(self, key: Key) -> str:
-        """Return a perturbed ensemble in words."""
+        """Return the name of a perturbed ensemble in words."""
         return f"{key[0]} at epoch {key[1]}" if key[0] in self.once else f"{key[0]} every {key[1]} epochs"
 
     def origin(self, key: Key | None) -> Origin:
@@ -218,11 +218,11 @@ class Study:
         return origin_of(self.unperturbed if key is None else self.perturbed[key])
 
     def only(self, *keys: Key) -> Study:
-        """Return the study of some of the perturbed ensembles."""
+        """Return a study with only some of the perturbed ensembles."""
         return self._with({key: self.perturbed[key] for key in keys}, self.target)
 
     def at(self, threshold: float) -> Study:
-        """Return the study of the same trajectories at another threshold."""
+        """Return a study of the same trajectories at another threshold."""
         if not all(isinstance(runs, Trajectories) for _, runs in self._runs()):
             raise InputError("another threshold needs trajectories; first-passage times are those of one threshold")
         return self._with(self.perturbed, Target(threshold, self.target.direction, self.target.metric))
@@ -254,13 +254,13 @@ class Study:
         return self.estimate(self.survival[:-1].sum(axis=0), self.ensembles[None].times)
 
     def mean(self, key: Key | None = None, *, horizon: int | None = None) -> Estimate:
-        """Return the restricted mean of one ensemble by itself, at the horizon of the study or another."""
+        """Return the restricted mean of one ensemble alone, at the horizon of the study or at another one."""
         times = _times(self.unperturbed if key is None else self.perturbed[key], self.target)
         at = self.horizon if horizon is None else horizon
         return restricted_mean(times, horizon=at, **self._options)
 
     def means(self) -> dict[Key, Estimate]:
-        """Return the restricted mean of each perturbed ensemble by itself."""
+        """Return the restricted mean of each perturbed ensemble alone."""
         return {key: self.mean(key) for key in self.perturbed}
 
     def residual(self, key: Key) -> Estimate:

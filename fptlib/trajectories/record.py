@@ -156,7 +156,7 @@ class Trajectories:
             )
 
     def metric_name(self, name: str | None = None) -> str:
-        """Return the name of the metric that is meant; by default ``test_metric``, or the only metric there is.
+        """Return the name of the metric; by default ``test_metric``, or the only metric there is.
 
         An InputError lists what there is.
         """
@@ -243,7 +243,7 @@ def holds(trajectories: Trajectories, *, epochs: int, retirement: Target | None)
 
 
 def retire(trajectories: Trajectories, retirement: Target) -> Trajectories:
-    """Cut each run after its first passage, as training with this retirement would; one that ended before stays as it is.
+    """Cut each run where it reaches the target, as training with this retirement would; a run that ended before stays as it is.
 
     An InputError says where a run was retired before it reached this threshold.
 

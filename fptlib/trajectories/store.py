@@ -148,7 +148,7 @@ def read_store_file(folder: Path) -> dict[str, Any]:
 
 
 def read_store(folder: str | os.PathLike[str]) -> Trajectories:
-    """Return the runs and epochs of a store that were asked for, all cut at the retirement asked for, if any.
+    """Return the requested runs and epochs of a store, all cut at the requested retirement, if any.
 
     Raises
     ------

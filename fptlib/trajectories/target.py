@@ -22,7 +22,7 @@ class _HasMetrics(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Target(Record):
-    """The value that a metric is to reach; where training retires runs, the end of each run.
+    """The value that a metric should reach; where training retires runs, they end there.
 
     Parameters
     ----------
@@ -78,11 +78,11 @@ class Target(Record):
         return self.metric
 
     def on(self, trajectories: _HasMetrics) -> Target:
-        """Return the target with the name of the metric that is meant, see `Trajectories.metric_name`."""
+        """Return the target with the name of its metric filled in, see `Trajectories.metric_name`."""
         return replace(self, metric=trajectories.metric_name(self.metric))
 
     def covers(self, other: Target) -> bool:
-        """Test whether a run that retired here had reached ``other`` by then: the same metric and direction, and not harder."""
+        """Test whether a run that retired here had reached ``other`` by then: a target of the same metric and direction that is no harder."""
         easier = self.threshold >= other.threshold if self.direction == "above" else self.threshold <= other.threshold
         return (self.metric, self.direction) == (other.metric, other.direction) and easier
 
