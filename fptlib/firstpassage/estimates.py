@@ -133,7 +133,7 @@ class Hazard(Record):
 
 
 def hazard(times: FirstPassageTimes, *, width: int = 10, level: float = 0.95) -> Hazard:
-    """Estimate the hazard: runs that reach the threshold over run-epochs at risk, in bins of ``width`` epochs, with the exact binomial interval."""
+    """Estimate the hazard, arrivals over run-epochs at risk, in bins of ``width`` epochs, with the exact binomial interval."""
     if width < 1:
         raise InputError(f"width of a hazard bin is {width}; at least 1 epoch is needed")
     passed = np.bincount(times.time[times.observed], minlength=times.horizon + 1)[1:]  # at epochs 1, 2, ...

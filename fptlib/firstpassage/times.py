@@ -51,7 +51,7 @@ class FirstPassageTimes(Record):
         return int(self.time.max())
 
     def supported(self, limit: int) -> int:
-        """Return the last epoch, ``limit`` or before, up to which at least half of all runs were followed, or would have been if none had reached the threshold.
+        """Return the last epoch, ``limit`` or before, to which half of all runs would have been followed had none reached the threshold.
 
         That is where ``P(C >= k) >= 1/2`` with ``C`` the epoch at which the record of a run ends, by Kaplan-Meier's
         estimate: each run that is still followed speaks for at most one other that was lost. With one common horizon
@@ -112,7 +112,7 @@ def require_passage(target: Target | float, **values: NDArray[np.float64]) -> No
 
 
 def residual_times(times: FirstPassageTimes, *, period: int) -> FirstPassageTimes:
-    """Return the residual times ``T - period`` of the runs that were still below the threshold after epoch ``period``; there must be one."""
+    """Return the residual times ``T - period`` of the runs that were below the threshold after ``period`` epochs, one at least."""
     later = times.time > period
     if not later.any():
         raise InputError(f"no run is still below the threshold after epoch {period} and followed beyond it")

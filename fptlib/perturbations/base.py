@@ -97,7 +97,7 @@ _Class = TypeVar("_Class", bound=type[Perturbation])
 
 
 def rule(name: str) -> Callable[[_Class], _Class]:
-    """Register a frozen dataclass derived from `Perturbation` as a kind of perturbation, for example your own in a file named under ``uses``.
+    """Register a frozen dataclass derived from `Perturbation` as a kind of perturbation; your own stands in a file named under ``uses``.
 
     Its fields become those of the section ``perturbation``, with their types and defaults, beside ``repeat``, ``period`` and
     ``fresh_optimiser``, whose default is the class's own. A ``ValueError`` that the class raises when it is made is reported as

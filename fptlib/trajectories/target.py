@@ -82,7 +82,7 @@ class Target(Record):
         return replace(self, metric=trajectories.metric_name(self.metric))
 
     def covers(self, other: Target) -> bool:
-        """Test whether a run that retired here had reached ``other`` by then: a target of the same metric and direction that is no harder."""
+        """Test whether a run that retired here had reached ``other`` by then, which has the same metric and direction and is no harder."""
         easier = self.threshold >= other.threshold if self.direction == "above" else self.threshold <= other.threshold
         return (self.metric, self.direction) == (other.metric, other.direction) and easier
 
