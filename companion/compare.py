@@ -13,21 +13,9 @@ from fptlib.charts.common import GREY, colour, dash, finish, intervals, level, l
 from fptlib.errors import InputError
 from fptlib.firstpassage import Estimate
 from fptlib.response.results import spelt
-from fptlib.search.result import SearchResult
 from fptlib.study import Key
 
 RESULTS = ROOT / "book" / "results" / "closed_loop"
-
-
-def regret_table(result: SearchResult, truth: Mapping[tuple[str | None, int | None], float]) -> pd.DataFrame:
-    """Return the regret of what a search would have recommended after each step: columns ``method, budget, regret``.
-
-    The truth is the mean first-passage time by label of the candidate and period; ``(None, None)`` without perturbation, which is
-    recommended while nothing is known.
-    """
-    best = min(truth.values())
-    rows = [("closed loop", step.spent, truth[(step.candidate, step.period)] - best) for step in result.steps]
-    return pd.DataFrame(rows, columns=["method", "budget", "regret"])
 
 
 def comparison(study: str) -> pd.DataFrame:

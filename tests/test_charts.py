@@ -71,7 +71,6 @@ CHARTS: dict[str, Callable[[], alt.LayerChart]] = {
     "ranking, all open": lambda: charts.ranking(RANKED.assign(mean=np.nan, grade="open", measured=False)),
     "speed-up": lambda: charts.speedup(FASTER),
     "regret at budgets": lambda: charts.regret(REGRET),
-    "regret, in steps": lambda: charts.regret(REGRET, steps=True),
 }
 every_chart = pytest.mark.parametrize("make", CHARTS.values(), ids=CHARTS.keys())
 

@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from companion import book, compare
-from fptlib import charts, spec
+from fptlib import spec
 from fptlib.errors import InputError
 from fptlib.firstpassage import Estimate, FirstPassageTimes
 from fptlib.processes import FiniteChain, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process
@@ -360,15 +360,8 @@ def test_a_larger_budget_goes_on_where_a_smaller_one_ended() -> None:
     assert large[: len(small)] == small
 
 
-def test_tables_and_the_chart_of_a_search() -> None:
-    outcome = searches("edge")[0]
-    candidates = outcome.to_frame()
-    assert candidates["status"].tolist() == ["chosen"]
-    truth = {("kick", p): exact(EDGE, p) for p in PERIODS} | {(None, None): exact(EDGE)}
-    regret = compare.regret_table(outcome, truth)
-    assert regret["regret"].iloc[0] == exact(EDGE) - exact(EDGE, 1)  # nothing was known yet
-    assert regret["regret"].iloc[-1] == 0
-    assert "closed loop ends at 0.00" in charts.regret(regret, steps=True).to_dict()["description"]
+def test_a_table_of_a_search_has_a_row_for_each_candidate() -> None:
+    assert searches("edge")[0].to_frame()["status"].tolist() == ["chosen"]
 
 
 @pytest.mark.parametrize("study", ["published", "digits", "masses", "mnist", "live"])
