@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fptlib.spec import EnsembleSpec
     from fptlib.trajectories import Trajectories
 
-__all__ = ["compared", "ensemble", "experiments", "glue", "note", "setup", "table", "uses"]
+__all__ = ["ensemble", "experiments", "glue", "note", "setup", "table", "uses"]
 
 # The folder of MIME types that myst-nb reads glued values from and shows nowhere else.
 _GLUE = "application/papermill.record/"
@@ -161,26 +161,6 @@ def spell(value: object, *, digits: int = 2) -> str:
         )
     ends, level = f"{float(low):.{digits}f} to {float(high):.{digits}f}", part_of("level") or 0.95
     return ends if mean is None else f"{float(mean):.{digits}f} ({100 * level:g} % interval {ends})"
-
-
-def compared(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the table of a `fptlib.response.Comparison` in words: predictions beside measurements, of open ones the range alone."""
-    import pandas as pd
-
-    rows = []
-    for row in frame.itertuples():
-        span, is_open, exact = (
-            f"{row.low:.1f} to {row.high:.1f}",
-            row.grade == "open",
-            row.measured_low == row.measured_high,
-        )
-        ends = "" if exact else f" ({row.measured_low:.1f} to {row.measured_high:.1f})"
-        predicted = span if is_open else f"{row.predicted:.1f} ({span})"
-        words = {"perturbation": row.perturbation, "period": row.period, "predicted": predicted, "grade": row.grade}
-        words["exact" if exact else "measured"] = f"{row.measured:.1f}{ends}"
-        rows.append(words | {"error": "" if is_open else f"{100 * row.error:+.1f} %"})
-    table = pd.DataFrame(rows)
-    return table if table["perturbation"].nunique() > 1 else table.drop(columns="perturbation")
 
 
 def table(frame: pd.DataFrame, *, names: Mapping[str, str] | None = None, digits: int = 1, rows: int = 8) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import altair as alt
 import pandas as pd
@@ -15,15 +15,15 @@ from fptlib.firstpassage import Estimate
 from fptlib.response.results import spelt
 from fptlib.study import Key
 
+Means: TypeAlias = Mapping[Key | None, Estimate]
 RESULTS = ROOT / "book" / "results" / "closed_loop"
 
 
 def comparison(study: str) -> pd.DataFrame:
-    """Return the mean regret of each kind of search against the budget, as ``benchmarks/closed_loop.py`` measured it.
+    """Return the mean regret of each kind of search against the budget, in epochs, as ``benchmarks/closed_loop.py`` measured it.
 
-    Columns are ``study, threshold, method, accounts, budget, regret, low, high, right, repeats``: the regret in epochs with its interval
-    over the repeats, and the share of repeats that found the best schedule. Of several settings of one method the one that does best at
-    each budget counts, which is kinder than anybody can be who has to choose beforehand. An InputError says if there is no such study.
+    Of several settings of a method the best one at each budget counts, which is kinder than anybody can be who has to choose beforehand.
+    ``right`` is the share of repeats that found the best schedule. An InputError says if there is no such study.
     """
     path = RESULTS / f"{study}.csv"
     if not path.exists():
@@ -37,27 +37,19 @@ def comparison(study: str) -> pd.DataFrame:
 def costs(settings: pd.DataFrame, means: pd.DataFrame) -> alt.LayerChart:
     """Draw what ways to choose cost: columns ``way, factor, setting`` of single settings, and ``way, factor, runs`` of means over them."""
     kinds = list(dict.fromkeys(means["runs"]))
-    x = alt.X(
-        "factor:Q", title="epochs, relative to the best schedule", **log_axis(0.95, settings["factor"].max() * 1.1)
-    )
+    axis = log_axis(0.95, settings["factor"].max() * 1.1)
+    x = alt.X("factor:Q", title="epochs, relative to the best schedule", **axis)
     y = alt.Y("way:N", title=None, sort=None, axis=alt.Axis(labelLimit=200))
     dots = alt.Chart(settings).mark_circle(size=50, opacity=0.45, color=GREY)
     marks = alt.Chart(means).mark_point(filled=True, size=140, opacity=1)
-    layers = [
-        dots.encode(x=x, y=y, tooltip=["setting", *numbers(["factor"])]),
-        marks.encode(
-            x=x, y=y, color=colour(kinds, "runs"), shape=shape(kinds, "runs"), tooltip=["runs", *numbers(["factor"])]
-        ),
-    ]
+    dots = dots.encode(x=x, y=y, tooltip=["setting", *numbers(["factor"])])
+    marks = marks.encode(x=x, y=y, color=colour(kinds, "runs"), shape=shape(kinds, "runs"))
     text = "; ".join(f"{row.way} with {row.runs}: {row.factor:.2f}" for row in means.itertuples())
-    return finish(
-        layers, f"Epochs of a choice over those of the best schedule, mean over settings: {text}."
-    ).properties(height=190)
+    text = f"Epochs of a choice over those of the best schedule, mean over settings: {text}."
+    return finish([dots, marks], text).properties(height=190)
 
 
-def faster(
-    epochs: Mapping[Key | None, Estimate], metrics: Mapping[str, Mapping[Key | None, Estimate]]
-) -> alt.VConcatChart:
+def faster(epochs: Means, metrics: Mapping[str, Means]) -> alt.VConcatChart:
     """Draw the mean time to the threshold against the period, and below it metrics of the same runs; ``None``: without perturbation."""
     panels, texts = [], []
     for title, sets in (("epochs to the threshold", {"": epochs}), ("test accuracy (%)", metrics)):
@@ -68,9 +60,8 @@ def faster(
         if sets is not metrics:
             axis |= log_axis(float(table["low"].min()) * 0.9, max(*table["high"], *plain) * 1.2)
         base = alt.Chart(table).encode(x=periods(table), color=colour(names, "perturbation"), detail="read at:N")
-        line = base.mark_line(strokeWidth=1.5).encode(
-            y=alt.Y("mean:Q", **axis), strokeDash=dash(list(sets), "read at", lines=True)
-        )
+        dashes = dash(list(sets), "read at", lines=True)
+        line = base.mark_line(strokeWidth=1.5).encode(y=alt.Y("mean:Q", **axis), strokeDash=dashes)
         tips = ["perturbation", "period", "read at", *numbers(["mean", "low", "high"])]
         layers = [*level(plain[0], "without perturbation"), *map(rule, plain[1:]), line]
         layers += intervals(base, axis, shape=shape(names, "perturbation"), tips=tips)
