@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import altair as alt
@@ -14,49 +13,28 @@ import fptlib.perturbations  # noqa: F401 (makes them known)
 from fptlib.charts.common import GREY, INK, PALETTE, finish
 from fptlib.parameters import kinds_of
 
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    r"""One row of the catalogue.
-
-    Parameters
-    ----------
-    formula
-        Update rule, in LaTeX; a line of a table may end at each ``\quad``.
-    sources
-        Keys of the references.
-    """
-
-    formula: str
-    sources: tuple[str, ...]
-
-
-CATALOGUE: Final = {
-    "shrink_perturb": Entry(r"\theta \leftarrow s\,\theta + p\,\theta_\mathrm{fresh}", ("ash2020warm",)),
-    "weight_noise": Entry(
+# Update rule of each, in LaTeX (a line of a table may end at each `\quad`), and keys of its references.
+CATALOGUE: Final[dict[str, tuple[str, ...]]] = {
+    "shrink_perturb": (r"\theta \leftarrow s\,\theta + p\,\theta_\mathrm{fresh}", "ash2020warm"),
+    "weight_noise": (
         r"\theta \leftarrow \theta + \sigma\,\mathrm{rms}(\theta)\,\xi,\quad \xi \sim \mathcal N(0, 1)",
-        ("jin2017escape", "murray1994synaptic"),
+        "jin2017escape",
+        "murray1994synaptic",
     ),
-    "full_reset": Entry(r"\theta \leftarrow \theta_\mathrm{fresh}", ("pal2017restart",)),
-    "partial_reset": Entry(
-        r"w \leftarrow u \sim U(\mp n^{-1/2})\quad \text{where}\ |w| < Q_q(|w|)",
-        ("meir2025firstpassage",),
-    ),
-    "last_layer_reset": Entry(
+    "full_reset": (r"\theta \leftarrow \theta_\mathrm{fresh}", "pal2017restart"),
+    "partial_reset": (r"w \leftarrow u \sim U(\mp n^{-1/2})\quad \text{where}\ |w| < Q_q(|w|)", "meir2025firstpassage"),
+    "last_layer_reset": (
         r"\theta_L \leftarrow \theta_{L,\mathrm{fresh}}\quad \text{for the last layer}\ L",
-        ("li2020rifle",),
+        "li2020rifle",
     ),
-    "restart_from_best": Entry(
-        r"\theta \leftarrow \theta_b,\quad b = \text{best epoch so far}",
-        ("bae2025resetting",),
-    ),
-    "warm_restart": Entry(
+    "restart_from_best": (r"\theta \leftarrow \theta_b,\quad b = \text{best epoch so far}", "bae2025resetting"),
+    "warm_restart": (
         r"\eta_s = \eta\,[f + \tfrac{1 - f}{2} (1 + \cos \pi \tfrac{s - 1}{\ell})],\quad s = 1, 2, \dots",
-        ("loshchilov2017sgdr",),
+        "loshchilov2017sgdr",
     ),
-    "rate_bump": Entry(
+    "rate_bump": (
         r"\eta_s = \eta / s_0^2\quad \text{for}\ s \le \ell\quad (s_0\ \text{= shrink})",
-        ("vanlaarhoven2017l2",),
+        "vanlaarhoven2017l2",
     ),
 }
 
@@ -70,13 +48,13 @@ def page() -> str:
     | warm restart `warm_restart` | $\eta_s = ...$ | {cite:t}`loshchilov2017sgdr` | - | `length` (the period), `floor` 0.0 |
     """
     lines = ["| perturbation | update | source | needs | parameters |", "|---|---|---|---|---|"]
-    for name, entry in CATALOGUE.items():
+    for name, (formula, *keys) in CATALOGUE.items():
         rule: Any = kinds_of("perturbation")[name]
-        sources = ", ".join(f"{{cite:t}}`{key}`" for key in entry.sources)
+        sources = ", ".join(f"{{cite:t}}`{key}`" for key in keys)
         needs = ", ".join(f"`{need}`" for need in sorted(rule.needs)) or "-"
         fields = ", ".join(f"`{field.name}` {_spelt(field.default)}" for field in dataclasses.fields(rule)) or "-"
         # A bar would end the table's cell, and a formula is never broken by itself.
-        parts = entry.formula.replace("|", r"\vert ").split(r"\quad")
+        parts = formula.replace("|", r"\vert ").split(r"\quad")
         update = " ".join(f"${part.strip()}$" for part in parts)
         lines.append(f"| {words(name)} `{name}` | {update} | {sources} | {needs} | {fields} |")
     return "\n".join(lines) + "\n"

@@ -352,11 +352,11 @@ def test_every_row_has_a_formula_and_sources_that_exist(root: Path) -> None:
     assert set(catalogue.CATALOGUE) == built_in == set(VALUES)
     sources = set(re.findall(r"@\w+\{(\w+),", (root / "book" / "references.bib").read_text()))
     rows = catalogue.page().splitlines()[2:]
-    for (name, entry), row in zip(catalogue.CATALOGUE.items(), rows, strict=True):
-        assert set(entry.sources) <= sources
+    for (name, (formula, *keys)), row in zip(catalogue.CATALOGUE.items(), rows, strict=True):
+        assert set(keys) <= sources
         assert row.count("|") == 6
         formulas = re.findall(r"\$([^$]*)\$", row)
-        assert len(formulas) == 1 + entry.formula.count(r"\quad")
+        assert len(formulas) == 1 + formula.count(r"\quad")
         assert all(formula.count("{") == formula.count("}") and formula == formula.strip() for formula in formulas)
         assert "References\n" in (VALUES[name].__doc__ or "")
 
