@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 
 import small_book
-from companion.book import compared, spell, table
+from companion.book import spell, table
 from companion.build import keys, pages, site
 from companion.build.execute import Job, execute, find
 from companion.build.parameters import declared
@@ -25,9 +25,6 @@ from companion.build.project import BuildError, Project
 from fptlib import progress
 from fptlib.errors import InputError
 from fptlib.firstpassage import Estimate
-from fptlib.response import compare, predict
-from fptlib.study import Study
-from known import DELAYED
 
 
 @pytest.fixture
@@ -387,24 +384,6 @@ def test_provenance_names_ensembles(warm: Project) -> None:
 def test_a_value_without_words_is_refused() -> None:
     with pytest.raises(InputError, match="cannot put list into words"):
         spell([1, 2])
-
-
-def test_predictions_stand_beside_measurements_in_words() -> None:
-    rng = np.random.default_rng(0)
-    plain, kicked = (DELAYED.sample(rng, n_runs=300, horizon=200, period=period) for period in (None, 50))
-    exact = {
-        ("kick", p): Estimate(x, x, x, 0, 0) for p in (1, 20) for x in [DELAYED.restricted_mean(horizon=200, period=p)]
-    }
-    answer = predict(Study(plain, {("kick", 50): kicked}, 0.5), [1, 20])
-    table = compared(compare(answer, exact).to_frame())
-    assert table.columns.to_list() == ["period", "predicted", "grade", "exact", "error"]
-    assert table.loc[0, ["predicted", "grade", "error"]].to_list() == [
-        f"{answer.at(1).low:.1f} to {answer.at(1).high:.1f}",
-        "open",
-        "",
-    ]
-    assert table.loc[1, "predicted"].startswith(f"{answer.at(20).mean:.1f} (")
-    assert table.loc[1, "error"].endswith(" %")
 
 
 def test_progress_shows_on_the_terminal_that_the_builder_names_and_nowhere_else(
