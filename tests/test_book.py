@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -24,7 +23,6 @@ from companion.build.parameters import declared
 from companion.build.project import BuildError, Project
 from fptlib import progress
 from fptlib.errors import InputError
-from fptlib.firstpassage import Estimate
 
 
 @pytest.fixture
