@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import altair as alt
 import pandas as pd
@@ -12,7 +12,7 @@ from companion import ROOT
 from fptlib.charts.common import GREY, colour, dash, finish, intervals, level, log_axis, numbers, periods, rule, shape
 from fptlib.errors import InputError
 from fptlib.firstpassage import Estimate
-from fptlib.response.results import spelt
+from fptlib.response.results import named, spelt
 from fptlib.study import Key
 
 Means: TypeAlias = Mapping[Key | None, Estimate]
@@ -38,7 +38,7 @@ def costs(settings: pd.DataFrame, means: pd.DataFrame) -> alt.LayerChart:
     """Draw what ways to choose cost: columns ``way, factor, setting`` of single settings, and ``way, factor, runs`` of means over them."""
     kinds = list(dict.fromkeys(means["runs"]))
     axis = log_axis(0.95, settings["factor"].max() * 1.1)
-    x = alt.X("factor:Q", title="epochs, relative to the best schedule", **axis)
+    x = alt.X("factor:Q", title="cost of the choice (best = 1)", **axis)
     y = alt.Y("way:N", title=None, sort=None, axis=alt.Axis(labelLimit=200))
     dots = alt.Chart(settings).mark_circle(size=50, opacity=0.45, color=GREY)
     marks = alt.Chart(means).mark_point(filled=True, size=140, opacity=1)
@@ -49,24 +49,20 @@ def costs(settings: pd.DataFrame, means: pd.DataFrame) -> alt.LayerChart:
     return finish([dots, marks], text).properties(height=190)
 
 
-def faster(epochs: Means, metrics: Mapping[str, Means]) -> alt.VConcatChart:
-    """Draw the mean time to the threshold against the period, and below it metrics of the same runs; ``None``: without perturbation."""
-    panels, texts = [], []
-    for title, sets in (("epochs to the threshold", {"": epochs}), ("test accuracy (%)", metrics)):
-        rows = [(spelt(k[0]), k[1], e.mean, e.low, e.high, at) for at, es in sets.items() for k, e in es.items() if k]
-        table = pd.DataFrame(rows, columns=["perturbation", "period", "mean", "low", "high", "read at"])
-        names, plain = sorted(table["perturbation"].unique()), [es[None].mean for es in sets.values()]
-        axis: dict[str, Any] = {"title": title, "scale": alt.Scale(zero=False)}
-        if sets is not metrics:
-            axis |= log_axis(float(table["low"].min()) * 0.9, max(*table["high"], *plain) * 1.2)
-        base = alt.Chart(table).encode(x=periods(table), color=colour(names, "perturbation"), detail="read at:N")
-        dashes = dash(list(sets), "read at", lines=True)
-        line = base.mark_line(strokeWidth=1.5).encode(y=alt.Y("mean:Q", **axis), strokeDash=dashes)
-        tips = ["perturbation", "period", "read at", *numbers(["mean", "low", "high"])]
-        layers = [*level(plain[0], "without perturbation"), *map(rule, plain[1:]), line]
-        layers += intervals(base, axis, shape=shape(names, "perturbation"), tips=tips)
-        best = (max if sets is metrics else min)(rows, key=lambda row: row[2])
-        texts.append(f"{title}: best {best[2]:.1f} with {best[0]} every {best[1]} epochs")
-        panels.append(finish(layers, title).properties(height=190))
-    chart = alt.vconcat(*panels).resolve_scale(strokeDash="independent")
-    return chart.properties(description=f"Against the period of the perturbation, {'; '.join(texts)}.")
+def against_period(sets: Mapping[str, Means], title: str) -> alt.LayerChart:
+    """Draw means of the published ensembles against their period, in one set or several; ``None``: without perturbation."""
+    rows = [(spelt(k[0]), k[1], e.mean, e.low, e.high, at) for at, es in sets.items() for k, e in es.items() if k]
+    table = pd.DataFrame(rows, columns=["perturbation", "period", "mean", "low", "high", "read at"])
+    names, plain = sorted(table["perturbation"].unique()), [es[None].mean for es in sets.values()]
+    axis = {"title": title, **log_axis(float(table["low"].min()) * 0.95, max(*table["high"], *plain) * 1.1)}
+    base = alt.Chart(table).encode(x=periods(table), color=colour(names, "perturbation"), detail="read at:N")
+    dashes = dash(list(sets), "read at", lines=True)
+    line = base.mark_line(strokeWidth=1.5).encode(y=alt.Y("mean:Q", **axis), strokeDash=dashes)
+    tips = ["perturbation", "period", "read at", *numbers(["mean", "low", "high"])]
+    layers = [*level(plain[0], "without perturbation"), *map(rule, plain[1:]), line]
+    layers += intervals(base, axis, shape=shape(names, "perturbation"), tips=tips)
+    ends = min(rows, key=lambda row: row[2]), max(rows, key=lambda row: row[2])
+    parts = [f"{row[2]:.1f} with {named(row[0], row[1])}" for row in ends]
+    return finish(
+        layers, f"{title} against the period: from {' to '.join(parts)}; {plain[0]:.1f} without perturbation."
+    )

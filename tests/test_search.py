@@ -657,11 +657,8 @@ def test_it_refuses_to_be_told(told: Any, start: int, said: str) -> None:
 def test_charts_of_what_choices_cost_say_the_best_in_words() -> None:
     e = [Estimate(x, x - 1, x + 1, 8, 0) for x in (50.0, 20.0, 10.0)]
     epochs = {None: e[0], ("shrink_perturb", 20): e[1], ("shrink_perturb", 5): e[2]}
-    chart = compare.faster(epochs, {"best epoch": epochs, "last epoch": epochs})
-    assert (
-        "best 10.0 with shrink-and-perturb every 5 epochs; test accuracy (%): best 20.0"
-        in chart.to_dict()["description"]
-    )
+    chart = compare.against_period({"best epoch": epochs, "last epoch": epochs}, "epochs")
+    assert "from 10.0 with shrink-and-perturb every 5 epochs to 20.0" in chart.to_dict()["description"]
     settings = pd.DataFrame({"way": ["wait", "wait"], "factor": [1.0, 3.0], "setting": ["a", "b"]})
     means = pd.DataFrame({"way": ["wait"], "factor": [2.0], "runs": ["all runs"]})
     assert "wait with all runs: 2.00" in compare.costs(settings, means).to_dict()["description"]
