@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_explore import FIGURES
 
-from companion import explore
 from companion.build import site
 from companion.build.project import Project
 from fptlib.charts import render
@@ -97,7 +97,16 @@ def reader(chromium: Any, small_site: Path) -> Iterator[Reader]:
 
 
 # Figure, presses of keys on its first slider, and what is then read out: the numbers that it shows.
-MOVES = [("period", ("ArrowLeft", 5), r"Period 10: predicted 14\.\d epochs; measured at 10: 13\.9; at least 11\.0")]
+MOVES = [
+    (
+        "hazard",
+        ("ArrowLeft", 24),
+        r"Residual time 6: the best period is 1, mean 7\.0 epochs; the hazard is below 1/τ from 14",
+    ),
+    ("period", ("ArrowLeft", 5), r"Period 10: predicted 14\.\d epochs; measured at 10: 13\.9; at least 11\.0"),
+    ("restart", ("ArrowRight", 30), r"Restart every 50 epochs: mean 3\d\.\d; without restart 73\.5; CV 1\.92"),
+    ("survivors", ("ArrowLeft", 2), r"steady: 60 runs left at epoch 10, 60 at 20; distance 0\.00"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +116,7 @@ def figures(chromium: Any, small_site: Path, tmp_path_factory: pytest.TempPathFa
     page = (html / "book" / "waiting.html").read_text()
     before, rest = page.split('<div class="vl-chart">', 1)
     for name, *_ in MOVES:
-        drawn = render.bundle(getattr(explore, name)().to_dict())["text/html"]
+        drawn = render.bundle(FIGURES[name]().to_dict())["text/html"]
         (html / "book" / f"{name}.html").write_text(before + drawn + rest.split("</script></div>", 1)[1])
     for address in serve(html):
         yield Reader(browser=chromium, address=address)

@@ -367,6 +367,15 @@ def test_labels_of_an_axis_do_not_touch_and_letters_have_12_pixels() -> None:
     assert all(after[0] - before[1] >= 5 for before, after in itertools.pairwise(ends))
 
 
+def test_pictures_of_a_page_do_not_clip_one_another() -> None:
+    line = CHART | {"mark": {"type": "line", "clip": True}}
+    one, other = (render.bundle(line | {"height": height})["text/html"] for height in (100, 200))
+    names = [set(re.findall(r'<clipPath id="([^"]+)"', text)) for text in (one, other)]
+    assert all(names)
+    assert not names[0] & names[1]
+    assert set(re.findall(r"url\(#([^)]+)\)", one)) == names[0]
+
+
 def test_chart_without_description_or_with_too_many_rows_is_refused() -> None:
     with pytest.raises(ValueError, match="chart 'Points' has no description"):
         render.bundle({**CHART, "description": ""})

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any
 
 import altair as alt
 import numpy as np
+import pandas as pd
 import pytest
 
 from companion import explore, published
 from fptlib.charts import render
+from fptlib.errors import InputError
+from fptlib.firstpassage import FirstPassageTimes
 
-FIGURES: dict[str, Callable[[], alt.VConcatChart]] = {"period": explore.period}
+KNOWN = FirstPassageTimes(np.full(60, 200), np.zeros(60, dtype=bool), np.arange(60))  # nobody leaves
+STEADY = pd.DataFrame(np.tile(np.arange(60.0), (100, 1)).T, columns=range(1, 101))
+DRIFT = STEADY + 30 * (STEADY.columns.to_numpy() >= 20)
+FIGURES: dict[str, Callable[[], alt.VConcatChart]] = {
+    "hazard": explore.hazard,
+    "period": explore.period,
+    "restart": explore.restart,
+    "survivors": lambda: explore.survivors({"steady": (STEADY, KNOWN), "drifting": (DRIFT, KNOWN)}),
+}
 LARGEST = 60_000  # bytes, data and picture together
 
 
@@ -56,3 +68,79 @@ def test_area_and_block_make_the_mean_that_the_chapter_computes() -> None:
     cells = [row for rows in spec["datasets"].values() for row in rows if "grade" in row]
     assert {row["grade"] for row in cells if row["predicted"] is None} == {"open"}
     assert {row["threshold"] for row in cells} == {"72", "73", "74"}
+
+
+def evaluate(spec: dict[str, Any], name: str, **values: float) -> float:
+    """Return a parameter that is an expression of others, as Vega computes it."""
+    known = {param["name"]: param for param in spec["params"]}
+    scope = {"exp": math.exp, "pow": pow, "max": max, "min": min, "sqrt": math.sqrt} | values
+
+    def of(one: str) -> Any:
+        if one not in scope:
+            expression = known[one].get("expr")
+            if expression is None:
+                return known[one]["value"]
+            names = set(re.findall(r"[A-Za-z]+", expression)) & set(known)
+            scope.update({other: of(other) for other in names})
+            scope[one] = eval(expression, {}, scope)  # arithmetic that reads the same in Python
+        return scope[one]
+
+    return float(of(name))
+
+
+@pytest.mark.parametrize(
+    ("stuck", "hazard", "delay", "period"), [(0.3, 0.2, 10, 20), (0.0, 0.1, 0, 30), (0.5, 0.3, 3, 50)]
+)
+def test_closed_forms_of_the_restart_agree_with_integrals(stuck: float, hazard: float, delay: int, period: int) -> None:
+    spec, slow = explore.restart().to_dict(), value(explore.restart().to_dict(), "slow")
+    t, step = np.linspace(0, 4000, 800_001, retstep=True)
+    late = np.maximum(t - delay, 0)
+    alive = (1 - stuck) * np.exp(-hazard * late) + stuck * np.exp(-slow * late)
+    mean = np.trapezoid(alive, dx=step)
+    at = {"stuck": stuck, "hazard": hazard, "delay": delay, "P": period}
+    assert evaluate(spec, "plain", **at) == pytest.approx(mean, rel=1e-3)
+    assert evaluate(spec, "cv", **at) == pytest.approx(
+        np.sqrt(2 * np.trapezoid(t * alive, dx=step) / mean**2 - 1), rel=1e-3
+    )
+    before = t <= period
+    restarted = np.trapezoid(alive[before], dx=step) / (1 - alive[before][-1])
+    assert evaluate(spec, "area", **at) / (1 - evaluate(spec, "alive", **at)) == pytest.approx(restarted, rel=1e-3)
+    if not stuck and not delay:
+        assert restarted == pytest.approx(mean, rel=1e-3), "without memory a restart changes nothing"
+        assert evaluate(spec, "cv", **at) == pytest.approx(1)
+
+
+def test_the_best_period_is_where_the_hazard_falls_below_one_over_tau() -> None:
+    spec = explore.hazard().to_dict()
+    alive = np.array(value(spec, "S")["72"])
+    hazard = 1 - alive[1:] / alive[:-1]  # of epochs 1, 2, ...
+    for tau in (5, 10, 30, 60):
+        at = value(spec, "inner")["72"][tau]
+        means = np.array(value(spec, "A")["72"])[1:] + alive[1:] * tau
+        best = value(spec, "shortest")["72"][tau]
+        assert best in (1, at)
+        assert means[best - 1] == pytest.approx(means.min(), abs=0.02)
+        if hazard.max() < 1 / tau:
+            assert at == 0, "it never pays to wait"
+        else:
+            assert hazard[at - 1] >= 1 / tau - 1e-3 >= hazard[at] - 2e-3
+    assert set(value(spec, "inner")["74"]) == {0}
+
+
+def test_distances_of_survivors_are_those_of_samples_with_a_known_shift() -> None:
+    spec = explore.survivors({"steady": (STEADY, KNOWN), "drifting": (DRIFT, KNOWN)}).to_dict()
+    pairs = value(spec, "pairs")
+    assert {pair["distance"] for lag in pairs["steady"].values() for pair in lag} == {0}
+    moved = {pair["epoch"]: pair for pair in pairs["drifting"]["2t"]}
+    assert moved[5]["distance"] == moved[20]["distance"] == 0
+    assert moved[10]["distance"] == moved[15]["distance"] == 0.5, "half of the values are below the lowest later one"
+    assert (moved[10]["low"], moved[10]["high"], moved[10]["n"], moved[10]["m"]) == (0, 0.5, 60, 60)
+    assert len(value(spec, "curves")["steady"]["5"]) == 40
+    assert next(param for param in spec["params"] if param["name"] == "data")["bind"]["options"] == [
+        "steady",
+        "drifting",
+    ]
+    with pytest.raises(InputError, match="few: at no epoch"):
+        explore.survivors(
+            {"few": (STEADY.head(20), FirstPassageTimes(KNOWN.time[:20], KNOWN.observed[:20], KNOWN.run[:20]))}
+        )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -66,6 +68,8 @@ def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
         static = f'<img class="dark-light" width="{STATIC_WIDTH}" alt="" src="data:image/png;base64,{picture}">'
     # "<" is escaped so that no text in the data can close the script element.
     payload = json.dumps(spec, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c")
+    # Names of clipping paths are those of the page: two pictures must not share them, or lines run over the axes.
+    static = re.sub(r'( id="|url\(#)(?=clip)', rf"\g<1>p{zlib.crc32(payload.encode()):x}-", static)
     page = (
         f'<div class="vl-chart"><div class="vl-static" role="img" aria-label="{label}">{static}</div>'
         f'<script type="application/json" class="vl-spec">{payload}</script></div>'
