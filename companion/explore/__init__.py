@@ -6,7 +6,8 @@ first where no scripts run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from scipy import stats
 
 from companion import published
 from fptlib import firstpassage
+from fptlib.charts.common import readout
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes
 from fptlib.qss import MIN_SURVIVORS, TOLERANCE
@@ -29,7 +31,6 @@ THRESHOLDS = (72.0, 73.0, 74.0)  # test accuracy of the published runs, per cent
 KINDS = {"shrink_perturb": "shrink-and-perturb", "partial_reset": "partial reset"}
 LONGEST = 100  # period, in epochs
 EPOCHS = range(5, 51, 5)  # at which survivors are looked at
-PANEL = 250  # pixels: width of a panel in the picture; the live chart takes the width of the page
 
 
 def period(*, source: int = 50) -> alt.VConcatChart:
@@ -38,31 +39,23 @@ def period(*, source: int = 50) -> alt.VConcatChart:
     All is predicted from the unperturbed runs and the ensemble perturbed every ``source`` epochs; published were 20 and 50.
     """
     rows, numbers = [], _curves(LONGEST + 81)
-    numbers |= {"tau": {name: {} for name in KINDS.values()}, "nearest": {}}
-    for kind, name in KINDS.items():
-        for t in THRESHOLDS:
-            means = published.means(threshold=t, perturbations=[kind])
-            ranking = predict(published.study(threshold=t, keys=[(kind, source)]), [p for _, p in means])
-            numbers["tau"][name][f"{t:g}"] = round(ranking.residual[1].mean, 3)
-            for p in ranking.predictions:
-                seen = round(means[kind, p.period].mean, 2)
-                rows.append((name, f"{t:g}", p.period, p.mean, p.low, p.high, p.grade, seen))
-        known = np.array([p for _, p in means])
-        apart = np.abs(np.log(known / np.maximum(np.arange(LONGEST + 1), 1)[:, None]))
-        numbers["nearest"][name] = known[apart.argmin(axis=1)].tolist()
+    numbers |= {key: {name: {} for name in KINDS.values()} for key in ("tau", "measured", "nearest")}
+    for (kind, name), t in itertools.product(KINDS.items(), THRESHOLDS):
+        means = {p: round(e.mean, 2) for (_, p), e in published.means(threshold=t, perturbations=[kind]).items()}
+        ranking = predict(published.study(threshold=t, keys=[(kind, source)]), list(means))
+        numbers["tau"][name][f"{t:g}"] = round(ranking.residual[1].mean, 3)
+        numbers["measured"][name][f"{t:g}"] = {str(p): mean for p, mean in means.items()}
+        for p in ranking.predictions:
+            rows.append((name, f"{t:g}", p.period, p.mean, p.low, p.high, p.grade, means[p.period]))
+        apart = np.abs(np.log(np.array([*means]) / np.maximum(np.arange(LONGEST + 1), 1)[:, None]))
+        numbers["nearest"][name] = np.array([*means])[apart.argmin(axis=1)].tolist()
     columns = ["perturbation", "threshold", "period", "predicted", "low", "high", "grade", "measured"]
-    frame = pd.DataFrame(rows, columns=columns)
-    numbers["measured"] = {name: {f"{t:g}": {} for t in THRESHOLDS} for name in KINDS.values()}
-    for name, t, at, *_, seen in rows:
-        numbers["measured"][name][t][str(at)] = seen
-    return figure(
-        "period", f"Mean against period, predicted from one ensemble at {source} epochs", numbers, cells=frame
-    )
+    return figure("period", numbers, cells=pd.DataFrame(rows, columns=columns))
 
 
 def restart() -> alt.VConcatChart:
     """Restart runs of which some are stuck: a falling hazard, a coefficient of variation above one, and a period that is best."""
-    return figure("restart", "Mean against the period of a full restart, with the hazard without restart", {})
+    return figure("restart", {})
 
 
 def hazard() -> alt.VConcatChart:
@@ -72,17 +65,15 @@ def hazard() -> alt.VConcatChart:
     for t in THRESHOLDS:
         times, name = published.times(t), f"{t:g}"
         alive, before = (np.array(numbers[key][name]) for key in ("S", "A"))
-        means, h = (
-            before[1:] + alive[1:] * taus[:, None],
-            1 - alive[1:] / alive[:-1],
-        )  # (tau, period), of epochs 1, 2, ...
+        means = before[1:] + alive[1:] * taus[:, None]  # (tau, period)
+        h = 1 - alive[1:] / alive[:-1]  # of epochs 1, 2, ...
         peak = int(h.argmax())
         inner = np.where(h[peak] * taus > 1, means[:, peak:].argmin(axis=1) + peak + 1, 0)
         numbers["shortest"][name], numbers["inner"][name] = (means.argmin(axis=1) + 1).tolist(), inner.tolist()
         one, five = (firstpassage.hazard(times, width=width).to_frame() for width in (1, 5))
         both = pd.concat([one[one["last"] <= fine], five[(five["first"] > fine) & (five["last"] <= last)]])
         bins.append(both.assign(threshold=name, begin=both["first"] - 1).drop(columns=["first", "n_passed"]))
-    return figure("hazard", "Hazard of unperturbed runs, and mean against period", numbers, bins=pd.concat(bins))
+    return figure("hazard", numbers, bins=pd.concat(bins))
 
 
 def survivors(
@@ -93,7 +84,8 @@ def survivors(
     ``runs`` holds by name the metric, a row for each run and a column for each epoch that is known, and the first-passage times. An
     InputError is raised where enough runs are left at no pair of epochs.
     """
-    numbers: dict[str, Any] = {"curves": {}, "pairs": {}, "ends": {}, "tolerance": tolerance}
+    numbers: dict[str, Any] = {key: {} for key in ("curves", "pairs", "ends")}
+    numbers |= {"names of data": list(runs), "tolerance": tolerance}
     rows = []
     for name, (values, times) in runs.items():
         kept = [t for t in values if t % 5 == 0 and t <= 2 * EPOCHS[-1] and times.running(t).sum() >= MIN_SURVIVORS]
@@ -104,16 +96,11 @@ def survivors(
             pairs = [_gap(left, t, later(t)) for t in EPOCHS if {t, later(t)} <= set(kept)]
             if not pairs:
                 raise InputError(f"{name}: at no epoch t and {lag} are {MIN_SURVIVORS} runs left")
-            numbers["pairs"][name][lag] = [
-                max(pairs, key=lambda pair: (pair["epoch"] <= t, pair["epoch"])) for t in (0, *EPOCHS)
-            ]
-            rows += [
-                {"data": name, "lag": lag, **{k: pair[k] for k in ("epoch", "later", "n", "distance")}}
-                for pair in pairs
-            ]
+            shown = [max(pairs, key=lambda p: (p["epoch"] <= t, -abs(p["epoch"] - t))) for t in (0, *EPOCHS)]
+            numbers["pairs"][name][lag] = shown
+            rows += [{"data": name, "lag": lag, **pair} for pair in pairs]
         numbers["ends"][name] = [min(map(min, curves.values())), max(map(max, curves.values()))]
-    text = "Distribution of the metric among the runs left at two epochs, and its Kolmogorov-Smirnov distance at every epoch"
-    return figure("survivors", text, numbers, {"data": list(runs)}, distances=pd.DataFrame(rows))
+    return figure("survivors", numbers, distances=pd.DataFrame(rows))
 
 
 def _gap(left: Mapping[int, Any], epoch: int, later: int) -> dict[str, float]:
@@ -132,44 +119,16 @@ def _curves(epochs: int) -> dict[str, Any]:
     return {key: {n: c.round(4).tolist() for n, c in of.items()} for key, of in (("S", alive), ("A", before))}
 
 
-def figure(
-    name: str,
-    text: str,
-    numbers: Mapping[str, Any],
-    options: Mapping[str, Sequence[str]] | None = None,
-    **tables: pd.DataFrame,
-) -> alt.VConcatChart:
-    """Return the chart that a file describes, with numbers as parameters, options of its buttons, and tables as data sets."""
+def figure(name: str, numbers: Mapping[str, Any], **tables: pd.DataFrame) -> alt.VConcatChart:
+    """Return the chart that a file describes, with numbers as parameters and tables as data sets."""
     spec = yaml.safe_load(Path(__file__).with_name(f"{name}.yml").read_text())
     for param in spec["params"]:
-        if chosen := (options or {}).get(param["name"]):
+        if chosen := numbers.get(f"names of {param['name']}"):
             param.update(value=chosen[0], bind=param["bind"] | {"options": chosen})
-    params = [{"name": key, "value": value} for key, value in numbers.items()] + spec["params"]
+    params = [{"name": key.replace(" ", "_"), "value": value} for key, value in numbers.items()] + spec["params"]
     params.append({"name": "spoken", "expr": spec["spoken"]})
     rows = {key: table.round(4).astype(object).where(table.notna(), None) for key, table in tables.items()}
-    panels = _sized({key: spec[key] for key in ("hconcat", "vconcat") if key in spec}, 2 * PANEL)
-    whole = {"params": params, "datasets": {key: table.to_dict("records") for key, table in rows.items()}, "spacing": 8}
-    whole |= {"$schema": alt.SCHEMA_URL, "description": text, "vconcat": [_readout(spec["readout"]), panels]}
-    return alt.VConcatChart.from_dict(whole)
-
-
-def _sized(part: dict[str, Any], width: int) -> dict[str, Any]:
-    """Return panels with the width that they have in the picture."""
-    for key, share in (("hconcat", 2), ("vconcat", 1)):
-        if key in part:
-            return part | {key: [_sized(panel, width // share) for panel in part[key]]}
-    return part | {"width": width}
-
-
-def _readout(entries: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    """Return a line of large numbers, each with its label below."""
-    layers, scale = [], {"domain": [0, len(entries)], "nice": False}
-    for i, entry in enumerate(entries):
-        shift = -40 * (1 - i / (len(entries) - 1))  # pixels: the line begins above the titles of the axes
-        for key, y, look in (("text", 14, {"fontSize": 26, "fontWeight": "bold"}), ("label", 38, {"fontSize": 12})):
-            mark = {"type": "text", "text": {"expr": entry[key]}, "color": entry["color"], "dx": shift, **look}
-            x = {"field": "at", "type": "quantitative", "axis": None, "scale": scale}
-            layers.append(
-                {"data": {"values": [{"at": i + 0.5}]}, "mark": mark, "encoding": {"x": x, "y": {"value": y}}}
-            )
-    return {"height": 44, "width": 2 * PANEL, "view": {"stroke": None}, "layer": layers}
+    panels = [readout(spec["readout"]), {key: spec[key] for key in ("hconcat", "vconcat") if key in spec}]
+    head = {"$schema": alt.SCHEMA_URL, "description": spec["description"], "spacing": 8, "params": params}
+    sets = {key: table.to_dict("records") for key, table in rows.items()}
+    return alt.VConcatChart.from_dict(head | {"vconcat": panels, "datasets": sets})

@@ -160,3 +160,17 @@ def intervals(
 def finish(layers: list[alt.Chart], description: str) -> alt.LayerChart:
     """Join layers to one chart of the width of the page, with what it shows in words."""
     return alt.LayerChart(layer=layers).properties(width="container", height=HEIGHT, description=description)
+
+
+def readout(entries: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    """Return a panel of large numbers, each with its label below; both are expressions of the parameters of the chart."""
+    layers, scale = [], {"domain": [0, len(entries)], "nice": False}
+    for i, entry in enumerate(entries):
+        shift = -40 * (1 - i / (len(entries) - 1))  # pixels: the line begins above the titles of the axes
+        for key, y, look in (("text", 14, {"fontSize": 26, "fontWeight": "bold"}), ("label", 38, {"fontSize": 12})):
+            mark = {"type": "text", "text": {"expr": entry[key]}, "color": entry["color"], "dx": shift, **look}
+            x = {"field": "at", "type": "quantitative", "axis": None, "scale": scale}
+            layers.append(
+                {"data": {"values": [{"at": i + 0.5}]}, "mark": mark, "encoding": {"x": x, "y": {"value": y}}}
+            )
+    return {"height": 44, "view": {"stroke": None}, "layer": layers}

@@ -116,6 +116,15 @@ def _rows(spec: Mapping[str, Any]) -> Iterator[int]:
             pending.extend(part)
 
 
-def _with_fixed_width(spec: Mapping[str, Any]) -> dict[str, Any]:
-    parts = {key: [_with_fixed_width(part) for part in spec[key]] for key in ("vconcat", "layer") if key in spec}
-    return {**spec, **parts, **({"width": STATIC_WIDTH} if spec.get("width") == "container" else {})}
+def _with_fixed_width(spec: Mapping[str, Any], room: int = STATIC_WIDTH, panel: bool = False) -> dict[str, Any]:
+    """Give charts the width of the picture, and panels side by side equal shares of it, less the room for their axes."""
+    parts = {"layer": [_with_fixed_width(part, room) for part in spec["layer"]]} if "layer" in spec else {}
+    for name in ("vconcat", "hconcat"):
+        share = room // len(spec[name]) if name == "hconcat" and name in spec else room
+        parts |= {name: [_with_fixed_width(part, share, True) for part in spec[name]]} if name in spec else {}
+    alone = panel and not {"vconcat", "hconcat"} & set(spec)
+    return {
+        **spec,
+        **parts,
+        **({"width": room - 70} if alone else {"width": room} if spec.get("width") == "container" else {}),
+    }
