@@ -20,10 +20,11 @@ def draw() -> str:
     """
     measured = published.means(threshold=THRESHOLD, perturbations=[SOURCE[0]])
     answer = predict(published.study(threshold=THRESHOLD, keys=[SOURCE]), [period for _, period in measured])
-    plain = published.times(THRESHOLD)
+    plain, perturbed = published.times(THRESHOLD), published.times(THRESHOLD, *SOURCE)
+    tau = perturbed.time[perturbed.running(SOURCE[1])].mean() - SOURCE[1]
     alive = np.array([plain.running(k).mean() for k in range(max(p for _, p in measured) + 1)])
     before = np.cumsum(alive) - alive
-    lines = {"formula": (before + alive * answer.residual[1].mean).round(2), "bound": (before + alive).round(2)}
+    lines = {"formula": (before + alive * tau).round(2), "bound": (before + alive).round(2)}
     level = round(answer.unperturbed.mean, 2)
     chart = charts.response(answer.to_frame().round(2), measured, period=SOURCE[1], unperturbed=level, cap=100, **lines)
     svg = vl_convert.vegalite_to_svg(chart.properties(width=_WIDTH, background="white").to_dict())
