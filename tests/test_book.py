@@ -168,6 +168,8 @@ def test_value_that_a_cell_refuses_is_one_line(project: Project) -> None:
     with pytest.raises(BuildError) as error:
         site.build(project.root, jobs=2)
     assert str(error.value) == "horizon: 0 is impossible (waiting.md: cell 2 ('import altair as alt'))"
+    # What was executed is kept: the next build goes on.
+    assert find(job(project, "index")) is not None
 
 
 @pytest.mark.slow

@@ -115,6 +115,7 @@ def execute(job: Job, *, progress: bool = True) -> Executed:
                 kernel_name="python3",
                 language="python",
                 progress_bar=False,
+                iopub_timeout=120,  # of a machine with other work
                 coalesce_streams=True,  # a command's output comes in pieces
                 cwd=job.project.root,
                 extra_arguments=["--log-level=50"],
