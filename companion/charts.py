@@ -138,7 +138,7 @@ def verdicts(claims: pd.DataFrame) -> alt.LayerChart:
         sign=shown["verdict"].map(lambda name: _VERDICTS[name][0]),
         value=[f"{score.mean:.2f} ({score.low:.2f} to {score.high:.2f})" for score in shown["score"]],
     )
-    base = _cells(frame, ("label", cases, None), ("short", names, None), 200)
+    base = _cells(frame, ("label", cases, None), ("short", names, None), 170)
     present = list(dict.fromkeys(frame["verdict"]))
     scale = alt.Scale(domain=present, range=[_VERDICTS[name][1] for name in present])
     tips = ["short", "label", "verdict", "measure", "value", "ours"]
@@ -155,7 +155,7 @@ def _cells(
 ) -> alt.Chart:
     """Return the base of a matrix: field, order and title of its side and of its top, and the room for names at the side."""
     (y, ys, y_title), (x, xs, x_title) = side, top
-    above = alt.Axis(orient="top", labelAngle=-90, labelLimit=140)
+    above = alt.Axis(orient="top", labelAngle=-90, labelLimit=190)
     base: alt.Chart = alt.Chart(frame).encode(
         x=alt.X(f"{x}:N", title=x_title, sort=xs, scale=alt.Scale(domain=xs), axis=above),
         y=alt.Y(f"{y}:N", title=y_title, sort=ys, scale=alt.Scale(domain=ys), axis=alt.Axis(labelLimit=limit)),

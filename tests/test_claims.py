@@ -209,5 +209,5 @@ def test_a_figure_holds_every_verdict() -> None:
     assert len(cells) == (tests["verdict"] != "cannot be tested").sum()
     signs = {(cell["label"], cell["short"]): cell["sign"] for cell in cells}
     assert signs["CIFAR-10, 72 %", "the choice is the best"] == "\u2212"
-    assert signs["CIFAR-10, 72 %, partial reset", "residual time constant"] == "+"
+    assert signs["CIFAR-10, 72 %: partial", "residual time constant"] == "+"
     assert signs["CIFAR-100, 40.7 %", "one period predicts others"] == "?"
