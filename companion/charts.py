@@ -47,11 +47,7 @@ _CAP = 100.0  # largest error on the axis, in per cent: larger ones are drawn at
 def predictions(cells: pd.DataFrame) -> alt.LayerChart:
     """Draw predictions over measured means, grouped by grade: points and bars predict, grey bars are the measurement's own interval.
 
-    Parameters
-    ----------
-    cells
-        Columns ``row, perturbation, period, grade, predicted, low, high, measured, measured_low, measured_high, error, covered``; see
-        `companion.experiments.cells_of`. Within a grade they stand in the order of the measured mean; a box is what the grade allows.
+    ``cells`` are as from `companion.experiments.cells_of`. In a grade they are in the order of the measured mean; its box is what it allows.
     """
     names = [grade for grade in (*GRADES, OPEN) if grade in set(cells["grade"])]
     frame = cells.sort_values("measured")
@@ -101,10 +97,7 @@ def predictions(cells: pd.DataFrame) -> alt.LayerChart:
 def matrix(table: pd.DataFrame) -> alt.LayerChart:
     """Draw the regret of taking over the choice of one setting (down the side) in another (along the top), in per cent.
 
-    Parameters
-    ----------
-    table
-        Columns ``source, target, choice, regret, low, high``; see `companion.experiments.transfer`. Colours follow the square root.
+    ``table`` is as from `companion.experiments.transfer`. Colours follow the square root of the regret.
     """
     sources, targets = (list(dict.fromkeys(table[name])) for name in ("source", "target"))
     sources = [name for name in sources if name in targets] + [name for name in sources if name not in targets]
@@ -127,27 +120,22 @@ def matrix(table: pd.DataFrame) -> alt.LayerChart:
 def verdicts(claims: pd.DataFrame) -> alt.LayerChart:
     """Draw the verdicts on claims (along the top) in each case (down the side): plus, question mark, minus; empty: no test.
 
-    Parameters
-    ----------
-    claims
-        Columns ``short, label, verdict, measure, score, ours``; see `companion.published.judge`.
+    ``claims`` has columns ``short, label, verdict, measure, score, ours``, as from `companion.published.judge`.
     """
-    shown = claims[claims["verdict"].isin(list(_VERDICTS))]
     names, cases = list(dict.fromkeys(claims["short"])), sorted(set(claims["label"]))
-    frame = shown[["short", "label", "verdict", "measure", "ours"]].assign(
-        sign=shown["verdict"].map(lambda name: _VERDICTS[name][0]),
-        value=[f"{score.mean:.2f} ({score.low:.2f} to {score.high:.2f})" for score in shown["score"]],
-    )
-    base = _cells(frame, ("label", cases, None), ("short", names, None), 170)
-    present = list(dict.fromkeys(frame["verdict"]))
-    scale = alt.Scale(domain=present, range=[_VERDICTS[name][1] for name in present])
+    shown = claims[claims["verdict"].isin(list(_VERDICTS))]
+    signs = shown["verdict"].map(lambda name: _VERDICTS[name][0])
+    values = [f"{score.mean:.2f} ({score.low:.2f} to {score.high:.2f})" for score in shown["score"]]
     tips = ["short", "label", "verdict", "measure", "value", "ours"]
+    frame = shown.assign(sign=signs, value=values)[[*tips, "sign"]]
+    base = _cells(frame, ("label", cases, None), ("short", names, None), 170)
+    scale = alt.Scale(domain=list(_VERDICTS), range=[colour for _, colour in _VERDICTS.values()])
     cell = base.mark_rect().encode(color=alt.Color("verdict:N", scale=scale, legend=None), tooltip=tips)
     ink = alt.condition(alt.datum.verdict == "undecided", alt.value(_ON_LIGHT), alt.value(_ON_DARK))
-    text = base.mark_text(fontSize=12).encode(text="sign:N", color=ink)
-    counts = frame["verdict"].value_counts()
-    description = f"Verdicts on {len(names)} claims in {len(cases)} cases: {', '.join(f'{n} {name}' for name, n in counts.items())}."
-    return finish([cell, text], description).properties(height=20 * len(cases) + 20)
+    counts = ", ".join(f"{n} {name}" for name, n in frame["verdict"].value_counts().items())
+    description = f"Verdicts on {len(names)} claims in {len(cases)} cases: {counts}."
+    layers = [cell, base.mark_text(fontSize=12).encode(text="sign:N", color=ink)]
+    return finish(layers, description).properties(height=20 * len(cases) + 20)
 
 
 def _cells(

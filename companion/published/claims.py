@@ -82,17 +82,13 @@ def _published(
         kinds=kinds,
         data=data,
         title=known.title,
-        label=f"{known.short}, {to}{f': {_first(kind)}' if kind else ''}{', lists' if lists else ''}",
+        label=f"{known.short}, {to}{f': {kind.split("_")[0]}' if kind else ''}{', lists' if lists else ''}",
         words=f"{' or '.join(map(spoken, names))} to {to}, P0 = {period}{', measured in the lists' if lists else ''}",
         study=evidence,
         sources=tuple(key for key in sources if key in evidence.perturbed),
         values=values(data),
         best=ends(data=data) if "ends" in kinds else {},
     )
-
-
-def _first(name: str) -> str:
-    return name.split("_")[0]
 
 
 def own_case(
@@ -107,7 +103,7 @@ def own_case(
     names = [spoken(key[0]) for key in sources]
     words = " or ".join(names) if len(names) < 3 else f"{len(names)} perturbations"
     words = f"{words} to {target.threshold:g}, P0 = {sources[0][1]}"
-    label = title if "set" in kinds else f"{title}: {_first(sources[0][0])}"
+    label = title if "set" in kinds else f"{title}: {sources[0][0].split('_')[0]}"
     return Case(
         name=name, kinds=kinds, title=title, label=label, words=words, study=evidence, sources=sources, values=metric
     )
