@@ -76,13 +76,13 @@ def _published(
         listed = {(names[0], p): times(threshold, names[0], p, data=LISTS) for p in LISTED_PERIODS}
         evidence = Study(evidence.unperturbed, evidence.perturbed | listed, evidence.target)
     to = f"{threshold:g}{' %' if known.unit == 'per cent' else ''}"
-    kind = {"one": names[0], "far": names[0]}.get(kinds[0], "") if data == MAIN else ""
+    kind = names[0].split("_")[0] if kinds[0] in ("one", "far") else ""  # of the main text alone
     return Case(
         name=f"{data}{'_lists' if lists else ''}-{'-'.join(names)}-{threshold:g}-{period}",
         kinds=kinds,
         data=data,
         title=known.title,
-        label=f"{known.short}, {to}{f': {kind.split("_")[0]}' if kind else ''}{', lists' if lists else ''}",
+        label=f"{known.short}, {to}{f': {kind}' if kind else ''}{', lists' if lists else ''}",
         words=f"{' or '.join(map(spoken, names))} to {to}, P0 = {period}{', measured in the lists' if lists else ''}",
         study=evidence,
         sources=tuple(key for key in sources if key in evidence.perturbed),
