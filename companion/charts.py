@@ -47,7 +47,7 @@ _CAP = 100.0  # largest error on the axis, in per cent: larger ones are drawn at
 def predictions(cells: pd.DataFrame) -> alt.LayerChart:
     """Draw predictions over measured means, grouped by grade: points and bars predict, grey bars are the measurement's own interval.
 
-    ``cells`` are as from `companion.experiments.cells_of`. In a grade they are in the order of the measured mean; its box is what it allows.
+    ``cells`` are as from `companion.experiments.cells_of`. Each grade is in the order of the measured mean; its box is what it allows.
     """
     names = [grade for grade in (*GRADES, OPEN) if grade in set(cells["grade"])]
     frame = cells.sort_values("measured")
