@@ -159,7 +159,7 @@ def compared(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
     frame, x = _beside(curves)
     frame[list(_ERROR)] = (100 * frame[list(_ERROR)]).clip(-100, _CAP)
     ends = min(-30.0, float(frame["error_low"].min())), max(30.0, float(frame["error_high"].max()))
-    axis = {"title": "prediction less truth (% of truth)", "scale": alt.Scale(domain=ends)}
+    axis: dict[str, Any] = {"title": "prediction less truth (% of truth)", "scale": alt.Scale(domain=ends)}
     band = alt.Chart(pd.DataFrame({"low": [-_BAND], "high": [_BAND]})).mark_rect(color=GREY, opacity=0.15)
     zero = alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=INK, strokeWidth=1)
     layers = [band.encode(y=alt.Y("low:Q", **axis), y2="high:Q"), zero.encode(y="at:Q")]
@@ -180,7 +180,7 @@ def residuals(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
     """
     frame, x = _beside(curves)
     ends = float(frame["low"].min()) * 0.85, float(frame["high"].max()) * 1.1
-    axis = {"title": "mean residual time (epochs)", **log_axis(*ends)}
+    axis: dict[str, Any] = {"title": "mean residual time (epochs)", **log_axis(*ends)}
     base = alt.Chart(frame).encode(x=x, color=colour(list(curves), "curve"))
     line = base.mark_line(strokeWidth=1.5).encode(y=alt.Y("mean:Q", **axis), strokeDash=dash(list(curves), "curve"))
     tips = ["curve", "period", *numbers(("mean", "low", "high"), ".1f")]
@@ -198,7 +198,7 @@ def promises(table: pd.DataFrame) -> alt.LayerChart:
     frame = table.loc[[name for name in GRADES if name in table.index]].assign(promise=pd.Series(GRADES))
     frame["name"] = [f"{row.Index} ({row.predictions}; {100 * row.agree:.0f} % agree)" for row in frame.itertuples()]
     frame = frame.assign(least=1 / frame["promise"])
-    axis = {"title": "predicted over measured mean", **log_axis(0.4, 3.5)}
+    axis: dict[str, Any] = {"title": "predicted over measured mean", **log_axis(0.4, 3.5)}
     base = alt.Chart(frame).encode(y=alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=220)))
     bar = base.mark_rule(strokeWidth=8, color=PALETTE[0]).encode(x=alt.X("low:Q", **axis), x2="high:Q")
     ticks = base.mark_tick(thickness=3, height=24, color=PALETTE[1])

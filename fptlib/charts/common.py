@@ -126,7 +126,7 @@ def periods(table: pd.DataFrame, column: str = "period") -> alt.X:
     return alt.X(f"{column}:Q", title="perturbation period P (epochs)", **log_axis(*ends))
 
 
-def grades(table: pd.DataFrame, channel: type[Any], values: Mapping[str, str], legend: alt.Legend) -> Any:
+def grades(table: pd.DataFrame, channel: type[Any], values: Mapping[str, str], legend: alt.Legend | None) -> Any:
     """Return a channel with one of the values for each grade that the table holds."""
     present = [name for name in values if name in set(table["grade"])]
     scale = alt.Scale(domain=present, range=[values[name] for name in present])
