@@ -17,14 +17,21 @@ from companion import explore, published
 from fptlib.charts import render
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes
+from fptlib.response.interval import GRADES, OPEN
 
 KNOWN = FirstPassageTimes(np.full(60, 200), np.zeros(60, dtype=bool), np.arange(60))  # nobody leaves
 STEADY = pd.DataFrame(np.tile(np.arange(60.0), (100, 1)).T, columns=range(1, 101))
 DRIFT = STEADY + 30 * (STEADY.columns.to_numpy() >= 20)
+SIZES = pd.DataFrame(
+    [(n, m, p) for n in range(50, 251, 50) for m in range(20, 101, 20) for p in (10, 50)], columns=["n", "m", "period"]
+).assign(
+    low=9.0, high=16.0, factor=lambda x: 1 + 5 / x["n"], agrees=0.95, measured=12.0, **{"to 10 %": 0.25, "open": 0.75}
+)
 FIGURES: dict[str, Callable[[], alt.VConcatChart]] = {
     "hazard": explore.hazard,
     "period": explore.period,
     "restart": explore.restart,
+    "runs": lambda: explore.runs(SIZES),
     "survivors": lambda: explore.survivors({"steady": (STEADY, KNOWN), "drifting": (DRIFT, KNOWN)}),
 }
 LARGEST = 60_000  # bytes, data and picture together
@@ -144,3 +151,12 @@ def test_distances_of_survivors_are_those_of_samples_with_a_known_shift() -> Non
         explore.survivors(
             {"few": (STEADY.head(20), FirstPassageTimes(KNOWN.time[:20], KNOWN.observed[:20], KNOWN.run[:20]))}
         )
+
+
+def test_numbers_of_runs_are_looked_up_by_size_and_period() -> None:
+    spec = explore.runs(SIZES).to_dict()
+    assert value(spec, "known")["50 20 10"] == [1.1, 0.95]
+    row = next(rows for rows in spec["datasets"].values() if len(rows) == len(SIZES))[0]
+    assert sum(row[grade.replace("1.5", "1½")] for grade in (*GRADES, OPEN)) == 1, (
+        "a grade that was never given has the share 0"
+    )

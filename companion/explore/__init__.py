@@ -24,8 +24,9 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes
 from fptlib.qss import MIN_SURVIVORS, TOLERANCE
 from fptlib.response import predict
+from fptlib.response.interval import GRADES, OPEN
 
-__all__ = ["hazard", "period", "restart", "survivors"]
+__all__ = ["hazard", "period", "restart", "runs", "survivors"]
 
 THRESHOLDS = (72.0, 73.0, 74.0)  # test accuracy of the published runs, per cent
 KINDS = {"shrink_perturb": "shrink-and-perturb", "partial_reset": "partial reset"}
@@ -45,12 +46,11 @@ def period(*, source: int = 50) -> alt.VConcatChart:
         ranking = predict(published.study(threshold=t, keys=[(kind, source)]), list(means))
         numbers["tau"][name][f"{t:g}"] = round(ranking.residual[1].mean, 3)
         numbers["measured"][name][f"{t:g}"] = {str(p): mean for p, mean in means.items()}
-        for p in ranking.predictions:
-            rows.append((name, f"{t:g}", p.period, p.mean, p.low, p.high, p.grade, means[p.period]))
+        table = ranking.to_frame()[["period", "mean", "low", "high", "grade"]]
+        rows.append(table.assign(perturbation=name, threshold=f"{t:g}", measured=table["period"].map(means)))
         apart = np.abs(np.log(np.array([*means]) / np.maximum(np.arange(LONGEST + 1), 1)[:, None]))
         numbers["nearest"][name] = np.array([*means])[apart.argmin(axis=1)].tolist()
-    columns = ["perturbation", "threshold", "period", "predicted", "low", "high", "grade", "measured"]
-    return figure("period", numbers, cells=pd.DataFrame(rows, columns=columns))
+    return figure("period", numbers, cells=pd.concat(rows).rename(columns={"mean": "predicted"}))
 
 
 def restart() -> alt.VConcatChart:
@@ -101,6 +101,14 @@ def survivors(
             rows += [{"data": name, "lag": lag, **pair} for pair in pairs]
         numbers["ends"][name] = [min(map(min, curves.values())), max(map(max, curves.values()))]
     return figure("survivors", numbers, distances=pd.DataFrame(rows))
+
+
+def runs(cells: pd.DataFrame) -> alt.VConcatChart:
+    """Choose how many runs: a table with columns ``n, m, period, low, high, factor, agrees, measured`` and the share of each grade."""
+    cells = cells.reindex(columns=cells.columns.union([*GRADES, OPEN], sort=False), fill_value=0.0)
+    known = {f"{row.n} {row.m} {row.period}": [row.factor, row.agrees] for row in cells.round(3).itertuples()}
+    table = cells.drop(columns=["factor", "agrees"]).round(2).rename(columns=lambda name: name.replace("1.5", "1½"))
+    return figure("runs", {"known": known}, cells=table)
 
 
 def _gap(left: Mapping[int, Any], epoch: int, later: int) -> dict[str, float]:
