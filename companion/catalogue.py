@@ -93,7 +93,7 @@ def strips(changes: Mapping[str, pd.DataFrame], *, since: int, at: int) -> alt.L
     names = alt.Axis(
         values=levels, title="difference in points, \u00b11 between thin lines", labels=False, ticks=False, grid=False
     )
-    y = {"axis": names, "scale": alt.Scale(domain=[levels[-1] - 2, 3], nice=False)}
+    y: dict[str, Any] = {"axis": names, "scale": alt.Scale(domain=[levels[-1] - 2, 3], nice=False)}
     lines = pd.DataFrame([{"y": at + d, "opacity": 0.8 if d == 0 else 0.3} for at in levels for d in (-1, 0, 1)])
     labels = pd.DataFrame({"y": [at + 1.7 for at in levels], "text": [words(n) for n in changes]})
     base = alt.Chart(frame).encode(x=alt.X("epoch:Q", title="epoch", scale=alt.Scale(nice=False)))
