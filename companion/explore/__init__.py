@@ -44,6 +44,7 @@ def period(*, source: int = 50) -> alt.VConcatChart:
     for (kind, name), t in itertools.product(KINDS.items(), THRESHOLDS):
         means = {p: round(e.mean, 2) for (_, p), e in published.means(threshold=t, perturbations=[kind]).items()}
         ranking = predict(published.study(threshold=t, keys=[(kind, source)]), list(means))
+        assert ranking.residual is not None  # an ensemble was perturbed
         numbers["tau"][name][f"{t:g}"] = round(ranking.residual[1].mean, 3)
         numbers["measured"][name][f"{t:g}"] = {str(p): mean for p, mean in means.items()}
         table = ranking.to_frame()[["period", "mean", "low", "high", "grade"]]
@@ -92,8 +93,8 @@ def survivors(
         left = {t: values[t].to_numpy()[times.running(t)] for t in kept}
         curves = {str(t): np.quantile(left[t], (np.arange(40) + 0.5) / 40).round(4).tolist() for t in kept}
         numbers["curves"][name], numbers["pairs"][name] = curves, {}
-        for lag, later in (("2t", lambda t: 2 * t), ("t + 5", lambda t: t + 5)):
-            pairs = [_gap(left, t, later(t)) for t in EPOCHS if {t, later(t)} <= set(kept)]
+        for lag, factor, more in (("2t", 2, 0), ("t + 5", 1, 5)):
+            pairs = [_gap(left, t, factor * t + more) for t in EPOCHS if {t, factor * t + more} <= set(kept)]
             if not pairs:
                 raise InputError(f"{name}: at no epoch t and {lag} are {MIN_SURVIVORS} runs left")
             shown = [max(pairs, key=lambda p: (p["epoch"] <= t, -abs(p["epoch"] - t))) for t in (0, *EPOCHS)]
