@@ -64,8 +64,8 @@ LINES = {
     "fptlib/readers": 1_620,
     "fptlib/search": 1_500,
     "fptlib/hooks": 795,
-    "companion": 4_100,
-    "tests": 17_200,
+    "companion": 4_080,
+    "tests": 17_100,
     "benchmarks": 2_700,
 }
 FILES, EXPORTED, AT_THE_TOP = 131, 150, 20
