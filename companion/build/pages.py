@@ -88,7 +88,7 @@ def _parameters(source: str, executed: Executed) -> str:
 
 def _code(executed: Executed) -> str:
     """Return the code of a page, folded: drawing and formatting are not shown where their results stand."""
-    cells = [f"`````python\n{cell.source.strip()}\n`````" for cell in executed.job.chapter.code]
+    cells = [f"`````ipython3\n{cell.source.strip()}\n`````" for cell in executed.job.chapter.code]
     return _folded("Code of this page", "\n\n" + "\n\n".join(cells) + "\n\n", kind="fpt-code")
 
 
