@@ -9,6 +9,7 @@ from fptlib.response import Prediction, Ranking
 from fptlib.response.advice import advise
 from fptlib.response.interval import Interval
 from fptlib.response.ranking import choose
+from fptlib.study import Cause, Note
 from fptlib.trajectories import Target
 
 PLAIN = Estimate(80.0, 70.0, 90.0, n_runs=8, n_censored=3)
@@ -20,12 +21,19 @@ def at(period: int, low: float, mean: float, high: float, *, measured: bool = Fa
     return Prediction("kick", period, interval, method, 20, 6, 0, 0.95, once=once)
 
 
-def advice(*predictions: Prediction, plain: Estimate = PLAIN) -> tuple[str, ...]:
+def advice(*predictions: Prediction, plain: Estimate = PLAIN, notes: tuple[Note, ...] = ()) -> tuple[str, ...]:
     interval = Interval(plain.mean, plain.low, plain.high, (plain.low, plain.high))
     nothing = Prediction(None, None, interval, "measured", None, plain.n_runs, plain.n_censored, 0.95)
     choice, following = choose([nothing, *predictions])
     ranked = (*predictions, nothing)
-    return advise(Ranking(Target(0.9), 100, 0.95, plain, ranked, choice, following, None, ()))
+    return advise(Ranking(Target(0.9), 100, 0.95, plain, ranked, choice, following, None, notes))
+
+
+def test_a_period_that_is_not_the_one_given_comes_first() -> None:
+    wrong = Cause.PERIOD.note(name="kick", until="until epoch 30", period=20)
+    first, second, *_ = advice(at(20, 28, 30, 33, measured=True), notes=(wrong,))
+    assert first.startswith("Check this first: the runs of kick equal unperturbed ones until epoch 30")
+    assert second.startswith("Use kick every 20 epochs")
 
 
 def test_a_choice_comes_with_its_interval_and_the_least_speed_up() -> None:

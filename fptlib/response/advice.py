@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from fptlib.firstpassage import Estimate
 from fptlib.response.results import Prediction, Ranking, named, when
+from fptlib.study import Cause
 
 _SETTLED_RUNS = 30  # unperturbed runs to leave below the threshold where a first perturbation is measured
 _WORTH = 1.2  # a speed-up that one would measure another ensemble for
@@ -14,9 +15,16 @@ _NEVER = 0.99  # of the horizon: a mean beyond says that hardly any run reaches 
 
 
 def advise(ranking: Ranking) -> tuple[str, ...]:
-    """Return the advice that follows from a ranking, the answer first."""
+    """Return the advice that follows from a ranking, the answer first; before it only that a period is not the one that was given."""
     better = _better(ranking)
-    parts = _answer(ranking, better), _how_sure(ranking, better), _what_next(ranking, better), _horizon(ranking, better)
+    doubts = [f"Check this first: {note}." for note in ranking.notes if note.cause is Cause.PERIOD]
+    parts = (
+        doubts,
+        _answer(ranking, better),
+        _how_sure(ranking, better),
+        _what_next(ranking, better),
+        _horizon(ranking, better),
+    )
     return tuple(sentence for part in parts for sentence in part)
 
 
