@@ -291,6 +291,8 @@ def test_search_order_and_paper_of_the_real_site_where_it_has_been_built(chromiu
             page.goto(page.get_by_title("next page").evaluate("e => e.href"))
             visited.append(page.url.removeprefix(f"{address}/").removesuffix(".html"))
         assert visited == documents
+        sheets = re.findall(rb"/Type\s*/Page\b", reader.open("book/handout.html").page.pdf(format="A4"))
+        assert len(sheets) == 1
         for document in (d for d in documents if "vl-chart" in (html / f"{d}.html").read_text()):
             visit = reader.open(f"{document}.html")
             check(visit)
