@@ -160,6 +160,11 @@ def test_the_chart_names_axes_lines_and_the_marked_epoch() -> None:
     assert [layer["mark"]["type"] for layer in spec["layer"]] == ["area", "line", "rule"]
     assert spec["layer"][1]["encoding"]["y"]["title"] == "mean test accuracy (fraction)"
     assert spec["description"] == "mean test accuracy (fraction) against epoch: none, kick; epoch 3 is marked."
+    without = table[["epoch", "mean"]].assign(mean=9.0)
+    domain = charts.lines({"none": table, "computed": without}).to_dict()["layer"][1]["encoding"]["y"]["scale"][
+        "domain"
+    ]
+    assert domain[1] == 9.0
     bare = charts.lines({"one": pd.DataFrame({"epoch": [1, 2], "factor": [1.0, 0.5]})}, y="factor", title="factor")
     assert [layer["mark"]["type"] for layer in bare.to_dict()["layer"]] == ["line"]
 

@@ -14,6 +14,7 @@
   var wide = ".bd-article :is(pre, .output.text_html, .pst-scrollable-table-container, mjx-container[display='true'], .vl-numbers > div)";
   function fade(box) {
     box.classList.toggle("fpt-more", box.scrollLeft + box.clientWidth < box.scrollWidth - 2);
+    if (box.scrollWidth > box.clientWidth) { box.tabIndex = 0; }
   }
   function watch() {
     document.querySelectorAll(wide).forEach(function (box) {

@@ -63,8 +63,8 @@ def lines(
     """
     frame = named(tables)
     low, high = ("low", "high") if {"low", "high"} <= set(frame.columns) else (y, y)
-    by_epoch = frame.groupby("epoch")
-    scale = settled(by_epoch[low].min().to_numpy(np.float64), by_epoch[high].max().to_numpy(np.float64), None)
+    lowest, highest = (frame[end].fillna(frame[y]).groupby(frame["epoch"]) for end in (low, high))
+    scale = settled(lowest.min().to_numpy(np.float64), highest.max().to_numpy(np.float64), None)
     layers = _banded(frame, list(tables), y, {"title": title, "scale": scale}, number=".4f", opacity=0.15, clip=True)
     if at is not None:
         mark = alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color=GREY)

@@ -67,7 +67,7 @@ def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
     else:
         static = f'<img class="dark-light" width="{STATIC_WIDTH}" alt="" src="data:image/png;base64,{picture}">'
     # "<" is escaped so that no text in the data can close the script element.
-    payload = json.dumps(spec, separators=(",", ":"), sort_keys=True).replace("<", "\\u003c")
+    payload = json.dumps(spec, separators=(",", ":"), sort_keys=True, allow_nan=False).replace("<", "\\u003c")
     # Names of clipping paths are those of the page: two pictures must not share them, or lines run over the axes.
     static = re.sub(r'( id="|url\(#)(?=clip)', rf"\g<1>p{zlib.crc32(payload.encode()):x}-", static)
     page = (
