@@ -156,7 +156,7 @@ def _execute_together(jobs: list[Job], at_once: int) -> dict[str, Executed]:
         for n, done in enumerate(as_completed(running), start=1):
             name = running[done]
             if (fault := done.exception()) is not None:
-                pool.shutdown(wait=False, cancel_futures=True)
+                pool.shutdown(cancel_futures=True)
                 raise fault
             executed[name] = done.result()
             _say(f"{n} of {len(jobs)}: {name}: executed in {duration(executed[name].record['seconds'])}")
