@@ -33,6 +33,7 @@ ORDER = [
     "readers",
     "ensemble",
     "hooks",
+    "equilibrium",
     "processes",
     "firstpassage",
     "study",
@@ -60,15 +61,16 @@ ANALYSIS = [
 LONGEST = 400
 # Lines of Python in all, docstrings included.
 LINES = {
-    "fptlib": 17_750,
+    "fptlib": 18_500,
     "fptlib/readers": 1_620,
     "fptlib/search": 1_500,
-    "fptlib/hooks": 795,
-    "companion": 4_080,
-    "tests": 17_100,
-    "benchmarks": 2_700,
+    "fptlib/hooks": 1_000,
+    "fptlib/equilibrium": 350,
+    "companion": 4_400,
+    "tests": 18_300,
+    "benchmarks": 3_200,
 }
-FILES, EXPORTED, AT_THE_TOP = 131, 150, 20
+FILES, EXPORTED, AT_THE_TOP = 136, 165, 20
 
 
 def sources(package: str = "fptlib") -> list[Path]:
