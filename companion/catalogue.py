@@ -36,6 +36,7 @@ CATALOGUE: Final[dict[str, tuple[str, ...]]] = {
         r"\eta_s = \eta / s_0^2\quad \text{for}\ s \le \ell\quad (s_0\ \text{= shrink})",
         "vanlaarhoven2017l2",
     ),
+    "rate_drop": (r"\eta \leftarrow f\,\eta", "leclerc2020regimes"),
 }
 
 

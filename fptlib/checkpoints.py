@@ -38,6 +38,8 @@ class Snapshot:
         Digest of the specification.
     run, epoch, learning_rate
         Number of each run and the epochs it has done, int64, and its learning rate, float64, shape ``(runs,)``.
+    momentum
+        Of each run, float64, where it is no longer the one that training began with; else NaN, or ``None`` for all.
     parameters, buffers
         Name to tensor ``(runs, ...)``, on the CPU.
     optimiser
@@ -57,7 +59,8 @@ class Snapshot:
     optimiser: Mapping[Any, Any]
     learning_rate: Tensor
     metrics: Mapping[str, Tensor]
-    best: Mapping[str, Mapping[Any, Any]] | None = None
+    best: Mapping[str, Any] | None = None
+    momentum: Tensor | None = None
 
 
 def write(path: str | os.PathLike[str], snapshot: Snapshot) -> None:

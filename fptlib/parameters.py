@@ -50,6 +50,7 @@ Number = Annotated[float, BeforeValidator(_number), Field(allow_inf_nan=False)]
 Positive = Annotated[Number, Field(gt=0)]
 NonNegative = Annotated[Number, Field(ge=0)]
 Fraction = Annotated[Number, Field(ge=0, le=1)]
+Below1 = Annotated[Number, Field(ge=0, lt=1)]
 
 
 def unsaid(default: Any) -> Any:

@@ -174,6 +174,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "best": {"name": "restart_from_best", "period": 3, "fresh_optimiser": False},
     "best, fresh": {"name": "restart_from_best", "period": 2},
     "rate": {"name": "rate_bump", "period": 3, "shrink": 0.6, "length": 2},
+    "rate, once": {"name": "rate_drop", "period": 3, "factor": 0.3, "momentum": 0.2, "repeat": "once"},
     "rate, cosine": {"name": "warm_restart", "period": 4, "length": 2, "floor": 0.1},
 }
 

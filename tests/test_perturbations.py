@@ -27,7 +27,7 @@ from fptlib.models.cnn import CNN
 from fptlib.models.resnet import ResNet, ResNet18
 from fptlib.parameters import kinds_of
 from fptlib.perturbations import Context, FullReset, PartialReset, Perturbation, Schedule, ShrinkPerturb, State
-from fptlib.perturbations.rates import RateBump, WarmRestart
+from fptlib.perturbations.rates import RateBump, RateDrop, WarmRestart
 from fptlib.perturbations.weights import LastLayerReset, RestartFromBest, WeightNoise
 from known import same
 
@@ -50,6 +50,7 @@ VALUES: dict[str, Perturbation] = {
     "restart_from_best": RestartFromBest(),
     "warm_restart": WarmRestart(5, 0.1),
     "rate_bump": RateBump(0.4, 3),
+    "rate_drop": RateDrop(0.5, 0.9),
 }
 every_network = pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 every_value = pytest.mark.parametrize("value", VALUES.values(), ids=VALUES)
@@ -262,7 +263,7 @@ def test_resets_give_back_what_they_go_to(network: Network) -> None:
 @every_network
 @pytest.mark.parametrize(
     "value",
-    [ShrinkPerturb(1, 0, "state"), WeightNoise(0.0), PartialReset(0.0), WarmRestart(3), RateBump(0.4, 3)],
+    [ShrinkPerturb(1, 0, "state"), WeightNoise(0.0), PartialReset(0.0), WarmRestart(3), RateBump(0.4, 3), RateDrop()],
     ids=lambda value: value.name,
 )
 def test_nothing_happens_in_the_limit(network: Network, value: Perturbation) -> None:
@@ -333,6 +334,7 @@ REFUSED: list[tuple[Any, str]] = [
     ({"name": "partial_reset", "quantile": 2}, "quantile: 2 is not possible; allowed: at most 1"),
     ({"name": "warm_restart", "repeat": "once"}, "floor: 0 can leave training without a learning rate for good"),
     ({"name": "warm_restart", "length": 2}, "floor: 0 can leave training without a learning rate for good"),
+    ({"name": "rate_drop", "momentum": 1}, r"perturbation\.momentum: 1 is not possible; allowed: below 1"),
     ({"name": "rate_bump", "shrink": 0}, r"perturbation\.shrink: 0 is not possible; allowed: above 0"),
 ]
 

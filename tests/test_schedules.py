@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -46,15 +46,18 @@ class Slow(Perturbation):
         return state
 
 
-@rule("halved")
-@dataclass(frozen=True, slots=True)
-class Halved(Perturbation):
-    """The learning rate of the state itself is halved, for good."""
+class Dropped:
+    """The learning rate of an optimiser of PyTorch times a factor, and another momentum, after some epochs."""
 
-    fresh_optimiser: ClassVar[bool] = False
+    def __init__(self, optimiser: torch.optim.Optimizer, epochs: tuple[int, ...], factor: float, momentum: Any) -> None:
+        self._group, self._epochs, self._epoch = optimiser.param_groups[0], epochs, 0
+        self._change = factor, momentum
 
-    def apply(self, state: State, context: Context) -> State:
-        return replace(state, learning_rate=state.learning_rate / 2)
+    def step(self) -> None:
+        self._epoch += 1
+        if self._epoch in self._epochs:
+            self._group["lr"] *= self._change[0]
+            self._group["momentum"] = self._group.get("momentum") if self._change[1] is None else self._change[1]
 
 
 MOMENTUM = {"name": "sgd", "lr": 0.2, "momentum": 0.6, "weight_decay": 0.01}
@@ -145,10 +148,42 @@ def test_the_rate_after_a_perturbation_multiplies_that_of_the_schedule(
 
 
 def test_a_learning_rate_changed_for_good_goes_by_the_schedule_too(tmp_path: Path) -> None:
-    halved = small(**{"optimiser.schedule": STEP, "perturbation": {"name": "halved", "period": 2, "repeat": "once"}})
+    drop = {"name": "rate_drop", "factor": 0.5, "period": 2, "repeat": "once"}
     factors = [1, 1, 0.15, 0.15, 0.045, 0.045, 1]
+    halved = small(**{"optimiser.schedule": STEP, "perturbation": drop})
     expected = plain_run(halved, 3, lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda e: factors[e]))["train_loss"]
     np.testing.assert_allclose(ensemble.train(halved, out=tmp_path).metrics["train_loss"][3], expected, rtol=1e-9)
+
+
+@pytest.mark.parametrize("repeat", ["once", "periodic"])
+@pytest.mark.parametrize("momenta", [(0.6, 0.9), (0.0, 0.9), (0.6, 0.0), (0.6, None)])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_drop_is_pytorch_s_in_every_way_of_computing_and_when_it_is_forked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, momenta: Any, repeat: str
+) -> None:
+    use(monkeypatch, kind)
+    changes: dict[str, Any] = KINDS[kind] | (
+        {"optimiser": {"name": "sgd", "nesterov": True}} if kind == "stacked" else {}
+    )
+    asked = small(**changes | {"optimiser": MOMENTUM | {"momentum": momenta[0]}})
+    drop = {"name": "rate_drop", "factor": 0.3, "momentum": momenta[1], "repeat": repeat}
+    forked = ensemble.fork(asked, at=3, perturbation=drop, out=tmp_path / "fork", workers=1)
+    at = (3,) if repeat == "once" else (3, 6)
+    for name, values in plain_run(forked.spec, 5, lambda o: Dropped(o, at, 0.3, momenta[1])).items():
+        np.testing.assert_allclose(forked.trajectories.metrics[name][5], values, rtol=1e-9, err_msg=name)
+    assert forked.trajectories.meta["trained"] == 3 * 16
+    ensemble.train(spec.override(forked.spec, {"epochs": 4}), out=tmp_path / "grown", workers=1)
+    assert same(ensemble.train(forked.spec, out=tmp_path / "grown", workers=1), forked.trajectories)
+
+
+def test_a_momentum_of_its_own_is_sgd_s() -> None:
+    drop = {"name": "rate_drop", "momentum": 0.0, "period": 2}
+    for optimiser, message in (
+        (ADAM, r"perturbation\.momentum: 0 with optimiser\.name: adam is not possible; allowed: optimiser\.name: sgd"),
+        (MOMENTUM | {"nesterov": True}, "nesterov: true with momentum 0 .* allowed: momentum above 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            small(optimiser=optimiser, perturbation=drop)
 
 
 # -- parity
@@ -162,7 +197,7 @@ MIXED: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", MIXED)
-@pytest.mark.parametrize("name", ["slow", "halved"])
+@pytest.mark.parametrize("name", ["slow", "rate_drop"])
 def test_runs_whose_rates_differ_are_the_same_however_they_are_trained(tmp_path: Path, kind: str, name: str) -> None:
     changes = {
         "optimiser.schedule": COSINE,

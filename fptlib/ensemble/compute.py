@@ -84,6 +84,9 @@ def movable(spec: EnsembleSpec, network: Network, device: str) -> bool:
 
 def build(spec: EnsembleSpec, network: Network, device: str, state: State) -> Compute:
     """Go on from a state."""
+    if state.momentum is not None:
+        after = spec.optimiser.model_copy(update={"momentum": state.momentum})
+        spec = spec.model_copy(update={"optimiser": after})
     which = kind(spec, network, device)
     if which in ("compiled", "fused"):
         assert isinstance(network, models.MLP)

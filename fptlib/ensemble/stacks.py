@@ -1,4 +1,4 @@
-"""Runs that are trained together: stacks of runs that have one learning rate in the epoch to come."""
+"""Runs that are trained together: stacks of runs that have one learning rate and one momentum in the epoch to come."""
 
 # bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
@@ -8,7 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,11 @@ class Stack:
     compute: Compute
     # Of the state: the rate of an epoch is a factor times this one.
     learning_rate: float
+    momentum: float | None = None
+
+    def state(self) -> State:
+        """Return all that training carries on."""
+        return replace(self.compute.state(), momentum=self.momentum)
 
     @property
     def places(self) -> list[int]:
@@ -65,13 +70,13 @@ class Stacker:
         if not parts:
             return []
         whole = states.join([state for _, state in parts])
-        origin = [(int(row), state.learning_rate) for rows, state in parts for row in rows]
-        groups: dict[tuple[float, ...], list[tuple[int, int]]] = defaultdict(list)
-        for i, (row, rate) in enumerate(origin):
+        origin = [(int(row), (state.learning_rate, state.momentum)) for rows, state in parts for row in rows]
+        groups: dict[tuple[Any, ...], list[tuple[int, int]]] = defaultdict(list)
+        for i, (row, rates) in enumerate(origin):
             if row >= 0:
-                groups[(self._place(row), float(factors[row]), rate)].append((row, i))
+                groups[(self._place(row), float(factors[row]), *rates)].append((row, i))
         return [
-            self._stack(chunk, replace(whole, learning_rate=key[-1]))
+            self._stack(chunk, replace(whole, learning_rate=key[-2], momentum=key[-1]))
             for key, members in groups.items()
             for chunk in np.array_split(sorted(members), math.ceil(len(members) / self._size))
         ]
@@ -86,20 +91,20 @@ class Stacker:
             runs = np.concatenate([runs, missing])
         order = np.argsort(runs, kind="stable")
         state = states.select(whole, members[order, 1].tolist())
-        return Stack(members[order, 0], runs[order], self._compute(state), state.learning_rate)
+        return Stack(members[order, 0], runs[order], self._compute(state), state.learning_rate, state.momentum)
 
     def rearranged(self, stacks: list[Stack], factors: NDArray[np.float64]) -> list[Stack]:
         """Return the same runs in stacks of one learning rate each, and in no more stacks than are needed for that."""
         stacks = [stack for stack in stacks if stack.places]
         rows = [stack.rows[stack.places] for stack in stacks]
         alike = all(len(np.unique(factors[some])) == 1 for some in rows)
-        rates = [stack.learning_rate for stack in stacks]
+        rates = [(stack.learning_rate, stack.momentum) for stack in stacks]
         count = Counter(
             (self._place(r), rate, float(factors[r])) for rate, some in zip(rates, rows, strict=True) for r in some
         )
         if alike and len(stacks) <= sum(math.ceil(n / self._size) for n in count.values()):
             return stacks
-        return self.arranged([(stack.rows.tolist(), stack.compute.state()) for stack in stacks], factors)
+        return self.arranged([(stack.rows.tolist(), stack.state()) for stack in stacks], factors)
 
     def without(self, stack: Stack, places: Sequence[int]) -> None:
         """Take runs out of a stack, in place."""
@@ -109,4 +114,4 @@ class Stacker:
         staying = np.setdiff1d(np.arange(len(stack.rows)), places)
         stack.rows, stack.runs = stack.rows[staying], stack.runs[staying]
         if len(staying):
-            stack.compute = self._compute(states.select(stack.compute.state(), staying.tolist()))
+            stack.compute = self._compute(states.select(stack.state(), staying.tolist()))

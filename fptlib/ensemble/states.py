@@ -23,7 +23,7 @@ def changed(state: State, change: Callable[[Tensor], Tensor]) -> State:
         return {name: change(v.detach()) if isinstance(v, Tensor) else v for name, v in values.items()}
 
     optimiser = {key: each(entries) for key, entries in state.optimiser.items()}
-    return State(each(state.parameters), each(state.buffers), optimiser, state.learning_rate)
+    return replace(state, parameters=each(state.parameters), buffers=each(state.buffers), optimiser=optimiser)
 
 
 def select(state: State, rows: Sequence[int]) -> State:
@@ -48,25 +48,25 @@ def to_device(state: State, device: torch.device) -> State:
 
 
 def content(state: State) -> dict[str, Any]:
-    """Return what files keep of a state, which is all but the learning rate."""
+    """Return what files keep of a state, which is all but the learning rate and the momentum."""
     return {"parameters": state.parameters, "buffers": state.buffers, "optimiser": state.optimiser}
 
 
 def join(states: Sequence[State]) -> State:
-    """Return the runs of several states, in their order; they have one learning rate."""
+    """Return the runs of several states, in their order; they have one learning rate and one momentum."""
     if len(states) == 1:
         return states[0]
 
     def joined(parts: Sequence[Mapping[str, Tensor]]) -> Tensors:
         return {name: torch.cat([part[name].detach() for part in parts]) for name in parts[0]}
 
-    return State(
+    return replace(
+        states[0],
         parameters=joined([state.parameters for state in states]),
         buffers=joined([state.buffers for state in states]),
         optimiser=updates.joined(
             [state.optimiser for state in states], [len(next(iter(state.parameters.values()))) for state in states]
         ),
-        learning_rate=states[0].learning_rate,
     )
 
 
@@ -79,9 +79,10 @@ class Best(dict[int, State]):
         """Return whether the last of a run's values is better than all before it; NaN is worse than any."""
         return int(np.argmax(np.where(np.isnan(values), -np.inf, values))) == len(values) - 1
 
-    def of(self, rows: Sequence[int], device: torch.device, rate: float) -> State:
-        """Return the states of some runs, with a learning rate that is not theirs but the present one."""
-        return replace(join([to_device(self[row], device) for row in rows]), learning_rate=rate)
+    def of(self, rows: Sequence[int], device: torch.device, now: State) -> State:
+        """Return the states of some runs, with a learning rate and a momentum that are not theirs but the present ones."""
+        best = join([to_device(self[row], device) for row in rows])
+        return replace(best, learning_rate=now.learning_rate, momentum=now.momentum)
 
     def content(self, rows: Sequence[int]) -> dict[str, Any] | None:
         """Return what a snapshot keeps of some runs; ``None`` where nothing is to be kept."""

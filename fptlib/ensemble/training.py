@@ -3,6 +3,7 @@
 # bits: what moves trajectories here raises fptlib.spec.ENGINE_VERSION
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -111,7 +112,9 @@ class Training:
                 if self._best is not None:
                     assert part.best is not None
                     self._best[row] = states.select(State(**part.best, learning_rate=0.0), [place])
-                state = State(part.parameters, part.buffers, part.optimiser, float(part.learning_rate[place]))
+                momentum = math.nan if part.momentum is None else float(part.momentum[place])
+                rates = float(part.learning_rate[place]), None if math.isnan(momentum) else momentum
+                state = State(part.parameters, part.buffers, part.optimiser, *rates)
                 state = states.to_device(states.select(state, [place]), self._device)
                 if branching:
                     state = self._perturbed([row], state)
@@ -146,7 +149,7 @@ class Training:
     @staticmethod
     def _each(stack: Stack, places: Sequence[int]) -> dict[int, State]:
         """Return the states of the runs at some places by their rows, in main memory."""
-        chosen = states.on_cpu(states.select(stack.compute.state(), places))
+        chosen = states.on_cpu(states.select(stack.state(), places))
         return {int(stack.rows[place]): states.select(chosen, [i]) for i, place in enumerate(places)}
 
     def _snapshots(self, each: Mapping[int, State]) -> list[Snapshot]:
@@ -155,6 +158,7 @@ class Training:
             rows = sorted(row for row in each if unit <= self.runs[row] < unit + UNIT)
             if rows:
                 width = int(self.epoch[rows].max())
+                momentum = np.array([each[row].momentum for row in rows], dtype=np.float64)  # None: NaN
                 snapshots.append(
                     Snapshot(
                         digest=self.task.spec.digest(),
@@ -162,6 +166,7 @@ class Training:
                         epoch=torch.from_numpy(self.epoch[rows]),
                         **states.content(states.join([each[row] for row in rows])),
                         learning_rate=torch.tensor([each[row].learning_rate for row in rows], dtype=torch.float64),
+                        momentum=None if np.isnan(momentum).all() else torch.from_numpy(momentum),
                         metrics={
                             n: torch.from_numpy(values[rows, :width].copy()) for n, values in self.metrics.items()
                         },
@@ -234,7 +239,7 @@ class Training:
         due = [i for i in stack.places if schedule and schedule.due(int(self.epoch[stack.rows[i]]))]
         if not due:
             return [stack]
-        whole, rows = stack.compute.state(), stack.rows
+        whole, rows = stack.state(), stack.rows
         parts: list[Part] = [(rows[due].tolist(), self._perturbed(rows[due].tolist(), states.select(whole, due)))]
         others = [i for i in stack.places if i not in set(due)]
         if others:
@@ -247,7 +252,7 @@ class Training:
         context = Context(
             fresh=lambda: self._initial("fresh", runs, epochs),
             generators=streams(self.task.spec.seed, runs, "perturb", epochs),
-            best=None if self._best is None else self._best.of(rows, self._device, state.learning_rate),
+            best=None if self._best is None else self._best.of(rows, self._device, state),
             output_layer=self._output_layer,
         )
         with torch.no_grad():

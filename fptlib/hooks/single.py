@@ -77,7 +77,15 @@ class Training:
 
     @torch.no_grad()
     def write(self, old: State, new: State) -> None:
-        """Change network and optimisers, in place, from the state that was read to another; the learning rates stay."""
+        """Change network and optimisers, in place, from the state that was read to another; the learning rates stay.
+
+        An InputError says that the momentum is to change of an optimiser that is not SGD.
+        """
+        if new.momentum is not None:
+            if not all({"momentum", "dampening"} <= group.keys() for group in self.groups):
+                raise InputError("optimizer: only SGD's momentum can be changed; leave momentum out")
+            for group in self.groups:
+                group["momentum"] = new.momentum
         layers = [m for m in self.network.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
         rows = [(m.weight, m.padding_idx) for m in layers if m.padding_idx is not None]
         padding = [(weight, place, weight[place].clone()) for weight, place in rows]

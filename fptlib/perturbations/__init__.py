@@ -8,7 +8,7 @@ section of the parameters: `rule` makes it known by a name, one of your own as t
 from __future__ import annotations
 
 from fptlib.perturbations.base import Context, Perturbation, State, rule
-from fptlib.perturbations.rates import RateBump
+from fptlib.perturbations.rates import RateBump, RateDrop
 from fptlib.perturbations.schedules import Schedule, schedule
 from fptlib.perturbations.weights import FullReset, PartialReset, ShrinkPerturb
 
@@ -18,6 +18,7 @@ __all__ = [
     "PartialReset",
     "Perturbation",
     "RateBump",
+    "RateDrop",
     "Schedule",
     "ShrinkPerturb",
     "State",

@@ -35,12 +35,15 @@ class State:
         Name to tensor ``(runs, ...)``.
     optimiser
         The optimiser's state as PyTorch's ``state_dict()["state"]`` has it: empty for a fresh one.
+    momentum
+        SGD's momentum, where it is no longer the one that training began with; else ``None``.
     """
 
     parameters: Mapping[str, Tensor]
     buffers: Mapping[str, Tensor]
     optimiser: Mapping[Any, Any]
     learning_rate: float
+    momentum: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

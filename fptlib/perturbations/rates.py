@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self, final
 
-from fptlib.parameters import Fraction, Positive, PositiveInteger
+from fptlib.parameters import Below1, Fraction, Positive, PositiveInteger
 from fptlib.perturbations.base import Context, Perturbation, Repeat, State, rule
 
 
@@ -118,3 +118,42 @@ class RateBump(_OfTheRate):
     def rate(self, since: int) -> float:
         """Return the factor on the learning rate in the epoch that is ``since`` (1, 2, ...) epochs after the last perturbation."""
         return 1 / self.shrink**2 if since <= self.length else 1.0
+
+
+@final
+@rule("rate_drop")
+@dataclass(frozen=True, slots=True)
+class RateDrop(Perturbation):
+    """Multiply the learning rate by a factor for good; the weights and the momenta stay.
+
+    Parameters
+    ----------
+    factor
+        On the learning rate, above 0: below 1 it drops.
+    momentum
+        SGD's momentum from then on, from 0 to below 1; by default it stays.
+
+    Notes
+    -----
+    ``eta <- factor * eta``. With ``repeat: once`` training has two phases, and the period is the epoch of the drop; ``periodic``
+    repeats it, as a step schedule does.
+
+    References
+    ----------
+    G. Leclerc, A. Madry, "The Two Regimes of Deep Network Training", arXiv:2002.10376 (2020).
+
+    Examples
+    --------
+    >>> after = RateDrop(factor=0.5, momentum=0.9).apply(State({}, {}, {}, learning_rate=0.4), Context(dict, ()))
+    >>> after.learning_rate, after.momentum
+    (0.2, 0.9)
+    """
+
+    fresh_optimiser: ClassVar[bool] = False
+    factor: Positive = 0.1
+    momentum: Below1 | None = None
+
+    def apply(self, state: State, context: Context) -> State:
+        """Return the state with another learning rate."""
+        momentum = state.momentum if self.momentum is None else self.momentum
+        return replace(state, learning_rate=self.factor * state.learning_rate, momentum=momentum)

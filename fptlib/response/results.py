@@ -23,6 +23,7 @@ _WORDS = {
     "restart_from_best": "restart from the best epoch",
     "warm_restart": "warm restart",
     "rate_bump": "rate bump",
+    "rate_drop": "rate drop",
 }
 
 

@@ -25,11 +25,11 @@ from fptlib.parameters import (
     kinds_of,
     read_kind,
 )
-from fptlib.perturbations import Schedule, schedule
+from fptlib.perturbations import RateDrop, Schedule, schedule
 from fptlib.spec import uses as user_files
 from fptlib.spec.datasets import DataSpec
 from fptlib.spec.networks import ModelSpec
-from fptlib.spec.optimisers import OptimiserSpec, TorchSpec
+from fptlib.spec.optimisers import OptimiserSpec, SgdSpec, TorchSpec
 from fptlib.spec.uses import UserFile
 from fptlib.spec.written import merge, nested, parse
 
@@ -164,6 +164,11 @@ class EnsembleSpec(Part):
         if kick is not None and kick.period > self.epochs:
             given = f"perturbation.period: {kick.period} is beyond the horizon"
             raise InputError(f"{given}; allowed: 1 to epochs = {self.epochs}")
+        if kick is not None and isinstance(kick.rule, RateDrop) and kick.rule.momentum is not None:
+            if not isinstance(self.optimiser, SgdSpec):
+                given = f"perturbation.momentum: {kick.rule.momentum:g} with optimiser.name: {self.optimiser.name}"
+                raise InputError(f"{given} is not possible; allowed: optimiser.name: sgd, or no momentum of its own")
+            build(SgdSpec, {**self.optimiser.model_dump(), "momentum": kick.rule.momentum}, "perturbation")
         if kick is not None and "best" in kick.rule.needs and not self.data.validation_size:
             given = f"data.validation_size: 0 leaves {kick.rule.name} nothing to choose the best epoch by"
             raise InputError(f"{given}; allowed: 1 or more")

@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from fptlib.errors import InputError
-from fptlib.parameters import Fraction, Kind, NonNegative, Number, Positive, nearest, unsaid
+from fptlib.parameters import Below1, Fraction, Kind, NonNegative, Number, Positive, nearest, unsaid
 from fptlib.spec.schedules import ConstantSpec, Schedule
 
-Below1 = Annotated[Number, Field(ge=0, lt=1)]
 Betas = tuple[Below1, Below1]
 _NUMBER: TypeAdapter[float] = TypeAdapter(Number)
 
