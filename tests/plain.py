@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn import functional
 
 from fptlib import data, models, spec
-from fptlib.ensemble.streams import stream
+from fptlib.ensemble.streams import order, stream
 from fptlib.perturbations import ShrinkPerturb
 
 
@@ -45,9 +45,9 @@ def plain_run(
     record: dict[str, list[float]] = {"train_loss": [], "test_loss": [], "test_metric": []}
     for epoch in range(1, asked.epochs + 1):
         network.train()
-        order = stream(asked.seed, run, "order", epoch).permutation(len(y))
+        shown = order(stream(asked.seed, run, "order", epoch), len(y), asked.training)
         seen = 0.0
-        for batch in torch.from_numpy(order).split(asked.training.batch_size):
+        for batch in torch.from_numpy(shown).split(asked.training.batch_size):
             loss = loss_of(network(x[batch]), y[batch])
             optimiser.zero_grad()
             loss.backward()
@@ -59,7 +59,7 @@ def plain_run(
             outputs = network.eval()(x_test)
             error = loss_of(outputs, y_test).item()
         right = (outputs.argmax(1) == y_test).sum().item() / len(y_test)
-        record["train_loss"].append(seen / len(y))
+        record["train_loss"].append(seen / len(shown))
         record["test_loss"].append(error)
         record["test_metric"].append(1 - error / y_test.var(correction=0).item() if regression else right)
         if kick is not None and isinstance(kick.rule, ShrinkPerturb) and epoch % kick.period == 0:

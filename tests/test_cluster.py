@@ -25,6 +25,7 @@ from known import same, small, wait_for
 ASKED = small(
     runs=64,
     epochs=200,
+    training={"batch_size": 10, "sampling": "replace"},
     perturbation={"name": "shrink_perturb", "period": 7, "shrink": 0.5, "perturb": 0.2},
     execution={"snapshot_s": 0.05},
 )

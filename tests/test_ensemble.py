@@ -20,7 +20,7 @@ from plain import plain_run
 
 from fptlib import data, ensemble, spec, trajectories
 from fptlib.ensemble import training
-from fptlib.ensemble.streams import stream
+from fptlib.ensemble.streams import order, stream
 from fptlib.errors import InputError
 from fptlib.trajectories import Trajectories
 from known import same, small, wait_for
@@ -80,6 +80,28 @@ def test_streams_are_told_apart() -> None:
     assert len({float(stream(*key).random()) for key in keys}) == len(keys)
 
 
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("images", [45, 40, 7])
+def test_batches_are_drawn_as_asked(images: int, drop_last: bool) -> None:
+    shown: dict[str, Any] = {}
+    for sampling in ("reshuffle", "replace"):
+        training = spec.TrainingSpec(batch_size=7, sampling=sampling, drop_last=drop_last)
+        shown[sampling] = np.stack([order(stream(0, run, "order"), images, training) for run in range(2000)])
+        width = images - images % 7 if drop_last else images
+        assert shown[sampling].shape == (2000, width)
+        for batch in range(0, width, 7):
+            values = np.sort(shown[sampling][:, batch : batch + 7], axis=1)
+            assert (np.diff(values, axis=1) > 0).all()
+            # Each image is as frequent in each batch as the others, within five standard errors.
+            share = values.shape[1] / images
+            counts = np.bincount(values.ravel(), minlength=images)
+            assert (abs(counts - 2000 * share) <= 5 * np.sqrt(2000 * share * (1 - share)) + 1e-9).all()
+    assert (np.diff(np.sort(shown["reshuffle"], axis=1), axis=1) > 0).all()
+    if images > 14:  # images of the first batch that the second shows again: those of an independent draw
+        again = [np.isin(row[7:14], row[:7]).sum() for row in shown["replace"]]
+        assert abs(np.mean(again) - 49 / images) < 5 * np.std(again) / np.sqrt(2000)
+
+
 def test_what_is_recorded(tmp_path: Path) -> None:
     trained = ensemble.train(small(**{"data.validation_size": 30}), out=tmp_path)
     assert list(trained.run) == list(range(16))
@@ -105,6 +127,8 @@ def test_what_is_recorded(tmp_path: Path) -> None:
         {"perturbation": KICK},
         {"optimiser.momentum": 0.9, "perturbation": KICK},
         {"optimiser.momentum": 0.9, "perturbation": KICK | {"fresh_optimiser": False}},
+        {"training.sampling": "replace"},
+        {"training.sampling": "replace", "training.drop_last": True, "perturbation": KICK},
     ],
 )
 def test_stacked_training_is_one_network_at_a_time(tmp_path: Path, normalisation: str, changes: dict[str, Any]) -> None:

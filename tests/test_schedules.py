@@ -155,21 +155,25 @@ def test_a_learning_rate_changed_for_good_goes_by_the_schedule_too(tmp_path: Pat
     np.testing.assert_allclose(ensemble.train(halved, out=tmp_path).metrics["train_loss"][3], expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("repeat", ["once", "periodic"])
-@pytest.mark.parametrize("momenta", [(0.6, 0.9), (0.0, 0.9), (0.6, 0.0), (0.6, None)])
+@pytest.mark.parametrize(
+    ("before", "after", "repeat", "sampling"),
+    [
+        (0.6, 0.9, "once", "reshuffle"),
+        (0.0, 0.9, "periodic", "replace"),
+        (0.6, 0.0, "once", "replace"),
+        (0.6, None, "periodic", "reshuffle"),
+    ],
+)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_drop_is_pytorch_s_in_every_way_of_computing_and_when_it_is_forked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, momenta: Any, repeat: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, before: float, after: Any, repeat: str, sampling: str
 ) -> None:
-    use(monkeypatch, kind)
-    changes: dict[str, Any] = KINDS[kind] | (
-        {"optimiser": {"name": "sgd", "nesterov": True}} if kind == "stacked" else {}
-    )
-    asked = small(**changes | {"optimiser": MOMENTUM | {"momentum": momenta[0]}})
-    drop = {"name": "rate_drop", "factor": 0.3, "momentum": momenta[1], "repeat": repeat}
+    monkeypatch.setattr(compute, "kind", lambda *_: kind)
+    asked = small(**{"optimiser": MOMENTUM | {"momentum": before}, "training.sampling": sampling})
+    drop = {"name": "rate_drop", "factor": 0.3, "momentum": after, "repeat": repeat}
     forked = ensemble.fork(asked, at=3, perturbation=drop, out=tmp_path / "fork", workers=1)
     at = (3,) if repeat == "once" else (3, 6)
-    for name, values in plain_run(forked.spec, 5, lambda o: Dropped(o, at, 0.3, momenta[1])).items():
+    for name, values in plain_run(forked.spec, 5, lambda o: Dropped(o, at, 0.3, after)).items():
         np.testing.assert_allclose(forked.trajectories.metrics[name][5], values, rtol=1e-9, err_msg=name)
     assert forked.trajectories.meta["trained"] == 3 * 16
     ensemble.train(spec.override(forked.spec, {"epochs": 4}), out=tmp_path / "grown", workers=1)
@@ -202,6 +206,7 @@ def test_runs_whose_rates_differ_are_the_same_however_they_are_trained(tmp_path:
     changes = {
         "optimiser.schedule": COSINE,
         "perturbation": {"name": name, "period": 2},
+        "training.sampling": "replace",
         "training.dtype": "float32",
     } | MIXED[kind]
     asked = small(**changes, runs=32)

@@ -64,6 +64,7 @@ def test_how_training_is_carried_out_stays_outside_the_digest() -> None:
         {"optimiser": {"name": "adam"}},
         {"training.batch_size": 20},
         {"training.drop_last": True},
+        {"training.sampling": "replace"},
         {"training.dtype": "float64"},
         {"training.autocast": "bfloat16"},
         {"perturbation": KICK},
@@ -110,6 +111,8 @@ def test_ways_of_writing_a_number_do_not_matter(key: str, value: float, ways: li
 def test_defaults_written_out_and_the_order_of_keys_do_not_matter() -> None:
     whole = make().model_dump(mode="json")
     assert spec.EnsembleSpec(**dict(reversed(whole.items()))).digest() == make().digest()
+    assert make(**{"training.sampling": "reshuffle"}).identity() == make().identity()
+    assert "sampling" not in make().identity()["training"]
 
 
 def test_the_digest_is_known() -> None:

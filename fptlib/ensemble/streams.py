@@ -14,6 +14,8 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fptlib.spec import TrainingSpec
+
 Purpose = Literal["initial", "order", "fresh", "perturb"]
 _NUMBER: Final[dict[Purpose, int]] = {"initial": 0, "order": 1, "fresh": 2, "perturb": 3}
 
@@ -29,6 +31,16 @@ def stream(seed: int, run: int, purpose: Purpose, epoch: int = 0) -> np.random.G
 def streams(seed: int, runs: Iterable[int], purpose: Purpose, epochs: Iterable[int]) -> list[np.random.Generator]:
     """Return one generator for each run in its epoch."""
     return [stream(seed, int(run), purpose, int(epoch)) for run, epoch in zip(runs, epochs, strict=True)]
+
+
+def order(rng: np.random.Generator, images: int, training: TrainingSpec) -> NDArray[np.int64]:
+    """Return the images that an epoch shows, batch after batch, drawn as ``training.sampling`` has it, shape ``(images,)`` or less."""
+    size = training.batch_size
+    rest = 0 if training.drop_last else images % size
+    if training.sampling == "reshuffle":
+        return rng.permutation(images)[: images - images % size + rest]
+    sizes = [size] * (images // size) + [rest] * (rest > 0)
+    return np.concatenate([rng.choice(images, n, replace=False) for n in sizes])
 
 
 @lru_cache(maxsize=1 << 14)

@@ -18,7 +18,7 @@ from fptlib.ensemble import compute, states
 from fptlib.ensemble.resources import UNIT
 from fptlib.ensemble.stacks import Part, Stack, Stacker
 from fptlib.ensemble.states import Best
-from fptlib.ensemble.streams import Purpose, streams
+from fptlib.ensemble.streams import Purpose, order, streams
 from fptlib.models import Tensors
 from fptlib.perturbations import Context, State
 from fptlib.spec import EnsembleSpec
@@ -200,12 +200,10 @@ class Training:
         epochs = np.ones(len(stack.rows), dtype=np.int64)
         epochs[places] = self.epoch[rows] + 1
         x, y = self._train_set
-        order = np.stack([rng.permutation(len(y)) for rng in streams(spec.seed, stack.runs, "order", epochs)])
-        size = spec.training.batch_size
-        if spec.training.drop_last:
-            order = order[:, : len(y) - len(y) % size]
-        order_here = torch.from_numpy(order).to(self._device)
-        results = {"train_loss": stack.compute.train(x, y, order_here, size, factor=factor)}
+        drawn = [order(rng, len(y), spec.training) for rng in streams(spec.seed, stack.runs, "order", epochs)]
+        order_here = torch.from_numpy(np.stack(drawn)).to(self._device)
+        loss = stack.compute.train(x, y, order_here, spec.training.batch_size, factor=factor)
+        results = {"train_loss": loss}
         for part, held_out in self._held_out.items():
             loss, results[f"{part}_metric"] = stack.compute.evaluate(*held_out)
             if part == "test":

@@ -24,6 +24,7 @@ from fptlib.parameters import (
     describe,
     kinds_of,
     read_kind,
+    unsaid,
 )
 from fptlib.perturbations import RateDrop, Schedule, schedule
 from fptlib.spec import uses as user_files
@@ -88,13 +89,16 @@ def _perturbation(value: object, info: ValidationInfo) -> Schedule | None:
 
 
 class TrainingSpec(Part):
-    """Images per step, and the floating-point types of training.
+    """Images per step, how they are drawn, and the floating-point types of training.
 
-    ``drop_last`` leaves out the last batch of an epoch where it is smaller than the others. ``dtype`` is the type of
-    everything that is trained; with ``autocast`` the layers compute in a shorter type (mixed precision).
+    ``sampling``: with ``reshuffle`` an epoch shows every image once, in a fresh order; with ``replace`` every step draws a batch of
+    distinct images from all of them, so that in an epoch some come several times and others not at all. ``drop_last`` leaves out
+    the last batch of an epoch where it is smaller than the others. ``dtype`` is the type of everything that is trained; with
+    ``autocast`` the layers compute in a shorter type (mixed precision).
     """
 
     batch_size: PositiveInteger = 25
+    sampling: Literal["reshuffle", "replace"] = unsaid("reshuffle")
     drop_last: bool = False
     dtype: Literal["float32", "float64"] = "float32"
     autocast: Literal["none", "bfloat16", "float16"] = "none"
