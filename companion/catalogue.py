@@ -1,16 +1,11 @@
-"""The library's perturbations for the book: a table with formula and sources of each, and a chart of what each does to a metric."""
+"""The library's perturbations for the book: a table with formula and sources of each."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, Final
 
-import altair as alt
-import pandas as pd
-
 import fptlib.perturbations  # noqa: F401 (makes them known)
-from fptlib.charts.common import GREY, INK, PALETTE, finish
 from fptlib.parameters import kinds_of
 
 # Update rule of each, in LaTeX (a line of a table may end at each `\quad`), and keys of its references.
@@ -74,41 +69,3 @@ def words(name: str) -> str:
     ('shrink-and-perturb', 'full reset')
     """
     return "shrink-and-perturb" if name == "shrink_perturb" else name.replace("_", " ")
-
-
-def strips(changes: Mapping[str, pd.DataFrame], *, since: int, at: int) -> alt.LayerChart:
-    """Draw differences against the epoch, one strip of 1.5 points up and down for each perturbation.
-
-    Parameters
-    ----------
-    changes
-        Differences in points by name: index ``epoch``, columns ``mean, low, high``; see `fptlib.tables.mean_table`.
-    since, at
-        First epoch that is shown, and the epoch that is marked.
-    """
-    rows = [
-        t.loc[since:].clip(-1.5, 1.5).add(-4 * i).reset_index().assign(curve=words(n))
-        for i, (n, t) in enumerate(changes.items())
-    ]
-    frame, levels = pd.concat(rows), [-4 * i for i in range(len(changes))]
-    names = alt.Axis(
-        values=levels, title="difference in points, \u00b11 between thin lines", labels=False, ticks=False, grid=False
-    )
-    y: dict[str, Any] = {"axis": names, "scale": alt.Scale(domain=[levels[-1] - 2, 3], nice=False)}
-    lines = pd.DataFrame([{"y": at + d, "opacity": 0.8 if d == 0 else 0.3} for at in levels for d in (-1, 0, 1)])
-    labels = pd.DataFrame({"y": [at + 1.7 for at in levels], "text": [words(n) for n in changes]})
-    base = alt.Chart(frame).encode(x=alt.X("epoch:Q", title="epoch", scale=alt.Scale(nice=False)))
-    curve = alt.Detail("curve:N")
-    layers = [
-        alt.Chart(lines)
-        .mark_rule(color=GREY, strokeWidth=0.7)
-        .encode(y="y:Q", opacity=alt.Opacity("opacity:Q", scale=None)),
-        base.mark_area(opacity=0.3, color=PALETTE[0]).encode(y=alt.Y("low:Q", **y), y2="high:Q", detail=curve),
-        base.mark_line(color=PALETTE[0]).encode(y=alt.Y("mean:Q", **y), detail=curve),
-        alt.Chart(labels).mark_text(align="right", color=INK, x="width").encode(y="y:Q", text="text"),
-        alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(strokeDash=[6, 4], color=GREY).encode(x="at:Q"),
-    ]
-    ends = "; ".join(f"{words(n)} {t['mean'].iloc[-1]:+.2f}" for n, t in changes.items())
-    return finish(
-        layers, f"Difference in points from training without perturbation at the last epoch: {ends}."
-    ).properties(height=420)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -13,15 +13,16 @@ from fptlib.charts.common import (
     GRADE_SHAPES,
     GREY,
     INK,
-    PALETTE,
     colour,
     dash,
     finish,
     grades,
     intervals,
+    level,
     log_axis,
     numbers,
     periods,
+    rule,
     shape,
 )
 from fptlib.response.interval import GRADES, OPEN
@@ -173,39 +174,22 @@ def compared(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
     return finish(layers, f"Error of predictions against period. {'; '.join(parts)}.")
 
 
-def residuals(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
-    """Draw the mean residual time after a perturbation against its period.
+def against_period(curves: Mapping[str, pd.DataFrame], title: str, *, plain: Sequence[float] = ()) -> alt.LayerChart:
+    """Draw means against the period of a perturbation, with their intervals and levels without perturbation.
 
-    ``curves`` holds tables by name, columns ``period, mean, low, high`` in epochs.
+    ``curves`` holds tables by name, columns ``period, mean, low, high``.
     """
     frame, x = _beside(curves)
-    ends = float(frame["low"].min()) * 0.85, float(frame["high"].max()) * 1.1
-    axis: dict[str, Any] = {"title": "mean residual time (epochs)", **log_axis(*ends)}
+    axis: dict[str, Any] = {"title": title, **log_axis(frame["low"].min() * 0.9, max(*frame["high"], *plain) * 1.1)}
     base = alt.Chart(frame).encode(x=x, color=colour(list(curves), "curve"))
     line = base.mark_line(strokeWidth=1.5).encode(y=alt.Y("mean:Q", **axis), strokeDash=dash(list(curves), "curve"))
     tips = ["curve", "period", *numbers(("mean", "low", "high"), ".1f")]
-    points = intervals(base, axis, shape=shape(list(curves), "curve"), tips=tips)
+    layers = [line, *intervals(base, axis, shape=shape(list(curves), "curve"), tips=tips)]
+    layers += [layer for at in plain[:1] for layer in level(at, "without perturbation")] + [
+        rule(at) for at in plain[1:]
+    ]
     spans = (f"{name} from {table['mean'].min():.1f} to {table['mean'].max():.1f}" for name, table in curves.items())
-    return finish([line, *points], f"Mean residual time in epochs against period: {'; '.join(spans)}.")
-
-
-def promises(table: pd.DataFrame) -> alt.LayerChart:
-    """Draw the span of predicted over measured means for each grade, with what the grade promises.
-
-    ``table`` has grades as its index and columns ``predictions, agree, low, high``: their number, the share whose interval agrees with
-    the measurement, and the span of the ratio.
-    """
-    frame = table.loc[[name for name in GRADES if name in table.index]].assign(promise=pd.Series(GRADES))
-    frame["name"] = [f"{row.Index} ({row.predictions}; {100 * row.agree:.0f} % agree)" for row in frame.itertuples()]
-    frame = frame.assign(least=1 / frame["promise"])
-    axis: dict[str, Any] = {"title": "predicted over measured mean", **log_axis(0.4, 3.5)}
-    base = alt.Chart(frame).encode(y=alt.Y("name:N", title=None, sort=None, axis=alt.Axis(labelLimit=220)))
-    bar = base.mark_rule(strokeWidth=8, color=PALETTE[0]).encode(x=alt.X("low:Q", **axis), x2="high:Q")
-    ticks = base.mark_tick(thickness=3, height=24, color=PALETTE[1])
-    layers = [bar.encode(tooltip=["name", *numbers(("low", "high"))])]
-    layers += [ticks.encode(x=alt.X(f"{end}:Q", **axis)) for end in ("least", "promise")]
-    text = "; ".join(f"{row.name}: {row.low:.2f} to {row.high:.2f}" for row in frame.itertuples())
-    return finish(layers, f"Predicted over measured mean by grade: {text}.").properties(height=180)
+    return finish(layers, f"{title} against the period: {'; '.join(spans)}.")
 
 
 def _beside(curves: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, alt.X]:

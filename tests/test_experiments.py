@@ -467,9 +467,10 @@ def test_figures_hold_every_number() -> None:
     assert "helps: at most" in chart.description
     drawn = [layer["mark"].get("filled") for layer in chart.to_dict()["layer"] if layer["mark"]["type"] == "point"]
     assert drawn == sorted({bool(covered) for covered in cells["covered"]}), "hollow where the interval misses"
-    chart = charts.residuals({"a": pd.DataFrame({"period": [5, 50], "mean": [3.0, 3.5], "low": 2.0, "high": 4.0})})
-    assert "a from 3.0 to 3.5" in chart.description
-    assert chart.to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"] == pytest.approx([1.7, 4.4])
+    table = pd.DataFrame({"period": [5, 50], "mean": [3.0, 3.5], "low": 2.0, "high": 4.0})
+    chart = charts.against_period({"a": table}, "epochs", plain=[6.0])
+    assert "epochs against the period: a from 3.0 to 3.5" in chart.description
+    assert chart.to_dict()["layer"][0]["encoding"]["y"]["scale"]["domain"] == pytest.approx([1.8, 6.6])
     table = ex.transfer({name: result.means for name, result in results.items()})
     drawn = charts.matrix(table)
     assert len(next(iter(drawn.to_dict()["datasets"].values()))) == len(table) == 8

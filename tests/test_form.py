@@ -19,7 +19,7 @@ WHOLE, ONE, EXCEPTED = 0.35, 0.45, ("index",)
 _SCRIPTS = re.compile(r"<(svg|script|style)\b.*?</\1>", re.DOTALL)
 _PLACE = re.compile(r"""\s(?:id|name)="([^"]+)\"""")
 _LINK = re.compile(r"""<(?:a|link|img)\b[^>]*?\s(?:href|src)="([^"]+)\"""")
-HELPERS, LINES = ("book", "charts", "catalogue", "compare"), 640
+HELPERS, LINES = ("book", "charts", "catalogue"), 500
 
 
 def lines(chapter: Chapter, *, hidden: bool, parameters: bool = True) -> list[list[str]]:

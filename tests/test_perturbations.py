@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -361,13 +360,3 @@ def test_every_row_has_a_formula_and_sources_that_exist(root: Path) -> None:
         assert len(formulas) == 1 + formula.count(r"\quad")
         assert all(formula.count("{") == formula.count("}") and formula == formula.strip() for formula in formulas)
         assert "References\n" in (VALUES[name].__doc__ or "")
-
-
-def test_strips_are_cut_at_their_edges_and_say_where_they_end() -> None:
-    table = pd.DataFrame({"epoch": [19, 20, 21, 22], "mean": [9.0, 0, -30, 1]}).set_index("epoch")
-    chart = catalogue.strips(
-        {n: table.assign(low=table["mean"], high=table["mean"]) for n in ("full_reset", "noise")}, since=20, at=20
-    )
-    drawn = [row for rows in chart.to_dict()["datasets"].values() for row in rows if "mean" in row]
-    assert [row["mean"] for row in drawn] == [0, -1.5, 1, -4, -5.5, -3]
-    assert "full reset +1.00; noise +1.00" in chart.to_dict()["description"]

@@ -17,10 +17,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from companion import book, compare
+from companion import ROOT, book
 from fptlib import spec
 from fptlib.errors import InputError
-from fptlib.firstpassage import Estimate, FirstPassageTimes
+from fptlib.firstpassage import FirstPassageTimes
 from fptlib.processes import FiniteChain, FrozenMixture, GeometricWithKick, OrnsteinUhlenbeck, Process
 from fptlib.qss import relaxation
 from fptlib.response import recommend
@@ -44,6 +44,7 @@ INTERIOR = FiniteChain(transition=STEPS, perturbation=np.tile(np.eye(6)[1], (6, 
 # A run that is kicked passes at once with 1/4: the shortest period is the best one.
 EDGE = GeometricWithKick(hazard=0.01, kick=0.25)
 AT = Target(0.5, metric="test_metric")
+KEPT = ROOT / "book" / "results" / "closed_loop"
 
 
 def exact(process: Process, period: int | None = None, *, horizon: int = HORIZON) -> float:
@@ -366,27 +367,21 @@ def test_a_table_of_a_search_has_a_row_for_each_candidate() -> None:
 
 @pytest.mark.parametrize("study", ["published", "digits", "masses", "mnist", "live"])
 def test_what_is_kept_with_the_book_compares_the_loop_with_every_rival(study: str) -> None:
-    table = compare.comparison(study)
+    table = pd.read_csv(KEPT / f"{study}.csv")
     assert "shared" in set(table["accounts"])
     assert table["repeats"].min() >= 20
     assert (table["low"] <= table["regret"] + 1e-3).all()
     rivals = {"full grid", "random search", "successive halving", "TPE with pruner"}
     rivals |= {"SMAC3 with Hyperband"} if study != "live" else set()
-    assert set(table["method"]) == {"closed loop", *rivals}
+    assert set(table["method"].str.split(",").str[0]) == {"closed loop", *rivals}
     assert not table.duplicated(["threshold", "accounts", "method", "budget"]).any()
-    kept = pd.read_csv(compare.RESULTS / f"{study}.csv")
-    cell = ["threshold", "accounts", "method", "budget"]
-    least = kept.assign(method=kept["method"].str.split(",").str[0]).groupby(cell)["regret"].min()
-    assert table.set_index(cell)["regret"].sort_index().equals(least.sort_index())
 
 
 def test_the_summary_kept_follows_from_the_curves_kept() -> None:
-    summary, profile = (pd.read_csv(compare.RESULTS / f"{name}.csv") for name in ("summary", "profile"))
+    summary, profile = (pd.read_csv(KEPT / f"{name}.csv") for name in ("summary", "profile"))
     assert not summary.duplicated(["study", "threshold", "budget"]).any()
     for row in summary.itertuples():
-        table = (
-            pd.read_csv(compare.RESULTS / f"{row.study}.csv").set_index(["threshold", "budget", "method"]).sort_index()
-        )
+        table = pd.read_csv(KEPT / f"{row.study}.csv").set_index(["threshold", "budget", "method"]).sort_index()
         at = table.loc[row.threshold, row.budget]["regret"]
         assert row.regret == at.drop("closed loop").min() == at[row.rival]
         assert row.ratio == pytest.approx(row.loop / row.budget, abs=1e-4)
@@ -614,7 +609,6 @@ def test_live_it_trains_resumes_and_repeats_itself(tmp_path: Any, root: Any) -> 
         (lambda: Settings(precision=1.5), "precision"),
         (lambda: Settings(periods=(0, 3)), "periods"),
         (lambda: searched(INTERIOR, periods=(500,)), "horizon of 200"),
-        (lambda: compare.comparison("nothing"), "no such table"),
         (lambda: searched(INTERIOR, budget=10), "too small"),
         (
             lambda: optimise(recorded({"x": EDGE}, (5,), horizon=50, threshold=0.5), [KICK]),
@@ -652,16 +646,6 @@ def test_it_refuses_to_be_told(told: Any, start: int, said: str) -> None:
     with pytest.raises(InputError, match="it ended at epoch 5 again; epoch 16 or the threshold"):
         search.tell(trial, [0.0] * 5)
     assert search.result().spent == 5
-
-
-def test_charts_of_what_choices_cost_say_the_best_in_words() -> None:
-    e = [Estimate(x, x - 1, x + 1, 8, 0) for x in (50.0, 20.0, 10.0)]
-    epochs = {None: e[0], ("shrink_perturb", 20): e[1], ("shrink_perturb", 5): e[2]}
-    chart = compare.against_period({"best epoch": epochs, "last epoch": epochs}, "epochs")
-    assert "from 10.0 with shrink-and-perturb every 5 epochs to 20.0" in chart.to_dict()["description"]
-    settings = pd.DataFrame({"way": ["wait", "wait"], "factor": [1.0, 3.0], "setting": ["a", "b"]})
-    means = pd.DataFrame({"way": ["wait"], "factor": [2.0], "runs": ["all runs"]})
-    assert "wait with all runs: 2.00" in compare.costs(settings, means).to_dict()["description"]
 
 
 def test_a_note_of_several_sentences_is_a_card(monkeypatch: pytest.MonkeyPatch) -> None:
