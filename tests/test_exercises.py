@@ -33,7 +33,9 @@ def test_check_accepts_what_is_right_and_refuses_what_is_not(
     wrong = [1.1 * np.asarray(part, float) + 0.1 for part in (answer if isinstance(answer, list) else [answer])]
     assert not checks.check(number, wrong)
     assert not checks.check(number, [*wrong, 1.0])
+    assert not checks.check(number, ...)
     lines = capsys.readouterr().out.splitlines()
+    assert "replace the dots" in lines[3]
     assert lines[0] == f"Exercise {number}: right."
     assert lines[1].startswith(f"Exercise {number}: not yet. Hint: ")
     assert "numbers are asked for" in lines[2]

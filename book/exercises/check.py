@@ -29,7 +29,9 @@ def check(exercise: int, answer: object) -> bool:
     expected, given = (
         np.concatenate([np.ravel(part) for part in parts]) for parts in (_list(function()), _list(answer))
     )
-    if given.shape != expected.shape:
+    if ... in given.tolist():
+        result, hint = False, "replace the dots by your answer"
+    elif given.shape != expected.shape:
         result, hint = False, f"{expected.size} numbers are asked for, and these are {given.size}"
     else:
         result = bool(np.allclose(np.asarray(given, float), np.asarray(expected, float), rtol=tolerance, atol=1e-9))
