@@ -452,13 +452,26 @@ def test_optimise_goes_on_where_it_was(fpt: Fpt, tmp_path: Path) -> None:
     assert len(others) < 30
 
 
-def test_help_is_light_and_answers_in_words_load_no_data_frames(root: Path, logs: Path) -> None:
-    answer = asked("recommend", logs, "--unperturbed", logs / "plain", "--perturbed", f"kick:10={logs / 'kicked'}")
-    for arguments, heavy in (
-        (["--help"], {"torch", "sklearn", "scipy", "pandas", "altair"}),
-        (["qss", str(logs / "plain"), "--threshold", "1.5"], {"torch", "sklearn", "pandas", "scipy.stats"}),
-        ([str(word) for word in answer], {"torch", "sklearn", "pandas", "scipy.stats", "altair"}),
-    ):
-        code = f"import sys; from fptlib import cli; sys.exit(cli.run({arguments!r}) or bool({heavy!r} & set(sys.modules)))"
-        done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
-        assert (done.returncode, done.stderr) == (0, "")
+def loaded_by(root: Path, arguments: list[Any]) -> set[str]:
+    """Return the modules that a call of the command line loads in a fresh interpreter."""
+    call = f"cli.run({[str(word) for word in arguments]!r})"
+    code = (
+        "import sys; before = set(sys.modules); from fptlib import cli; "
+        f"assert {call} == 0; print(*set(sys.modules) - before, file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
+    return set(done.stderr.split())
+
+
+def test_help_and_answers_in_words_load_what_they_need(root: Path, logs: Path) -> None:
+    listed = loaded_by(root, ["--help"])
+    others = {name.partition(".")[0] for name in listed if not name.startswith("_")} - sys.stdlib_module_names
+    assert others <= {"fptlib", "companion", "typer", "shellingham", "annotated_doc"}
+    assert {name for name in listed if name.startswith("fptlib.") and not name.startswith("fptlib.cli")} == {
+        "fptlib.errors"
+    }
+    heavy = {"torch", "sklearn", "pandas", "scipy.stats"}
+    state = ["qss", logs / "plain", "--threshold", 1.5]
+    assert not {*heavy, "companion"} & loaded_by(root, state)
+    choice = asked("recommend", logs, "--unperturbed", logs / "plain", "--perturbed", f"kick:10={logs / 'kicked'}")
+    assert not {*heavy, "altair"} & loaded_by(root, choice)

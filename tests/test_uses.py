@@ -17,14 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from conftest import Fpt
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from typer.testing import CliRunner
 
 from companion.experiments import kept
 from fptlib import ensemble, spec, trajectories
-from fptlib.cli import app
 from fptlib.ensemble import cluster, updates
 from fptlib.errors import InputError
 from fptlib.perturbations import State
@@ -317,12 +316,11 @@ def test_diffgrad_is_the_rule_of_the_paper(
     np.testing.assert_allclose(stepped(section, start, given_), expected, rtol=1e-9, atol=1e-12)
 
 
-def test_diffgrad_trains_through_the_command_line(root: Path, tmp_path: Path) -> None:
+def test_diffgrad_trains_through_the_command_line(fpt: Fpt, root: Path, tmp_path: Path) -> None:
     file = root / "params" / "ensembles" / "digits_diffgrad.yml"
     overrides = [item for text in [*SMALL, "optimiser.lr=0.01", "epochs=6"] for item in ("--set", text)]
     arguments = ["train", os.path.relpath(file), *overrides, "--out", str(tmp_path)]
-    done = CliRunner().invoke(app, arguments)
-    assert done.exit_code == 0, done.output
+    assert fpt(*arguments)[0] == 0
     asked = spec.load(file, [*SMALL, "optimiser.lr=0.01", "epochs=6"])
     trained = ensemble.train(asked, out=tmp_path)
     assert trained.meta["trained"] == 0

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import entry_points
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from typer.exceptions import Exit, TyperException
@@ -14,23 +13,13 @@ from typer.exceptions import Exit, TyperException
 from fptlib.cli import analysis, output, search, training
 from fptlib.errors import InputError
 
-app = typer.Typer(
-    name="fpt",
-    help="Treat training as a first-passage process: find out which perturbation helps, and how often.",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoints
+
 data_app = typer.Typer(help="Data from elsewhere: what is at hand, and how to get it.")
-_analyses = (analysis.inspect, analysis.qss, analysis.predict, analysis.recommend, analysis.plan)
-for _command in (training.train, training.fork, *_analyses, search.optimise):
-    app.command()(_command)
-app.add_typer(data_app, name="data")
-_OF_THE_BOOK = ("book", "experiments", "verify")
-# Commands that the project's checkout adds; a plain installation has none.
-_additions = entry_points(group="fptlib.commands")
-for _addition in _additions:
-    _addition.load()(app)
+_ANALYSES: Final = (analysis.inspect, analysis.qss, analysis.predict, analysis.recommend, analysis.plan)
+_COMMANDS: Final = {f.__name__: f for f in (training.train, training.fork, *_ANALYSES, search.optimise)}
+_OF_THE_BOOK: Final = ("book", "experiments", "verify")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -42,8 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns 0, 1 (a chapter or a script failed), 2 (bad input), or 130 (interrupted)."""
-    if arguments and arguments[0] in _OF_THE_BOOK and not _additions:
-        return _complain(f"{arguments[0]} belongs to the book: clone the project, run make book, and use .venv/bin/fpt")
+    asked = arguments[0] if arguments else "--help"
+    additions = () if asked in _COMMANDS else _additions()
+    if asked in _OF_THE_BOOK and not additions:
+        return _complain(f"{asked} belongs to the book: clone the project, run make book, and use .venv/bin/fpt")
+    app = _application(asked)
+    for addition in additions:
+        addition.load()(app)
     try:
         status = app(args=list(arguments) or ["--help"], prog_name="fpt", standalone_mode=False)
     except InputError as error:
@@ -60,6 +54,31 @@ def run(arguments: Sequence[str]) -> int:
     except (KeyboardInterrupt, typer.Abort):
         return 130
     return status if isinstance(status, int) else 0
+
+
+def _application(asked: str) -> typer.Typer:
+    """Return the command line; of commands that are not asked for only what the list of all of them shows, which is quicker."""
+    app = typer.Typer(
+        name="fpt",
+        help="Treat training as a first-passage process: find out which perturbation helps, and how often.",
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    for name, command in _COMMANDS.items():
+        app.command(name, help=command.__doc__)(command if name == asked else lambda: None)
+    app.add_typer(data_app, name="data")
+    return app
+
+
+def _additions() -> EntryPoints | tuple[()]:
+    """Return the commands that the project's checkout adds; a plain installation has none."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
+    try:
+        return distribution("fptlib-companion").entry_points.select(group="fptlib.commands")
+    except PackageNotFoundError:
+        return ()
 
 
 @data_app.command("list")
