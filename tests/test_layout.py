@@ -63,14 +63,14 @@ ANALYSIS = [
 LONGEST = 400
 # Lines of Python in all, docstrings included.
 LINES = {
-    "fptlib": 18_500,
+    "fptlib": 18_900,
     "fptlib/readers": 1_620,
     "fptlib/search": 1_500,
     "fptlib/hooks": 1_000,
     "fptlib/equilibrium": 350,
     "companion": 4_400,
     "tests": 18_300,
-    "benchmarks": 3_200,
+    "benchmarks": 3_900,
 }
 FILES, EXPORTED, AT_THE_TOP = 136, 165, 20
 
