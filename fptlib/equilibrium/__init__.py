@@ -1,0 +1,36 @@
+"""Stationary states of stochastic gradient descent: diffusion, currents and entropy production of small models.
+
+A model is a function ``loss(weights, *sample)`` that returns the loss of one sample, regulariser included, as a scalar tensor; data is a
+tuple of arrays whose first axes run over samples. The loss of the data is the mean over samples, and that of a batch the mean over the
+batch. Everything else goes in and comes out as an array.
+"""
+
+from fptlib.equilibrium.stationary import (
+    circulation,
+    covariance,
+    diffusion,
+    effective_loss,
+    entropy,
+    entropy_production,
+    gradients,
+    hessian,
+    mean_loss,
+    minimum,
+    simulate,
+    swept_area,
+)
+
+__all__ = [
+    "circulation",
+    "covariance",
+    "diffusion",
+    "effective_loss",
+    "entropy",
+    "entropy_production",
+    "gradients",
+    "hessian",
+    "mean_loss",
+    "minimum",
+    "simulate",
+    "swept_area",
+]
