@@ -148,15 +148,22 @@ def diffusion(
     U = vmap(jacfwd(grad(loss)), in_dims=(None, *[0] * len(parts)))(_vector(w), *parts).numpy() / M
     V = g / M
     own = np.einsum("iab,ib->ia", U, V)
-    B, C = np.einsum("ab,ib->ia", U.sum(axis=0), V) - own, np.einsum("iab,b->ia", U, V.sum(axis=0)) - own
+    B, C = V @ U.sum(axis=0) - own, U @ V.sum(axis=0) - own
     mixed = np.einsum("iab,ic->abc", U, V)
     F = np.einsum("iab,bc,icd->ad", U, V.T @ V, U, optimize=True) - own.T @ own
     G = np.einsum("abc,cdb->ad", mixed, mixed) - own.T @ own
-    a2 = (M - m) * ((M + m) * (M - 4) + 6) / (12 * (M - 2) * (M - 1) ** 2)
-    a3, a4 = (M - m) * (M + m - 2) / (4 * (M - 1) ** 2), -(((M - m) / (2 * (M - 1))) ** 2)
-    a5 = -(M - m) * (12 * M + (M - 4) * (M + 6) * m) / (12 * M * (M - 2) * (M - 1) ** 2)
-    pairs = a2 * (B.T @ B + C.T @ C) + (a3 - 2 * a2) * F + (a4 - 2 * a5) * G + a5 * (B.T @ C + C.T @ B)
-    return np.asarray(rate**4 * n**4 / 2 * pairs)
+    # Covariances of "j comes in an earlier batch than i" and "l earlier than k", for i = k or j = l; for (i, j) = (k, l); for (l, k); for
+    # i = l or j = k; and for four different samples.
+    base = (M - m) / (12 * (M - 2) * (M - 1) ** 2)
+    share, same, turned = base * ((M + m) * (M - 4) + 6), (M - m) * (M + m - 2), -((M - m) ** 2)
+    same, turned = same / (4 * (M - 1) ** 2), turned / (4 * (M - 1) ** 2)
+    chain = -base * (M**2 - 4 * M + m * M + 2 * m)
+    alike = (m - 1) / (M - 1)
+    apart = alike * (((m - 2) * (m - 3) + (M - m) * (m - 1)) / ((M - 2) * (M - 3)) - alike) / 4
+    total = (share - apart) * (B.T @ B + C.T @ C) + (chain - apart) * (B.T @ C + C.T @ B)
+    total += (same - 2 * share + apart) * F + (turned - 2 * chain + apart) * G
+    total += apart * np.outer(C.sum(axis=0), C.sum(axis=0))
+    return np.asarray(rate**4 * n**4 / 2 * total)
 
 
 def covariance(hessian: ArrayLike, diffusion: ArrayLike, *, rate: float) -> Array:
