@@ -6,6 +6,7 @@ batch. Everything else goes in and comes out as an array.
 """
 
 from fptlib.equilibrium.stationary import (
+    batch_gradient,
     circulation,
     covariance,
     diffusion,
@@ -16,11 +17,11 @@ from fptlib.equilibrium.stationary import (
     hessian,
     mean_loss,
     minimum,
-    simulate,
     swept_area,
 )
 
 __all__ = [
+    "batch_gradient",
     "circulation",
     "covariance",
     "diffusion",
@@ -31,6 +32,5 @@ __all__ = [
     "hessian",
     "mean_loss",
     "minimum",
-    "simulate",
     "swept_area",
 ]

@@ -15,6 +15,7 @@ from scipy import linalg
 from torch import Tensor
 from torch.func import grad, jacfwd, vmap
 
+from fptlib.ensemble.resources import numerics
 from fptlib.errors import InputError
 
 Array = NDArray[np.float64]
@@ -92,6 +93,22 @@ def minimum(function: Function, w: ArrayLike) -> Array:
     raise InputError(f"minimum: the gradient is still {float(slope.norm()):.2g} after {_NEWTON} steps; start nearer")
 
 
+def batch_gradient(loss: Loss, data: Data) -> Callable[[Array, NDArray[np.int64] | None], Array]:
+    """Return the gradient of the mean loss over a batch, for `simulate`: of weights ``(replicas, p)`` and rows ``(replicas, m)``."""
+    parts = _tensors(data)
+    inner = (None, *[0] * len(parts))
+    slope = grad(lambda w, *batch: vmap(loss, in_dims=inner)(w, *batch).mean())
+    every, own = vmap(slope, in_dims=(0, *inner[1:])), vmap(slope, in_dims=(0, *[None] * len(parts)))
+
+    def gradient(w: Array, rows: NDArray[np.int64] | None) -> Array:
+        with numerics():
+            at = torch.as_tensor(w)
+            slopes = own(at, *parts) if rows is None else every(at, *(part[torch.as_tensor(rows)] for part in parts))
+        return np.asarray(slopes.numpy())
+
+    return gradient
+
+
 def effective_loss(loss: Loss, data: Data, *, rate: float, batch: int) -> Function:
     """Return the loss of an epoch without replacement: its gradient, times the rate, is the mean displacement of an epoch.
 
@@ -120,9 +137,7 @@ def _batches(size: int, batch: int) -> int:
     return size // batch
 
 
-def diffusion(
-    loss: Loss, data: Data, w: ArrayLike, *, rate: float, batch: int, replacement: bool = True
-) -> Array:
+def diffusion(loss: Loss, data: Data, w: ArrayLike, *, rate: float, batch: int, replacement: bool = True) -> Array:
     """Return the diffusion matrix, half the covariance of a displacement from ``w``, ``(p, p)``.
 
     Parameters
@@ -137,33 +152,33 @@ def diffusion(
 
     References
     ----------
-    Adhikari, Kabakcioglu, Strang, Yuret and Hinczewski, arXiv:2306.03521, and the authors' notebooks; without replacement, as stated
-    there with the regulariser inside the losses of the samples.
+    With replacement as in Adhikari, Kabakcioglu, Strang, Yuret and Hinczewski, arXiv:2306.03521. Without, derived here, exact to its
+    order; of the authors' notebooks it has the coefficients a2, a3 and a4.
     """
     g = gradients(loss, data, w)
-    M, m = len(g), batch
+    size, m = len(g), batch
     if replacement:
-        return rate**2 / 2 * (M - m) / (m * (M - 1)) * np.cov(g.T, ddof=0).reshape(len(g.T), -1)
-    n, parts = _batches(M, m), _tensors(data)
-    U = vmap(jacfwd(grad(loss)), in_dims=(None, *[0] * len(parts)))(_vector(w), *parts).numpy() / M
-    V = g / M
-    own = np.einsum("iab,ib->ia", U, V)
-    B, C = V @ U.sum(axis=0) - own, U @ V.sum(axis=0) - own
-    mixed = np.einsum("iab,ic->abc", U, V)
-    F = np.einsum("iab,bc,icd->ad", U, V.T @ V, U, optimize=True) - own.T @ own
-    G = np.einsum("abc,cdb->ad", mixed, mixed) - own.T @ own
-    # Covariances of "j comes in an earlier batch than i" and "l earlier than k", for i = k or j = l; for (i, j) = (k, l); for (l, k); for
-    # i = l or j = k; and for four different samples.
-    base = (M - m) / (12 * (M - 2) * (M - 1) ** 2)
-    share, same, turned = base * ((M + m) * (M - 4) + 6), (M - m) * (M + m - 2), -((M - m) ** 2)
-    same, turned = same / (4 * (M - 1) ** 2), turned / (4 * (M - 1) ** 2)
-    chain = -base * (M**2 - 4 * M + m * M + 2 * m)
-    alike = (m - 1) / (M - 1)
-    apart = alike * (((m - 2) * (m - 3) + (M - m) * (m - 1)) / ((M - 2) * (M - 3)) - alike) / 4
-    total = (share - apart) * (B.T @ B + C.T @ C) + (chain - apart) * (B.T @ C + C.T @ B)
-    total += (same - 2 * share + apart) * F + (turned - 2 * chain + apart) * G
-    total += apart * np.outer(C.sum(axis=0), C.sum(axis=0))
-    return np.asarray(rate**4 * n**4 / 2 * total)
+        return rate**2 / 2 * (size - m) / (m * (size - 1)) * np.cov(g.T, ddof=0).reshape(len(g.T), -1)
+    _batches(size, m)
+    parts = _tensors(data)
+    h = vmap(jacfwd(grad(loss)), in_dims=(None, *[0] * len(parts)))(_vector(w), *parts).numpy()
+    own = np.einsum("iab,ib->ia", h, g)
+    after, before = g @ h.sum(axis=0) - own, h @ g.sum(axis=0) - own  # sums over all pairs in which sample i is j, or k
+    mixed, square = np.einsum("iab,ic->abc", h, g), own.T @ own
+    same_pairs = np.einsum("iab,bc,icd->ad", h, g.T @ g, h, optimize=True) - square
+    turned_pairs = np.einsum("abc,cdb->ad", mixed, mixed) - square
+    # The displacement is rate^2 times the sum of h_k g_j / m^2 over pairs with j in an earlier batch than k. Covariances of this order
+    # of two pairs: with one sample in the same role, the same pair, the pair turned, one sample in both roles, four different samples.
+    base, chance = (size - m) / (12 * (size - 2) * (size - 1) ** 2), (size - m) / (2 * (size - 1))
+    share, same, turned = base * ((size + m) * (size - 4) + 6), chance * (1 - chance), -(chance**2)
+    chain, alike = -base * (size**2 - 4 * size + m * size + 2 * m), (m - 1) / (size - 1)
+    joint = ((m - 2) * (m - 3) + (size - m) * (m - 1)) / ((size - 2) * (size - 3))
+    apart = alike * (joint - alike) / 4
+    result = (share - apart) * (after.T @ after + before.T @ before)
+    result += (chain - apart) * (after.T @ before + before.T @ after)
+    result += (same - 2 * share + apart) * same_pairs + (turned - 2 * chain + apart) * turned_pairs
+    result += apart * np.outer(before.sum(axis=0), before.sum(axis=0))
+    return np.asarray(rate**4 / 2 / m**4 * result)
 
 
 def covariance(hessian: ArrayLike, diffusion: ArrayLike, *, rate: float) -> Array:
@@ -208,60 +223,5 @@ def entropy(paths: ArrayLike, *, circulation: ArrayLike, diffusion: ArrayLike, c
 
 def entropy_production(*, circulation: ArrayLike, diffusion: ArrayLike, covariance: ArrayLike) -> float:
     """Return the mean entropy that a step produces in the stationary state, -tr(C D^-1 C S^-1), never negative."""
-    C = np.asarray(circulation)
-    return float(-np.trace(C @ np.linalg.solve(diffusion, C) @ np.linalg.inv(covariance)))
-
-
-def simulate(
-    loss: Loss,
-    data: Data,
-    start: ArrayLike,
-    *,
-    rate: float,
-    batch: int,
-    steps: int,
-    rng: np.random.Generator,
-    replacement: bool = True,
-    noise: bool = False,
-    every: int = 1,
-) -> Array:
-    """Return the weights of replicas that descend by minibatches, ``(replicas, 1 + steps // every, p)``.
-
-    Parameters
-    ----------
-    start
-        Weights at the beginning, ``(replicas, p)``.
-    steps
-        Updates.
-    rng
-        Draws the batches, of each replica its own.
-    replacement
-        Whether each update draws its batch from all samples, or an epoch deals all of them out once. A batch never holds a sample twice.
-    noise
-        Whether each update adds normal noise of variance twice the rate (Langevin dynamics).
-    every
-        Updates from one time that is kept to the next.
-    """
-    parts, w = _tensors(data), torch.as_tensor(np.array(start, dtype=float))
-    size, rows = len(parts[0]), np.arange(len(w))
-    n = 1 if replacement else _batches(size, batch)
-    if not 1 <= batch <= size:
-        raise InputError(f"batch: {batch}; allowed: 1 to the {size} samples")
-    inner = (None, *[0] * len(parts))
-    slope = grad(lambda w, *some: vmap(loss, in_dims=inner)(w, *some).mean())
-    slopes = vmap(slope, in_dims=(0, *[None if (full := batch == size) else 0] * len(parts)))
-    deck = np.tile(np.arange(size)[:, None], len(w))  # one column of shuffled samples for each replica
-    kept = np.empty((len(w), 1 + steps // every, w.shape[1]))
-    kept[:, 0] = w
-    for step in range(1, steps + 1):
-        first = (step - 1) % n * batch
-        for j in range(first, first + batch) if not full else ():
-            k = rng.integers(j, size, len(w))
-            deck[j], deck[k, rows] = deck[k, rows], deck[j].copy()
-        drawn = torch.as_tensor(deck[first : first + batch].T)
-        w = w - rate * slopes(w, *(parts if full else (part[drawn] for part in parts)))
-        if noise:
-            w = w + np.sqrt(2 * rate) * torch.as_tensor(rng.standard_normal(w.shape))
-        if step % every == 0:
-            kept[:, step // every] = w
-    return kept
+    c = np.asarray(circulation)
+    return float(-np.trace(c @ np.linalg.solve(diffusion, c) @ np.linalg.inv(covariance)))
