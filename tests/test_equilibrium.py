@@ -74,7 +74,7 @@ def test_an_epoch_without_replacement_has_the_mean_and_noise_of_all_its_orders(
     samples: tuple[Any, Any], batch: int
 ) -> None:
     """Enumerate all 720 permutations; to second order the displacement is -rate n g + rate^2 times a sum over pairs of batches."""
-    w, (a, b), n = np.array([0.3, -0.8]), samples, 6 // batch
+    w, a, n = np.array([0.3, -0.8]), samples[0], 6 // batch
     g = equilibrium.gradients(quadratic, samples, w)
     second = []
     for order in itertools.permutations(range(6)):
