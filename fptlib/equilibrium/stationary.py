@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
 from torch import Tensor
-from torch.func import grad, jacfwd, vmap
+from torch.func import grad, jacrev, vmap
 
 from fptlib.ensemble.resources import numerics
 from fptlib.errors import InputError
@@ -64,7 +64,7 @@ def gradients(loss: Loss, data: Data, w: ArrayLike) -> Array:
 
 def hessian(function: Function, w: ArrayLike) -> Array:
     """Return the second derivatives of a function of the weights, ``(p, p)``."""
-    result: Array = jacfwd(grad(function))(_vector(w)).numpy()
+    result: Array = jacrev(grad(function))(_vector(w)).numpy()
     return (result + result.T) / 2
 
 
@@ -161,7 +161,7 @@ def diffusion(loss: Loss, data: Data, w: ArrayLike, *, rate: float, batch: int, 
         return rate**2 / 2 * (size - m) / (m * (size - 1)) * np.cov(g.T, ddof=0).reshape(len(g.T), -1)
     _batches(size, m)
     parts = _tensors(data)
-    h = vmap(jacfwd(grad(loss)), in_dims=(None, *[0] * len(parts)))(_vector(w), *parts).numpy()
+    h = vmap(jacrev(grad(loss)), in_dims=(None, *[0] * len(parts)))(_vector(w), *parts).numpy()
     own = np.einsum("iab,ib->ia", h, g)
     after, before = g @ h.sum(axis=0) - own, h @ g.sum(axis=0) - own  # sums over all pairs in which sample i is j, or k
     mixed, square = np.einsum("iab,ic->abc", h, g), own.T @ own
