@@ -82,7 +82,7 @@ def minimum(function: Function, w: ArrayLike) -> Array:
     for _ in range(_NEWTON):
         slope = grad(function)(at)
         values, vectors = torch.linalg.eigh(torch.as_tensor(hessian(function, at.numpy())))
-        size = values.abs().clamp(min=_RIDGE * float(values.abs().max()))
+        size = values.abs().clamp(min=_RIDGE * max(float(values.abs().max()), 1e-8))
         step = vectors @ ((vectors.T @ slope) / size)
         if float(slope @ step) <= 1e-22 * (1 + abs(float(function(at)))):
             return (at - step).numpy()
