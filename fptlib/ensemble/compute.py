@@ -13,6 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Final, Protocol, final
 
 import torch
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 from fptlib import models
 from fptlib.ensemble import losses, updates
 from fptlib.ensemble.fused import FusedMLP
+from fptlib.ensemble.graphs import Launcher
 from fptlib.models import Network, Tensors, stacking
 from fptlib.perturbations import State
 from fptlib.spec import EnsembleSpec
@@ -28,8 +30,8 @@ from fptlib.spec.optimisers import SgdSpec
 
 # Weights of one layer from which PyTorch's products for a single run fill a core.
 _WIDE: Final = 1 << 19
-# Images in one evaluation, so that activations stay in the cache.
-_EVALUATED_TOGETHER: Final = {"cpu": 250, "cuda": 2500}
+# Images in one evaluation, so that activations stay in the cache, and on a GPU need no more memory than training.
+_EVALUATED_TOGETHER: Final = {"cpu": 250, "cuda": 500}
 # float16 rounds small gradients to zero; losses are scaled by a power of two, which changes nothing else. A constant,
 # because a scale that adapts would let the runs of one stack influence each other.
 _LOSS_SCALE: Final = 1024.0
@@ -92,7 +94,7 @@ def build(spec: EnsembleSpec, network: Network, device: str, state: State) -> Co
         assert isinstance(network, models.MLP)
         assert isinstance(spec.optimiser, SgdSpec)
         if which == "fused":
-            return FusedMLP(network, spec.optimiser, state)
+            return FusedMLP(network, spec.optimiser, state, Launcher(spec, device))
         from fptlib.ensemble.compiled import CompiledMLP
 
         return CompiledMLP(network, spec.optimiser, spec.training.batch_size, state)
@@ -108,14 +110,11 @@ def _precision(spec: EnsembleSpec, device: str) -> tuple[AbstractContextManager[
     return torch.autocast(device, dtype=dtype), _LOSS_SCALE if name == "float16" else 1.0
 
 
-def _through_torch_compile(spec: EnsembleSpec, device: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+def _through_torch_compile(spec: EnsembleSpec, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """Return the function through ``torch.compile`` where that is asked for; as it is, with a message, where that fails."""
-    graphs = spec.execution.cuda_graphs and device == "cuda"
-    if spec.execution.cuda_graphs and not graphs:
-        warnings.warn("execution.cuda_graphs: there is no GPU here; going on without", stacklevel=2)
-    if not (spec.execution.compile or graphs):
+    if not spec.execution.compile:
         return function
-    fast = [torch.compile(function, mode="reduce-overhead" if graphs else None)]
+    fast = [torch.compile(function)]
 
     def call(*arguments: Any, **named: Any) -> Tensor:
         if fast:
@@ -147,7 +146,8 @@ class Stacked:
         def forward(parameters: Tensors, buffers: Tensors, x: Tensor, *, training: bool) -> Tensor:
             return stacking.forward(module, parameters, buffers, x, training=training)
 
-        self._forward = _through_torch_compile(spec, device, forward)
+        self._forward = _through_torch_compile(spec, forward)
+        self._launch = Launcher(spec, device)
 
     def state(self) -> State:
         """Return all that training carries on."""
@@ -157,8 +157,13 @@ class Stacked:
     def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int, *, factor: float = 1.0) -> Tensor:
         """Train on images in the given order."""
         total = torch.zeros(self._runs, dtype=torch.float64, device=x.device)
-        precision, scale = _precision(self._spec, self._device)
         self._optimiser.set_rate(self._lr * factor)
+        work, key = partial(self._batches, x, y, batch_size), (factor, batch_size, id(x))
+        self._launch(work, order, total, batch_size=batch_size, key=key)
+        return total / order.shape[1]
+
+    def _batches(self, x: Tensor, y: Tensor, batch_size: int, order: Tensor, losses_of_runs: Tensor) -> None:
+        precision, scale = _precision(self._spec, self._device)
         for start in range(0, order.shape[1], batch_size):
             batch = order[:, start : start + batch_size]
             with precision:
@@ -169,8 +174,7 @@ class Stacked:
             (loss.sum() * scale).backward()  # type: ignore[no-untyped-call]
             _unscale(self._parameters.values(), scale)
             self._optimiser.step()
-            total += loss.detach() * batch.shape[1]
-        return total / order.shape[1]
+            losses_of_runs += loss.detach() * batch.shape[1]
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -198,12 +202,14 @@ class OneByOne:
         self._modules: list[nn.Module] = []
         self._optimisers: list[torch.optim.Optimizer] = []
         format_ = torch.channels_last if channels_last(spec, device) else torch.contiguous_format
-        for run in range(next(iter(state.parameters.values())).shape[0]):
-            module = network.template().to(dtype_of(spec)).to_empty(device=device)
+        runs, here = len(next(iter(state.parameters.values()))), next(iter(state.parameters.values())).device
+        for run in range(runs):
+            module = network.template().to(dtype_of(spec)).to_empty(device=here)
             module.load_state_dict(models.run_state(state.parameters, state.buffers, run))
             module = module.to(memory_format=format_)
             self._modules.append(module)
             self._optimisers.append(updates.alone(spec.optimiser, list(module.parameters()), state, run))
+        self._launch = [Launcher(spec, device) for _ in self._modules]
 
     def state(self) -> State:
         """Return all that training carries on."""
@@ -217,28 +223,32 @@ class OneByOne:
 
     def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int, *, factor: float = 1.0) -> Tensor:
         """Train on images in the given order."""
-        totals = torch.zeros(len(self._modules), dtype=torch.float64)
-        precision, scale = _precision(self._spec, self._device)
-        for run, (module, optimiser) in enumerate(zip(self._modules, self._optimisers, strict=True)):
-            module.train()
+        totals = torch.zeros(len(self._modules), dtype=torch.float64, device=x.device)
+        for run, (optimiser, launch) in enumerate(zip(self._optimisers, self._launch, strict=True)):
             updates.set_rate(optimiser, self._lr * factor)
-            for batch in torch.split(order[run], batch_size):
-                with precision:
-                    logits = module(x[batch])
-                loss = losses.per_example(logits, y[batch]).mean()
-                optimiser.zero_grad(set_to_none=True)
-                (loss * scale).backward()  # type: ignore[no-untyped-call]
-                _unscale(module.parameters(), scale)
-                optimiser.step()
-                totals[run] += loss.detach() * len(batch)
+            work, key = partial(self._batches, run, x, y, batch_size), (factor, batch_size, id(x))
+            launch(work, order[run], totals[run], batch_size=batch_size, key=key)
         return totals / order.shape[1]
+
+    def _batches(self, run: int, x: Tensor, y: Tensor, batch_size: int, order: Tensor, its_losses: Tensor) -> None:
+        precision, scale = _precision(self._spec, self._device)
+        module, optimiser = self._modules[run].train(), self._optimisers[run]
+        for batch in torch.split(order, batch_size):
+            with precision:
+                logits = module(x[batch])
+            loss = losses.per_example(logits, y[batch]).mean()
+            optimiser.zero_grad(set_to_none=True)
+            (loss * scale).backward()  # type: ignore[no-untyped-call]
+            _unscale(module.parameters(), scale)
+            optimiser.step()
+            its_losses += loss.detach() * len(batch)
 
     @torch.no_grad()
     def evaluate(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean loss and accuracy, or R2."""
         precision, _ = _precision(self._spec, self._device)
-        loss = torch.zeros(len(self._modules), dtype=torch.float64)
-        right = torch.zeros(len(self._modules), dtype=torch.int64)
+        loss = torch.zeros(len(self._modules), dtype=torch.float64, device=x.device)
+        right = torch.zeros(len(self._modules), dtype=torch.int64, device=x.device)
         together = _EVALUATED_TOGETHER[self._device]
         for run, module in enumerate(self._modules):
             module.eval()

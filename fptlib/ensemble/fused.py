@@ -9,12 +9,14 @@ run along memory in vector registers, where a softmax over ten neighbouring numb
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final, final
 
 import torch
 from torch import Tensor
 
 from fptlib.ensemble import losses, states
+from fptlib.ensemble.graphs import Launcher
 from fptlib.models import MLP
 from fptlib.perturbations import State
 from fptlib.spec.optimisers import SgdSpec
@@ -55,7 +57,7 @@ class _Workspace:
 class FusedMLP:
     """A stack of fully connected networks in training; see `fptlib.ensemble.compute.Compute`."""
 
-    def __init__(self, network: MLP, optimiser: SgdSpec, state: State) -> None:
+    def __init__(self, network: MLP, optimiser: SgdSpec, state: State, launch: Launcher) -> None:
         self._layers: list[_Layer] = [(f"{name}.weight", f"{name}.bias", norm) for name, _, _, norm in network.layers()]
         state = states.copied(state)
         self._parameters, self._buffers, self._velocity = state.parameters, state.buffers, dict[str, Tensor]()
@@ -68,6 +70,7 @@ class FusedMLP:
         self._units = [outputs for _name, _inputs, outputs, _norm in network.layers()]
         self._runs = next(iter(self._parameters.values())).shape[0]
         self._spaces: dict[int, _Workspace] = {}
+        self._launch = launch
         # Views of parameters, which are updated in place and never replaced.
         self._weights = [self._parameters[weight] for weight, _, _ in self._layers]
         self._weights_t = [weight.transpose(1, 2) for weight in self._weights]
@@ -88,10 +91,14 @@ class FusedMLP:
     @torch.no_grad()
     def train(self, x: Tensor, y: Tensor, order: Tensor, batch_size: int, *, factor: float = 1.0) -> Tensor:
         """Train on the images in the given order; see `fptlib.ensemble.compute.Compute`."""
-        runs, images = order.shape
         self._rate = self._lr * factor
-        x = x.flatten(1)
-        lost = torch.zeros(runs, dtype=torch.float64, device=x.device)
+        lost = torch.zeros(len(order), dtype=torch.float64, device=x.device)
+        work, key = partial(self._batches, x.flatten(1), y, batch_size), (factor, batch_size, id(x))
+        self._launch(work, order, lost, batch_size=batch_size, key=key)
+        return lost / order.shape[1]
+
+    def _batches(self, x: Tensor, y: Tensor, batch_size: int, order: Tensor, lost: Tensor) -> None:
+        runs, images = order.shape
         whole = images - images % batch_size
         for start, end, size in ((0, whole, batch_size), (whole, images, images - whole)):
             if end == start:
@@ -108,7 +115,6 @@ class FusedMLP:
             for step in zip(rows.view(steps, -1).unbind(), true.unbind(), own.unbind(), strict=True):
                 self._step(x, space, size, *step)
             lost -= own.view(steps, runs, size).sum((0, 2), dtype=torch.float64)
-        return lost / images
 
     def _space(self, x: Tensor, size: int) -> _Workspace:
         if size not in self._spaces:

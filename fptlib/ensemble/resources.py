@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+import numpy as np
 import scipy.linalg.cython_blas  # noqa: F401  (loads the library that compiled products call, so that it can be limited)
 import torch
 from threadpoolctl import threadpool_limits
@@ -15,17 +17,19 @@ from fptlib.data import Dataset
 from fptlib.ensemble import compute
 from fptlib.errors import InputError
 from fptlib.models import Network
+from fptlib.perturbations import State
 from fptlib.spec import EnsembleSpec
 
 # Runs in one shard of the store, and in one stack where runs must keep their place.
 UNIT: Final = 16
 # Runs in one task at most: what is lost with a worker, and what a cluster moves about.
 LARGEST_TASK: Final = 128
-# Runs in one stack at most: with more, weights leave a core's own cache; a GPU is filled by so many.
+# Runs in one stack at most: with more, weights leave a core's own cache. That of a GPU is a guess.
 _CPU_STACK: Final = 24
 _GPU_STACK: Final = 128
-# Memory for the runs of one process.
-_MEMORY_GB: Final = {"cpu": 1.0, "cuda": 16.0}
+# Memory for the runs of one process: gigabytes on a CPU, a share of a GPU's.
+_CPU_GB: Final = 1.0
+_GPU_SHARE: Final = 0.5
 
 
 def device_of(spec: EnsembleSpec) -> str:
@@ -56,12 +60,44 @@ def largest_task(spec: EnsembleSpec, network: Network, data: Dataset, device: st
 
 def runs_within(spec: EnsembleSpec, network: Network, data: Dataset, device: str) -> int:
     """Return the number of runs that the memory budget of one process holds."""
-    return int((spec.execution.memory_gb or _MEMORY_GB[device]) * 2**30 / bytes_per_run(spec, network, data))
+    if spec.execution.memory_gb is not None or device == "cpu":
+        budget = (spec.execution.memory_gb or _CPU_GB) * 2**30
+    else:
+        budget = _GPU_SHARE * torch.cuda.get_device_properties(0).total_memory
+    each = _measured(spec, network, data) if device == "cuda" else bytes_per_run(spec, network, data)
+    return int(budget / each)
 
 
 def bytes_per_run(spec: EnsembleSpec, network: Network, data: Dataset) -> int:
     """Return the memory of one run in a stack, roughly: weights, optimiser, and what a step writes to."""
     return 16 * (numbers_of(network) + spec.training.batch_size * _activations(network, data.shape))
+
+
+def _measured(spec: EnsembleSpec, network: Network, data: Dataset) -> int:
+    """Return the memory of one run more in a stack on a GPU, measured once: other kernels take other room for what they do."""
+    key = spec.digest(), spec.execution, data.shape
+    if key not in _MEASURED:
+        least, more = (_peak(spec, network, data, runs) for runs in (2, 4))
+        _MEASURED[key] = max(1, (more - least) // 2)
+    return _MEASURED[key]
+
+
+_MEASURED: dict[tuple[object, ...], int] = {}
+
+
+def _peak(spec: EnsembleSpec, network: Network, data: Dataset, runs: int, device: str = "cuda") -> int:
+    """Return the most memory, in bytes, that some batches and an evaluation of a stack take on a GPU."""
+    before = torch.cuda.memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    n, dtype = 2 * spec.training.batch_size, compute.dtype_of(spec)
+    drawn = network.initialise(np.random.default_rng(0).spawn(runs), dtype=dtype, device=torch.device(device))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # options that cannot be had are named where training begins
+        work = compute.build(spec, network, device, State(*drawn, {}, spec.optimiser.lr))
+        x, y = compute.tensors(data.x_train[:n], data.y_train[:n], spec, device)
+        work.train(x, y, torch.arange(len(y), device=device).repeat(runs, 1), spec.training.batch_size)
+        work.evaluate(*compute.tensors(data.x_test, data.y_test, spec, device))
+    return torch.cuda.max_memory_allocated() - before
 
 
 def numbers_of(network: Network) -> int:
@@ -88,13 +124,19 @@ def _activations(network: Network, shape: tuple[int, ...]) -> int:
 
 @contextmanager
 def numerics() -> Iterator[None]:
-    """Use one thread, so that sums are taken in one order, and no denormal numbers, which cost a hundred times more."""
-    threads = torch.get_num_threads()
+    """Use one thread, so that sums are taken in one order, and no denormal numbers, which cost a hundred times more.
+
+    On a GPU convolutions are computed in ways that give the same numbers each time.
+    """
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    before = cudnn.deterministic, cudnn.benchmark
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
+    cudnn.deterministic, cudnn.benchmark = True, False
     try:
         with threadpool_limits(1, user_api="blas"):
             yield
     finally:
+        cudnn.deterministic, cudnn.benchmark = before
         torch.set_flush_denormal(False)
         torch.set_num_threads(threads)

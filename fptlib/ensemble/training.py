@@ -6,10 +6,12 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fptlib import models
 from fptlib.checkpoints import Snapshot
@@ -24,6 +26,9 @@ from fptlib.perturbations import Context, State
 from fptlib.spec import EnsembleSpec
 from fptlib.spec.schedules import ConstantSpec
 from fptlib.trajectories import Target, reached
+
+# Epochs whose metrics may wait on a GPU for being fetched.
+_WAITING: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +81,8 @@ class Training:
             name: np.full((len(self.runs), width), np.nan)
             for name in recorded(regression=data.task == "regression", validated="valid" in self._held_out)
         }
+        self._ahead: dict[bytes, Tensor] = {}
+        self._waiting: list[tuple[NDArray[np.int64], NDArray[np.int64], list[int], dict[str, Tensor]]] = []
         self._stacker = Stacker(spec, self.network, data, task.device, self.runs)
         self._kept: list[Snapshot] = []
         self._left: dict[int, State] = {}
@@ -84,6 +91,7 @@ class Training:
 
     def record(self, run: int) -> tuple[dict[str, NDArray[np.float64]], int]:
         """Return the metrics of a run by name, and the epochs that it was trained for."""
+        self._gather()
         row = int(np.flatnonzero(self.runs == run)[0])
         return {name: values[row] for name, values in self.metrics.items()}, int(self.epoch[row])
 
@@ -153,6 +161,7 @@ class Training:
         return {int(stack.rows[place]): states.select(chosen, [i]) for i, place in enumerate(places)}
 
     def _snapshots(self, each: Mapping[int, State]) -> list[Snapshot]:
+        self._gather()
         snapshots = []
         for unit in self.task.units:
             rows = sorted(row for row in each if unit <= self.runs[row] < unit + UNIT)
@@ -178,12 +187,37 @@ class Training:
     def step_epoch(self) -> int:
         """Train every run for one epoch, evaluate, perturb those whose time it is; returns the run-epochs trained."""
         trained, factors = self.active, self._factors()
+        drawn = set(self._ahead)
         stacks = self._stacker.rearranged(self._stacks, factors)
         self._stacks = [
             after for stack in stacks for after in self._step(stack, float(factors[stack.rows[stack.places[0]]]))
         ]
         self._stacks = [stack for stack in self._stacks if stack.places]
+        for key in drawn & self._ahead.keys():  # of runs that have come apart since
+            del self._ahead[key]
+        if not self._stacks or len(self._waiting) >= _WAITING * len(self._stacks):
+            self._gather()
         return trained
+
+    def _gather(self) -> None:
+        """Write the metrics that are still on the device into the record."""
+        for rows, columns, places, results in self._waiting:
+            for name, values in results.items():
+                self.metrics[name][rows, columns] = values.cpu().numpy()[places]
+        self._waiting.clear()
+
+    def _order(self, runs: NDArray[np.int64], epochs: NDArray[np.int64], *, ahead: bool = False) -> Tensor:
+        """Return the orders of the images in an epoch of each run, shape ``(runs, images)``: kept from before, or drawn now."""
+        key = runs.tobytes() + epochs.tobytes()
+        if key in self._ahead:
+            return self._ahead.pop(key)
+        spec, n = self.task.spec, len(self._train_set[1])
+        drawn = [order(rng, n, spec.training) for rng in streams(spec.seed, runs, "order", epochs)]
+        here = torch.from_numpy(np.stack(drawn))
+        found = here.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else here
+        if ahead:
+            self._ahead[key] = found
+        return found
 
     def _factors(self) -> NDArray[np.float64]:
         """Return the factor on the learning rate of each run's next epoch."""
@@ -200,10 +234,8 @@ class Training:
         epochs = np.ones(len(stack.rows), dtype=np.int64)
         epochs[places] = self.epoch[rows] + 1
         x, y = self._train_set
-        drawn = [order(rng, len(y), spec.training) for rng in streams(spec.seed, stack.runs, "order", epochs)]
-        order_here = torch.from_numpy(np.stack(drawn)).to(self._device)
-        loss = stack.compute.train(x, y, order_here, spec.training.batch_size, factor=factor)
-        results = {"train_loss": loss}
+        here = self._order(stack.runs, epochs)
+        results = {"train_loss": stack.compute.train(x, y, here, spec.training.batch_size, factor=factor)}
         for part, held_out in self._held_out.items():
             loss, results[f"{part}_metric"] = stack.compute.evaluate(*held_out)
             if part == "test":
@@ -211,8 +243,12 @@ class Training:
             if self._target_scale is not None:
                 results[f"{part}_rmse"] = loss.sqrt() * self._target_scale
         self.epoch[rows] += 1
-        for name, values in results.items():
-            self.metrics[name][rows, self.epoch[rows] - 1] = values.cpu().numpy()[places]
+        self._waiting.append((rows, self.epoch[rows] - 1, places, results))
+        asynchronous = _asynchronous(self._device)
+        if asynchronous:  # while it is busy
+            self._order(stack.runs, np.where(stack.rows >= 0, epochs + 1, 1), ahead=True)
+        if not asynchronous or self.task.retirement is not None or self._best is not None:
+            self._gather()
         self._keep(stack)
         self._note_best(stack)
         after = self._perturb(stack)
@@ -261,6 +297,11 @@ class Training:
         if done := [i for i in stack.places if self._done(int(stack.rows[i]))]:
             self._left |= self._each(stack, done)
             self._stacker.without(stack, done)
+
+
+def _asynchronous(device: torch.device) -> bool:
+    """Test whether a device computes while the processor goes on."""
+    return device.type == "cuda"
 
 
 def recorded(*, regression: bool, validated: bool) -> tuple[str, ...]:

@@ -116,7 +116,7 @@ class ExecutionSpec(Part):
     ``channels_last``, ``compile`` and ``cuda_graphs`` switch on what their names say in PyTorch; what cannot be had is left
     out with a message. Without a word, channels come last on a CPU. ``stack`` is the number of runs that train as one stack;
     without it, as many as the cache likes and ``memory_gb``, the memory for the runs of one process in gigabytes, holds
-    (without that: 1 on a CPU, 16 on a GPU). ``snapshot_s`` is the number of seconds between snapshots to resume from.
+    (without that: 1 on a CPU, half of a GPU's). ``snapshot_s`` is the number of seconds between snapshots to resume from.
     """
 
     channels_last: bool | None = None
