@@ -58,8 +58,8 @@ def bundle(spec: Mapping[str, Any]) -> dict[str, Any]:
     spec = {**spec, "config": config | {part: look | config.get(part, {}) for part, look in CONFIG.items()}}
     fixed = _with_fixed_width(spec)
     fixed["config"] = {**fixed["config"], "aria": False}  # the picture as a whole has a name, its marks need none
-    png = vlc.vegalite_to_png(fixed, vl_version=version, scale=2)
     svg = vlc.vegalite_to_svg(fixed, vl_version=version)
+    png = vlc.svg_to_png(svg, scale=2)
     label = html.escape(description, quote=True)
     picture = base64.b64encode(png).decode()
     if len(svg.encode()) <= max(LONGEST_SVG, len(picture)):
