@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fptlib.errors import InputError
 
-WINDOW = 10
+WINDOW = 15  # where false and late drops are about as many, see Notes
 LEVEL = 0.95
 
 
@@ -36,11 +36,20 @@ def settled(losses: ArrayLike, *, window: int = WINDOW, level: float = LEVEL) ->
     InputError
         If there are no losses, or an argument is not in its range.
 
+    Notes
+    -----
+    This is a rule of this library: drop the rate at the first epoch that is settled, ``settled(losses).argmax(axis=-1) + 1`` where there is
+    one. A short window misses a slow fall, a long one comes late. Where the loss falls by a factor of e in ``T`` epochs, windows of ``T``
+    epochs end while it still falls in nearly all runs, those of ``2 T`` in 2 to 11 %, also in autocorrelated noise. Autocorrelation
+    makes intervals too narrow, which only delays the drop. In 3008 curves of test and validation errors that are kept with the book,
+    windows of 10, 15 and 20 end before the ensemble has relaxed (`fptlib.qss.assess_qss`) in 17, 4 and 0 %, and more than 20 epochs after
+    it in 0, 7 and 30 %.
+
     Examples
     --------
     >>> losses = np.append(np.linspace(3, 1, 20), [1, 1.1] * 10)  # falls until epoch 20
     >>> int(settled(losses).argmax()) + 1
-    26
+    32
     """
     from scipy import special
 

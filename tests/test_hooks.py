@@ -489,7 +489,7 @@ def test_a_factor_that_was_missed_is_named() -> None:
             match=r"epoch 2 was trained without the factor on the learning rate; call watch\(model, optimizer\)",
         ):
             one.step(2, model, other)
-    with pytest.raises(InputError, match="another Perturber changes its learning rate"):
+    with pytest.raises(InputError, match="another hook changes its learning rate"):
         resumed.watch(model, optimizer)
     with pytest.raises(InputError, match="SimpleNamespace does not let its learning rate be changed"):
         Perturber("rate_bump", period=1).watch(model, SimpleNamespace(state={}, param_groups=optimizer.param_groups))  # type: ignore[arg-type]

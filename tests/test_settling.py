@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,12 @@ import pytest
 from scipy import stats
 
 from fptlib.errors import InputError
+from fptlib.qss import assess_qss
 from fptlib.settling import WINDOW, settled
+from fptlib.study import Study
+from fptlib.trajectories import Target
+from fptlib.trajectories.origin import Origin
+from fptlib.trajectories.store import read_shard
 
 FALLING = np.exp(-np.arange(60) / 8) + 0.05 * np.random.default_rng(0).standard_normal((7, 60))
 
@@ -52,3 +58,39 @@ def test_windows_with_a_loss_that_is_no_number_are_not_settled(gap: float) -> No
 def test_refuses(losses: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         settled(losses, **options)
+
+
+def drops(losses: Any, window: int) -> Any:
+    found = settled(losses, window=window)
+    return np.where(found.any(axis=1), found.argmax(axis=1) + 1, found.shape[1] + 1)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5])
+def test_a_window_is_to_be_twice_as_long_as_the_loss_takes_to_fall(correlation: float) -> None:
+    rng, noise = np.random.default_rng(0), np.zeros((400, 150))
+    for epoch in range(1, 150):
+        fresh = rng.standard_normal(400)
+        noise[:, epoch] = correlation * noise[:, epoch - 1] + (1 - correlation**2) ** 0.5 * fresh
+    falling = 100 * np.exp(-np.arange(1, 151) / 10)
+    relaxed = int(np.argmax(falling < 0.5)) + 1  # half a spread
+    false = [np.mean(drops(falling + noise, window) < relaxed) for window in (10, 20, 30)]
+    assert false[0] > 0.95
+    assert 0.005 < false[1] < 0.15
+    assert false[2] == 0
+    assert np.median(drops(falling + noise, 20)) - relaxed in range(3, 9)
+
+
+@pytest.mark.slow
+def test_false_and_late_drops_on_kept_ensembles_are_as_many_as_is_said(root: Path) -> None:
+    counts, n = {10: [0, 0], 15: [0, 0], 20: [0, 0]}, 0
+    for path in sorted((root / "book" / "results" / "ensembles").glob("*.parquet")):
+        runs = read_shard(path)
+        for metric in ("test_metric", "valid_metric") if Origin.of(runs).unperturbed else ():
+            losses = 1 - runs.metrics[metric]
+            start = assess_qss(Study(runs, {}, Target(2.0, "above", metric)), n_boot=20).relaxation_epoch
+            if start is not None:
+                n += len(losses)
+                for window, (false, late) in counts.items():
+                    at = drops(losses, window)
+                    counts[window] = [false + int((at < start).sum()), late + int((at > start + 20).sum())]
+    assert (n, counts) == (3008, {10: [503, 4], 15: [125, 200], 20: [0, 916]})

@@ -1,4 +1,4 @@
-"""Perturb a network that the Trainer of Hugging Face trains."""
+"""Perturb a network that the Trainer of Hugging Face trains, or drop its learning rate once its loss has settled."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import torch
 from transformers import TrainerCallback
 
 from fptlib.errors import InputError
+from fptlib.hooks.drop import Dropping
 from fptlib.hooks.pending import Pending
 
 # Where checkpoints keep what callbacks need. No name of a class: a Trainer that restores callbacks would make one.
 _KEY: Final = "fptlib.hooks"
+_DROP: Final = "fptlib.hooks.drop"
 
 
 @final
@@ -38,8 +40,8 @@ class PerturbTrainerCallback(Pending, TrainerCallback):
             raise InputError("args: FSDP and DeepSpeed split the parameters, and a perturbation needs all; use DDP")
         if not self.perturber.has_own_seed:
             self.perturber.seed = args.seed
-        if kept := state.stateful_callbacks.get(_KEY):
-            self.load_state_dict(torch.load(io.BytesIO(base64.b64decode(kept)), weights_only=True))
+        if kept := _kept(state, _KEY):
+            self.load_state_dict(kept)
         self._show(int(state.epoch), training["model"], training["optimizer"])
         self._running = True
 
@@ -69,10 +71,52 @@ class PerturbTrainerCallback(Pending, TrainerCallback):
         self._running = False
 
     def _keep(self, state: Any) -> None:
-        torch.save(self.state_dict(), file := io.BytesIO())
-        state.stateful_callbacks[_KEY] = base64.b64encode(file.getvalue()).decode()
+        _keep(state, _KEY, self.state_dict())
+
+
+@final
+class DropTrainerCallback(Dropping, TrainerCallback):
+    """A `DropWhenSettled` for the Trainer of Hugging Face, with ``monitor`` a loss that is logged at the end of every epoch.
+
+    The training loss needs ``logging_strategy="epoch"``, and one of an evaluation, ``eval_...``, ``eval_strategy="epoch"``; an InputError
+    says that it was not logged. Training resumes from the checkpoint of an epoch.
+
+    >>> from fptlib.hooks import DropWhenSettled
+    >>> callbacks = [DropTrainerCallback(DropWhenSettled(factor=0.1))]  # Trainer(callbacks=callbacks, ...)
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **training: Any) -> None:
+        """Resume from a checkpoint, and act on the optimiser of this training."""
+        if not self.monitor.startswith("eval_") and args.logging_strategy != "epoch":
+            why = 'within epochs; logging_strategy="epoch" is needed, or a monitor that begins with eval_'
+            raise InputError(f"monitor: {self.monitor!r} is logged {why}")
+        if kept := _kept(state, _DROP):
+            self.load_state_dict(kept)
+        self._start(int(state.epoch), training["optimizer"])
+
+    def on_log(self, args: Any, state: Any, control: Any, *, logs: dict[str, Any], **training: Any) -> None:
+        """Take note of the loss at the end of an epoch, and drop the rate if it has settled."""
+        if self._epoch is not None and _over(state) > self._epoch and self.monitor in logs:
+            self._note(_over(state), logs)
+            _keep(state, _DROP, self.state_dict())
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **training: Any) -> None:
+        """Refuse to go on without the loss of an epoch."""
+        if _over(state) > (self._epoch or 0):
+            self._note(_over(state), state.log_history[-1] if state.log_history else {})  # which says what there is
 
 
 def _over(state: Any) -> int:
     """Return the number of epochs that are over; 0 within one."""
-    return round(state.epoch) if abs(state.epoch - round(state.epoch)) < 1e-6 else 0
+    epoch = state.epoch or 0.0  # before training there is none
+    return round(epoch) if abs(epoch - round(epoch)) < 1e-6 else 0
+
+
+def _keep(state: Any, key: str, values: dict[str, Any]) -> None:
+    torch.save(values, file := io.BytesIO())
+    state.stateful_callbacks[key] = base64.b64encode(file.getvalue()).decode()
+
+
+def _kept(state: Any, key: str) -> Any:
+    kept = state.stateful_callbacks.get(key)
+    return kept and torch.load(io.BytesIO(base64.b64decode(kept)), weights_only=True)

@@ -1,4 +1,4 @@
-"""Perturb a network that Lightning trains."""
+"""Perturb a network that Lightning trains, or drop its learning rate once its loss has settled."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, final
 
 from fptlib.errors import InputError
+from fptlib.hooks.drop import Dropping
 from fptlib.hooks.pending import Pending
 
 if TYPE_CHECKING or find_spec("lightning") is not None:
@@ -51,3 +52,21 @@ class PerturbCallback(Pending, Callback):
         """Perturb before the first batch of an epoch, if a perturbation is due."""
         if batch_idx == 0:  # not at the start of the epoch: training that resumes from the end of one may skip that
             self._begin(trainer.current_epoch, pl_module, trainer.optimizers)
+
+
+@final
+class DropCallback(Dropping, Callback):
+    """A `DropWhenSettled` for Lightning's trainer, with ``monitor`` the name of a loss that is logged for each epoch, or an InputError.
+
+    >>> from fptlib.hooks import DropWhenSettled
+    >>> callbacks = [DropCallback(DropWhenSettled(factor=0.1), monitor="train_loss")]  # Trainer(callbacks=callbacks, ...)
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Act on the optimisers of this training."""
+        self._start(trainer.current_epoch, trainer.optimizers)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take note of the epoch's loss, and drop the rate if it has settled."""
+        # One process decides for all.
+        self._note(trainer.current_epoch + 1, trainer.strategy.broadcast(dict(trainer.callback_metrics)))

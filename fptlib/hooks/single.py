@@ -17,22 +17,37 @@ from fptlib.perturbations import State
 Optimisers = torch.optim.Optimizer | Sequence[torch.optim.Optimizer]
 
 
+def optimisers_of(optimizer: Optimisers) -> list[torch.optim.Optimizer]:
+    """Return one optimiser or several as a list, without the wrappers of trainers; an InputError says what is none."""
+    given = optimizer if isinstance(optimizer, Sequence) else (optimizer,)
+    if not given:
+        raise InputError("optimizer: none is given; pass what trains the model")
+    for one in given:
+        # By what they have: those of other libraries are no subclasses.
+        if not hasattr(one, "state") or not hasattr(one, "param_groups"):
+            raise InputError(f"optimizer: {type(one).__name__} is no PyTorch optimiser; pass one or several")
+    # The wrappers of trainers pass on the state of what they wrap.
+    inner = [(one, getattr(one, "optimizer", one)) for one in given]
+    return [within if getattr(within, "state", None) is one.state else one for one, within in inner]
+
+
+def set_momentum(
+    optimisers: Sequence[torch.optim.Optimizer], momentum: float | None, *, only_check: bool = False
+) -> None:
+    """Change the momentum, where there is another one; an InputError says that an optimiser is not SGD."""
+    for group in (group for one in optimisers if momentum is not None for group in one.param_groups):
+        if not {"momentum", "dampening"} <= group.keys():
+            raise InputError("optimizer: only SGD's momentum can be changed; leave momentum out")
+        group["momentum"] = group["momentum"] if only_check else momentum
+
+
 @final
 class Training:
     """A network and what trains it, one optimiser or several, also in wrappers; an InputError says why that cannot be perturbed."""
 
     def __init__(self, model: nn.Module, optimizer: Optimisers) -> None:
         self.network = unwrapped(model)
-        given = optimizer if isinstance(optimizer, Sequence) else (optimizer,)
-        if not given:
-            raise InputError("optimizer: none is given; pass what trains the model")
-        for one in given:
-            # By what they have: those of other libraries are no subclasses.
-            if not hasattr(one, "state") or not hasattr(one, "param_groups"):
-                raise InputError(f"optimizer: {type(one).__name__} is no PyTorch optimiser; pass one or several")
-        # The wrappers of trainers pass on the state of what they wrap.
-        inner = [(one, getattr(one, "optimizer", one)) for one in given]
-        self.optimisers = [within if getattr(within, "state", None) is one.state else one for one, within in inner]
+        self.optimisers = optimisers_of(optimizer)
         self.groups = [group for one in self.optimisers for group in one.param_groups]
         check_shapes(self.network, "model")
         if not any(value.requires_grad for value in self.network.parameters()):
@@ -77,15 +92,8 @@ class Training:
 
     @torch.no_grad()
     def write(self, old: State, new: State) -> None:
-        """Change network and optimisers, in place, from the state that was read to another; the learning rates stay.
-
-        An InputError says that the momentum is to change of an optimiser that is not SGD.
-        """
-        if new.momentum is not None:
-            if not all({"momentum", "dampening"} <= group.keys() for group in self.groups):
-                raise InputError("optimizer: only SGD's momentum can be changed; leave momentum out")
-            for group in self.groups:
-                group["momentum"] = new.momentum
+        """Change network and optimisers, in place, from the state that was read to another; the learning rates stay."""
+        set_momentum(self.optimisers, new.momentum)
         layers = [m for m in self.network.modules() if isinstance(m, nn.Embedding | nn.EmbeddingBag)]
         rows = [(m.weight, m.padding_idx) for m in layers if m.padding_idx is not None]
         padding = [(weight, place, weight[place].clone()) for weight, place in rows]
@@ -144,7 +152,7 @@ class RateFactor:
                 why = "does not let its learning rate be changed for a step; use an optimiser of PyTorch"
                 raise InputError(f"optimizer: {type(one).__name__} {why}")
             if _FACTORS.get(one) not in (None, self):
-                raise InputError("optimizer: another Perturber changes its learning rate; make a new optimiser")
+                raise InputError("optimizer: another hook changes its learning rate; make a new optimiser")
             if not self.acts_on([one]):
                 one.register_step_pre_hook(self._before)
                 one.register_step_post_hook(self._after)
