@@ -131,7 +131,8 @@ def _metrics(study: Study) -> str:
     metrics = final_metrics(study)
     rows = tables.metric_rows(metrics)
     reasons = dict.fromkeys(metric for metric in metrics.values() if isinstance(metric, str))
-    parts = [*([_table(rows)] if rows else []), *(f"<p>{html.escape(reason)}.</p>" for reason in reasons)]
+    parts = [f"<p>{html.escape(line)}</p>" for line in tables.compared(metrics)]
+    parts += [*([_table(rows)] if rows else []), *(f"<p>{html.escape(reason)}.</p>" for reason in reasons)]
     return "\n".join(["<h2>Is faster also better?</h2>", *parts])
 
 

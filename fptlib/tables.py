@@ -10,7 +10,7 @@ import numpy as np
 from fptlib.errors import InputError
 from fptlib.qss import QuasiSteadyState
 from fptlib.response.metrics import FinalMetric
-from fptlib.response.results import Prediction, Ranking
+from fptlib.response.results import Prediction, Ranking, least
 from fptlib.trajectories import Trajectories
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ MOST_ROWS = 11  # with the names of the columns twelve lines
 
 
 def shortlist(ranking: Ranking, *, most: int | None = MOST_ROWS) -> list[Prediction]:
-    """Return the predictions that matter most, in the order of the ranking.
+    """Return the predictions that matter most, in the order of the ranking; among means, open ones come last, by their lower ends.
 
     These are the choice, what to measure next, no perturbation, the best of each perturbation, what was measured, and then the smallest,
     ``most`` of them in all; ``None`` for every one.
@@ -32,7 +32,9 @@ def shortlist(ranking: Ranking, *, most: int | None = MOST_ROWS) -> list[Predict
     measured = [p for p in by_mean if p.measured]
     order = [p for group in ([ranking.choice], following, best, measured, by_mean) for p in group]
     chosen = {id(p) for p in list({id(p): p for p in order}.values())[:most]}
-    return [p for p in ranking.predictions if id(p) in chosen]
+    shown = [p for p in ranking.predictions if id(p) in chosen]
+    by_period = all(p.perturbation is not None for p in shown)
+    return shown if by_period else sorted(shown, key=lambda p: (p.mean is None, p.low if p.mean is None else p.mean))
 
 
 def in_words(ranking: Ranking, predictions: Sequence[Prediction]) -> list[dict[str, object]]:
@@ -42,7 +44,7 @@ def in_words(ranking: Ranking, predictions: Sequence[Prediction]) -> list[dict[s
     rows: list[dict[str, object]] = []
     for p in predictions:
         gain, is_open = ranking.speedup(p), p.mean is None
-        low, mean, high = (f"{x:.1f}" if x < 10 else f"{x:.0f}" for x in (gain.low, gain.mean, gain.high))
+        low, mean, high = (f"{x:.1f}" if x < 10 else f"{x:.0f}" for x in (least(gain.low), gain.mean, gain.high))
         faster = f"{low} to {high}" if is_open else f"{mean} ({low} to {high})"
         row: dict[str, object] = {
             "perturbation": p.perturbation or "no perturbation",
@@ -62,6 +64,12 @@ def verdict(state: QuasiSteadyState) -> str:
     return f"reached at epoch {state.relaxation_epoch}" if state.reached else "not reached"
 
 
+def drop(state: QuasiSteadyState) -> list[str]:
+    """Return the sentence that names the epoch at which to drop the learning rate; none where no state is reached."""
+    where = f"at epoch {state.relaxation_epoch}, where training has settled"
+    return [f"If the learning rate is to drop once, drop it {where}."] if state.reached else []
+
+
 def spelled(estimate: Any, number: str = ".2f") -> str:
     """Return a mean with its interval in words."""
     return f"{estimate.mean:{number}} ({estimate.low:{number}} to {estimate.high:{number}})"
@@ -71,13 +79,28 @@ def metric_rows(metrics: Mapping[str, FinalMetric | str]) -> list[dict[str, obje
     """Return the final and best metrics that are known, see `fptlib.response.final_metrics`, in words."""
     return [
         {
-            f"metric at epoch {m.horizon}": name,
-            "mean": spelled(m.final, ".5g"),
-            "best of each run": spelled(m.best, ".5g"),
+            "final metric": name,
+            f"mean at epoch {m.horizon}": spelled(m.final, ".5g"),
+            "mean of each run's best epoch": spelled(m.best, ".5g"),
         }
         for name, m in metrics.items()
         if not isinstance(m, str)
     ]
+
+
+def compared(metrics: Mapping[str, FinalMetric | str]) -> list[str]:
+    """Return one sentence on what perturbed and unperturbed runs end with; none where that is not known."""
+    plain, groups = metrics["without perturbation"], dict[str, list[str]]()
+    if isinstance(plain, str):
+        return []
+    for name, m in metrics.items():
+        if m is not plain and not isinstance(m, str):
+            apart = (m.final.low > plain.final.high) - (m.final.high < plain.final.low)
+            groups.setdefault(("cannot be told apart from that", "is higher than", "is lower than")[apart], []).append(
+                name
+            )
+    told = [f"with {' and '.join(names)} it {how} without perturbation" for how, names in groups.items()]
+    return [f"Final metric, the mean at epoch {plain.horizon}: {'; '.join(told)}."] if told else []
 
 
 def doubts(ranking: Ranking) -> list[str]:

@@ -49,6 +49,15 @@ def test_a_choice_comes_with_its_interval_and_the_least_speed_up() -> None:
     assert fourth == "No other ensemble is needed to choose; runs with this period would confirm it."
 
 
+def test_an_open_period_that_may_be_faster_is_named() -> None:
+    words = advice(at(10, 18, 20, 24), at(20, 28, 30, 33, measured=True), at(5, 12, 40, 80))
+    assert "Kick every 5 epochs, 12.0 to 80.0 epochs, may be faster still; only runs of its own would tell." in words
+    measured = advice(at(20, 28, 30, 33, measured=True), at(40, 45, 50, 60))[1]
+    assert measured == (
+        "This was measured on the 6 runs that had not reached the threshold at epoch 20, when they were first perturbed."
+    )
+
+
 def test_an_open_choice_is_a_range() -> None:
     first, second, *_ = advice(at(10, 8, 20, 60), at(40, 20, 30, 60), at(20, 60, 66, 70, measured=True))
     assert (

@@ -168,13 +168,15 @@ def test_the_quasi_steady_state_in_words_and_json(fpt: Fpt, logs: Path) -> None:
     status, out, _ = fpt("qss", logs / "plain", "--threshold", 1.5, "--json")
     said = json.loads(out)
     assert status == 0
-    assert said.keys() == {"reached", "relaxation_epoch", "reasons", "profile", "notes"}
+    assert said.keys() == {"reached", "relaxation_epoch", "reasons", "advice", "profile", "notes"}
+    where = f"drop it at epoch {said['relaxation_epoch']}, where training has settled."
+    assert said["advice"] == [f"If the learning rate is to drop once, {where}"] * said["reached"]
     assert said["profile"][0]["epoch"] == 1
     status, text, _ = fpt("qss", logs / "plain", "--threshold", 1.5)
     assert status == 0
     word = f"reached at epoch {said['relaxation_epoch']}" if said["reached"] else "not reached"
     assert f"quasi-steady state: {word}" in text
-    assert all(reason in text for reason in said["reasons"])
+    assert all(line in text for line in (*said["reasons"], *said["advice"]))
 
 
 def test_inspect_says_what_is_there_and_what_to_type(fpt: Fpt, logs: Path, tmp_path: Path) -> None:
@@ -197,6 +199,16 @@ def test_inspect_says_what_is_there_and_what_to_type(fpt: Fpt, logs: Path, tmp_p
     assert (content["runs"], content["epochs"], content["one_epoch"]) == (120, 60, {"axis": "epoch", "every": 1})
     assert content["names"]["119"] == "run_119"
     assert content["metrics"][0].keys() == {"metric", "scale", "start", "end", "smallest", "largest"}
+
+
+def test_inspect_names_the_command_for_perturbed_runs(fpt: Fpt, tmp_path: Path) -> None:
+    path = write(tmp_path / "shrink_20", PROCESS.sample(np.random.default_rng(0), n_runs=12, horizon=60, period=20))
+    *_, other, command = fpt("inspect", path)[1].splitlines()
+    assert other == "or, if these runs were perturbed as their name has it,"
+    assert command.startswith(
+        f"fpt predict --unperturbed FOLDER --perturbed 20={path} --metric test_metric --threshold "
+    )
+    assert json.loads(fpt("inspect", path, "--json")[1])["next"]["if_perturbed"] == command
 
 
 def table_of(path: Path, n_runs: int, n_epochs: int, **metrics: Any) -> Path:

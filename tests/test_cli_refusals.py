@@ -57,6 +57,10 @@ TABLE: list[tuple[str, str]] = [
     ("predcit", "No such command 'predcit'"),
     ("data fetch publishd", "published"),
     (f"recommend {PAIR} --perturbed ten.csv", "NAME:P0=PATH is needed"),
+    (
+        f"recommend {PAIR} --perturbed shrink_pertub:10=ten.csv",
+        "did you mean 'shrink_perturb'? Allowed: shrink_perturb, ",
+    ),
     (f"recommend {PAIR} --perturbed s:x=ten.csv", "NAME:P0=PATH is needed"),
     (f"recommend {PAIR} --perturbed s:10=ten.csv --perturbed s:10=five.csv", "s with period 10 was given twice"),
     (f"recommend {PAIR} --perturbed s:70=ten.csv", "period 70 of the runs of s is not between 1 and 59"),

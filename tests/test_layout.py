@@ -41,7 +41,6 @@ ORDER = [
     "qss",
     "response",
     "search",
-    "calibrate",
     "tables",
     "charts",
     "report",

@@ -309,7 +309,9 @@ def test_folders_of_runs_are_named_and_one_alone_is_read(tmp_path: Path) -> None
         if name == "plain":
             assert read(tmp_path).meta["names"] == {str(k): f"seed{k}" for k in range(3)}
     with pytest.raises(
-        InputError, match=r"holds folders of runs \(kick_20, plain\); read one of them, such as \S*kick_20"
+        InputError,
+        match=r"holds folders of runs \(kick_20, plain\); read one of them, such as \S*plain; fpt recommend "
+        r"--unperturbed \S*plain --perturbed NAME:P0=\S*kick_20, with the period P0",
     ):
         read(tmp_path)
 

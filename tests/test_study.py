@@ -478,3 +478,18 @@ def test_every_result_is_a_row_and_json() -> None:
         json.dumps(record.to_dict(), allow_nan=False)
         assert len(record.to_frame().columns) > 2
     assert {"mean", "low", "high", "grade"} <= set(answer.predictions[0].to_frame())
+
+
+def test_runs_that_jump_where_others_are_perturbed_are_swapped() -> None:
+    def runs(seed: int, period: int | None) -> Trajectories:
+        values = 1 - 0.5 ** np.arange(1, 31) + 0.05 * np.random.default_rng(seed).standard_normal((20, 30))
+        for epoch in range(period or 30, 30, period or 30):
+            values[:, epoch : epoch + 2] -= 0.5
+        return Trajectories({"m": values}, np.arange(20) + 100 * seed)
+
+    for unperturbed, perturbed, found in ((None, 10, False), (10, None, True), (None, None, False), (10, 10, False)):
+        study = Study(runs(0, unperturbed), {("kick", 10): runs(1, perturbed)}, 1.1)
+        assert (Cause.SWAPPED in [note.cause for note in study.notes]) == found
+        if found:
+            first, *_ = recommend(study).advice
+            assert first.startswith("Check this first: after epoch 10 the metric of the unperturbed runs jumps")

@@ -13,8 +13,10 @@ from scipy import stats
 
 from fptlib import tables
 from fptlib.errors import InputError
+from fptlib.firstpassage import Estimate
 from fptlib.processes import OrnsteinUhlenbeck
-from fptlib.response import Ranking, recommend
+from fptlib.response import FinalMetric, Ranking, recommend
+from fptlib.response.results import least
 from fptlib.study import Study
 from fptlib.tables import quantile_table
 from fptlib.trajectories import Target, Trajectories, retire
@@ -97,7 +99,7 @@ def test_other_runs_and_single_runs_are_refused() -> None:
 def test_the_shortlist_keeps_what_matters_most_in_the_order_of_the_ranking(ranking: Ranking, most: int | None) -> None:
     shown = tables.shortlist(ranking, most=most)
     assert len(shown) == min(most or 99, len(ranking.predictions))
-    places = [ranking.predictions.index(p) for p in shown]
+    places = [ranking.predictions.index(p) for p in shown if p.mean is not None]
     assert places == sorted(places)
     assert ranking.choice in shown
     assert ranking.next in {(p.perturbation, p.period) for p in shown} | {None}
@@ -121,3 +123,27 @@ def test_retired_runs_have_no_spread_over_all_runs() -> None:
     message = r"needs runs followed to the end, and these were retired at test_metric above 1\.5"
     with pytest.raises(InputError, match=message):
         quantile_table(retire(sample(0), at))
+
+
+def test_open_rows_come_last_by_what_is_shown_and_bounds_are_those_of_the_advice(ranking: Ranking) -> None:
+    shown = tables.shortlist(ranking, most=None)
+    rows = tables.in_words(ranking, shown)
+    means = [p.mean for p in shown]
+    n = sum(mean is not None for mean in means)
+    assert means[:n] == sorted(means[:n])  # type: ignore[type-var]
+    assert all(row["epochs"] is None for row in rows[n:])
+    assert [p.low for p in shown[n:]] == sorted(p.low for p in shown[n:])
+    assert [least(x) for x in (1.26, 9.99, 11.9)] == [1.2, 9.9, 11]  # as the advice has it
+
+
+def test_what_runs_end_with_is_said_once() -> None:
+    def at(mean: float, horizon: int = 60) -> FinalMetric:
+        return FinalMetric(*2 * (Estimate(mean, mean - 0.1, mean + 0.1, 9, 0, 0.95),), horizon)
+
+    metrics: dict[str, FinalMetric | str] = {"without perturbation": at(0.5)}
+    assert tables.compared(metrics) == []
+    metrics |= {"a": at(0.8), "b": at(0.6), "c": at(0.1), "d": at(0.9), "e": "not known"}
+    assert tables.compared(metrics) == [
+        "Final metric, the mean at epoch 60: with a and d it is higher than without perturbation; with b it cannot be told apart from that "
+        "without perturbation; with c it is lower than without perturbation."
+    ]

@@ -51,11 +51,12 @@ def qss(
     everything: options.Everything = False,
     as_json: options.AsJson = False,
 ) -> None:
-    """Test whether unperturbed training reaches a quasi-steady state."""
+    """Test whether unperturbed training reaches a quasi-steady state, and name the epoch at which the learning rate may drop."""
     from fptlib.cli import answers
     from fptlib.qss import assess_qss
     from fptlib.record import plain
     from fptlib.study import Study
+    from fptlib.tables import drop
     from fptlib.trajectories import Target
 
     runs, _ = options.ensembles(path, {}, metric=metric, axis=axis, every=every, epoch_zero=epoch_zero)
@@ -64,7 +65,9 @@ def qss(
     state = assess_qss(study)
     if as_json:
         notes = [str(note) for note in study.notes]
-        output.print_json(state.to_dict() | {"profile": plain(list(state.rows())), "notes": notes})
+        output.print_json(
+            state.to_dict() | {"advice": drop(state), "profile": plain(list(state.rows())), "notes": notes}
+        )
     else:
         answers.print_qss(state, everything=everything)
         print(*(f"note: {note}\n" for note in study.notes), sep="", end="")

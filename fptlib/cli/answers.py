@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 Answers = Mapping[float, Answer | str]  # threshold to its answer, or to the reason why there is none
 _INTERVAL = ("mean", "low", "high")
-_ENSEMBLES, _NOTES = 3, 5  # whose final metrics are printed, and notes, so that an answer has at most 30 lines
+_ENSEMBLES, _NOTES = 3, 4  # whose final metrics are printed, and notes, so that an answer has at most 30 lines
 
 
 # -- JSON
@@ -122,6 +122,7 @@ def _show(study: Study, ranking: Ranking, fates: Sequence[Distribution], *, ever
     if state is not None:
         print(f"quasi-steady state: {tables.verdict(state)}" + "".join(f"\n- {r}" for r in state.reasons if everything))
     metrics = final_metrics(study)
+    print(*(f"{line}\n" for line in tables.compared(metrics)), sep="", end="")
     print_table(tables.metric_rows(metrics)[: None if everything else _ENSEMBLES])
     reasons = dict.fromkeys(f"final metric: {reason}" for reason in metrics.values() if isinstance(reason, str))
     notes = [*reasons, *(f"note: {line}" for line in tables.doubts(ranking))]
@@ -145,6 +146,7 @@ def _fate(fate: Distribution) -> dict[str, str]:
 def print_qss(state: QuasiSteadyState, *, everything: bool = False) -> None:
     """Print whether a quasi-steady state is reached, why, and the distances that this rests on, a dozen of them or all."""
     print(f"quasi-steady state: {tables.verdict(state)}  ({state.n_runs} runs)", *state.reasons, sep="\n- ")
+    print(*(f"{line}\n" for line in tables.drop(state)), sep="", end="")
     names = {"epoch": "epoch", "n_survivors": "survivors", "distance": "distance", "at": "at epoch", "p_value": "p"}
     rows = [{**row, "distance": f"{row['distance']:.2f}", "p_value": f"{row['p_value']:.3f}"} for row in state.rows()]
     step = 1 if everything else max(1, -(-len(rows) // tables.MOST_ROWS))

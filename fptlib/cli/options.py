@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Hashable, Iterable, Mapping
@@ -79,6 +80,8 @@ def ensembles(
 
 def perturbed_paths(texts: Iterable[str], *, named: bool, period: int | None = None) -> dict[tuple[str, int], Path]:
     """Return name and period to path of ``NAME:P0=PATH``; of ``[P0=]PATH``, with an empty name, unless ``named``."""
+    from fptlib.response.results import WORDS
+
     paths: dict[tuple[str, int], Path] = {}
     for text in texts:
         parts = re.fullmatch(r"([^:=]+):(\d+)=(.+)" if named else r"()(\d+)=(.+)", text)
@@ -90,6 +93,12 @@ def perturbed_paths(texts: Iterable[str], *, named: bool, period: int | None = N
             raise InputError(f"--perturbed {text}: which period? write P0={text}, or name it by --period")
         else:
             name, at, path = "", period, text
+        near = difflib.get_close_matches(name, WORDS, n=1, cutoff=0.8)
+        if near and not name.startswith(tuple(WORDS)):
+            raise InputError(
+                f"--perturbed {text}: {name!r} is no rule of this library; did you mean {near[0]!r}? Allowed: {', '.join(WORDS)}, or a "
+                "name of your own that is less like them"
+            )
         if (name, at) in paths:
             who = f"{name} with period" if name else "period"
             raise InputError(f"--perturbed {text}: {who} {at} was given twice")

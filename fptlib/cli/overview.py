@@ -14,6 +14,7 @@ import numpy as np
 from fptlib.cli.output import as_options, print_table
 from fptlib.trajectories import Target, Trajectories
 from fptlib.trajectories.checks import CLOCK, LOSS, RATE
+from fptlib.trajectories.origin import Origin
 from fptlib.trajectories.record import DEFAULT_METRIC, passages
 
 _MOST = 11  # metrics, notes and labels that are shown without --all
@@ -27,6 +28,10 @@ def overview(path: Path, runs: Trajectories, *, options: str = "") -> dict[str, 
     left_out, where = dict(meta.get("left_out", {})), shlex.quote(str(path))
     below = " --direction below" * (target.direction == "below")
     command = f"fpt qss {where} --metric {shlex.quote(target.name)} --threshold {target.threshold:g}{below}{options}"
+    kind, at = Origin.of(runs).perturbation, re.search(r"\D[_-]?(\d+)$", path.stem) if runs.n_runs > 1 else None
+    period = kind.get("period", int(at[1]) if at and 0 < int(at[1]) < runs.n_epochs and "spec" not in meta else None)
+    asked = command.removeprefix(f"fpt qss {where}")
+    perturbed = period and f"fpt predict --unperturbed FOLDER --perturbed {period}={where}{asked}"
     n_reach = int(passages(runs, target)[1].sum())
     why = f"{n_reach} of {_many(runs.n_runs, 'run')} reach{'es' * (n_reach == 1)} {target}"
     for name, fault in reversed(
@@ -47,7 +52,7 @@ def overview(path: Path, runs: Trajectories, *, options: str = "") -> dict[str, 
         "notes": [note for note in meta.get("notes", ()) if note.split(" is left out: ")[0] not in left_out],
         "left_out": left_out,
         **{key: meta[key] for key in ("digest", "n_evaluated", "spec") if key in meta},
-        "next": {"why": why, "command": command},
+        "next": {"why": why, "command": perturbed if kind else command, "if_perturbed": perturbed},
     }
 
 
@@ -121,6 +126,8 @@ def print_overview(content: dict[str, Any], *, everything: bool = False) -> None
     if everything and "spec" in content:
         print(json.dumps(content["spec"], indent=1))
     print(f"\n{content['next']['why']}; to go on, type\n{content['next']['command']}")
+    if (other := content["next"]["if_perturbed"]) not in (None, content["next"]["command"]):
+        print(f"or, if these runs were perturbed as their name has it,\n{other}")
 
 
 def _many(n: int, word: str) -> str:

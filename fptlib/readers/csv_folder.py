@@ -22,6 +22,7 @@ from fptlib.readers.logs import Format, Log, Series, folder_name, summary, visib
 from fptlib.readers.tables import Table, header_of, meaning, read_table
 
 _ENDING = re.compile(r"(.+)\.(?:(csv|tsv|parquet)|txt|dat|log)(\.gz)?", re.IGNORECASE)
+_PLAIN = re.compile("plain|base|none|unperturbed|control|without", re.IGNORECASE)
 _DOWNLOAD = re.compile(r"run-(.*)-tag-(.*)\.csv")  # of one tag from TensorBoard, with columns Wall time, Step and Value
 PART = re.compile(r"(?:(.*)[-_. /])?(train(?:ing)?|val(?:id|idation)?|dev|test|eval(?:uation)?)", re.IGNORECASE)
 _RUN = re.compile(
@@ -66,7 +67,11 @@ def read_files(path: Path, files: Sequence[Path], read: Callable[[Path], Table] 
         if len(inner) == 1:
             return read_files(files[0].parent, files, read)
         holds = f"holds folders of runs ({', '.join(inner.values())})"
-        raise InputError(f"{path}: {holds}; read one of them, such as {files[0].parent}")
+        one, other = sorted(inner, key=lambda folder: not _PLAIN.search(folder.name))[:2]
+        pair = (
+            f"fpt recommend --unperturbed {one} --perturbed NAME:P0={other}, with the period P0 of yours, compares two"
+        )
+        raise InputError(f"{path}: {holds}; read one of them, such as {one}; {pair}")
     notes = summary([table.notes for table in tables])
     wide = [*next(iter(runs.values()))[0][1].metrics]
     if len(runs) == 1 and len(wide) > 2 and len({re.sub(r"\d+", "#", name) for name in wide}) == 1:

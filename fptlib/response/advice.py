@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from fptlib.firstpassage import Estimate
-from fptlib.response.results import Prediction, Ranking, named, when
+from fptlib.response.results import Prediction, Ranking, least, named, when
 from fptlib.study import Cause
 
 _SETTLED_RUNS = 30  # unperturbed runs to leave below the threshold where a first perturbation is measured
@@ -17,7 +16,7 @@ _NEVER = 0.99  # of the horizon: a mean beyond says that hardly any run reaches 
 def advise(ranking: Ranking) -> tuple[str, ...]:
     """Return the advice that follows from a ranking, the answer first; before it only that a period is not the one that was given."""
     better = _better(ranking)
-    doubts = [f"Check this first: {note}." for note in ranking.notes if note.cause is Cause.PERIOD]
+    doubts = [f"Check this first: {note}." for note in ranking.notes if note.cause in (Cause.SWAPPED, Cause.PERIOD)]
     parts = (
         doubts,
         _answer(ranking, better),
@@ -50,16 +49,15 @@ def _better(ranking: Ranking) -> Prediction | None:
 def _answer(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
     choice, plain = ranking.choice, ranking.unperturbed
     if better is not None:
-        factor = ranking.speedup(better).low
-        factor = math.floor(10 * factor) / 10 if factor < 10 else math.floor(factor)
+        factor = least(ranking.speedup(better).low)
         faster = f"{f'at least {factor:g} times ' if factor > 1 else ''}faster than without perturbation"
         start = f"Use {better}:" if better is choice else f"Perturbing helps: with {better}"
         yield f"{start} training takes {interval(better)}, {faster} ({plain.mean:.1f})."
     elif min(plain.mean, choice.centre) > _NEVER * ranking.horizon:
         yield f"Hardly any run reaches the threshold within {ranking.horizon} epochs, perturbed or not: train longer, or set an easier one."
     elif _pointless(ranking):
-        least = f"not even {choice}, with {interval(choice)},"
-        rival = least if choice.perturbation is not None else "nothing that was looked at"
+        even = f"not even {choice}, with {interval(choice)},"
+        rival = even if choice.perturbation is not None else "nothing that was looked at"
         yield f"Train without perturbation, which takes {interval(plain)}: {rival} is known to be faster."
     else:
         rival = "" if choice.perturbation is None else f", {interval(choice)} with {choice}"
@@ -87,7 +85,8 @@ def _how_sure(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
             yield f"This was measured on {plain.n_runs} runs."
         return
     if better.measured:
-        yield f"This was measured on {n} perturbed runs."
+        until = f"that had not reached the threshold at epoch {better.source}, when they were first perturbed"
+        yield f"This was measured on the {n} runs {until}."
     else:
         runs = (
             f"{n} runs perturbed {when(better.source, once=better.once)}" if better.source else f"{n} unperturbed runs"
@@ -125,7 +124,13 @@ def _what_next(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
         yield f"More runs without perturbation and with {choice} may tell."
     elif measured and better is choice and not choice.measured:
         purpose = "narrow the range" if choice.mean is None else "confirm it"
-        yield f"No other ensemble is needed to choose; runs with this period would {purpose}."
+        rivals = [p for p in ranking.predictions if p.mean is None and p.low < choice.centre and p is not choice]
+        if rivals:
+            rival = min(rivals, key=lambda p: p.centre)
+            start = f"{str(rival)[0].upper()}{str(rival)[1:]}"
+            yield f"{start}, {_range(rival)}, may be faster still; only runs of its own would tell."
+        else:
+            yield f"No other ensemble is needed to choose; runs with this period would {purpose}."
     if not measured:
         settled = "once they have settled" if ranking.qss is None or not ranking.qss.reached else _settled(ranking)
         yield (

@@ -207,7 +207,7 @@ def _doubts(study: Study, at: Source, period: int, qss: QuasiSteadyState | None)
     if _too_early(study, *sorted((period, at.period))):
         times = study.ensembles[None].times
         first = int(times.time[times.observed].min())
-        where = f", as at epoch {at.period}, where it was perturbed" if at.period < first else ""
+        where = f", as those at epoch {at.period} were," if at.period < first else ""
         yield Cause.NONE_PASSED.note(epoch=first, where=where)
 
 

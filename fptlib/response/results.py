@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from fptlib.study import Key, Note
 from fptlib.trajectories import Target
 
 Method = Literal["measured", "single", "cycles", "restart"]
-_WORDS = {
+WORDS = {
     "shrink_perturb": "shrink-and-perturb",
     "weight_noise": "weight noise",
     "full_reset": "full reset",
@@ -137,7 +138,14 @@ def named(perturbation: str | None, period: int | None, *, once: bool = False) -
 def spelt(perturbation: str) -> str:
     """Return the name of a perturbation for readers; a name that the library does not know stays as it is."""
     kind, colon, parameters = perturbation.partition(":")
-    return _WORDS.get(kind, kind) + colon + parameters
+    return WORDS.get(kind, kind) + colon + parameters
+
+
+def least(factor: float) -> float:
+    """Return a lower bound of a speed-up as it is printed: rounded down, to a tenth below 10."""
+    return (
+        math.floor(10 * factor) / 10 if factor < 10 else float(math.floor(factor)) if math.isfinite(factor) else factor
+    )
 
 
 def when(period: int | None, *, once: bool) -> str:

@@ -17,14 +17,27 @@ class Cause(Enum):
     SCHEDULE = "{schedule}, so that training there is not the same as after epoch {source}, where it was perturbed"
     SCHEDULE_RESTART = "{schedule}, so that a network drawn afresh is not trained as the first one was"
     TIED = "{rule} anneals the learning rate over its period of {source} epochs; with another period it is another perturbation"
-    UNSETTLED = "unperturbed training is not seen to reach a quasi-steady state, so residual times may differ from that at epoch {source}"
-    RELAXATION = "the quasi-steady state begins at epoch {start}; before, the residual time may be another"
-    NONE_PASSED = "no unperturbed run reaches the threshold before epoch {epoch}; until then training may be in another state{where}"
+    UNSETTLED = (
+        "unperturbed training is not seen to reach a quasi-steady state, so a perturbed run may still need another time than one perturbed "
+        "at epoch {source}; confirm it with runs of its own"
+    )
+    RELAXATION = (
+        "the quasi-steady state begins at epoch {start}; a run that is perturbed before may still need another time; confirm it with runs "
+        "of its own"
+    )
+    NONE_PASSED = (
+        "no unperturbed run reaches the threshold before epoch {epoch}; a run that is perturbed before{where} may still need another time "
+        "than later; confirm it with runs of its own"
+    )
     FEW_SURVIVORS = (
         "only {n} of the perturbed runs is left at epoch {source}, too few to say anything but the possible range"
     )
     DISJOINT = "the interval from the runs perturbed every {source} epochs does not overlap with this one"
     PERIOD = "the runs of {name} equal unperturbed ones {until}, although they are said to be perturbed at epoch {period}; check the period"
+    SWAPPED = (
+        "after epoch {period} the metric of the unperturbed runs jumps, and that of {name}, said to be perturbed there, does not; check "
+        "that the two were not swapped"
+    )
     UNLIKE = (
         "up to epoch {period}, before they are perturbed, the runs of {name} need {perturbed:.1f} epochs and the unperturbed ones "
         "{plain:.1f}: check that the period is right and that both were trained alike"

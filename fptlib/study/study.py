@@ -192,6 +192,8 @@ class Study:
                 yield Cause.PERIOD.note(name=name, until=words, period=period)
             elif until == 0 and (note := self._unlike(key)) is not None:
                 yield note
+            if _swapped(self.ensembles[None], self.ensembles[key], period):
+                yield Cause.SWAPPED.note(name=name, period=period)
             yield from differences(self.unperturbed, runs, name)
 
     def _unlike(self, key: Key) -> Note | None:
@@ -276,6 +278,19 @@ class Study:
 
 def _name(key: Key | None) -> str:
     return "unperturbed" if key is None else f"{key[0]}_{key[1]}"
+
+
+def _swapped(plain: Ensemble, perturbed: Ensemble, period: int) -> bool:
+    """Test whether the mean metric of the first runs jumps where those of the second are perturbed, and theirs does not."""
+    if plain.values is None or perturbed.values is None or period < 2:
+        return False
+    steps = [np.diff(e.values[:, period - 2 : period + 1], axis=1) for e in (plain, perturbed)]  # type: ignore[index]
+    jumps = [each[np.isfinite(each).all(axis=1)] for each in steps]  # (runs, before and at the perturbation)
+    if min(map(len, jumps)) < 10:
+        return False
+    (before, here), (_, there) = (np.abs(each.mean(axis=0)) for each in jumps)
+    error = float(np.hypot(*(each[:, 1].std() / np.sqrt(len(each)) for each in jumps)))
+    return bool(here - there > _CHANCE * error and here > 3 * max(before, there))
 
 
 def _times(runs: Runs, target: Target) -> FirstPassageTimes:
