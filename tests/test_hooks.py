@@ -498,6 +498,12 @@ def test_a_factor_that_was_missed_is_named() -> None:
 # -- what is said and refused
 
 
+def test_a_momentum_of_its_own_is_sgd_s() -> None:
+    drop, model = Perturber({"name": "rate_drop", "momentum": 0.5}, period=2), nn.Linear(1, 1)
+    with pytest.raises(InputError, match="only SGD's momentum can be changed; leave momentum out"):
+        drop.watch(model, torch.optim.Adam(model.parameters()))
+
+
 def test_a_schedule_of_learning_rates_is_named_once() -> None:
     model = nn.Linear(2, 2)
     optimizer = sgd(model)

@@ -15,7 +15,7 @@ from fptlib.ensemble.states import Best, content, copied
 from fptlib.ensemble.streams import stream
 from fptlib.errors import InputError
 from fptlib.hooks.fresh import Factory, Tensors, check_factory, check_initial, draw, like, plain
-from fptlib.hooks.single import Optimisers, RateFactor, Training, row
+from fptlib.hooks.single import Optimisers, RateFactor, Training, row, set_momentum
 from fptlib.parameters import NaturalNumber, Number, Part, PositiveInteger, Seed, build
 from fptlib.perturbations import Context, Perturbation, Schedule, State, schedule
 from fptlib.trajectories import Target, reached
@@ -195,6 +195,7 @@ class Perturber:
         whole, generators = [dict(best.buffers)], [stream(self.seed, self._given.run, "perturb", epoch)]
         pairs = frozenset(name for name, value in training.parameters.items() if value.is_complex())
         new = self.schedule.apply(state, Context(fresh=fresh, generators=generators, best=best, pairs=pairs))
+        set_momentum(training.optimisers, new.momentum, only_check=True)
         # Masks and tables are no averages: they are taken from elsewhere as a whole, or stay.
         others = [name for name in state.buffers if not name.endswith(("running_mean", "running_var"))]
         mixed = [name for name in others if not any(new.buffers[name].equal(values[name]) for values in whole)]
