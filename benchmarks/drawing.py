@@ -30,7 +30,7 @@ def measured() -> Iterator[pd.DataFrame]:
             for period in periods:
                 kick = {"perturbation": KICK | {"period": period}} if period else {}
                 trained = ensemble.train(spec.override(plain, {"training.sampling": sampling, **kick}))
-                times = first_passage(trained, threshold=threshold)
+                times = first_passage(trained, threshold)
                 early, late = (trained.metric()[:, epochs] for epochs in (EARLY, LATE))
                 passed = {"run": times.run, "time": times.time, "reached": times.observed}
                 accuracy = {"early": early.mean(axis=1), "late": late.mean(axis=1), "spread": late.std(axis=1, ddof=1)}
