@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from companion import charts, published
+from companion.published import kept
 from companion.published.claims import CLAIMS
 from companion.published.judges import JUDGES, Case, verdict
 from companion.published.table import VALUES
@@ -140,6 +141,35 @@ def test_survivors_are_those_below_the_threshold() -> None:
     line = table.loc[(True, 50, 50)]
     assert (line["n"], line["n_later"]) == (times.running(50).sum(), times.running(100).sum())
     assert f"{line['distance']:.3f}" == "0.083"
+
+
+# Measures that chapters keep
+
+
+def test_claims_of_related_abstracts_are_judged_by_what_chapters_keep(tmp_path: Path) -> None:
+    row = next(row for row in kept.CLAIMS if row["quantity"] == "integral theorem, regression")
+    ours = next(row for row in kept.CLAIMS if row["where"].startswith("ours") and row["accepted"][1] < math.inf)
+
+    def measure(claim: dict[str, Any], mean: float, half: float) -> dict[str, Any]:
+        return {"quantity": claim["quantity"], "mean": mean, "low": mean - half, "high": mean + half, "runs": 9}
+
+    def found(claim: dict[str, Any]) -> str:
+        return str(kept.related(tmp_path).set_index("quantity").loc[claim["quantity"], "verdict"])
+
+    assert set(kept.related(tmp_path)["verdict"]) == {"cannot be tested"}
+    folder = tmp_path / row["chapter"]
+    kept.record(folder, [measure(row, 1.0, 0.001), measure(ours, 2 * ours["accepted"][1], 0.001)])
+    assert (found(row), found(ours)) == ("reproduces", "does not hold")
+    kept.record(folder, [measure(row, 1.0, 0.1)])
+    assert (found(row), found(ours)) == ("undecided", "does not hold"), "rows of other quantities stay"
+    assert len(pd.read_csv(folder / "measures.csv")) == 2
+
+
+def test_measures_that_a_chapter_keeps_have_the_names_that_the_claims_ask_for() -> None:
+    for row in kept.CLAIMS:
+        path = kept.RESULTS / row["chapter"] / "measures.csv"
+        assert not path.exists() or row["quantity"] in set(pd.read_csv(path)["quantity"]), row["quantity"]
+        assert row["accepted"][0] < row["accepted"][1]
 
 
 # The table of claims, and the published data
