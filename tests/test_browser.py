@@ -110,6 +110,11 @@ MOVES = [
         ("ArrowLeft", 1),
         r"50 unperturbed and 40 perturbed runs: known to 10 % at period 10, to 10 % at 50; 95 %",
     ),
+    (
+        "samplers",
+        ("ArrowLeft", 10),
+        r"curvature 0\.001, an epoch is less than a relaxation time: divergence 6\.3e-8 full batch, 6\.1e-4 SGLD, 7\.3e-8",
+    ),
     ("survivors", ("ArrowLeft", 2), r"steady: 60 runs left at epoch 10, 60 at 20; distance 0\.00"),
 ]
 

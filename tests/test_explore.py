@@ -15,6 +15,7 @@ import pytest
 
 from companion import explore, published
 from fptlib.charts import render
+from fptlib.equilibrium import divergence, sampled
 from fptlib.errors import InputError
 from fptlib.firstpassage import FirstPassageTimes
 from fptlib.response.interval import GRADES, OPEN
@@ -32,6 +33,7 @@ FIGURES: dict[str, Callable[[], alt.VConcatChart]] = {
     "period": explore.period,
     "restart": explore.restart,
     "runs": lambda: explore.runs(SIZES),
+    "samplers": explore.samplers,
     "survivors": lambda: explore.survivors({"steady": (STEADY, KNOWN), "drifting": (DRIFT, KNOWN)}),
 }
 LARGEST = 60_000  # bytes, data and picture together
@@ -80,7 +82,7 @@ def test_area_and_block_make_the_mean_that_the_chapter_computes() -> None:
 def evaluate(spec: dict[str, Any], name: str, **values: float) -> float:
     """Return a parameter that is an expression of others, as Vega computes it."""
     known = {param["name"]: param for param in spec["params"]}
-    scope = {"exp": math.exp, "pow": pow, "max": max, "min": min, "sqrt": math.sqrt} | values
+    scope = {"exp": math.exp, "pow": pow, "max": max, "min": min, "sqrt": math.sqrt, "log": math.log} | values
 
     def of(one: str) -> Any:
         if one not in scope:
@@ -115,6 +117,20 @@ def test_closed_forms_of_the_restart_agree_with_integrals(stuck: float, hazard: 
     if not stuck and not delay:
         assert restarted == pytest.approx(mean, rel=1e-3), "without memory a restart changes nothing"
         assert evaluate(spec, "cv", **at) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(("tenth", "n"), [(-30, 100), (-20, 100), (-10, 20)])
+def test_distributions_of_samplers_are_those_of_a_gaussian_mean(tenth: int, n: int) -> None:
+    spec, at = explore.samplers().to_dict(), {"tenth": tenth, "n": n}
+    size, rate = 5000 * n, 10 ** (tenth / 10)
+    sign, one = np.where(np.arange(size) % 2, 1.0, -1.0)[:, None], np.ones((size, 1, 1))
+    ways = {"full": (size, True, "far"), "sgld": (5000, True, "farther"), "sgworld": (5000, False, "near")}
+    for name, (batch, replacement, distance) in ways.items():
+        # The Hessian is 1 and, as in a model that is right, 1/M times the squares of M gradients.
+        gradients = math.sqrt(size) * sign
+        variance = sampled(gradients, one, rate=rate, batch=batch, replacement=replacement)[0, 0]
+        assert evaluate(spec, name, **at) == pytest.approx(variance, rel=1e-4)
+        assert evaluate(spec, distance, **at) == pytest.approx(float(divergence([[variance]], [[1.0]])), rel=0.01)
 
 
 def test_the_best_period_is_where_the_hazard_falls_below_one_over_tau() -> None:

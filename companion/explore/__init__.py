@@ -26,7 +26,7 @@ from fptlib.qss import MIN_SURVIVORS, TOLERANCE
 from fptlib.response import predict
 from fptlib.response.interval import GRADES, OPEN
 
-__all__ = ["hazard", "period", "restart", "runs", "survivors"]
+__all__ = ["hazard", "period", "restart", "runs", "samplers", "survivors"]
 
 THRESHOLDS = (72.0, 73.0, 74.0)  # test accuracy of the published runs, per cent
 KINDS = {"shrink_perturb": "shrink-and-perturb", "partial_reset": "partial reset"}
@@ -57,6 +57,11 @@ def period(*, source: int = 50) -> alt.VConcatChart:
 def restart() -> alt.VConcatChart:
     """Restart runs of which some are stuck: a falling hazard, a coefficient of variation above one, and a period that is best."""
     return figure("restart", {})
+
+
+def samplers() -> alt.VConcatChart:
+    """Slide the learning rate of three samplers of a posterior: their distributions, and how far these are from it."""
+    return figure("samplers", {})
 
 
 def hazard() -> alt.VConcatChart:

@@ -112,11 +112,7 @@ def batch_gradient(loss: Loss, data: Data) -> Callable[[Array, NDArray[np.int64]
 def effective_loss(loss: Loss, data: Data, *, rate: float, batch: int) -> Function:
     """Return the loss of an epoch without replacement: its gradient, times the rate, is the mean displacement of an epoch.
 
-    Correct to second order in the rate.
-
-    References
-    ----------
-    Adhikari, Kabakcioglu, Strang, Yuret and Hinczewski, arXiv:2306.03521.
+    Correct to second order in the rate; the formula is that of the notebooks of Adhikari et al., arXiv:2306.03521.
     """
     parts = _tensors(data)
     n, each = _batches(len(parts[0]), batch), vmap(grad(loss), in_dims=(None, *[0] * len(parts)))
