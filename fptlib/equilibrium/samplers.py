@@ -53,10 +53,11 @@ def divergence(covariance: ArrayLike, precision: ArrayLike, *, off: ArrayLike = 
     >>> round(float(divergence([[1.5]], [[1.0]])), 4)
     0.0473
     """
-    p = np.asarray(precision) @ np.asarray(covariance)  # (..., p, p)
+    h = np.asarray(precision)
+    p = h @ np.asarray(covariance)  # (..., p, p)
     away = np.broadcast_to(off, p.shape[:-1])
     whole = np.trace(p, axis1=-2, axis2=-1) - p.shape[-1] - np.linalg.slogdet(p)[1]
-    return np.asarray((whole + np.einsum("...i,ij,...j", away, precision, away)) / 2)
+    return np.asarray((whole + np.einsum("...i,ij,...j", away, h, away)) / 2)
 
 
 def sampled(gradients: ArrayLike, hessians: ArrayLike, *, rate: float, batch: int, replacement: bool = True) -> Array:
@@ -64,18 +65,19 @@ def sampled(gradients: ArrayLike, hessians: ArrayLike, *, rate: float, batch: in
 
     With ``A = 1 - rate H``, ``R`` the covariance of a step that batches make, and sums over ``j < n``, the batches of
     an epoch, ``S = A^n S A^n + sum A^j (2 rate + (1 + c) R) A^j - c (sum A^j) R (sum A^j)``. With replacement ``n = 1``
-    and ``c = 0``; without, ``c = 1 / (n - 1)``, as the batches add up to the data. ``R`` grows with ``S`` where the
-    Hessians of samples differ: exact with replacement, and else up to correlations within an epoch.
-
-    ``gradients`` ``(M, p)`` and ``hessians`` ``(M, p, p)`` are those of each sample's loss at the minimum. An
-    InputError is raised where nothing is stationary.
+    and ``c = 0``; without, ``c = 1 / (n - 1)``, as the batches add up to the data, and ``A^j`` becomes the mean product
+    of ``j`` batches. That Hessians of samples differ is exact with replacement, and else to first order. ``gradients``
+    ``(M, p)`` and ``hessians`` ``(M, p, p)`` are those of each sample's loss at the minimum. An InputError is raised
+    where nothing is stationary.
     """
     g, each = np.asarray(gradients, dtype=float), np.asarray(hessians, dtype=float)
     (size, p), h = g.shape, each.mean(axis=0)
     n, top = 1 if replacement else size // batch, float(np.linalg.eigvalsh(h)[-1])
     c, share = 1 / (n - 1) if n > 1 else 0.0, rate**2 * (size - batch) / (batch * max(size - 1, 1))
     a = np.stack([np.linalg.matrix_power(np.eye(p) - rate * h, j) for j in range(n + 1)])
-    s, total, apart = linalg.inv(h), a[:-1].sum(axis=0), each - h
+    apart, later = each - h, np.arange(2, n + 1)[:, None, None]
+    a[2:] -= c * share * later * (later - 1) / 2 * (np.einsum("mij,mjk->ik", apart, apart) / size @ a[:-2])
+    s, total = linalg.inv(h), a[:-1].sum(axis=0)
     for _ in range(1000 if rate * top < 2 else 0):
         r = share * (g.T @ g + np.einsum("mij,jk,mkl->il", apart, s, apart, optimize=True)) / size
         q = np.einsum("nij,jk,nkl->il", a[:-1], 2 * rate * np.eye(p) + (1 + c) * r, a[:-1], optimize=True)
