@@ -29,7 +29,9 @@ def simulate(
     Welling and Teh, ICML 2011 (SGLD); Adhikari et al., arXiv:2306.03521 (SGWORLD).
     """
     if not 1 <= batch <= size or (size % batch and not replacement):
-        raise InputError(f"batch: {batch} of {size} samples; allowed: {'1 to' if replacement else 'a divisor of'} {size}")
+        raise InputError(
+            f"batch: {batch} of {size} samples; allowed: {'1 to' if replacement else 'a divisor of'} {size}"
+        )
     (order, shake), w = rng.spawn(2), np.array(start, dtype=float)
     runs, kept, deck = np.arange(len(w)), [w], np.tile(np.arange(size), (len(w), 1))
     for step in range(steps):
