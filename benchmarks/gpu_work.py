@@ -97,7 +97,7 @@ class Work:
 def work_of(name: str) -> Work:
     """Return the work of a case; without a GPU a few images of it."""
     if name in RESNETS:
-        width, share = RESNETS[name] if ON_GPU else (8, 0.002)
+        width, share = RESNETS[name] if ON_GPU else (8, 0.001)
         return Work(None, width, images(*(int(n * share) for n in IMAGES)), BATCH if ON_GPU else 10, share)
     case = CASES[name]
     data, n, m = case.load(), *((None, None) if ON_GPU else (40, 20))

@@ -62,7 +62,7 @@ def test_what_is_drawn_ahead_and_gathered_late_is_the_same(perturbed: bool, monk
         return streams(seed, runs, purpose, epochs)
 
     monkeypatch.setattr(training, "streams", counted)
-    monkeypatch.setattr(training, "_asynchronous", lambda _: True)
+    monkeypatch.setattr(training, "_ASYNCHRONOUS", ("cpu",))
     late = on_device.trained("mlp under Adam", "cpu", range(4), 11, keep=(3,), **how)
     on_device.agree(late.metrics, plain.metrics, 0)
     on_device.agree(late.take_kept()[0].metrics, plain.take_kept()[0].metrics, 0)
@@ -70,7 +70,7 @@ def test_what_is_drawn_ahead_and_gathered_late_is_the_same(perturbed: bool, monk
 
 
 def test_metrics_wait_where_nothing_retires_and_a_record_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "_asynchronous", lambda _: True)
+    monkeypatch.setattr(training, "_ASYNCHRONOUS", ("cpu",))
     task = training.Task(on_device.asked("mlp"), (0,), 20, "cpu")
     work = training.Training(task, on_device.source("mlp"))
     for _ in range(3):
@@ -105,19 +105,17 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
         found.append(function)
         return function
 
-    for name, value in {"_possible": lambda _: True, "_aside": nullcontext, "_graph": graph, "_BATCHES": 2}.items():
+    for name, value in {"_DEVICES": ("cpu",), "_aside": nullcontext, "_graph": graph, "_BATCHES": 2}.items():
         monkeypatch.setattr(graphs, name, value)
     return found
 
 
 @pytest.mark.parametrize(("way", "work"), WAYS.items())
-def test_batches_that_are_launched_together_are_the_same(
-    way: str, work: str, captured: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(compute, "kind", lambda *_: way)
-    plain = on_device.trained(work, "cpu", range(2), perturbation=on_device.KICK)
+def test_batches_that_are_launched_together_are_the_same(way: str, work: str, captured: list[Any]) -> None:
+    how: dict[str, Any] = {"kind": lambda *_: way, "perturbation": on_device.KICK}
+    plain = on_device.trained(work, "cpu", range(2), **how)
     assert not captured
-    launched = on_device.trained(work, "cpu", range(2), perturbation=on_device.KICK, **on_device.GRAPHS)
+    launched = on_device.trained(work, "cpu", range(2), **how, **on_device.GRAPHS)
     assert captured
     on_device.agree(launched.metrics, plain.metrics, 1e-12)
     on_device.agree(*(done.snapshots()[0].parameters for done in (launched, plain)), 0)

@@ -114,11 +114,12 @@ def _through_torch_compile(spec: EnsembleSpec, function: Callable[..., Tensor]) 
     """Return the function through ``torch.compile`` where that is asked for; as it is, with a message, where that fails."""
     if not spec.execution.compile:
         return function
-    fast = [torch.compile(function)]
+    fast: list[Callable[..., Tensor] | None] = [None]
 
     def call(*arguments: Any, **named: Any) -> Tensor:
         if fast:
             try:
+                fast[0] = fast[0] or torch.compile(function)
                 return fast[0](*arguments, **named)
             except Exception as error:  # whatever a compiler raises: the plain function is the same calculation
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]

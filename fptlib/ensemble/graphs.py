@@ -14,6 +14,7 @@ from torch import Tensor
 
 from fptlib.spec import EnsembleSpec
 
+_DEVICES: Final = ("cuda",)
 # Batches in one graph: launching is then no matter, and graphs of large networks stay small.
 _BATCHES: Final = 16
 # Graphs of one stack at most, for learning rates that change in every epoch.
@@ -27,12 +28,12 @@ Work = Callable[[Tensor, Tensor], None]
 class Launcher:
     """Does the work of an epoch: as it is or, where graphs are asked for and can be had, by launching graphs of it.
 
-    Whatever is captured stays where it is: work changes its tensors in place, and what it takes from Python (the learning rate) belongs
-    to the ``key``. The first piece of each length is done as it is, which makes what is made only once; the next is captured.
+    Work changes its tensors in place, and what it takes from Python (the learning rate) belongs to the ``key``. The first piece of
+    each length is done as it is, which makes what is made only once; the next is captured.
     """
 
     def __init__(self, spec: EnsembleSpec, device: str) -> None:
-        self._on = spec.execution.cuda_graphs and _possible(device)
+        self._on = spec.execution.cuda_graphs and device in _DEVICES
         if spec.execution.cuda_graphs and not self._on:
             warnings.warn("execution.cuda_graphs: there is no GPU here; going on without", stacklevel=2)
         self._key: Hashable = None
@@ -80,10 +81,6 @@ class Launcher:
             losses.add_(its_losses)
 
         return launch
-
-
-def _possible(device: str) -> bool:
-    return device == "cuda"
 
 
 def _graph(function: Callable[[], None]) -> Callable[[], None]:

@@ -27,7 +27,8 @@ from fptlib.spec import EnsembleSpec
 from fptlib.spec.schedules import ConstantSpec
 from fptlib.trajectories import Target, reached
 
-# Epochs whose metrics may wait on a GPU for being fetched.
+# Devices that compute while the processor goes on, and epochs whose metrics may wait there for being fetched.
+_ASYNCHRONOUS: Final = ("cuda",)
 _WAITING: Final = 8
 
 
@@ -244,7 +245,7 @@ class Training:
                 results[f"{part}_rmse"] = loss.sqrt() * self._target_scale
         self.epoch[rows] += 1
         self._waiting.append((rows, self.epoch[rows] - 1, places, results))
-        asynchronous = _asynchronous(self._device)
+        asynchronous = self._device.type in _ASYNCHRONOUS
         if asynchronous:  # while it is busy
             self._order(stack.runs, np.where(stack.rows >= 0, epochs + 1, 1), ahead=True)
         if not asynchronous or self.task.retirement is not None or self._best is not None:
@@ -297,11 +298,6 @@ class Training:
         if done := [i for i in stack.places if self._done(int(stack.rows[i]))]:
             self._left |= self._each(stack, done)
             self._stacker.without(stack, done)
-
-
-def _asynchronous(device: torch.device) -> bool:
-    """Test whether a device computes while the processor goes on."""
-    return device.type == "cuda"
 
 
 def recorded(*, regression: bool, validated: bool) -> tuple[str, ...]:
