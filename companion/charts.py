@@ -95,6 +95,26 @@ def predictions(cells: pd.DataFrame) -> alt.LayerChart:
     return finish(layers, description)
 
 
+def against_theory(tables: Mapping[str, pd.DataFrame], *, x: str, y: str, log: bool = False) -> alt.LayerChart:
+    """Draw lines of theory and simulated points with their intervals; ``x`` and ``y`` are the titles of the axes.
+
+    ``tables`` holds, by name, columns ``x, theory, mean, low, high``; both axes are logarithmic on request.
+    """
+    names, scale = list(tables), alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
+    frame = pd.concat([table.assign(curve=name) for name, table in tables.items()])
+    number: Any = {"format": ".0e", "tickCount": 5} if log else {}
+    base = alt.Chart(frame).encode(
+        x=alt.X("x:Q", title=x, scale=scale, axis=alt.Axis(**number)), color=colour(names, "curve")
+    )
+    axis: dict[str, Any] = {"title": y, "scale": scale, "axis": alt.Axis(**number)}
+    line = base.transform_filter("isValid(datum.theory)").mark_line(strokeWidth=1.5)
+    tips = ["curve", *numbers(("x", "theory", "mean", "low", "high"), ".4g")]
+    line = line.encode(y=alt.Y("theory:Q", **axis), strokeDash=dash(names, "curve"))
+    points = intervals(base, axis, shape=shape(names, "curve"), tips=tips)
+    ends = (f"{name} ends at {table['mean'].iloc[-1]:.3g}" for name, table in tables.items())
+    return finish([line, *points], f"Simulation and theory, {y} against {x}: {'; '.join(ends)}.")
+
+
 def matrix(table: pd.DataFrame) -> alt.LayerChart:
     """Draw the regret of taking over the choice of one setting (down the side) in another (along the top), in per cent.
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -132,3 +136,34 @@ def test_refusals(samples: tuple[Any, Any]) -> None:
         equilibrium.gradients(quadratic, (samples[0], samples[1][:5]), [0, 0])
     with pytest.raises(InputError, match="minimum: the gradient is still"):
         equilibrium.minimum(lambda w: -w.sum(), [0.0])
+
+
+@pytest.fixture(scope="module")
+def bench(root: Path) -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(root / "benchmarks"))
+        yield importlib.import_module("equilibrium")
+
+
+def test_the_gradient_written_by_hand_is_that_of_the_loss(bench: Any) -> None:
+    rng, sample = np.random.default_rng(0), bench.points()
+    w, rows = rng.standard_normal((3, 7)), rng.integers(0, 200, (3, 10))
+    known = equilibrium.batch_gradient(bench.regression, sample)(w, rows)
+    np.testing.assert_allclose(bench.slope_of(*sample)(w, rows), known)
+
+
+def test_normal_entropy_of_twice_its_mean_as_variance_obeys_the_detailed_theorem(bench: Any) -> None:
+    sigma = np.random.default_rng(0).normal(1.0, np.sqrt(2.0), 20_000)
+    slope, low, high = bench.detailed(sigma)
+    assert low < 1 < high
+    assert bench.detailed(2 * sigma)[0] == pytest.approx(slope / 2)
+
+
+def test_a_part_keeps_its_blocks_and_agrees_with_theory(bench: Any, tmp_path: Path) -> None:
+    bench.do_orders(tmp_path, tmp_path, draws=300)
+    table = pd.read_csv(tmp_path / "orders.csv")
+    small = table[table["rate"] <= 1e-7]
+    assert (abs(small["mean"] / small["theory"] - 1) < 0.25).all()
+    before = (tmp_path / "orders-0.npz").stat().st_mtime_ns
+    bench.do_orders(tmp_path, tmp_path, draws=300)
+    assert (tmp_path / "orders-0.npz").stat().st_mtime_ns == before

@@ -15,7 +15,6 @@ from scipy import linalg
 from torch import Tensor
 from torch.func import grad, jacrev, vmap
 
-from fptlib.ensemble.resources import numerics
 from fptlib.errors import InputError
 
 Array = NDArray[np.float64]
@@ -85,10 +84,10 @@ def minimum(function: Function, w: ArrayLike) -> Array:
         size = values.abs().clamp(min=_RIDGE * max(float(values.abs().max()), 1e-8))
         step = vectors @ ((vectors.T @ slope) / size)
         if float(slope @ step) <= 1e-22 * (1 + abs(float(function(at)))):
-            return (at - step).numpy()
+            return np.asarray((at - step).numpy())
         scale = next((s for s in 0.5 ** np.arange(40) if function(at - s * step) < function(at)), None)
         if scale is None:  # rounding hides any further fall
-            return at.numpy()
+            return np.asarray(at.numpy())
         at = at - scale * step
     raise InputError(f"minimum: the gradient is still {float(slope.norm()):.2g} after {_NEWTON} steps; start nearer")
 
@@ -101,9 +100,8 @@ def batch_gradient(loss: Loss, data: Data) -> Callable[[Array, NDArray[np.int64]
     every, own = vmap(slope, in_dims=(0, *inner[1:])), vmap(slope, in_dims=(0, *[None] * len(parts)))
 
     def gradient(w: Array, rows: NDArray[np.int64] | None) -> Array:
-        with numerics():
-            at = torch.as_tensor(w)
-            slopes = own(at, *parts) if rows is None else every(at, *(part[torch.as_tensor(rows)] for part in parts))
+        at = torch.as_tensor(w)
+        slopes = own(at, *parts) if rows is None else every(at, *(part[torch.as_tensor(rows)] for part in parts))
         return np.asarray(slopes.numpy())
 
     return gradient
@@ -122,7 +120,7 @@ def effective_loss(loss: Loss, data: Data, *, rate: float, batch: int) -> Functi
         g = each(w, *parts)
         mean = g.mean(dim=0)
         spread = ((g - mean) ** 2).sum() / (size * (size - 1))
-        return n * total(w) - rate * n * (n - 1) / 4 * (mean @ mean - spread)
+        return torch.as_tensor(n * total(w) - rate * n * (n - 1) / 4 * (mean @ mean - spread))
 
     return function
 
@@ -209,15 +207,15 @@ def swept_area(paths: ArrayLike) -> Array:
 def entropy(paths: ArrayLike, *, circulation: ArrayLike, diffusion: ArrayLike, covariance: ArrayLike) -> Array:
     """Return the entropy that each step produces, ``(replicas, steps)``, from deviations from the mean, ``(replicas, times, p)``.
 
-    It is v(w) D^-1 dw with the velocity v = -C S^-1 (w - mean) at the start of the step. For Gaussian noise its exponential
-    exp(-entropy) has mean one (*integral fluctuation theorem*).
+    It is v(w) D^-1 dw with the velocity v = -C S^-1 (w - mean) at the start of the step. For normal noise
+    the mean of exp(-entropy) is one (*integral fluctuation theorem*).
     """
-    x = np.asarray(paths, dtype=float)
-    velocity = x[:, :-1] @ np.linalg.solve(covariance, np.asarray(circulation))  # C is antisymmetric
-    return np.asarray(np.einsum("rti,rti->rt", velocity @ np.linalg.inv(diffusion), np.diff(x, axis=1)))
+    x, c, d, cov = (np.asarray(each, dtype=float) for each in (paths, circulation, diffusion, covariance))
+    velocity = x[:, :-1] @ np.linalg.solve(cov, c)  # C is antisymmetric
+    return np.asarray(np.einsum("rti,rti->rt", velocity @ np.linalg.inv(d), np.diff(x, axis=1)))
 
 
 def entropy_production(*, circulation: ArrayLike, diffusion: ArrayLike, covariance: ArrayLike) -> float:
     """Return the mean entropy that a step produces in the stationary state, -tr(C D^-1 C S^-1), never negative."""
-    c = np.asarray(circulation)
-    return float(-np.trace(c @ np.linalg.solve(diffusion, c) @ np.linalg.inv(covariance)))
+    c, d, cov = (np.asarray(each, dtype=float) for each in (circulation, diffusion, covariance))
+    return float(-np.trace(c @ np.linalg.solve(d, c) @ np.linalg.inv(cov)))
