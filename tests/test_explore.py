@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from companion import explore, published
+from companion import ROOT, explore, published
 from fptlib.charts import render
 from fptlib.equilibrium import divergence, sampled
 from fptlib.errors import InputError
@@ -28,7 +28,17 @@ SIZES = pd.DataFrame(
 ).assign(
     low=9.0, high=16.0, factor=lambda x: 1 + 5 / x["n"], agrees=0.95, measured=12.0, **{"to 10 %": 0.25, "open": 0.75}
 )
+
+
+def kept_tables() -> tuple[pd.DataFrame, pd.DataFrame]:
+    folder = ROOT / "book" / "results" / "two_regimes"
+    curves, times = (pd.read_csv(folder / f"{name}.csv") for name in ("curves", "times"))
+    plain = curves["setting"].str.endswith("plain") & (curves["quantity"] == "accuracy")
+    return curves[plain], times
+
+
 FIGURES: dict[str, Callable[[], alt.VConcatChart]] = {
+    "drop": lambda: explore.drop(*kept_tables()),
     "hazard": explore.hazard,
     "period": explore.period,
     "restart": explore.restart,

@@ -26,7 +26,7 @@ from fptlib.qss import MIN_SURVIVORS, TOLERANCE
 from fptlib.response import predict
 from fptlib.response.interval import GRADES, OPEN
 
-__all__ = ["hazard", "period", "restart", "runs", "samplers", "survivors"]
+__all__ = ["drop", "hazard", "period", "restart", "runs", "samplers", "survivors"]
 
 THRESHOLDS = (72.0, 73.0, 74.0)  # test accuracy of the published runs, per cent
 KINDS = {"shrink_perturb": "shrink-and-perturb", "partial_reset": "partial reset"}
@@ -115,6 +115,36 @@ def runs(cells: pd.DataFrame) -> alt.VConcatChart:
     known = {f"{row.n} {row.m} {row.period}": [row.factor, row.agrees] for row in cells.round(3).itertuples()}
     table = cells.drop(columns=["factor", "agrees"]).round(2).rename(columns=lambda name: name.replace("1.5", "1½"))
     return figure("runs", {"known": known}, cells=table)
+
+
+def drop(curves: pd.DataFrame, times: pd.DataFrame) -> alt.VConcatChart:
+    """Slide the epoch at which the learning rate drops: mean learning curves, and the mean time to a threshold.
+
+    Tables as ``benchmarks/two_regimes.py`` writes them: ``curves`` with columns ``setting, way`` and the epochs, ``times`` with
+    ``setting, part, threshold, drop, time_mean, time_low, time_high``; all settings of ``curves`` are shown.
+    """
+    epochs = [name for name in curves if name.isdigit()]
+    values = {key: row.round(3).tolist() for key, row in curves.set_index(["setting", "way"])[epochs].iterrows()}
+    names, drops = list(dict.fromkeys(curves["setting"])), np.unique(times["drop"])
+    times = times[times["setting"].isin(names)].rename(columns={"setting": "data"})
+    times = times.rename(columns=lambda name: name.removeprefix("time_")).rename(columns={"mean": "time"})
+    parts = list(dict.fromkeys(times["part"]))
+    numbers: dict[str, Any] = {"names of data": names, "names of part": parts, "horizon": len(epochs)}
+    numbers["nearest"] = drops[np.abs(np.arange(len(epochs))[:, None] - drops).argmin(axis=1)].tolist()
+    numbers["curves"] = {name: {str(p): values[name, f"drop {p}"] for p in drops} for name in names}
+    numbers["alone"] = {name: {kind: values[name, f"{kind} rate"] for kind in ("large", "small")} for name in names}
+    by = times.set_index(["data", "part"])
+    numbers["thresholds"] = {name: {part: by["threshold"][name, part].iloc[0] for part in parts} for name in names}
+    numbers["cells"] = {name: {part: _times_after(by.loc[name, part]) for part in parts} for name in names}
+    tops = {name: max(max(values[key]) for key in values if key[0] == name) for name in names}
+    lows = {name: min(numbers["alone"][name]["large"][len(epochs) // 8 :]) for name in names}
+    numbers["ends"] = {name: [2 * lows[name] - tops[name], tops[name] + 0.005] for name in names}
+    return figure("drop", numbers, times=times[["data", "part", "drop", "time", "low", "high"]])
+
+
+def _times_after(cell: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Return the mean time, and the part of it after the drop, by the epoch of the drop."""
+    return {str(row.drop): {"time": round(row.time, 2), "after": round(row.time - row.before, 2)} for row in cell.itertuples()}
 
 
 def _gap(left: Mapping[int, Any], epoch: int, later: int) -> dict[str, float]:
