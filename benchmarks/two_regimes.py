@@ -11,7 +11,7 @@ epoch at which they decide; the run that follows is the one with the same seed w
 - ``predictions.csv``: times to these thresholds predicted from one epoch of the drop;
 - ``policies.csv``: what each way to choose the epoch needs, and ends with, and its regret against the best fixed epoch;
 - ``decisions.csv``: at which epochs each way drops; ``claims.csv``: loss, rising loss, momentum and final accuracy;
-- ``measures.csv``: single numbers on the plain digits, for the index of claims.
+- ``measures.csv``: those of the plain digits, for the index of claims.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ import torch
 from numpy.typing import NDArray
 
 import fptlib as fpt
-from companion.published import kept
 from fptlib import settling
 from fptlib.ensemble.resources import UNIT
 from fptlib.ensemble.store import Store, store_path
@@ -63,7 +62,9 @@ WITH_MOMENTUM = 10  # epoch of the drop that is followed by a momentum
 LONG = 4  # horizons that the small rate is followed alone
 PILOT = {"runs": 160, "epochs": 80}  # at the large rate: what the test for a quasi-steady state needs
 PARTS = {"half of the gain": 0.5, "80 % of the gain": 0.8, "95 % of the gain": 0.95}  # thresholds
-SHORT = 12  # epochs after the drop to which residual times are restricted: the last fork that is followed so far is at 28
+SHORT = (
+    12  # epochs after the drop to which residual times are restricted: the last fork that is followed so far is at 28
+)
 SOURCES = (5, 10, 20)  # epochs of the drop that predict the others
 FEWEST = 8  # runs left at such an epoch
 NEAR = 0.01  # tolerance of the fluctuation-dissipation test
@@ -343,19 +344,26 @@ TABLES = {
 }
 
 
-def write(folder: Path, settings: Sequence[Setting]) -> None:
-    """Write the tables; rows of other settings stay."""
+def save(path: Path, new: pd.DataFrame, key: str) -> pd.DataFrame:
+    """Write a table in which rows with a known key replace the old ones; returns it."""
+    old = pd.read_csv(path) if path.exists() else new.head(0)
+    table = pd.concat([old[~old[key].isin(new[key])], new])
+    if key == "setting":
+        table = table.sort_values(key, key=lambda column: column.map([*SETTINGS].index), kind="stable")
+    text = str(table.round(4).to_csv(index=False))
+    write_atomically(path, lambda file: file.write(text.encode()))
+    return table
+
+
+def write(folder: Path, setting: Setting) -> None:
+    """Write the rows of a setting into the tables."""
     for name, rows in TABLES.items():
-        path = folder / f"{name}.csv"
-        new = [{"setting": setting.name, **row} for setting in settings for row in rows(setting)]
-        old = pd.read_csv(path) if path.exists() else pd.DataFrame({"setting": []})
-        table = pd.concat([old[~old["setting"].isin([s.name for s in settings])], pd.DataFrame(new)])
-        table = table.sort_values("setting", key=lambda column: column.map([*SETTINGS].index), kind="stable")
-        text = str(table.round(4).to_csv(index=False))
-        write_atomically(path, lambda file, text=text: file.write(text.encode()))  # type: ignore[misc]
-        if name == "claims" and "digits, plain" in set(table["setting"]):
-            plain = table[table["setting"] == "digits, plain"].drop(columns="setting")
-            kept.record(folder, plain.to_dict("records"))
+        save(
+            folder / f"{name}.csv", pd.DataFrame([{"setting": setting.name, **row} for row in rows(setting)]), "setting"
+        )
+    if setting.name == "digits, plain":
+        claims = pd.read_csv(folder / "claims.csv").query("setting == @setting.name").drop(columns="setting")
+        save(folder / "measures.csv", claims, "quantity")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -369,7 +377,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         work = options.work or Path(folder)
         for name in options.settings:
             setting = Setting(name, trained(name, work), base(name), work)
-            write(options.out, [setting])
+            write(options.out, setting)
             print(f"{name}: thresholds {setting.thresholds}, relaxation epoch {setting.relaxation}", flush=True)
     about = machine.head("fptlib", "torch", "numpy") | {
         "command": "FPTLIB_DATA=FOLDER python benchmarks/two_regimes.py",

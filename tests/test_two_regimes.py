@@ -85,7 +85,9 @@ def test_every_way_drops_once_and_the_digits_have_their_controls(bench: Any) -> 
     assert len({way.digest() for way in ways.values()}) == len(ways) - 1, "the pilot has the runs at the large rate"
 
 
-def test_kept_tables_are_of_the_same_settings_and_agree(bench: Any, root: Path, tables: dict[str, pd.DataFrame]) -> None:
+def test_kept_tables_are_of_the_same_settings_and_agree(
+    bench: Any, root: Path, tables: dict[str, pd.DataFrame]
+) -> None:
     about = json.loads((root / "book" / "results" / "two_regimes" / "about.json").read_text())
     assert about["drops"] == list(bench.DROPS)
     done = set(tables["curves"]["setting"])

@@ -131,20 +131,18 @@ def drop(curves: pd.DataFrame, times: pd.DataFrame) -> alt.VConcatChart:
     parts = list(dict.fromkeys(times["part"]))
     numbers: dict[str, Any] = {"names of data": names, "names of part": parts, "horizon": len(epochs)}
     numbers["nearest"] = drops[np.abs(np.arange(len(epochs))[:, None] - drops).argmin(axis=1)].tolist()
-    numbers["curves"] = {name: {str(p): values[name, f"drop {p}"] for p in drops} for name in names}
+    numbers["curves"] = {name: {str(p): values[name, f"drop {p}"][p:] for p in drops} for name in names}
     numbers["alone"] = {name: {kind: values[name, f"{kind} rate"] for kind in ("large", "small")} for name in names}
-    by = times.set_index(["data", "part"])
-    numbers["thresholds"] = {name: {part: by["threshold"][name, part].iloc[0] for part in parts} for name in names}
-    numbers["cells"] = {name: {part: _times_after(by.loc[name, part]) for part in parts} for name in names}
+    for key in ("thresholds", "cells"):
+        numbers[key] = {name: {} for name in names}
+    for (name, part), cell in times.groupby(["data", "part"], sort=False):
+        numbers["thresholds"][name][part] = float(cell["threshold"].iloc[0])
+        after = zip(cell["drop"], cell["time"].round(2), (cell["time"] - cell["before"]).round(2), strict=True)
+        numbers["cells"][name][part] = {str(p): {"time": time, "after": rest} for p, time, rest in after}
     tops = {name: max(max(values[key]) for key in values if key[0] == name) for name in names}
     lows = {name: min(numbers["alone"][name]["large"][len(epochs) // 8 :]) for name in names}
     numbers["ends"] = {name: [2 * lows[name] - tops[name], tops[name] + 0.005] for name in names}
     return figure("drop", numbers, times=times[["data", "part", "drop", "time", "low", "high"]])
-
-
-def _times_after(cell: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Return the mean time, and the part of it after the drop, by the epoch of the drop."""
-    return {str(row.drop): {"time": round(row.time, 2), "after": round(row.time - row.before, 2)} for row in cell.itertuples()}
 
 
 def _gap(left: Mapping[int, Any], epoch: int, later: int) -> dict[str, float]:
