@@ -325,6 +325,12 @@ class Setting:
         if with_momentum in last:
             gain = mean(last[with_momentum] - last[f"drop {WITH_MOMENTUM}"])
             found["accuracy, momentum after the drop - without"] = gain
+        if self.relaxation is not None:
+            ours, cosine = self.dropped(self.decisions["quasi-steady state"]), self.metric("cosine")
+            threshold = self.thresholds["80 % of the gain"]
+            sooner = self.time(ours, threshold) - self.time(cosine, threshold)
+            found["epochs with a drop at the relaxation epoch - with a cosine"] = mean(sooner)
+            found["accuracy with a drop at the relaxation epoch - with a cosine"] = mean(ours[:, -1] - cosine[:, -1])
         for name, value in found.items():
             yield {"quantity": name.replace(",", ""), **ends(value), "runs": value.n_runs}
 
