@@ -67,6 +67,7 @@ SHORT = (
 )
 SOURCES = (5, 10, 20)  # epochs of the drop that predict the others
 FEWEST = 8  # runs left at such an epoch
+SETTLED = 10  # losses that a run has to settle for, fewer than by default: these fall within a few epochs
 NEAR = 0.01  # tolerance of the fluctuation-dissipation test
 Reals = NDArray[np.float64]
 
@@ -215,7 +216,7 @@ class Setting:
         losses, never = self.metric("large rate", "train_loss"), self.horizon + 1
         n = len(losses)
         found = {"quasi-steady state": np.full(n, self.relaxation or never)}
-        found["settled loss"] = first(settling.settled(losses), range(1, self.horizon + 1), never)
+        found["settled loss"] = first(settling.settled(losses, window=SETTLED), range(1, self.horizon + 1), never)
         found["ReduceLROnPlateau"] = on_plateau(losses)
         if "fluctuations" in self.runs:
             away = fluctuations(self.spec, self.work) - 1
@@ -392,7 +393,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "horizon": base("digits, plain").epochs,
         "drops": DROPS,
         "factor": FACTOR,
-        "window of the settled loss": settling.WINDOW,
+        "window of the settled loss": SETTLED,
         "pilot": PILOT,
     }
     write_atomically(options.out / "about.json", lambda file: file.write((json.dumps(about, indent=1) + "\n").encode()))
