@@ -41,6 +41,7 @@ ORDER = [
     "qss",
     "response",
     "search",
+    "calibrate",
     "tables",
     "charts",
     "report",

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 data_app = typer.Typer(help="Data from elsewhere: what is at hand, and how to get it.")
 _ANALYSES: Final = (analysis.inspect, analysis.qss, analysis.predict, analysis.recommend, analysis.plan)
-_COMMANDS: Final = {f.__name__: f for f in (training.train, training.fork, *_ANALYSES, search.optimise)}
+_COMMANDS: Final = {
+    f.__name__: f for f in (training.train, training.fork, *_ANALYSES, search.optimise, training.calibrate)
+}
 _OF_THE_BOOK: Final = ("book", "experiments", "verify")
 
 

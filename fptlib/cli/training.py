@@ -1,4 +1,4 @@
-"""Commands that train: `fpt train` and `fpt fork`."""
+"""Commands that train: `fpt train`, `fpt fork` and `fpt calibrate`."""
 
 from __future__ import annotations
 
@@ -92,6 +92,44 @@ def fork(
     survivors = f"{forked.n_survivors} of {forked.n_parents} runs went on"
     print(f"{survivors}; {_trained(forked.trajectories)}", file=sys.stderr)
     print(ensemble.store_path(forked.spec, out=store.parent))
+
+
+def calibrate(
+    params: Annotated[Path, typer.Argument(help="Parameters of an ensemble (YAML).")],
+    target: Annotated[
+        Path,
+        typer.Option(help="Mean curve to come near to: columns epoch, value and, if known, se.", metavar="CURVE.csv"),
+    ],
+    over: Annotated[
+        list[str],
+        typer.Option(help="Parameter and its range; given again for a second one.", metavar="KEY=LOW:HIGH[:log]"),
+    ],
+    set_: options.Set = None,
+    runs: Annotated[int, typer.Option(help="Number of runs at each setting.")] = 24,
+    level: options.Level = 0.95,
+    seed: options.SeedOption = 0,
+    out: options.Out = None,
+    workers: options.Workers = None,
+    scheduler: options.Scheduler = None,
+    as_json: options.AsJson = False,
+) -> None:
+    """Find the values of one or two parameters whose mean curve is nearest to a given one, with their intervals.
+
+    What was trained is kept in stores: the same command goes on where it was interrupted.
+    """
+    from fptlib import spec
+    from fptlib.calibrate import Curve
+    from fptlib.calibrate import calibrate as nearest
+
+    where = {"out": out, "workers": workers, "scheduler": scheduler}
+    found = nearest(spec.load(params, set_ or ()), Curve.read(target), over, runs=runs, level=level, seed=seed, **where)
+    if as_json:
+        output.print_json(found.to_dict() | {"advice": found.advice})
+    else:
+        print(*found.advice, sep="\n", end="\n\n")
+        output.print_table([{k: v if k == "epoch" else f"{v:.4f}" for k, v in row.items()} for row in found.rows()])
+        print(*(f"note: {note}\n" for note in found.notes), sep="", end="")
+    print(f"{found.trained} run-epochs trained by this call", file=sys.stderr)
 
 
 def _trained(runs: Trajectories) -> str:
