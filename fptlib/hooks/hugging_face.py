@@ -94,10 +94,10 @@ class DropTrainerCallback(Dropping, TrainerCallback):
             self.load_state_dict(kept)
         self._start(int(state.epoch), training["optimizer"])
 
-    def on_log(self, args: Any, state: Any, control: Any, *, logs: dict[str, Any], **training: Any) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, **training: Any) -> None:
         """Take note of the loss at the end of an epoch, and drop the rate if it has settled."""
-        if self._epoch is not None and _over(state) > self._epoch and self.monitor in logs:
-            self._note(_over(state), logs)
+        if self._epoch is not None and _over(state) > self._epoch and self.monitor in training["logs"]:
+            self._note(_over(state), training["logs"])
             _keep(state, _DROP, self.state_dict())
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **training: Any) -> None:
