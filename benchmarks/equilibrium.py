@@ -221,47 +221,33 @@ def do_epochs(folder: Path, work: Path, *, replicas: int = 100, epochs: int = 46
     at = equilibrium.minimum(equilibrium.mean_loss(regression, sample), START)
     effective = equilibrium.effective_loss(regression, sample, **how)
     aim, n = equilibrium.minimum(effective, at), POINTS // BATCH
-    curve = equilibrium.hessian(effective, aim)
+    curve, times = equilibrium.hessian(effective, aim), {"steps": n * every, "every": n * every}
 
     def compute(rng: np.random.Generator) -> Tables:
         start, kept = np.tile(at, (replicas, 1)), []
         for _ in range(epochs // every):
-            path = simulate(
-                slope_of(*sample),
-                start,
-                size=POINTS,
-                steps=n * every,
-                rng=rng,
-                replacement=False,
-                every=n * every,
-                **how,
-            )
+            path = simulate(slope_of(*sample), start, size=POINTS, rng=rng, replacement=False, **how, **times)
             start = path[:, -1]
             kept.append(start)
         return {"paths": np.stack(kept, axis=1)}
 
     paths = Block(work, "epochs")(0, compute)["paths"]  # (replicas, times, p)
     values, axes = np.linalg.eigh(curve)
-    rows, noise = [], equilibrium.diffusion(regression, sample, aim, replacement=False, **how)
-    spread = np.diag(axes.T @ equilibrium.covariance(curve, noise, rate=FASTER) @ axes)
+    rows: list[tuple[float, ...]] = []
     for k in range(paths.shape[1]):
         epoch = (k + 1) * every
         theory = axes @ (np.exp(-FASTER * values * epoch) * (axes.T @ (at - aim)))
-        mean = paths[:, k].mean(axis=0)
-        rows.append((epoch, *(np.linalg.norm(x) for x in (mean - at, mean - aim, theory, aim - at))))
-    columns = ["epoch", "from_minimum", "from_effective", "theory", "between"]
+        size, mean = float(np.linalg.norm(theory)), paths[:, k].mean(axis=0)
+        along = interval((paths[:, k] - aim) @ theory / size)
+        rows.append((epoch, size, *along, np.linalg.norm(mean - at), np.linalg.norm(mean - aim)))
+    columns = ["epoch", "theory", "mean", "low", "high", "from_minimum", "from_effective"]
     save(folder, "epochs", pd.DataFrame(rows, columns=columns))
     drawn = np.random.default_rng(SEED).integers(0, replicas, (1000, replicas))
     ends = paths[drawn, -1].mean(axis=1)
     ratios = np.linalg.norm(ends - aim, axis=1) / np.linalg.norm(ends - at, axis=1)
-    last = rows[-1]
     low, high = np.quantile(ratios, [0.025, 0.975])
     quantity = "mean without replacement, distance to effective minimum / to minimum"
-    measure(folder, quantity, last[2] / last[1], low, high, runs=replicas)
-    late = (paths[:, paths.shape[1] // 2 :] - aim) @ axes
-    late = late - late.mean(axis=0)
-    mean, low, high = interval((late**2).mean(axis=1) * replicas / (replicas - 1))
-    save(folder, "cloud", pd.DataFrame({"curvature": values, "theory": spread, "mean": mean, "low": low, "high": high}))
+    measure(folder, quantity, rows[-1][-1] / rows[-1][-2], low, high, runs=replicas)
 
 
 def do_orders(folder: Path, work: Path, *, draws: int = 20_000) -> None:
