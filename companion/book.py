@@ -1,7 +1,6 @@
 """Functions for chapters: offline charts, ensembles by name, numbers for the prose, and a record of what the page rests on.
 
-Chapters write ``from companion import book``. The functions work in any Jupyter session; inside a build they also record what the
-page's provenance box shows.
+They work in any Jupyter session; inside a build they also record what the page's provenance box shows.
 """
 
 from __future__ import annotations
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from companion.experiments import Ensembles
     from fptlib.spec import EnsembleSpec
     from fptlib.trajectories import Trajectories
-
-__all__ = ["ensemble", "experiments", "glue", "note", "setup", "table", "uses"]
 
 # The folder of MIME types that myst-nb reads glued values from and shows nowhere else.
 _GLUE = "application/papermill.record/"
@@ -127,8 +124,10 @@ def glue(values: Mapping[str, object], *, digits: int = 2) -> None:
     """
     for name, value in values.items():
         # Quoted, because myst-nb evaluates the text as a literal: an unquoted 2.50 would become 2.5.
-        text = repr(spell(value, digits=digits))
-        _display({f"{_GLUE}text/plain": text}, metadata={"scrapbook": {"name": name, "mime_prefix": _GLUE}})
+        _display(
+            {f"{_GLUE}text/plain": repr(spell(value, digits=digits))},
+            metadata={"scrapbook": {"name": name, "mime_prefix": _GLUE}},
+        )
 
 
 def spell(value: object, *, digits: int = 2) -> str:
@@ -155,10 +154,8 @@ def spell(value: object, *, digits: int = 2) -> str:
     part_of: Any = value.get if hasattr(value, "get") else lambda name: getattr(value, name, None)
     mean, low, high = (part_of(name) for name in ("mean", "low", "high"))
     if low is None or high is None:
-        raise InputError(
-            f"glue: cannot put {type(value).__name__} into words; "
-            "give a string, a number, or an estimate with mean, low and high"
-        )
+        kind = type(value).__name__
+        raise InputError(f"glue: cannot put {kind} into words; give a string, a number, or mean, low and high")
     ends, level = f"{float(low):.{digits}f} to {float(high):.{digits}f}", part_of("level") or 0.95
     return ends if mean is None else f"{float(mean):.{digits}f} ({100 * level:g} % interval {ends})"
 
@@ -181,8 +178,8 @@ def table(frame: pd.DataFrame, *, names: Mapping[str, str] | None = None, digits
     spelt = shown.map(lambda value: "" if value is None or value != value else spell(value, digits=digits))
     page = spelt.head(rows).to_html(index=False, border=0)
     if (more := len(spelt) - rows) > 0:
-        rest = spelt.iloc[rows:].to_html(index=False, border=0)
-        page += f"<details><summary>{more} more row{'s' * (more > 1)}</summary>{rest}</details>"
+        page += f"<details><summary>{more} more row{'s' * (more > 1)}</summary>"
+        page += f"{spelt.iloc[rows:].to_html(index=False, border=0)}</details>"
     _display({"text/html": page, "text/plain": spelt.to_string(index=False)})
 
 
@@ -193,8 +190,7 @@ def note(text: str | Sequence[str], *, title: str = "Note") -> None:
     if len(lines) > 1:
         lines[0] = f"<strong>{lines[0]}</strong>"
     heading = f'<p class="admonition-title">{html.escape(title)}</p>'
-    body = "".join(f"<p>{line}</p>" for line in lines)
-    page = f'<div class="admonition note fpt-note">{heading}{body}</div>'
+    page = f'<div class="admonition note fpt-note">{heading}{"".join(f"<p>{line}</p>" for line in lines)}</div>'
     _display({"text/html": page, "text/plain": f"{title}: {' '.join(sentences)}"})
 
 
@@ -207,11 +203,9 @@ def _record_ensemble(name: str, spec: EnsembleSpec, origin: str, overrides: Mapp
 
 def _display(content: dict[str, str], metadata: dict[str, Any] | None = None) -> None:
     """Show something among the outputs of a cell; does nothing where no notebook is run."""
-    try:
-        from IPython import display
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return
+    from IPython import display
+    from IPython.core.getipython import get_ipython
+
     if get_ipython() is not None:
         show: Any = display.display
         show(content, metadata=metadata, raw=True)
@@ -219,6 +213,5 @@ def _display(content: dict[str, str], metadata: dict[str, Any] | None = None) ->
 
 def _write_record() -> None:
     """Hand the record to the builder, if there is one."""
-    target = os.environ.get("FPTLIB_SIDECAR")
-    if target:
+    if target := os.environ.get("FPTLIB_SIDECAR"):
         Path(target).write_text(json.dumps(record, sort_keys=True))

@@ -40,8 +40,6 @@ _VERDICTS = {
 _ROOMY = 10  # columns up to which letters have their full size
 _ERROR = ("error", "error_low", "error_high")
 _RATIO = 4.0  # largest ratio of prediction and measurement on the axis: beyond, marks are drawn at its edge
-_ASIDE = 0.03  # of the period, between sets of predictions
-_BAND = 20.0  # error that is shaded, in per cent
 _CAP = 100.0  # largest error on the axis, in per cent: larger ones are drawn at its edge
 
 
@@ -69,19 +67,15 @@ def predictions(cells: pd.DataFrame) -> alt.LayerChart:
 
     boxes = [{"at": i, "to": i + 1, "low": 1 / GRADES[g], "high": GRADES[g]} for i, g in enumerate(names) if g != OPEN]
     box = alt.Chart(pd.DataFrame(boxes, columns=["at", "to", "low", "high"])).mark_rect(color=GREY, opacity=0.14)
-    base, faint = (
-        alt.Chart(frame).encode(x=x, color=grades(frame, alt.Color, GRADE_COLOURS, None)),
-        alt.datum.grade == OPEN,
-    )
+    base = alt.Chart(frame).encode(x=x, color=grades(frame, alt.Color, GRADE_COLOURS, None))
+    faint = alt.condition(alt.datum.grade == OPEN, alt.value(0.35), alt.value(0.8))
     tips = ["row", "perturbation", "period", "grade", "covered", *numbers(("predicted", "measured"), ".1f")]
     layers = [
         box.encode(x=x, x2="to:Q", y=y("low"), y2="high:Q"),
         base.mark_rule(strokeWidth=4, opacity=0.35).encode(
             y=y("measured_low_ratio"), y2="measured_high_ratio:Q", color=alt.value(GREY)
         ),
-        base.mark_rule().encode(
-            y=y("low_ratio"), y2="high_ratio:Q", opacity=alt.condition(faint, alt.value(0.35), alt.value(0.8))
-        ),
+        base.mark_rule().encode(y=y("low_ratio"), y2="high_ratio:Q", opacity=faint),
         alt.Chart(pd.DataFrame({"one": [1]})).mark_rule(strokeDash=[6, 4], color=GREY).encode(y=y("one")),
         base.mark_point(filled=True, size=35, opacity=1).encode(
             y=y("predicted_ratio"), shape=grades(frame, alt.Shape, GRADE_SHAPES, None), tooltip=tips
@@ -131,10 +125,7 @@ def matrix(table: pd.DataFrame) -> alt.LayerChart:
     letters = alt.condition(alt.datum.regret > _DARK**2 * most, alt.value(_ON_DARK), alt.value(_ON_LIGHT))
     text = base.mark_text(fontSize=12 if len(targets) <= _ROOMY else 9).encode(text="text:N", color=letters)
     others = table[(table["source"] != table["target"]) & table["source"].isin(targets)]
-    average = 100 * others["regret"].mean()
-    description = (
-        f"Matrix of regrets between {len(targets)} settings; between settings the mean is {average:.0f} per cent."
-    )
+    description = f"Regrets between {len(targets)} settings: {100 * others['regret'].mean():.0f} per cent on average."
     return finish([cell, text], description).properties(height=26 * len(sources) + 20)
 
 
@@ -155,8 +146,8 @@ def verdicts(claims: pd.DataFrame) -> alt.LayerChart:
     ink = alt.condition(alt.datum.verdict == "undecided", alt.value(_ON_LIGHT), alt.value(_ON_DARK))
     counts = ", ".join(f"{n} {name}" for name, n in frame["verdict"].value_counts().items())
     description = f"Verdicts on {len(names)} claims in {len(cases)} cases: {counts}."
-    layers = [cell, base.mark_text(fontSize=12).encode(text="sign:N", color=ink)]
-    return finish(layers, description).properties(height=20 * len(cases) + 20)
+    text = base.mark_text(fontSize=12).encode(text="sign:N", color=ink)
+    return finish([cell, text], description).properties(height=20 * len(cases) + 20)
 
 
 def _cells(
@@ -181,7 +172,7 @@ def compared(curves: Mapping[str, pd.DataFrame]) -> alt.LayerChart:
     frame[list(_ERROR)] = (100 * frame[list(_ERROR)]).clip(-100, _CAP)
     ends = min(-30.0, float(frame["error_low"].min())), max(30.0, float(frame["error_high"].max()))
     axis: dict[str, Any] = {"title": "prediction less truth (% of truth)", "scale": alt.Scale(domain=ends)}
-    band = alt.Chart(pd.DataFrame({"low": [-_BAND], "high": [_BAND]})).mark_rect(color=GREY, opacity=0.15)
+    band = alt.Chart(pd.DataFrame({"low": [-20.0], "high": [20.0]})).mark_rect(color=GREY, opacity=0.15)
     zero = alt.Chart(pd.DataFrame({"at": [0]})).mark_rule(color=INK, strokeWidth=1)
     layers = [band.encode(y=alt.Y("low:Q", **axis), y2="high:Q"), zero.encode(y="at:Q")]
     tips = ["curve", "period", "grade", "covered", alt.Tooltip("error", format="+.0f", title="error (%)")]
@@ -214,7 +205,7 @@ def against_period(curves: Mapping[str, pd.DataFrame], title: str, *, plain: Seq
 
 def _beside(curves: Mapping[str, pd.DataFrame]) -> tuple[pd.DataFrame, alt.X]:
     """Return one table of several, each a little off its periods, and the axis of periods."""
-    aside = {name: 1 + _ASIDE * (i - (len(curves) - 1) / 2) for i, name in enumerate(curves)}
+    aside = {name: 1 + 0.03 * (i - (len(curves) - 1) / 2) for i, name in enumerate(curves)}
     sets = [table.assign(curve=name, at=table["period"] * aside[name]) for name, table in curves.items()]
     frame = pd.concat(sets, ignore_index=True)
     return frame, periods(frame, "at")
