@@ -7,6 +7,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
@@ -36,7 +37,7 @@ _ROW: Final = "columns epoch (from 1, each once), value and, if known, se (from 
 
 
 class Curve(NamedTuple):
-    """A mean curve to come near to: ``epoch``, ascending, ``value`` and its standard error ``se``, 0 if exact, each ``(points,)``."""
+    """A mean curve to come near to: values at ascending epochs, and their standard errors (0: exact), each ``(points,)``."""
 
     epoch: NDArray[np.int64]
     value: Floats
@@ -67,8 +68,6 @@ class Curve(NamedTuple):
 
 
 class _Axis(NamedTuple):
-    """A parameter by its dotted key, and the range in which it is sought, evenly or in its logarithm."""
-
     key: str
     low: float
     high: float
@@ -76,15 +75,14 @@ class _Axis(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        found = re.fullmatch(r"([^=:]+)=([^:]+):([^:]+)(:log)?", text) or ("", "", "nan", "nan", None)
-        try:
+        with suppress(ValueError, TypeError):  # the latter where there is no match
+            found: Any = re.fullmatch(r"([^=:]+)=([^:]+):([^:]+)(:log)?", text)
             axis = cls(found[1], float(found[2]), float(found[3]), bool(found[4]))
-        except ValueError:
-            axis = cls("", math.nan, math.nan, False)
-        if not (0 if axis.log else -math.inf) < axis.low < axis.high < math.inf:
-            need = "KEY=LOW:HIGH[:log] is needed, LOW < HIGH, above 0 with log, as optimiser.lr=0.01:1:log"
-            raise InputError(f"{text}: {need}")
-        return axis
+            if (0 if axis.log else -math.inf) < axis.low < axis.high < math.inf:
+                return axis
+        raise InputError(
+            f"{text}: KEY=LOW:HIGH[:log] is needed, LOW < HIGH, above 0 with log, as optimiser.lr=0.01:1:log"
+        )
 
     def at(self, share: float) -> float:
         """Return the value at a share of the range, with six digits, so that the same share is always the same store."""
@@ -118,9 +116,10 @@ class Calibration(Record):
     def advice(self) -> tuple[str, ...]:
         """The answer in words, a sentence for each parameter."""
         behind = f"{self.runs} runs of {self.epoch[-1]} epochs at each of {self.settings} settings"
-        rows = zip(self.key, self.value, self.low, self.high, strict=True)
-        interval = f"{100 * self.level:g} % interval"
-        return tuple(f"{key} = {x:.3g} ({interval} {low:.3g} to {high:.3g}), {behind}" for key, x, low, high in rows)
+        rows, level = zip(self.key, self.value, self.low, self.high, strict=True), f"{100 * self.level:g} %"
+        return tuple(
+            f"{key} = {x:.3g} ({level} interval {low:.3g} to {high:.3g}), {behind}" for key, x, low, high in rows
+        )
 
 
 def calibrate(
@@ -210,8 +209,7 @@ def calibrate(
         tuple(axis.at(x) for axis, x in zip(axes, at, strict=True)) for at in (found[0], *zip(*ends, strict=True))
     )
     notes = tuple(_notes(axes, found, ends, (fitted - target.value) / np.sqrt(variance), target, level))
-    curve = (target.epoch, target.value, fitted, np.sqrt(variance))
-    key = tuple(axis.key for axis in axes)
+    curve, key = (*target[:2], fitted, np.sqrt(variance)), tuple(axis.key for axis in axes)
     return Calibration(key, value, low, high, level, *curve, runs, len(curves), trained, notes)
 
 
@@ -229,8 +227,7 @@ def _fit(
     means = (weighted_sums(weights, columns) / len(columns)).reshape(len(weights), len(near), -1)
     coefficients = np.einsum("tp,bpe->bte", np.linalg.pinv(_terms((np.array(near) - centre) / h)), means)
     ends = np.clip([centre - 2 * h, centre + 2 * h], 0, 1)
-    sides = np.linspace(*ends, _CANDIDATES[len(centre) - 1]).T
-    candidates = np.array([*itertools.product(*sides)])
+    candidates = np.array([*itertools.product(*np.linspace(*ends, _CANDIDATES[len(centre) - 1]).T)])
     terms = _terms((candidates - centre) / h)
     # The distance is a polynomial too: its coefficients are products of those of the curves.
     scaled = coefficients / variance

@@ -15,6 +15,7 @@ from companion import published
 from fptlib import calibrate as module
 from fptlib import ensemble, spec
 from fptlib.calibrate import Calibration, Curve, calibrate
+from fptlib.trajectories import Trajectories
 from known import ENSEMBLE, small
 
 EPOCHS = np.array([1, 3, 6])
@@ -31,7 +32,6 @@ def mean(lr: float, momentum: float = 0.0) -> np.ndarray:
 @pytest.fixture
 def find(monkeypatch: pytest.MonkeyPatch) -> Find:
     """Calibrate where training gives known means and noise of its own for each run, the same at every setting."""
-
     monkeypatch.setattr(module, "_BOOT", 300)
 
     def find(target: Curve, over: list[str], *, noise: float = 0.02, seed: int = 0, **how: Any) -> Calibration:
@@ -40,18 +40,12 @@ def find(monkeypatch: pytest.MonkeyPatch) -> Find:
         def train(here: spec.EnsembleSpec) -> Any:
             values = np.zeros((24, 6))
             values[:, EPOCHS - 1] = mean(here.optimiser.lr, here.optimiser.momentum) + errors
-            return small_record(values)
+            return Trajectories({"test_metric": values}, np.arange(24), {"trained": values.size})
 
         monkeypatch.setattr(module.ensemble, "train", train)
         return calibrate(small(), target, over, **how)
 
     return find
-
-
-def small_record(values: np.ndarray) -> Any:
-    from fptlib.trajectories import Trajectories
-
-    return Trajectories({"test_metric": values}, np.arange(len(values)), {"trained": values.size})
 
 
 def exact(*at: float) -> Curve:
@@ -96,7 +90,6 @@ REFUSED = [
     (CURVE, "optimiser.lr=1:0.01", "LOW < HIGH"),
     (CURVE, "optimiser.lr=0:1:log", "above 0 with log"),
     (CURVE, "optimiser.rate=0.01:1", "optimiser.rate"),
-    (CURVE, "optimiser.momentum=0.5:2", "optimiser.momentum"),
     (CURVE, "optimiser.lr=0.01:1 --level 95", "level 95.0 is not between 0 and 1"),
     (CURVE, "optimiser.lr=0.01:1 --runs 2", "runs: 2 is not possible; allowed: 4 or more"),
     (CURVE, "optimiser.lr=0.01:1 --over optimiser.lr=0.1:1", "two different ones"),
