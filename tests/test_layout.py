@@ -64,16 +64,16 @@ ANALYSIS = [
 LONGEST = 400
 # Lines of Python in all, docstrings included.
 LINES = {
-    "fptlib": 18_900,
+    "fptlib": 19_100,
     "fptlib/readers": 1_620,
     "fptlib/search": 1_500,
     "fptlib/hooks": 1_000,
     "fptlib/equilibrium": 350,
     "companion": 4_400,
-    "tests": 18_300,
-    "benchmarks": 3_900,
+    "tests": 18_650,
+    "benchmarks": 4_300,
 }
-FILES, EXPORTED, AT_THE_TOP = 136, 165, 20
+FILES, EXPORTED, AT_THE_TOP = 137, 167, 20
 
 
 def sources(package: str = "fptlib") -> list[Path]:
