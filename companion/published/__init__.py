@@ -7,6 +7,7 @@ them from the authors' archive, which nothing else needs: ``FPTLIB_DATA=FOLDER p
 from companion.published.archive import perturbed, unperturbed
 from companion.published.claims import judge, own_case, published_cases
 from companion.published.datasets import SUPPLEMENTARY, dataset
+from companion.published.kept import related
 from companion.published.steady import steadiness
 from companion.published.table import ORIGIN, ends, fan, means, metrics, study, times, values
 
@@ -22,6 +23,7 @@ __all__ = [
     "own_case",
     "perturbed",
     "published_cases",
+    "related",
     "steadiness",
     "study",
     "times",
