@@ -119,8 +119,8 @@ def _through_torch_compile(spec: EnsembleSpec, function: Callable[..., Tensor]) 
     def call(*arguments: Any, **named: Any) -> Tensor:
         if fast:
             try:
-                fast[0] = fast[0] or torch.compile(function)
-                return fast[0](*arguments, **named)
+                compiled = fast[0] = fast[0] or torch.compile(function)
+                return compiled(*arguments, **named)
             except Exception as error:  # whatever a compiler raises: the plain function is the same calculation
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 warnings.warn(f"execution.compile: failed ({reason}); going on without", stacklevel=2)
