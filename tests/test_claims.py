@@ -165,9 +165,9 @@ def test_claims_of_related_abstracts_are_judged_by_what_chapters_keep(tmp_path: 
     assert len(pd.read_csv(folder / "measures.csv")) == 2
 
 
-def test_a_claim_has_a_range_and_a_chapter_that_keeps_its_measure() -> None:
+def test_every_claim_of_related_abstracts_has_its_measure() -> None:
     found = kept.related()
-    assert list(found["quantity"]) == [row["quantity"] for row in kept.CLAIMS]
+    assert list(found.loc[found["verdict"] == "cannot be tested", "quantity"]) == []
     assert all(row["accepted"][0] < row["accepted"][1] for row in kept.CLAIMS)
     ratios = found[found["quantity"].str.startswith("SGLD / SGWORLD")].set_index("quantity")["verdict"]
     assert ratios["SGLD / SGWORLD, one epoch per relaxation time"] == "reproduces"
