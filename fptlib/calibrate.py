@@ -166,8 +166,8 @@ def calibrate(
     if (most := target.value.max()) > 1:
         raise InputError(f"target: {most:g} is not possible; {DEFAULT_METRIC} is at most 1 (0.72 for 72 %)")
     base = override(spec, {"runs": runs, "epochs": int(target.epoch[-1])})
-    for ends in itertools.product((0.0, 1.0), repeat=len(axes)):
-        setting(ends)  # refuses what is impossible before anything is trained
+    for corner in itertools.product((0.0, 1.0), repeat=len(axes)):
+        setting(corner)  # refuses what is impossible before anything is trained
     curves: dict[_Point, Floats] = {}
     trained = 0
 
@@ -226,8 +226,8 @@ def _fit(
     columns = np.concatenate([curves[p] for p in near], axis=1)  # (runs, points * epochs)
     means = (weighted_sums(weights, columns) / len(columns)).reshape(len(weights), len(near), -1)
     coefficients = np.einsum("tp,bpe->bte", np.linalg.pinv(_terms((np.array(near) - centre) / h)), means)
-    ends = np.clip([centre - 2 * h, centre + 2 * h], 0, 1)
-    candidates = np.array([*itertools.product(*np.linspace(*ends, _CANDIDATES[len(centre) - 1]).T)])
+    low, high = np.clip([centre - 2 * h, centre + 2 * h], 0, 1)
+    candidates = np.array([*itertools.product(*np.linspace(low, high, _CANDIDATES[len(centre) - 1]).T)])
     terms = _terms((candidates - centre) / h)
     # The distance is a polynomial too: its coefficients are products of those of the curves.
     scaled = coefficients / variance
