@@ -61,6 +61,12 @@ def value(spec: dict[str, Any], name: str) -> Any:
     return next(param["value"] for param in spec["params"] if param["name"] == name)
 
 
+def test_a_threshold_can_be_chosen_at_first() -> None:
+    tables, chosen = kept_tables(), "80 % of the gain"
+    assert value(explore.drop(*tables, part=chosen).to_dict(), "part") == chosen
+    assert value(explore.drop(*tables).to_dict(), "part") == "half of the gain"
+
+
 def test_every_figure_is_small_self_contained_and_has_a_picture_and_inputs_with_names(spec: dict[str, Any]) -> None:
     made = render.bundle(spec)
     assert len(made["text/html"].encode()) < LARGEST

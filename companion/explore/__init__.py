@@ -117,11 +117,12 @@ def runs(cells: pd.DataFrame) -> alt.VConcatChart:
     return figure("runs", {"known": known}, cells=table)
 
 
-def drop(curves: pd.DataFrame, times: pd.DataFrame) -> alt.VConcatChart:
+def drop(curves: pd.DataFrame, times: pd.DataFrame, *, part: str | None = None) -> alt.VConcatChart:
     """Slide the epoch at which the learning rate drops: mean learning curves, and the mean time to a threshold.
 
     Tables as ``benchmarks/two_regimes.py`` writes them: ``curves`` with columns ``setting, way`` and the epochs, ``times`` with
     ``setting, part, threshold, drop, time_mean, time_low, time_high``; all settings of ``curves`` are shown.
+    The threshold ``part`` is chosen at first, by default the first one.
     """
     epochs = [name for name in curves if name.isdigit()]
     values = {key: row.round(3).tolist() for key, row in curves.set_index(["setting", "way"])[epochs].iterrows()}
@@ -130,6 +131,7 @@ def drop(curves: pd.DataFrame, times: pd.DataFrame) -> alt.VConcatChart:
     times = times.rename(columns=lambda name: name.removeprefix("time_")).rename(columns={"mean": "time"})
     parts = list(dict.fromkeys(times["part"]))
     numbers: dict[str, Any] = {"names of data": names, "names of part": parts, "horizon": len(epochs)}
+    numbers["part at first"] = part or parts[0]
     numbers["nearest"] = drops[np.abs(np.arange(len(epochs))[:, None] - drops).argmin(axis=1)].tolist()
     numbers["curves"] = {name: {str(p): values[name, f"drop {p}"][p:] for p in drops} for name in names}
     numbers["alone"] = {name: {kind: values[name, f"{kind} rate"] for kind in ("large", "small")} for name in names}
@@ -166,7 +168,9 @@ def figure(name: str, numbers: Mapping[str, Any], **tables: pd.DataFrame) -> alt
     spec = yaml.safe_load(Path(__file__).with_name(f"{name}.yml").read_text())
     for param in spec["params"]:
         if chosen := numbers.get(f"names of {param['name']}"):
-            param.update(value=chosen[0], bind=param["bind"] | {"options": chosen})
+            param.update(
+                value=numbers.get(f"{param['name']} at first", chosen[0]), bind=param["bind"] | {"options": chosen}
+            )
     params = [{"name": key.replace(" ", "_"), "value": value} for key, value in numbers.items()] + spec["params"]
     params.append({"name": "spoken", "expr": spec["spoken"]})
     rows = {key: table.round(4).astype(object).where(table.notna(), None) for key, table in tables.items()}

@@ -31,7 +31,8 @@ class DropWhenSettled:
 
     Notes
     -----
-    As for a `Perturber`, any scheduler composes with the factor and logs the rate without it. To resume, load the optimiser and the hook.
+    As for a `Perturber`, any scheduler composes with the factor; ``param_groups[0]["lr"]`` goes on showing the rate without it.
+    To resume, load the optimiser and the hook.
 
     >>> import torch
     >>> drop = DropWhenSettled(torch.optim.SGD([torch.nn.Parameter(torch.ones(()))], lr=0.5), window=5)
