@@ -98,9 +98,10 @@ def trained(
 def agree(a: Metrics, b: Metrics, tolerance: float) -> None:
     """Fail where metrics differ by more than a relative tolerance; by a single bit if it is 0."""
     assert a.keys() == b.keys()
-    for name, value in a.items():
+    for name in a:
+        value, other = np.asarray(a[name]), np.asarray(b[name])
         assert not np.isnan(value).all(), name
-        np.testing.assert_allclose(value, b[name], rtol=tolerance, atol=tolerance, equal_nan=True, err_msg=name)
+        np.testing.assert_allclose(value, other, rtol=tolerance, atol=tolerance, equal_nan=True, err_msg=name)
 
 
 DOUBLE = {"training.dtype": "float64"}
@@ -112,8 +113,7 @@ def trains_as_the_cpu_does(device: str, *, work: str, way: str) -> None:
     found = trained(work, device, kind=lambda *_: way, perturbation=KICK, **DOUBLE)
     agree(found.metrics, expected.metrics, 1e-6)
     whole, other = (training.snapshots()[0] for training in (found, expected))
-    for name, value in whole.parameters.items():
-        np.testing.assert_allclose(value, other.parameters[name], rtol=1e-5, atol=1e-8, err_msg=name)
+    agree(whole.parameters, other.parameters, 1e-6)
 
 
 def is_the_same_however_it_is_trained(device: str, *, work: str, **how: Any) -> None:

