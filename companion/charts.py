@@ -37,6 +37,7 @@ _VERDICTS = {
     "undecided": ("?", "#DDE3EA"),
     **dict.fromkeys(("does not reproduce", "does not hold"), ("\u2212", "#A63F00")),
 }
+_POWERS = ["10" + str(n).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")) for n in range(-20, 20)]  # on an axis
 _ROOMY = 10  # columns up to which letters have their full size
 _ERROR = ("error", "error_low", "error_high")
 _RATIO = 4.0  # largest ratio of prediction and measurement on the axis: beyond, marks are drawn at its edge
@@ -96,11 +97,10 @@ def against_theory(tables: Mapping[str, pd.DataFrame], *, x: str, y: str, log: b
     """
     names, scale = list(tables), alt.Scale(type="log", nice=False) if log else alt.Scale(zero=False)
     frame = pd.concat([table.assign(curve=name) for name, table in tables.items()])
-    number: Any = {"format": ".0e", "tickCount": 5} if log else {}
-    base = alt.Chart(frame).encode(
-        x=alt.X("x:Q", title=x, scale=scale, axis=alt.Axis(**number)), color=colour(names, "curve")
-    )
+    label = f"datum.label && replace(split(datum.label, 'e')[0] + '·' + {_POWERS}[floor(log(datum.value) / LN10 + 20.001)], '1·', '')"
+    number: Any = {"format": ".0e", "tickCount": 5, "labelExpr": label} if log else {}
     axis: dict[str, Any] = {"title": y, "scale": scale, "axis": alt.Axis(**number)}
+    base = alt.Chart(frame).encode(x=alt.X("x:Q", **(axis | {"title": x})), color=colour(names, "curve"))
     line = base.transform_filter("isValid(datum.theory)").mark_line(strokeWidth=1.5)
     tips = ["curve", *numbers(("x", "theory", "mean", "low", "high"), ".4g")]
     line = line.encode(y=alt.Y("theory:Q", **axis), strokeDash=dash(names, "curve"))
