@@ -106,7 +106,9 @@ def test_runs_of_two_snapshots_are_put_in_order() -> None:
 
     def some(rows: list[int]) -> Snapshot:
         def cut(value: Any) -> Any:
-            return {k: cut(v) for k, v in value.items()} if isinstance(value, dict) else value[rows]
+            if isinstance(value, dict):
+                return {k: cut(v) for k, v in value.items()}
+            return value if value is None else value[rows]
 
         kept = {name: getattr(whole, name) for name in Snapshot.__slots__}
         return Snapshot(**{k: v if k == "digest" else cut(v) for k, v in kept.items()})
