@@ -36,16 +36,18 @@ CATALOGUE: Final[dict[str, tuple[str, ...]]] = {
 
 
 def page() -> str:
-    r"""Return the catalogue as a table in MyST Markdown, with formulas and references.
+    r"""Return the catalogue as tables in MyST Markdown, of weights and of learning rates, with formulas and references.
 
     Examples
     --------
-    >>> print(page().splitlines()[-2])  # doctest: +ELLIPSIS
+    >>> print(page().splitlines()[-3])  # doctest: +ELLIPSIS
     | warm restart `warm_restart` | $\eta_s = ...$ | {cite:t}`loshchilov2017sgdr` | - | `length` (the period), `floor` 0.0 |
     """
-    lines = ["| perturbation | update | source | needs | parameters |", "|---|---|---|---|---|"]
+    head = ["| perturbation | update | source | needs | parameters |", "|---|---|---|---|---|"]
+    lines = head.copy()
     for name, (formula, *keys) in CATALOGUE.items():
         rule: Any = kinds_of("perturbation")[name]
+        lines += ["", *head] if name == "warm_restart" else []
         sources = ", ".join(f"{{cite:t}}`{key}`" for key in keys)
         needs = ", ".join(f"`{need}`" for need in sorted(rule.needs)) or "-"
         fields = ", ".join(f"`{field.name}` {_spelt(field.default)}" for field in dataclasses.fields(rule)) or "-"

@@ -190,8 +190,8 @@ def circulation(hessian: ArrayLike, covariance: ArrayLike, *, rate: float) -> Ar
 
     >>> H, D = np.diag([1.0, 2.0]), np.array([[1.0, 0.5], [0.5, 1.0]]) * 1e-4
     >>> circulation(H, covariance(H, D, rate=0.1), rate=0.1).round(7)
-    array([[ 0.0e+00, -1.7e-05],
-           [ 1.7e-05,  0.0e+00]])
+    array([[ 0.00e+00, -1.67e-05],
+           [ 1.67e-05,  0.00e+00]])
     """
     product = np.asarray(hessian) @ np.asarray(covariance)
     return np.asarray(rate / 2 * (product - product.T))
