@@ -19,7 +19,7 @@ CATALOGUE: Final[dict[str, tuple[str, ...]]] = {
     "full_reset": (r"\theta \leftarrow \theta_\mathrm{fresh}", "pal2017restart"),
     "partial_reset": (r"w \leftarrow u \sim U(\mp n^{-1/2})\quad \text{where}\ |w| < Q_q(|w|)", "meir2025firstpassage"),
     "last_layer_reset": (
-        r"\theta_L \leftarrow \theta_{L,\mathrm{fresh}}\quad \text{for the last layer}\ L",
+        r"\theta_L \leftarrow \theta_{L,\mathrm{fresh}}\quad \text{in the last layer}\ L",
         "li2020rifle",
     ),
     "restart_from_best": (r"\theta \leftarrow \theta_b,\quad b = \text{best epoch so far}", "bae2025resetting"),
@@ -38,16 +38,15 @@ CATALOGUE: Final[dict[str, tuple[str, ...]]] = {
 def page() -> str:
     r"""Return the catalogue as tables in MyST Markdown, of weights and of learning rates, with formulas and references.
 
-    Examples
-    --------
     >>> print(page().splitlines()[-3])  # doctest: +ELLIPSIS
     | warm restart `warm_restart` | $\eta_s = ...$ | {cite:t}`loshchilov2017sgdr` | - | `length` (the period), `floor` 0.0 |
     """
     head = ["| perturbation | update | source | needs | parameters |", "|---|---|---|---|---|"]
-    lines = head.copy()
+    lines, before = list[str](), ""
     for name, (formula, *keys) in CATALOGUE.items():
         rule: Any = kinds_of("perturbation")[name]
-        lines += ["", *head] if name == "warm_restart" else []
+        if rule.__module__ != before:  # a table of its own
+            lines, before = [*lines, *[""] * bool(lines), *head], rule.__module__
         sources = ", ".join(f"{{cite:t}}`{key}`" for key in keys)
         needs = ", ".join(f"`{need}`" for need in sorted(rule.needs)) or "-"
         fields = ", ".join(f"`{field.name}` {_spelt(field.default)}" for field in dataclasses.fields(rule)) or "-"
@@ -65,8 +64,6 @@ def _spelt(default: Any) -> str:
 def words(name: str) -> str:
     """Return the name of a perturbation in prose.
 
-    Examples
-    --------
     >>> words("shrink_perturb"), words("full_reset")
     ('shrink-and-perturb', 'full reset')
     """

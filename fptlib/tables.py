@@ -65,9 +65,9 @@ def verdict(state: QuasiSteadyState) -> str:
 
 
 def drop(state: QuasiSteadyState) -> list[str]:
-    """Return the sentence that names the epoch at which to drop the learning rate; none where no state is reached."""
-    where = f"at epoch {state.relaxation_epoch}, where training has settled"
-    return [f"If the learning rate is to drop once, drop it {where}."] if state.reached else []
+    """Return the sentence that names the last epoch at which to drop the learning rate; none where no state is reached."""
+    at = f"by epoch {state.relaxation_epoch}, where training has settled; an earlier drop is often faster"
+    return [f"If the learning rate is to drop once, drop it {at}."] if state.reached else []
 
 
 def spelled(estimate: Any, number: str = ".2f") -> str:
@@ -99,8 +99,8 @@ def compared(metrics: Mapping[str, FinalMetric | str]) -> list[str]:
             groups.setdefault(("cannot be told apart from that", "is higher than", "is lower than")[apart], []).append(
                 name
             )
-    told = [f"with {' and '.join(names)} it {how} without perturbation" for how, names in groups.items()]
-    return [f"Final metric, the mean at epoch {plain.horizon}: {'; '.join(told)}."] if told else []
+    parts = [f"with {' and '.join(names)} it {how} without perturbation" for how, names in groups.items()]
+    return [f"Final metric, the mean at epoch {plain.horizon}: {'; '.join(parts)}."] if parts else []
 
 
 def doubts(ranking: Ranking) -> list[str]:

@@ -169,7 +169,7 @@ def test_the_quasi_steady_state_in_words_and_json(fpt: Fpt, logs: Path) -> None:
     said = json.loads(out)
     assert status == 0
     assert said.keys() == {"reached", "relaxation_epoch", "reasons", "advice", "profile", "notes"}
-    where = f"drop it at epoch {said['relaxation_epoch']}, where training has settled."
+    where = f"drop it by epoch {said['relaxation_epoch']}, where training has settled; an earlier drop is often faster."
     assert said["advice"] == [f"If the learning rate is to drop once, {where}"] * said["reached"]
     assert said["profile"][0]["epoch"] == 1
     status, text, _ = fpt("qss", logs / "plain", "--threshold", 1.5)
@@ -204,7 +204,7 @@ def test_inspect_says_what_is_there_and_what_to_type(fpt: Fpt, logs: Path, tmp_p
 def test_inspect_names_the_command_for_perturbed_runs(fpt: Fpt, tmp_path: Path) -> None:
     path = write(tmp_path / "shrink_20", PROCESS.sample(np.random.default_rng(0), n_runs=12, horizon=60, period=20))
     *_, other, command = fpt("inspect", path)[1].splitlines()
-    assert other == "or, if these runs were perturbed as their name has it,"
+    assert other == "or, if these runs were perturbed, as the name of the folder suggests:"
     assert command.startswith(
         f"fpt predict --unperturbed FOLDER --perturbed 20={path} --metric test_metric --threshold "
     )

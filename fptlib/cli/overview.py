@@ -127,7 +127,7 @@ def print_overview(content: dict[str, Any], *, everything: bool = False) -> None
         print(json.dumps(content["spec"], indent=1))
     print(f"\n{content['next']['why']}; to go on, type\n{content['next']['command']}")
     if (other := content["next"]["if_perturbed"]) not in (None, content["next"]["command"]):
-        print(f"or, if these runs were perturbed as their name has it,\n{other}")
+        print(f"or, if these runs were perturbed, as the name of the folder suggests:\n{other}")
 
 
 def _many(n: int, word: str) -> str:

@@ -68,9 +68,7 @@ def read_files(path: Path, files: Sequence[Path], read: Callable[[Path], Table] 
             return read_files(files[0].parent, files, read)
         holds = f"holds folders of runs ({', '.join(inner.values())})"
         one, other = sorted(inner, key=lambda folder: not _PLAIN.search(folder.name))[:2]
-        pair = (
-            f"fpt recommend --unperturbed {one} --perturbed NAME:P0={other}, with the period P0 of yours, compares two"
-        )
+        pair = f"to compare two: fpt recommend --unperturbed {one} --perturbed NAME:PERIOD={other}"
         raise InputError(f"{path}: {holds}; read one of them, such as {one}; {pair}")
     notes = summary([table.notes for table in tables])
     wide = [*next(iter(runs.values()))[0][1].metrics]
