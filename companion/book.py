@@ -174,7 +174,7 @@ def table(frame: pd.DataFrame, *, names: Mapping[str, str] | None = None, digits
     rows
         Rows that are always visible.
     """
-    shown = frame[list(names)].rename(columns=dict(names)) if names else frame
+    shown = (frame[list(names)].rename(columns=dict(names)) if names else frame).rename_axis(columns=None)
     spelt = shown.map(lambda value: "" if value is None or value != value else spell(value, digits=digits))
     page = spelt.head(rows).to_html(index=False, border=0)
     if (more := len(spelt) - rows) > 0:
