@@ -310,8 +310,8 @@ def test_folders_of_runs_are_named_and_one_alone_is_read(tmp_path: Path) -> None
             assert read(tmp_path).meta["names"] == {str(k): f"seed{k}" for k in range(3)}
     with pytest.raises(
         InputError,
-        match=r"holds folders of runs \(kick_20, plain\); read one of them, such as \S*plain; fpt recommend "
-        r"--unperturbed \S*plain --perturbed NAME:P0=\S*kick_20, with the period P0",
+        match=r"holds folders of runs \(kick_20, plain\); read one of them, such as \S*plain; to compare two: "
+        r"fpt recommend --unperturbed \S*plain --perturbed NAME:PERIOD=\S*kick_20$",
     ):
         read(tmp_path)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -174,6 +175,17 @@ def test_an_evaluation_before_training_is_no_epoch(folder: Folder) -> None:
     assert status == 0
     folder.write()
     assert folder.run(out="without", budget=200)[1] == result
+
+
+def test_a_search_that_failed_gives_its_folder_back(folder: Folder) -> None:
+    folder.write("sys.exit(3)")
+    gc.disable()  # else the failed search, kept by its traceback, might be collected in between
+    try:
+        for _ in range(2):
+            status, _, err = folder.run()
+            assert (status, "failed with status 3" in err) == (1, True), err
+    finally:
+        gc.enable()
 
 
 def test_other_runs_are_ended_with_the_one_that_fails(folder: Folder) -> None:

@@ -93,6 +93,10 @@ class Runs:
         for left in (".running", "failed"):
             shutil.rmtree(self.folder / left, ignore_errors=True)
 
+    def close(self) -> None:
+        """Give the folder back."""
+        self._lock.release()
+
     def known(self, trial: Trial) -> NDArray[np.float64] | None:
         """Return the values of a run that was finished before, the shortest that is long enough; ``None`` if there is none."""
         places = self._place(trial).parent.glob(f"seed{trial.seed}-epochs*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,8 +94,8 @@ def optimise(
         if horizon is None or out is None:
             raise InputError("--run needs --horizon, the last epoch that counts, and --out, a folder for the logs")
         at = Search(candidates, target, horizon=horizon, **asdict(settings))
-        runs = Runs(run, folder=out, target=target, candidates=candidates, epoch_zero=epoch_zero)
-        result, new = _run(at, runs, budget, jobs, scheduler)
+        with closing(Runs(run, folder=out, target=target, candidates=candidates, epoch_zero=epoch_zero)) as runs:
+            result, new = _run(at, runs, budget, jobs, scheduler)
     output.print_json(result.to_dict()) if as_json else answers.print_search(result, everything=everything)
     before = "; the others had been trained before" if new < result.spent else ""
     print(f"{new} run-epochs trained by this call{before}", file=sys.stderr)
