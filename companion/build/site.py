@@ -150,7 +150,8 @@ def _execute_together(jobs: list[Job], at_once: int) -> dict[str, Executed]:
     """Execute chapters in processes of their own; a fault is raised once the chapters that have begun are done."""
     executed = {}
     with ProcessPoolExecutor(at_once, mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(execute, job, progress=False): job.chapter.name for job in jobs}
+        # From the last one on: the long chapters stand late, and one that begins late keeps a process alone.
+        running = {pool.submit(execute, job, progress=False): job.chapter.name for job in reversed(jobs)}
         if running:
             _say(f"executing {len(jobs)} chapters, {min(at_once, len(jobs))} at a time ...")
         for n, done in enumerate(as_completed(running), start=1):
