@@ -104,7 +104,7 @@ def steady(case: Case, *, lag: int | str, survivors: bool, by: str) -> Judgement
     far, (p, p_bootstrap) = tests["distance"], (tests[name].min() * len(tests) for name in ("p_value", "p_bootstrap"))
     rejected = ", ".join(f"{row.epoch} and {row.later}" for row in tests[tests["p_value"] < 0.05].itertuples())
     ours = f"distances of {far.min():.2f} to {far.max():.2f} in {len(tests)} pairs"
-    note = f"rejected one by one: {rejected or 'none'}; by the bootstrap over runs the corrected p-value is {p_bootstrap:.2g}"
+    note = f"pairs with p below 0.05: {rejected or 'none'}; the bootstrap over runs gives a corrected p-value of {p_bootstrap:.2g}"
     if by == "distance":
         return Judgement("largest distance", Estimate(*(float(far.max()),) * 3, 0, 0), ours, note)
     return Judgement("smallest p-value times the number of pairs", Estimate(*(min(1.0, p),) * 3, 0, 0), ours, note)
@@ -121,11 +121,11 @@ def residual(case: Case) -> Judgement:
         if key[1] >= source[1] and (times.observed & (times.time <= left)).sum() >= FEWEST_RUNS:
             taus[key] = restricted_mean(times, horizon=left)
     if source not in taus or len(taus) < 2:
-        return Judgement(note=f"{FEWEST_RUNS} perturbed runs pass after too few periods")
+        return Judgement(note=f"at too few periods do {FEWEST_RUNS} perturbed runs reach the threshold")
     ratios = {key: ratio(tau, taus[source]) for key, tau in taus.items() if key != source}
     worst = max(ratios, key=lambda key: abs(math.log(ratios[key].mean)))
     ours = f"{spell(taus[worst])} epochs at P = {worst[1]}, {spell(taus[source])} at P0 = {source[1]}"
-    note = f"the furthest off of periods {', '.join(str(period) for _, period in ratios)}; over {left} epochs"
+    note = f"the largest deviation among periods {', '.join(str(period) for _, period in ratios)}; times restricted to {left} epochs"
     return Judgement("residual time / that at P0", ratios[worst], ours, note)
 
 
@@ -136,7 +136,7 @@ def coverage(case: Case) -> Judgement:
         return Judgement(note="nothing to compare")
     n, bare = (sum(getattr(cell, name) for cell in cells) for name in ("covered", "covered_bare"))
     missed = [f"P = {c.prediction.period} (measured {spell(c.measured)})" for c in cells if not c.covered]
-    ours, note = f"{n} of {len(cells)}, {bare} with no allowance", f"missed: {'; '.join(missed) or 'none'}"
+    ours, note = f"{n} of {len(cells)}; {bare} contain the measured mean itself", f"missed: {'; '.join(missed) or 'none'}"
     low, high = (float(end[0]) for end in binomial_interval(np.array([n]), np.array([len(cells)]), 0.95))
     return Judgement("share of predictions covered", Estimate(n / len(cells), low, high, 0, 0), ours, note)
 
@@ -159,7 +159,7 @@ def error(case: Case, *, grades: Sequence[str], within: float | None = None) -> 
     score, worst, measured = max(scores, key=lambda each: each[0].mean)
     good = [str(p) for p in sorted(each[1].period or 0 for each in scores if each[0].mean <= 1)]
     measure = f"largest error / the error that {'is allowed' if within else 'its grade allows'}, on the log scale"
-    note = f"{len(good)} of {len(scores)} are as good, at periods {', '.join(good)}"
+    note = f"{len(good)} of {len(scores)} are within the allowed error, at periods {', '.join(good)}"
     return Judgement(
         measure, score, f"at P = {worst.period} {spell(worst.estimate)} epochs, measured {spell(measured)}", note
     )
