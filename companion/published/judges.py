@@ -136,7 +136,10 @@ def coverage(case: Case) -> Judgement:
         return Judgement(note="nothing to compare")
     n, bare = (sum(getattr(cell, name) for cell in cells) for name in ("covered", "covered_bare"))
     missed = [f"P = {c.prediction.period} (measured {spell(c.measured)})" for c in cells if not c.covered]
-    ours, note = f"{n} of {len(cells)}; {bare} contain the measured mean itself", f"missed: {'; '.join(missed) or 'none'}"
+    ours, note = (
+        f"{n} of {len(cells)}; {bare} contain the measured mean itself",
+        f"missed: {'; '.join(missed) or 'none'}",
+    )
     low, high = (float(end[0]) for end in binomial_interval(np.array([n]), np.array([len(cells)]), 0.95))
     return Judgement("share of predictions covered", Estimate(n / len(cells), low, high, 0, 0), ours, note)
 
