@@ -44,7 +44,7 @@ def changes(run: Executed, usual: Job) -> dict[str, tuple[str, str]]:
 def box(run: Executed, usual: Job, *, page: Path) -> str:
     """Return what a run says under its title: changed parameters, and folded its numbers beside those of the site, changed ones first."""
     project, name, site = run.job.project, run.job.chapter.document, find(usual)
-    ours, theirs = _glued(run.notebook), _glued(site.notebook) if site else {}
+    ours, theirs = glued(run.notebook), glued(site.notebook) if site else {}
     rows = [
         (words, theirs.get(key, _MISSING), ours[key]) for key, words in _places(run.notebook).items() if key in ours
     ]
@@ -87,11 +87,11 @@ def enter(project: Project, folder: Path, page: Path, document: str, changed: Ma
     return index
 
 
-def _glued(notebook: NotebookNode) -> dict[str, str]:
+def glued(notebook: NotebookNode) -> dict[str, str]:
     """Return the values for the prose by name, as pages show them."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
-    glued = [output for output in outputs if "scrapbook" in output.get("metadata", {})]
-    return {o["metadata"]["scrapbook"]["name"]: str(ast.literal_eval(next(iter(o["data"].values())))) for o in glued}
+    values = [output for output in outputs if "scrapbook" in output.get("metadata", {})]
+    return {o["metadata"]["scrapbook"]["name"]: str(ast.literal_eval(next(iter(o["data"].values())))) for o in values}
 
 
 def _places(notebook: NotebookNode) -> dict[str, str]:

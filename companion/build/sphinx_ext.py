@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from companion import ROOT
 from companion.build import references
+from companion.build.runs import glued
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -40,14 +41,18 @@ def setup(app: Sphinx) -> dict[str, Any]:
 
 
 def _minutes(name: str, raw: str, text: str, line: int, inliner: Any, *_: Any) -> tuple[list[Any], list[Any]]:
-    """Minutes that it takes to read a chapter, which the role names, at 180 words a minute; code is not counted."""
+    """Minutes that it takes to read a chapter, which the role names, at 180 words a minute, glued sentences included and code not."""
+    import jupytext
     from docutils import nodes
 
     source = ROOT / "book" / f"{text}.md"
     if not source.exists():
         return [], [inliner.reporter.error(f"minutes: there is no {source}", line=line)]
-    words = len(re.sub(r"^```.*?^```$", "", source.read_text(), flags=re.DOTALL | re.MULTILINE).split())
-    return [nodes.Text(str(round(words / _WORDS_A_MINUTE)))], []
+    prose = re.sub(r"^```.*?^```$", "", source.read_text(), flags=re.DOTALL | re.MULTILINE)
+    executed = Path(inliner.document.settings.env.srcdir) / "book" / f"{text}.ipynb"
+    values = glued(jupytext.read(executed)) if executed.exists() else {}
+    prose = re.sub(r"\{glue:text\}`([^`]*)`", lambda match: values.get(match[1], ""), prose)
+    return [nodes.Text(str(round(len(prose.split()) / _WORDS_A_MINUTE)))], []
 
 
 def _configure(app: Sphinx, config: Any) -> None:
