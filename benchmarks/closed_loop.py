@@ -105,13 +105,13 @@ def published_study(threshold: float) -> Study:
 
 def digits_study(workers: int) -> Study:
     """Digits, trained once: three perturbations at eight periods."""
-    asked = spec.override(spec.load(ROOT / PARAMS), {"runs": POOL, "device": "cpu"})
+    parameters = spec.override(spec.load(ROOT / PARAMS), {"runs": POOL, "device": "cpu"})
     how: dict[str, Any] = {"retirement": AT, "workers": workers}
-    plain = ensemble.train(asked, keep=PERIODS, **how)
+    plain = ensemble.train(parameters, keep=PERIODS, **how)
     pools = {}
     for name, rule in RULES.items():
         for p in PERIODS:
-            pools[name, p] = ensemble.fork(asked, at=p, perturbation=rule, **how).trajectories
+            pools[name, p] = ensemble.fork(parameters, at=p, perturbation=rule, **how).trajectories
             print(f"digits: {name} every {p} epochs", flush=True)
     named = {name: Candidate(name, rule) for name, rule in RULES.items()}
     return Study(
@@ -145,10 +145,10 @@ def row_study(name: str) -> Study:
 
 def live_study(like: Study, folder: str, workers: int) -> Study:
     """The same cells, trained while they are asked for."""
-    asked = spec.override(spec.load(ROOT / PARAMS), {"device": "cpu"})
+    parameters = spec.override(spec.load(ROOT / PARAMS), {"device": "cpu"})
 
     def source(seed: int, ledger: Ledger) -> Source:
-        anew = spec.override(asked, {"seed": 1000 + seed})
+        anew = spec.override(parameters, {"seed": 1000 + seed})
         live = Live(anew, retirement=AT, periods=PERIODS, out=f"{folder}/{seed}", workers=workers)
         live.ledger = ledger
         return live
@@ -366,15 +366,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
             methods = [m for m in options.methods if not live or m in LIVE_METHODS]
             studies = studies_of(name, options, folder)
             for study in studies:
-                found = {m: results(study, m, seeds, work=options.work) for m in methods}
-                tables = [curve(study, m, repeats, shared=True) for m, repeats in found.items()]
+                outcomes = {m: results(study, m, seeds, work=options.work) for m in methods}
+                tables = [curve(study, m, repeats, shared=True) for m, repeats in outcomes.items()]
                 for m in [m for m in methods if live and m != OURS]:
                     repeats = results(study, m, seeds, shared=False, work=options.work)
                     tables.append(curve(study, m, repeats, shared=False))
                 save(f"{name}.csv", pd.concat(tables), "threshold", "method")
                 if not live and len(methods) == 1 + len(RIVALS):
-                    ours = found.pop(OURS)
-                    save("summary.csv", summary(study, ours, found), "study", "threshold")
+                    ours = outcomes.pop(OURS)
+                    save("summary.csv", summary(study, ours, outcomes), "study", "threshold")
                     save("profile.csv", profile(study, ours), "study", "threshold")
             if not live:
                 truths(studies).round(4).to_csv(options.out / f"{name}_cells.csv", index=False)

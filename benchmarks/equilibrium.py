@@ -105,8 +105,8 @@ class Block:
         """Return the arrays of a block, read or computed."""
         path = self.folder / f"{self.part}-{number}.npz"
         if not path.exists():
-            found = compute(np.random.default_rng([SEED, number]))
-            write_atomically(path, lambda file: np.savez(file, **found))
+            arrays = compute(np.random.default_rng([SEED, number]))
+            write_atomically(path, lambda file: np.savez(file, **arrays))
             print(f"{self.part}: block {number}", flush=True)
         with np.load(path) as kept:
             return dict(kept)
@@ -256,13 +256,13 @@ def do_orders(folder: Path, work: Path, *, draws: int = 20_000) -> None:
     at = equilibrium.minimum(equilibrium.mean_loss(regression, sample), START)
 
     def compute(rate: float, rng: np.random.Generator) -> Tables:
-        found = {}
+        result = {}
         for name, steps in (("with", 1), ("without", POINTS // BATCH)):
             how: dict[str, Any] = {"size": POINTS, "rate": rate, "batch": BATCH, "replacement": name == "with"}
             path = simulate(slope_of(*sample), np.tile(at, (draws, 1)), steps=steps, every=steps, rng=rng, **how)
             move = path[:, 1] - path[:, 0]
-            found[name] = ((move - move.mean(axis=0)) ** 2).sum(axis=1) / 2
-        return found
+            result[name] = ((move - move.mean(axis=0)) ** 2).sum(axis=1) / 2
+        return result
 
     for number, rate in enumerate(RATES):
         for name, square in block(number, partial(compute, rate)).items():
@@ -283,9 +283,9 @@ def do_orders(folder: Path, work: Path, *, draws: int = 20_000) -> None:
 
 def images() -> tuple[Array, NDArray[np.int64]]:
     """Return the training images of MNIST, 7 x 7 mean pixels from 0 to 1, and their labels."""
-    found = data.load(Mnist5kSpec(pool=2))
-    x = found.x_train.astype(float).reshape(-1, SIDE, 2, SIDE, 2).mean(axis=(2, 4)).reshape(-1, SIDE * SIDE)
-    return x, found.y_train.astype(np.int64)
+    loaded = data.load(Mnist5kSpec(pool=2))
+    x = loaded.x_train.astype(float).reshape(-1, SIDE, 2, SIDE, 2).mean(axis=(2, 4)).reshape(-1, SIDE * SIDE)
+    return x, loaded.y_train.astype(np.int64)
 
 
 def linear(w: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -351,11 +351,11 @@ def on_images(name: str, folder: Path, work: Path, *, replicas: int, steps: int,
     table = pd.DataFrame({"step": times, "theory": theory, "mean": mean, "low": low, "high": high})
     save(folder, name, table.iloc[np.unique(np.geomspace(1, len(times), 40).astype(int)) - 1])
     seen = [t for t in times if 2 * (t - chunk) >= steps and (t - chunk) % (10 * chunk) == 0]
-    found = residual(run["second"], noise, decay, seen)
+    misfit = residual(run["second"], noise, decay, seen)
     alike = [residual(second, noise, decay, seen) for second in sampled_alike(noise, decay, seen, replicas)]
     product = entropy_rows(run["entropy"], equilibrium.entropy_production(**known), chunk)
     stats = {
-        "residual of the Lyapunov equation": found,
+        "residual of the Lyapunov equation": misfit,
         "smallest curvature": values[0], "largest curvature": values[-1], "slope": np.linalg.norm(local["slope"]),
         "loss": float(equilibrium.mean_loss(loss, sample)(torch.as_tensor(at))),
     }  # fmt: skip

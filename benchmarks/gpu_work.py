@@ -117,10 +117,10 @@ def engine(work: Work, runs: int, way: str | None = None, device: str = DEVICE, 
     from fptlib.ensemble.resources import numerics
     from fptlib.ensemble.training import Task, Training
 
-    asked, stack = work.spec(device=device, **changes), patch("fptlib.ensemble.stacks.stack_size", lambda *_: runs)
+    spec, stack = work.spec(device=device, **changes), patch("fptlib.ensemble.stacks.stack_size", lambda *_: runs)
     chosen = nullcontext() if way is None else patch.object(compute, "kind", lambda *_: way)
     with numerics(), stack, chosen:
-        yield Training(Task(asked, tuple(range(runs)), 10_000, device), ours.dataset(work.data)).step_epoch
+        yield Training(Task(spec, tuple(range(runs)), 10_000, device), ours.dataset(work.data)).step_epoch
 
 
 @contextmanager
@@ -192,7 +192,7 @@ def contenders(work: Work) -> dict[str, tuple[AbstractContextManager[Epoch], int
     def ours(runs: int, precision: str, way: str | None = own, **changes: Any) -> Any:
         return engine(work, runs, way, **changes), runs, precision
 
-    found = {
+    arrangements = {
         "loop": (loop(work, tuned=False), 1, plain),
         "tuned loop": (loop(work, tuned=True), 1, rough),
         "1 run": ours(1, plain),
@@ -201,25 +201,25 @@ def contenders(work: Work) -> dict[str, tuple[AbstractContextManager[Epoch], int
         f"stack of {most}": ours(most, plain),
     }
     if work.convolutional:
-        found["1 run, one by one, graph"] = ours(1, rough, "one by one", **short)
+        arrangements["1 run, one by one, graph"] = ours(1, rough, "one by one", **short)
     else:
-        found[f"general path, stack of {most}, graph"] = ours(most, rough, "stacked", **short)
-        found["one core of the CPU"] = ours(16, plain, None, device="cpu")
+        arrangements[f"general path, stack of {most}, graph"] = ours(most, rough, "stacked", **short)
+        arrangements["one core of the CPU"] = ours(16, plain, None, device="cpu")
     if work.case is not None:
         for way, runs in (("single", 1), ("vmap", STACKS[-1])):
-            found[f"JAX, {runs} run{'s' * (runs > 1)}"] = jax(work, way, runs), runs * work.case.epochs, plain
-    return found
+            arrangements[f"JAX, {runs} run{'s' * (runs > 1)}"] = jax(work, way, runs), runs * work.case.epochs, plain
+    return arrangements
 
 
 def peaks() -> Result:
     """Return 10^12 operations a second of a product of large matrices, by precision."""
-    found: Result = {}
+    result: Result = {}
     for name, dtype in (("float32", torch.float32), ("tf32", torch.float32), ("bfloat16", torch.bfloat16)):
         a, b = (torch.randn(MATRIX, MATRIX, device=DEVICE, dtype=dtype) for _ in range(2))
         torch.backends.cuda.matmul.allow_tf32 = name == "tf32"
-        found[name] = 2 * MATRIX**3 / 1e12 * statistics.median(_rates(lambda a=a, b=b: a @ b, 1))
+        result[name] = 2 * MATRIX**3 / 1e12 * statistics.median(_rates(lambda a=a, b=b: a @ b, 1))
     torch.backends.cuda.matmul.allow_tf32 = False
-    return found
+    return result
 
 
 def _rates(call: Epoch, times: float) -> list[float]:
@@ -264,14 +264,15 @@ def cost(file: str, speeds: dict[str, Any]) -> Result:
 
     ours = {item: r for item, r in speeds.items() if "tflop_per_second" in r and "loop" not in item}
     fastest = max(ours, key=lambda item: ours[item]["tflop_per_second"])
-    asked = spec.load(ROOT / "params" / "paper" / file)
+    parameters = spec.load(ROOT / "params" / "paper" / file)
     # All images of CIFAR-10, 50 000 and 10 000, instead of the first: only their number counts.
     x, y = np.broadcast_to(np.float32(0), (60_000, 32, 32, 3)), np.broadcast_to(np.int64(0), 60_000)
-    flop = Work(None, asked.model.width, Data(x[:50_000], y[:50_000], x[50_000:], y[50_000:], ""), BATCH, 1.0).flop()
+    data = Data(x[:50_000], y[:50_000], x[50_000:], y[50_000:], "")
+    flop = Work(None, parameters.model.width, data, BATCH, 1.0).flop()
     # A perturbed ensemble branches off at its first perturbation.
-    trained = asked.epochs - (asked.perturbation.period if asked.perturbation else 0)
-    hours = asked.runs * trained * flop / ours[fastest]["tflop_per_second"] / 1e12 / 3600
-    return {"runs": asked.runs, "epochs_trained": trained, "arrangement": fastest, "hours": hours}
+    trained = parameters.epochs - (parameters.perturbation.period if parameters.perturbation else 0)
+    hours = parameters.runs * trained * flop / ours[fastest]["tflop_per_second"] / 1e12 / 3600
+    return {"runs": parameters.runs, "epochs_trained": trained, "arrangement": fastest, "hours": hours}
 
 
 def head() -> Result:

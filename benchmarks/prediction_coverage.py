@@ -322,7 +322,7 @@ def choices(case: Case, *, times: Times | None, n_boot: int) -> list[dict[str, A
     evidence = case.times if times is None else times
     for p0 in filter(case.tells, case.sources):
         smallest = rule = p0
-        answered, asked, further, predicted = case.tells(p0, evidence), False, 0, []
+        answered, continued, further, predicted = case.tells(p0, evidence), False, 0, []
         if answered:
             candidates = options(case, p0, times=evidence, n_boot=n_boot)
             smallest = min(
@@ -330,15 +330,15 @@ def choices(case: Case, *, times: Times | None, n_boot: int) -> list[dict[str, A
             ).period
             choice, following = choose(candidates)
             predicted = [cell(case, p.period, p) | case.name(p0) for p in candidates if not p.measured]
-            rule, asked = choice.period, following is not None and following[1] in case.periods
-            if following is not None and asked:
+            rule, continued = choice.period, following is not None and following[1] in case.periods
+            if following is not None and continued:
                 further = int(evidence[following[1]].time.sum())
                 if case.tells(following[1], evidence):
                     choice, _ = choose(options(case, p0, following[1], times=evidence, n_boot=n_boot))
                     rule = choice.period
         ways = {"do nothing": None, "stay at P0": p0, "smallest cycles": smallest, "the rule": rule}
         row = case.name(p0) | {way: case.regret(period) for way, period in ways.items()}
-        row |= {"answered": answered, "asked": asked, "further": further}
+        row |= {"answered": answered, "asked": continued, "further": further}
         row["evidence"] = int(evidence[None].time.sum() + evidence[p0].time.sum())
         rows.append(row | {"predicted": predicted})
     return rows

@@ -111,12 +111,12 @@ def variants(spec: EnsembleSpec, *, digits: bool) -> Iterator[tuple[str, Ensembl
 def trained(setting: str, work: Path) -> dict[str, fpt.Trajectories]:
     """Train what the folder lacks of a setting; returns the runs of all ways to train by name."""
     spec = base(setting)
-    found = {"large rate": fpt.train(spec, out=work, keep=DROPS, workers=1)}
+    ensembles = {"large rate": fpt.train(spec, out=work, keep=DROPS, workers=1)}
     for name, other in variants(spec, digits=SETTINGS[setting][0] == "digits"):
         keep = DROPS if name == "fluctuations" else ()
-        found[name] = fpt.train(other, out=work, keep=keep, workers=1)
-        print(f"{setting}: {name}, {found[name].meta['trained']} run-epochs", flush=True)
-    return found
+        ensembles[name] = fpt.train(other, out=work, keep=keep, workers=1)
+        print(f"{setting}: {name}, {ensembles[name].meta['trained']} run-epochs", flush=True)
+    return ensembles
 
 
 def fluctuations(spec: EnsembleSpec, work: Path) -> Reals:
@@ -144,16 +144,16 @@ def first(decided: NDArray[np.bool_], epochs: Sequence[int], never: int) -> NDAr
 def on_plateau(losses: Reals) -> NDArray[np.int64]:
     """Return the epoch at which PyTorch's ReduceLROnPlateau, with its defaults, would reduce the rate first; beyond the end: never."""
     runs, epochs = losses.shape
-    found = np.full(runs, epochs + 1)
+    drops = np.full(runs, epochs + 1)
     for run in range(runs):
         optimiser = torch.optim.SGD([torch.zeros(1)], lr=1.0)
         schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimiser)
         for epoch in range(epochs):
             schedule.step(losses[run, epoch])
             if optimiser.param_groups[0]["lr"] < 1:
-                found[run] = epoch + 1
+                drops[run] = epoch + 1
                 break
-    return found
+    return drops
 
 
 def mean(values: Reals) -> Estimate:
@@ -215,14 +215,14 @@ class Setting:
         """Epochs at which rules that look at single runs, or at the ensemble, drop the rate; beyond the horizon: never."""
         losses, never = self.metric("large rate", "train_loss"), self.horizon + 1
         n = len(losses)
-        found = {"quasi-steady state": np.full(n, self.relaxation or never)}
-        found["settled loss"] = first(settling.settled(losses, window=SETTLED), range(1, self.horizon + 1), never)
-        found["ReduceLROnPlateau"] = on_plateau(losses)
+        epochs = {"quasi-steady state": np.full(n, self.relaxation or never)}
+        epochs["settled loss"] = first(settling.settled(losses, window=SETTLED), range(1, self.horizon + 1), never)
+        epochs["ReduceLROnPlateau"] = on_plateau(losses)
         if "fluctuations" in self.runs:
             away = fluctuations(self.spec, self.work) - 1
-            found["fluctuation test"] = first(np.abs(away) <= NEAR, DROPS, never)
-            found["fluctuation test, one-sided"] = first(away >= -NEAR, DROPS, never)
-        return found
+            epochs["fluctuation test"] = first(np.abs(away) <= NEAR, DROPS, never)
+            epochs["fluctuation test, one-sided"] = first(away >= -NEAR, DROPS, never)
+        return epochs
 
     def dropped(self, epochs: NDArray[np.int64]) -> Reals:
         """Return the accuracy of runs, each from the ensemble whose rate dropped at its own epoch, or at the next one that there is."""
@@ -304,35 +304,35 @@ class Setting:
 
         large, small = loss("large rate"), loss("small rate")
         rising = [(np.diff(x, axis=1) > 0).mean(axis=1) for x in (large, small)]
-        found = {"loss at the large rate / at the small rate": ratio(large[:, -5:].mean(1), small[:, -5:].mean(1))}
-        found |= {"share of epochs with rising loss, large rate": mean(rising[0])}
-        found |= {"share of epochs with rising loss, small rate": mean(rising[1])}
-        found |= {"share of epochs with rising loss, large - small": mean(rising[0] - rising[1])}
+        claims = {"loss at the large rate / at the small rate": ratio(large[:, -5:].mean(1), small[:, -5:].mean(1))}
+        claims |= {"share of epochs with rising loss, large rate": mean(rising[0])}
+        claims |= {"share of epochs with rising loss, small rate": mean(rising[1])}
+        claims |= {"share of epochs with rising loss, large - small": mean(rising[0] - rising[1])}
         for mu in MOMENTA:
             for rate, plain in (("large rate", large), ("small rate", small)):
                 if (way := f"{rate}, momentum {mu:g}") in self.runs:
-                    found[f"loss with momentum {mu:g} / without, {rate}"] = ratio(loss(way).mean(1), plain.mean(1))
+                    claims[f"loss with momentum {mu:g} / without, {rate}"] = ratio(loss(way).mean(1), plain.mean(1))
         last = {way: self.metric(way)[:, -1] for way in self.runs if way not in ("pilot", "fluctuations")}
-        found["accuracy after the best drop - small rate alone"] = mean(last[self.best_final] - last["small rate"])
+        claims["accuracy after the best drop - small rate alone"] = mean(last[self.best_final] - last["small rate"])
         if self.runs["small rate"].n_epochs > self.horizon:
             whole = self.runs["small rate"].metric("test_metric")[:, -1]
             losses = self.runs["small rate"].metric("train_loss")[:, -1]
-            found["accuracy after the best drop - small rate alone for four times as long"] = mean(
+            claims["accuracy after the best drop - small rate alone for four times as long"] = mean(
                 last[self.best_final] - whole
             )
-            found["loss at the large rate / at the small rate after four times as long"] = ratio(large[:, -1], losses)
-        found["accuracy, drop at 20 - drop at 3"] = mean(last["drop 20"] - last["drop 3"])
+            claims["loss at the large rate / at the small rate after four times as long"] = ratio(large[:, -1], losses)
+        claims["accuracy, drop at 20 - drop at 3"] = mean(last["drop 20"] - last["drop 3"])
         with_momentum = f"drop {WITH_MOMENTUM}, momentum {MOMENTA[-1]:g}"
         if with_momentum in last:
             gain = mean(last[with_momentum] - last[f"drop {WITH_MOMENTUM}"])
-            found["accuracy, momentum after the drop - without"] = gain
+            claims["accuracy, momentum after the drop - without"] = gain
         if self.relaxation is not None:
             ours, cosine = self.dropped(self.decisions["quasi-steady state"]), self.metric("cosine")
             threshold = self.thresholds["80 % of the gain"]
             sooner = self.time(ours, threshold) - self.time(cosine, threshold)
-            found["epochs with a drop at the relaxation epoch - with a cosine"] = mean(sooner)
-            found["accuracy with a drop at the relaxation epoch - with a cosine"] = mean(ours[:, -1] - cosine[:, -1])
-        for name, value in found.items():
+            claims["epochs with a drop at the relaxation epoch - with a cosine"] = mean(sooner)
+            claims["accuracy with a drop at the relaxation epoch - with a cosine"] = mean(ours[:, -1] - cosine[:, -1])
+        for name, value in claims.items():
             yield {"quantity": name.replace(",", ""), **ends(value), "runs": value.n_runs}
 
     @cached_property

@@ -76,8 +76,8 @@ class _Axis(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Self:
         with suppress(ValueError, TypeError):  # the latter where there is no match
-            found: Any = re.fullmatch(r"([^=:]+)=([^:]+):([^:]+)(:log)?", text)
-            axis = cls(found[1], float(found[2]), float(found[3]), bool(found[4]))
+            match: Any = re.fullmatch(r"([^=:]+)=([^:]+):([^:]+)(:log)?", text)
+            axis = cls(match[1], float(match[2]), float(match[3]), bool(match[4]))
             if (0 if axis.log else -math.inf) < axis.low < axis.high < math.inf:
                 return axis
         raise InputError(
@@ -194,21 +194,21 @@ def calibrate(
         there = curves[tuple(centre.tolist())].var(axis=0, ddof=1) / runs + target.se**2
         if 0 < there.max() < math.inf:
             variance = np.maximum(there, 1e-3 * there.max())  # so that no epoch decides alone
-        found, fitted = _fit(curves, centre, steps, weights, target.value + target.se * normal, variance)
-        ends = [corrected_interval(column, level, n_runs=runs) for column in found.T]
-        nearer = np.clip(np.round(found[0] / steps) * steps, steps, 1 - steps)
+        solution, fitted = _fit(curves, centre, steps, weights, target.value + target.se * normal, variance)
+        ends = [corrected_interval(column, level, n_runs=runs) for column in solution.T]
+        nearer = np.clip(np.round(solution[0] / steps) * steps, steps, 1 - steps)
         if (abs(nearer - centre) > steps).any() and moves < _MOVES:
             moves += 1
         elif (coarse := (np.array([high - low for low, high in ends]) < steps) & (steps > _FINEST)).any():
             steps = np.where(coarse, steps / 2, steps)
-            nearer = np.round(found[0] / steps) * steps
+            nearer = np.round(solution[0] / steps) * steps
         else:
             break
         centre = nearer
     value, low, high = (
-        tuple(axis.at(x) for axis, x in zip(axes, at, strict=True)) for at in (found[0], *zip(*ends, strict=True))
+        tuple(axis.at(x) for axis, x in zip(axes, at, strict=True)) for at in (solution[0], *zip(*ends, strict=True))
     )
-    notes = tuple(_notes(axes, found, ends, (fitted - target.value) / np.sqrt(variance), target, level))
+    notes = tuple(_notes(axes, solution, ends, (fitted - target.value) / np.sqrt(variance), target, level))
     curve, key = (*target[:2], fitted, np.sqrt(variance)), tuple(axis.key for axis in axes)
     return Calibration(key, value, low, high, level, *curve, runs, len(curves), trained, notes)
 
@@ -244,13 +244,13 @@ def _terms(x: Floats) -> Floats:
 
 
 def _notes(
-    axes: Sequence[_Axis], found: Floats, ends: Sequence[tuple[float, float]], z: Floats, target: Curve, level: float
+    axes: Sequence[_Axis], solution: Floats, ends: Sequence[tuple[float, float]], z: Floats, target: Curve, level: float
 ) -> Iterable[str]:
     for axis, (low, high) in zip(axes, ends, strict=True):
         for end in [axis.low] * (low <= 0) + [axis.high] * (high >= 1):
             yield f"the interval of {axis.key} reaches the end of its range, {end:g}; widen the range"
-    together = len(axes) == 2 and bool((found[1:].std(axis=0) > 0).all())
-    if together and abs(r := float(np.asarray(np.corrcoef(found[1:].T))[0, 1])) > 0.8:
+    together = len(axes) == 2 and bool((solution[1:].std(axis=0) > 0).all())
+    if together and abs(r := float(np.asarray(np.corrcoef(solution[1:].T))[0, 1])) > 0.8:
         yield f"{axes[0].key} and {axes[1].key} are known together better than each alone (correlation {r:.2f})"
     worst = int(np.argmax(abs(z)))
     # Right for any dependence between epochs, by Bonferroni's inequality.

@@ -53,7 +53,7 @@ Fraction = Annotated[Number, Field(ge=0, le=1)]
 Below1 = Annotated[Number, Field(ge=0, lt=1)]
 
 
-def unsaid(default: Any) -> Any:
+def optional(default: Any) -> Any:
     """Make a field that is written down, and counts in a digest, only where it differs from its default.
 
     For keys whose default is what always was: parameters that do not name them are the same parameters as before.

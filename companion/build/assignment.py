@@ -47,7 +47,7 @@ def _split(text: str) -> list[str]:
 
 def _with_starters(text: str) -> list[NotebookNode]:
     """Turn exercises into a heading, their text, and a code cell with what they offer to start from."""
-    text = _EXERCISE.sub(lambda found: f"### {found['title']}\n\n{found['body']}\n\n", text)
+    text = _EXERCISE.sub(lambda match: f"### {match['title']}\n\n{match['body']}\n\n", text)
     cells, last = [], 0
     for starter in _STARTER.finditer(text):
         cells += [
@@ -58,5 +58,5 @@ def _with_starters(text: str) -> list[NotebookNode]:
     cells.append(nbformat.v4.new_markdown_cell(text[last:]))
     for cell in cells:
         if cell.cell_type == "markdown":
-            cell.source = _ROLE.sub(lambda found: found["text"] or "", cell.source).strip()
+            cell.source = _ROLE.sub(lambda match: match["text"] or "", cell.source).strip()
     return [cell for cell in cells if cell.source]

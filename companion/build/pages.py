@@ -58,9 +58,9 @@ def under_title(notebook: NotebookNode, text: str) -> NotebookNode:
     """Return a page with a paragraph under its first heading of the first level."""
     cells = list(notebook.cells)
     for number, cell in enumerate(cells):
-        found = re.search(r"^# .*$", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else None
-        if found:
-            source = f"{cell.source[: found.end()]}\n\n{text}\n{cell.source[found.end() :]}"
+        title = re.search(r"^# .*$", cell.source, re.MULTILINE) if cell.cell_type == "markdown" else None
+        if title:
+            source = f"{cell.source[: title.end()]}\n\n{text}\n{cell.source[title.end() :]}"
             cells[number] = nbformat.v4.new_markdown_cell(source, metadata=cell.metadata, id=cell.id)
             break
     return nbformat.v4.new_notebook(cells=cells, metadata=notebook.metadata)

@@ -38,14 +38,14 @@ def write(project: Project, document: str, target: Path, *, page: Path) -> None:
 
 def titles(project: Project) -> dict[str, str]:
     """Return the title of every page, by the page and by the labels in it."""
-    found: dict[str, str] = {}
+    result: dict[str, str] = {}
     for page in project.documents:
         text = (project.root / f"{page}.md").read_text()
         if title := _TITLE.search(text):
             words = title[1].replace("`", "")
             labels = {next(filter(None, label.groups())).lower() for label in _LABEL.finditer(text)}
-            found |= dict.fromkeys({page, Path(page).name, *labels}, words)
-    return found
+            result |= dict.fromkeys({page, Path(page).name, *labels}, words)
+    return result
 
 
 def setup(app: Sphinx) -> None:
@@ -57,10 +57,10 @@ def setup(app: Sphinx) -> None:
         app.connect("env-get-updated", lambda app, env: _number(env, alone["number"]), priority=600)
         transform: Any = type("Read", (SphinxPostTransform,), {"default_priority": 1, "run": _reader(alone)})
     else:
-        found: dict[str, Any] = {}
+        content: dict[str, Any] = {}
         transform = type("Mark", (SphinxPostTransform,), {"default_priority": 1, "run": _mark})
-        app.connect("doctree-resolved", lambda app, tree, name: found.update(_collect(tree, name)))
-        app.connect("build-finished", lambda app, error: _keep(Path(app.outdir), found))
+        app.connect("doctree-resolved", lambda app, tree, name: content.update(_collect(tree, name)))
+        app.connect("build-finished", lambda app, error: _keep(Path(app.outdir), content))
     app.add_post_transform(transform)
 
 
@@ -99,8 +99,8 @@ def _collect(tree: nodes.document, name: str) -> Iterator[tuple[str, Any]]:
         mark.parent.replace(mark, mark.children)
 
 
-def _keep(folder: Path, found: dict[str, Any]) -> None:
-    (folder / FILE).write_text(json.dumps(found, indent=0, sort_keys=True))
+def _keep(folder: Path, content: dict[str, Any]) -> None:
+    (folder / FILE).write_text(json.dumps(content, indent=0, sort_keys=True))
 
 
 def _reader(alone: dict[str, Any]) -> Any:

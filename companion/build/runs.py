@@ -68,8 +68,8 @@ def box(run: Executed, usual: Job, *, page: Path) -> str:
 
 def enter(project: Project, folder: Path, page: Path, document: str, changed: Mapping[str, str]) -> Path:
     """Put a run on the page that lists all that are there, the last one first, and return that page."""
-    told = ", ".join(f"{name} = {new}" for name, new in changed.items()) or "nothing"
-    entry = {"page": os.path.relpath(page, folder.parent), "title": titles(project)[document], "changed": told}
+    changes = ", ".join(f"{name} = {new}" for name, new in changed.items()) or "nothing"
+    entry = {"page": os.path.relpath(page, folder.parent), "title": titles(project)[document], "changed": changes}
     entry["time"] = time.strftime("%Y-%m-%d %H:%M:%S")
     write_atomically(folder / _FILE, lambda file: file.write(json.dumps(entry).encode()))
     runs = [json.loads(path.read_text()) for path in folder.parent.glob(f"*/{_FILE}")]
@@ -98,10 +98,10 @@ def _places(notebook: NotebookNode) -> dict[str, str]:
     """Return the words around the first place in the prose where each value is shown, in the order of the prose."""
     places: dict[str, str] = {}
     for text in [cell.source for cell in notebook.cells if cell.cell_type == "markdown"]:
-        for found in _GLUED.finditer(text):
-            before, after = text[: found.start()].rpartition("\n\n")[2], text[found.end() :].partition("\n\n")[0]
+        for match in _GLUED.finditer(text):
+            before, after = text[: match.start()].rpartition("\n\n")[2], text[match.end() :].partition("\n\n")[0]
             words = " ".join([*_plain(before)[-6:], "[…]", *_plain(after)[:4]])
-            places.setdefault(found[1], re.sub(r" (?=[.,;:)])", "", words))
+            places.setdefault(match[1], re.sub(r" (?=[.,;:)])", "", words))
     return places
 
 

@@ -130,12 +130,12 @@ def read_rows(rows: Mapping[str, Row]) -> tuple[dict[str, Ensembles], list[str]]
         If a kept ensemble is stale, or belongs to no row of the project.
     """
     refuse_orphans(load_rows().values())
-    found = {name: read_row(row) for name, row in rows.items()}
+    results = {name: read_row(row) for name, row in rows.items()}
     notes = []
-    for name in [name for name, ensembles in found.items() if ensembles is None]:
+    for name in [name for name, ensembles in results.items() if ensembles is None]:
         total = len(rows[name].members())
         notes.append(f"Row {name} is left out: {total - len(missing_of(rows[name]))} of {total} ensembles are kept.")
-    return {name: ensembles for name, ensembles in found.items() if ensembles is not None}, notes
+    return {name: ensembles for name, ensembles in results.items() if ensembles is not None}, notes
 
 
 def missing_of(row: Row) -> list[Key]:

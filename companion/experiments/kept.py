@@ -82,8 +82,8 @@ def read_kept(spec: EnsembleSpec, *, retirement: Target | None = None) -> Trajec
             f"{path}: stale ({record.n_runs} runs of {record.n_epochs} epochs, {spec.runs} of {spec.epochs} are asked for); {_REMEDY}"
         )
     if record.retirement != retirement:
-        here, asked = (str(at) if at else "nowhere" for at in (record.retirement, retirement))
-        raise InputError(f"{path}: stale (runs retired at {here}, asked for is {asked}); {_REMEDY}")
+        here, requested = (str(at) if at else "nowhere" for at in (record.retirement, retirement))
+        raise InputError(f"{path}: stale (runs retired at {here}, asked for is {requested}); {_REMEDY}")
     meta = {**record.meta, "source": str(path)}
     known = Trajectories(metrics=record.metrics, run=record.run, meta=meta, followed=record.followed)
     return known.head(runs=spec.runs, epochs=spec.epochs)
@@ -97,9 +97,9 @@ def refuse_orphans(rows: Iterable[Row]) -> None:
     InputError
         If one belongs to none: the row that asked for it has changed, or is gone.
     """
-    asked = {f"{row.ensemble(key).digest()}.parquet" for row in rows for key in row.members()}
+    requested = {f"{row.ensemble(key).digest()}.parquet" for row in rows for key in row.members()}
     for path in sorted(FOLDER.glob("*")):
-        if path.name not in asked and not path.name.startswith("."):
+        if path.name not in requested and not path.name.startswith("."):
             raise InputError(f"{path}: no row asks for it; delete it, or undo the change of the row it belonged to")
 
 

@@ -38,10 +38,12 @@ def judge(cases: Iterable[Case]) -> pd.DataFrame:
                 result = Judgement(note=row["note"]) if case is None else JUDGES[row["judge"]](case, **options)
             except InputError as error:
                 result = Judgement(note=str(error))
-            said, found = getattr(case, "data", "") in row.get("authors", ()), verdict(result.score, row["accepted"])
-            line = {name: row[name] for name in _ABOUT[:5]} | {"said": said, "case": getattr(case, "name", "")}
+            by_authors = getattr(case, "data", "") in row.get("authors", ())
+            outcome = verdict(result.score, row["accepted"])
+            outcome = outcome if by_authors else _OURS.get(outcome, outcome)
+            line = {name: row[name] for name in _ABOUT[:5]} | {"said": by_authors, "case": getattr(case, "name", "")}
             line |= {name: getattr(case, name, "") for name in ("title", "label", "words")}
-            lines.append({**line, "verdict": found if said else _OURS.get(found, found), **result._asdict()})
+            lines.append({**line, "verdict": outcome, **result._asdict()})
     return pd.DataFrame(lines)
 
 

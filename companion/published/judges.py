@@ -200,7 +200,7 @@ def _pick(case: Case, name: str) -> Key | None:
     if name == "choice":
         return str(choice.perturbation), choice.period or 0
     winner = next(p.perturbation for p in case.ranking.predictions if p.perturbation in names)
-    wanted = {"best": names, "best of the predicted perturbation": {winner}, "best of the other": names - {winner}}[
+    labels = {"best": names, "best of the predicted perturbation": {winner}, "best of the other": names - {winner}}[
         name
     ]
-    return min((key for key in case.means if key and key[0] in wanted), key=lambda key: case.means[key].mean)
+    return min((key for key in case.means if key and key[0] in labels), key=lambda key: case.means[key].mean)

@@ -39,8 +39,8 @@ def related(results: Path = RESULTS) -> pd.DataFrame:
         kept = pd.read_csv(path, index_col="quantity").T if path.exists() else {}
         at = kept.get(row["quantity"])
         score = nothing if at is None else Estimate(at["mean"], at["low"], at["high"], int(at["runs"]), 0)
-        found = verdict(score, row["accepted"])
-        found = _OURS.get(found, found) if row["where"].startswith("ours") else found
+        word = verdict(score, row["accepted"])
+        word = _OURS.get(word, word) if row["where"].startswith("ours") else word
         names = ("paper", "claim", "where", "chapter", "quantity")
-        lines.append({**{name: row[name] for name in names}, "score": score, "verdict": found})
+        lines.append({**{name: row[name] for name in names}, "score": score, "verdict": word})
     return pd.DataFrame(lines)

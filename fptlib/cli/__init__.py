@@ -33,11 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line; returns 0, 1 (a chapter or a script failed), 2 (bad input), or 130 (interrupted)."""
-    asked = arguments[0] if arguments else "--help"
-    additions = () if asked in _COMMANDS else _additions()
-    if asked in _OF_THE_BOOK and not additions:
-        return _complain(f"{asked} belongs to the book: clone the project, run make book, and use .venv/bin/fpt")
-    app = _application(asked)
+    requested = arguments[0] if arguments else "--help"
+    additions = () if requested in _COMMANDS else _additions()
+    if requested in _OF_THE_BOOK and not additions:
+        return _complain(f"{requested} belongs to the book: clone the project, run make book, and use .venv/bin/fpt")
+    app = _application(requested)
     for addition in additions:
         addition.load()(app)
     try:
@@ -58,7 +58,7 @@ def run(arguments: Sequence[str]) -> int:
     return status if isinstance(status, int) else 0
 
 
-def _application(asked: str) -> typer.Typer:
+def _application(requested: str) -> typer.Typer:
     """Return the command line; of commands that are not asked for only what the list of all of them shows, which is quicker."""
     app = typer.Typer(
         name="fpt",
@@ -68,7 +68,7 @@ def _application(asked: str) -> typer.Typer:
         pretty_exceptions_enable=False,
     )
     for name, command in _COMMANDS.items():
-        app.command(name, help=command.__doc__)(command if name == asked else lambda: None)
+        app.command(name, help=command.__doc__)(command if name == requested else lambda: None)
     app.add_typer(data_app, name="data")
     return app
 

@@ -114,7 +114,7 @@ def predict(
     paths = options.perturbed_paths(perturbed, named=False, period=period)
     if period is not None and ("", period) not in paths:
         raise InputError(f"--period {period}: --perturbed was given for {', '.join(str(p) for _, p in paths)}")
-    asked, within = options.integers("--periods", periods), options.integers("--budgets", budgets)
+    requested, within = options.integers("--periods", periods), options.integers("--budgets", budgets)
     plain, kicked = _named(
         *options.ensembles(unperturbed, paths, metric=metric, axis=axis, every=every, epoch_zero=epoch_zero)
     )
@@ -122,7 +122,7 @@ def predict(
     def ask(x: float) -> answers.Answer:
         once_only = [name for name, _ in kicked] if once else ()
         study = Study(plain, kicked, Target(x, direction, metric), once=once_only, level=level, seed=seed)
-        return answers.answer(study, respond(study, asked), within)
+        return answers.answer(study, respond(study, requested), within)
 
     results = at_each(options.numbers("--threshold", threshold), ask)
     answers.show(results, as_json=as_json, single=True, everything=everything)
@@ -178,12 +178,12 @@ def recommend(
     if report is not None:
         options.ending("--report", report, ".html")
     paths = options.perturbed_paths(perturbed or [], named=True)
-    asked, within = options.integers("--periods", periods), options.integers("--budgets", budgets)
+    requested, within = options.integers("--periods", periods), options.integers("--budgets", budgets)
     plain, kicked = options.ensembles(unperturbed, paths, metric=metric, axis=axis, every=every, epoch_zero=epoch_zero)
 
     def ask(x: float) -> answers.Answer:
         study = Study(plain, kicked, Target(x, direction, metric), once=tuple(once or ()), level=level, seed=seed)
-        return answers.answer(study, rank(study, asked), within)
+        return answers.answer(study, rank(study, requested), within)
 
     results = at_each(options.numbers("--threshold", threshold), ask)
     answers.show(results, as_json=as_json, everything=everything)
@@ -223,13 +223,13 @@ def plan(
     from fptlib.study import Study
     from fptlib.trajectories import Target
 
-    asked = options.integers("--periods", periods)
+    requested = options.integers("--periods", periods)
     paths = {} if perturbed is None else {("", period): perturbed}
     plain, kicked = _named(
         *options.ensembles(unperturbed, paths, metric=metric, axis=axis, every=every, epoch_zero=epoch_zero)
     )
     study = Study(plain, kicked, Target(threshold, direction, metric), level=level, seed=seed)
-    size = sample_size(study, width, periods=asked, period=period, fork=fork)
+    size = sample_size(study, width, periods=requested, period=period, fork=fork)
     if as_json:
         output.print_json(size.to_dict() | {"notes": [str(note) for note in study.notes]})
     else:

@@ -30,8 +30,8 @@ def overview(path: Path, runs: Trajectories, *, options: str = "") -> dict[str, 
     command = f"fpt qss {where} --metric {shlex.quote(target.name)} --threshold {target.threshold:g}{below}{options}"
     kind, at = Origin.of(runs).perturbation, re.search(r"\D[_-]?(\d+)$", path.stem) if runs.n_runs > 1 else None
     period = kind.get("period", int(at[1]) if at and 0 < int(at[1]) < runs.n_epochs and "spec" not in meta else None)
-    asked = command.removeprefix(f"fpt qss {where}")
-    perturbed = period and f"fpt predict --unperturbed FOLDER --perturbed {period}={where}{asked}"
+    arguments = command.removeprefix(f"fpt qss {where}")
+    perturbed = period and f"fpt predict --unperturbed FOLDER --perturbed {period}={where}{arguments}"
     n_reach = int(passages(runs, target)[1].sum())
     why = f"{n_reach} of {_many(runs.n_runs, 'run')} reach{'es' * (n_reach == 1)} {target}"
     for name, fault in reversed(

@@ -122,14 +122,15 @@ def calibrate(
     from fptlib.calibrate import calibrate as nearest
 
     where = {"out": out, "workers": workers, "scheduler": scheduler}
-    found = nearest(spec.load(params, set_ or ()), Curve.read(target), over, runs=runs, level=level, seed=seed, **where)
+    parameters, curve = spec.load(params, set_ or ()), Curve.read(target)
+    result = nearest(parameters, curve, over, runs=runs, level=level, seed=seed, **where)
     if as_json:
-        output.print_json(found.to_dict() | {"advice": found.advice})
+        output.print_json(result.to_dict() | {"advice": result.advice})
     else:
-        print(*found.advice, sep="\n", end="\n\n")
-        output.print_table([{k: v if k == "epoch" else f"{v:.4f}" for k, v in row.items()} for row in found.rows()])
-        print(*(f"note: {note}\n" for note in found.notes), sep="", end="")
-    print(f"{found.trained} run-epochs trained by this call", file=sys.stderr)
+        print(*result.advice, sep="\n", end="\n\n")
+        output.print_table([{k: v if k == "epoch" else f"{v:.4f}" for k, v in row.items()} for row in result.rows()])
+        print(*(f"note: {note}\n" for note in result.notes), sep="", end="")
+    print(f"{result.trained} run-epochs trained by this call", file=sys.stderr)
 
 
 def _trained(runs: Trajectories) -> str:

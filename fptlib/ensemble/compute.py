@@ -296,8 +296,8 @@ def channels_last(spec: EnsembleSpec, device: str) -> bool:
     Not by default where a convolution has fewer than eight channels: the gradients of such strided convolutions overrun their memory in
     PyTorch 2.14.1 on some CPUs, and the process is aborted.
     """
-    asked = spec.execution.channels_last
-    if asked is not None:
-        return asked
+    requested = spec.execution.channels_last
+    if requested is not None:
+        return requested
     fewest = min(getattr(spec.model, "channels", (getattr(spec.model, "width", _SAFE_CHANNELS),)))
     return device == "cpu" and fewest >= _SAFE_CHANNELS

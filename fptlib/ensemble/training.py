@@ -215,10 +215,10 @@ class Training:
         spec, n = self.task.spec, len(self._train_set[1])
         drawn = [order(rng, n, spec.training) for rng in streams(spec.seed, runs, "order", epochs)]
         here = torch.from_numpy(np.stack(drawn))
-        found = here.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else here
+        orders = here.pin_memory().to(self._device, non_blocking=True) if self._device.type == "cuda" else here
         if ahead:
-            self._ahead[key] = found
-        return found
+            self._ahead[key] = orders
+        return orders
 
     def _factors(self) -> NDArray[np.float64]:
         """Return the factor on the learning rate of each run's next epoch."""

@@ -72,8 +72,8 @@ def read(
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     visible_files.cache_clear()
-    if found := [(form, files) for form in _FORMATS if (files := form.find(path))]:
-        form, files = max(found, key=lambda each: _coverage(path, *each)) if len(found) > 1 else found[0]
+    if matches := [(form, files) for form in _FORMATS if (files := form.find(path))]:
+        form, files = max(matches, key=lambda each: _coverage(path, *each)) if len(matches) > 1 else matches[0]
         logs = form.read(path, files)
         if not isinstance(logs, Trajectories):
             left_out = _left_out(path, form, {*files})
@@ -100,8 +100,8 @@ def _coverage(path: Path, form: Format, files: Sequence[Path]) -> tuple[float, b
 
 def _left_out(path: Path, form: Format, used: set[Path]) -> list[str]:
     """Return a note on what looks like a log in a folder and was not read."""
-    finds = [is_table, *(one.find for one in _FORMATS if one is not csv_folder.FORMAT)]
+    finders = [is_table, *(one.find for one in _FORMATS if one is not csv_folder.FORMAT)]
     seen = [file for file in visible_files(path) if file not in used]
-    rest = [file.relative_to(path) for file in seen if any(find(file) for find in finds)]
+    rest = [file.relative_to(path) for file in seen if any(find(file) for find in finders)]
     more = f" and {len(rest) - 1} more that look like logs" if len(rest) > 1 else ""
     return [f"left out, as no part of what is read as {form.name}: {file}{more}" for file in rest[:1]]

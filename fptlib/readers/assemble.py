@@ -62,15 +62,15 @@ def assemble(
         raise InputError(f"{source}: no metric; at least one is needed")
     if metric not in (None, *names):
         raise InputError(f"{source}: no metric {metric!r}; there is {', '.join(sorted(names))}")
-    asked = names if metric is None else [metric]
+    requested = names if metric is None else [metric]
     leading = _leading(logs, names)
-    ways = [way for way in _WAYS if any(_places(log, asked, way) for log in logs)] or ["epoch"]
+    ways = [way for way in _WAYS if any(_places(log, requested, way) for log in logs)] or ["epoch"]
     before = [epoch_zero is None and _before_training(log, leading) for log in logs]
     uncounted = list[str]()
     for way in ways if axis == "auto" else [axis]:
         shown = way == "epoch" and all(before)
-        columns, faults = _columns(logs, asked, leading, way, every, "before" if shown else epoch_zero)
-        if [name for name in columns if name in leading] or (columns and not {*leading} & {*asked}):
+        columns, faults = _columns(logs, requested, leading, way, every, "before" if shown else epoch_zero)
+        if [name for name in columns if name in leading] or (columns and not {*leading} & {*requested}):
             break
         uncounted.append(next(faults[name] for name in [*leading, *faults] if name in faults))
     else:

@@ -17,13 +17,13 @@ from fptlib.readers.tables import UNREADABLE, Table, meaning, opened
 
 def _find(path: Path) -> list[Path]:
     """Return the files that hold many rows, and others of their names, of runs that were cut short."""
-    found = {file: _rows(file) for file in ([path] if path.is_file() else visible_files(path))}
+    contents = {file: _rows(file) for file in ([path] if path.is_file() else visible_files(path))}
     names = {
         file.name
-        for file, (word, rows) in found.items()
+        for file, (word, rows) in contents.items()
         if ".jsonl" in file.suffixes or (len(rows) > 1 and (word != "entry" or _counts([*rows.values()][1])))
     }
-    return [file for file, (_, rows) in found.items() if rows and file.name in names]
+    return [file for file, (_, rows) in contents.items() if rows and file.name in names]
 
 
 def _rows(path: Path) -> tuple[str, dict[int, dict[str, Any]]]:

@@ -100,13 +100,13 @@ class Format:
 @functools.lru_cache(maxsize=1)  # each format looks through the same folder; who reads it again clears this first
 def visible_files(path: Path) -> tuple[Path, ...]:
     """Return the files in a folder and below it, the nearest first; hidden ones, and folders linked to twice, are passed over."""
-    found, walked = list[Path](), set[str]()
+    files, walked = list[Path](), set[str]()
     for folder, inner, names in os.walk(path, followlinks=True):
         place = os.path.realpath(folder)
         inner[:] = [] if place in walked else sorted(name for name in inner if not name.startswith((".", "__")))
-        found += [Path(folder, name) for name in sorted(names) if name[0] != "." and place not in walked]
+        files += [Path(folder, name) for name in sorted(names) if name[0] != "." and place not in walked]
         walked.add(place)
-    return tuple(sorted(found, key=lambda file: len(file.parts)))
+    return tuple(sorted(files, key=lambda file: len(file.parts)))
 
 
 def files_below(path: Path, pattern: str, is_kind: Callable[[Path], bool]) -> list[Path]:

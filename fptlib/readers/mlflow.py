@@ -39,12 +39,12 @@ def _find(path: Path) -> list[Path]:
 
 def _is_database(path: Path) -> bool:
     try:
-        return bool(_asked(path, "SELECT 1 FROM sqlite_master WHERE name = 'experiments'"))
+        return bool(_select(path, "SELECT 1 FROM sqlite_master WHERE name = 'experiments'"))
     except sqlite3.Error:
         return False
 
 
-def _asked(path: Path, query: str = _QUERY) -> list[Any]:
+def _select(path: Path, query: str = _QUERY) -> list[Any]:
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as base:
         return base.execute(query).fetchall()
 
@@ -67,8 +67,8 @@ def _of_folder(path: Path) -> list[Any]:
 def _read(path: Path, files: Sequence[Path]) -> list[Log]:
     runs: dict[tuple[str, Path, str, str], dict[tuple[int, int], dict[str, Any]]] = {}
     for file in files:
-        place, found = (file.parent, _of_folder(file)) if file.name == META else (file, _asked(file))
-        for home, key, name, unused, metric, time, value, step in found:
+        place, records = (file.parent, _of_folder(file)) if file.name == META else (file, _select(file))
+        for home, key, name, unused, metric, time, value, step in records:
             rows = runs.setdefault((home, place, key, name), {})
             if metric and not unused:
                 rows.setdefault((int(time), int(step)), {})[metric] = value

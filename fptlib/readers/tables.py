@@ -135,17 +135,17 @@ class Table:
         """
         same = np.ones(len(self.line) - 1, dtype=bool) if run is None else run[1:] == run[:-1]
         kinds = {name: rank // 2 for name in self.columns if (rank := meaning(name)) is not None}  # 0 epochs, 1 steps
-        found = {name: numbers[0] for name in kinds if (numbers := self.numbers(name))}
-        moves = {name: np.where(same, np.diff(value), 0) for name, value in found.items()}
+        values = {name: numbers[0] for name in kinds if (numbers := self.numbers(name))}
+        moves = {name: np.where(same, np.diff(value), 0) for name, value in values.items()}
         chosen: dict[int, _Floats] = {}
-        for name in sorted(found, key=lambda name: (not moves[name].any(), meaning(name))):
-            above = [one for one in found if one not in (name, _CALLS) and kinds[one] <= kinds[name]]
+        for name in sorted(values, key=lambda name: (not moves[name].any(), meaning(name))):
+            above = [one for one in values if one not in (name, _CALLS) and kinds[one] <= kinds[name]]
             if ("/" not in name or moves[name].any()) and not any(
                 ((moves[name] < 0) & (moves[one] > 0)).any() for one in above
             ):
-                chosen.setdefault(kinds[name], found[name])
+                chosen.setdefault(kinds[name], values[name])
         if chosen:
-            return chosen.get(0), chosen.get(1), {*found}
+            return chosen.get(0), chosen.get(1), {*values}
         for name, value in self._unknown(same, several=run is not None):
             self.notes[f"the column {name or 'without a name'} is taken to count epochs"] = str(self.path)
             return value, None, {name}
@@ -232,8 +232,8 @@ def _uncommented(lines: list[str]) -> list[str]:
 
 
 def _read_text(path: Path, rename: Callable[[list[str]], list[str]]) -> Table:
-    separator, found = _rows(path)
-    (top, header), *rows = found or [(1, ())]
+    separator, content = _rows(path)
+    (top, header), *rows = content or [(1, ())]
     names = rename([name.strip() for name in header])
     if names in ([], [""]):
         raise InputError(f"{path}: empty; expected a header line and one line for each epoch")

@@ -59,9 +59,9 @@ def predict(study: Study, periods: Sequence[int] | None = None) -> Ranking:
             f"several perturbations ({', '.join(names)}); recommend compares them" if names else "no perturbed runs"
         )
         raise InputError(f"predict needs the runs of one perturbation, and the study holds {several}")
-    asked = _periods(study, periods)
+    requested = _periods(study, periods)
     qss = _assessed(study)
-    predictions = tuple(_of_one(study, names[0], asked, qss))
+    predictions = tuple(_of_one(study, names[0], requested, qss))
     measured = predictions if periods is None else tuple(_of_one(study, names[0], [p for _, p in study.perturbed], qss))
     residual = None
     if len(study.perturbed) == 1:
@@ -102,15 +102,15 @@ def recommend(study: Study, periods: Sequence[int] | None = None) -> Ranking:
     ('kick every 15 epochs', 'cycles')
     """
     study.require_passage()
-    asked, qss = _periods(study, periods), _assessed(study)
+    requested, qss = _periods(study, periods), _assessed(study)
     predictions = [_nothing(study)]
     for name in dict.fromkeys(name for name, _ in study.perturbed):
-        predictions += _of_one(study, name, asked, qss)
+        predictions += _of_one(study, name, requested, qss)
     if not any(_full_reset(study, key) for key in study.perturbed):
         # Where no run passes within a period, starting over for ever passes none.
         times = study.ensembles[None].times
         first = int(times.time[times.observed].min(initial=study.horizon))
-        predictions += [_restarted(study, FULL_RESET, period) for period in asked if period >= first]
+        predictions += [_restarted(study, FULL_RESET, period) for period in requested if period >= first]
     ordered = sorted(predictions, key=lambda p: (math.inf if math.isnan(p.centre) else p.centre, p.period or 0))
     return _ranked(study, tuple(ordered), ordered, qss)
 

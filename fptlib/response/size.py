@@ -114,10 +114,10 @@ def sample_size(
     pilot = _pilot(study, period, fork=fork)
     at, horizon = pilot.origin.period, study.horizon
     near = [p for p in DEFAULT_PERIODS if p < horizon and reach(p, at, 1.0) <= 2 and study.perturbed]
-    asked = sorted({at, *near}) if periods is None else list(periods)
-    if not asked or not all(1 <= p < horizon for p in asked):
-        raise InputError(f"periods are {asked}; one or more from 1 to {horizon - 1}, below the horizon, are needed")
-    needs = tuple(_required(pilot, p, width, study.level) for p in asked)
+    requested = sorted({at, *near}) if periods is None else list(periods)
+    if not requested or not all(1 <= p < horizon for p in requested):
+        raise InputError(f"periods are {requested}; one or more from 1 to {horizon - 1}, below the horizon, are needed")
+    needs = tuple(_required(pilot, p, width, study.level) for p in requested)
     expected, cautious = (pilot.largest([getattr(need, kind) for need in needs]) for kind in ("expected", "cautious"))
     name = pilot.origin.key[0] or None
     size = SampleSize(name, at, horizon, study.level, width, fork, needs, expected, cautious)
@@ -198,11 +198,11 @@ def _required(pilot: _Pilot, period: int, width: float, level: float) -> Require
     def needed(factor_u: float, factor_s: float) -> tuple[float, float]:
         numbers = math.inf, math.inf
         for _ in range(2):  # the quantile of t is that of the survivors
-            wanted = half / t(numbers[1])  # standard error of the log of the mean
-            passing = ((1 - least / mean) / (2 * wanted)) ** 2 - 1  # see `fptlib.response.interval.sampling`
+            error = half / t(numbers[1])  # standard error of the log of the mean
+            passing = ((1 - least / mean) / (2 * error)) ** 2 - 1  # see `fptlib.response.interval.sampling`
             fewest = max(LEAST, passing * (n_s + 1) / (origin.n_passed + 1))
             first = factor_u * (paired if pilot.fork else var_u)
-            numbers = pilot.allocate(first, factor_s * var_s, (mean * wanted) ** 2, fewest)
+            numbers = pilot.allocate(first, factor_s * var_s, (mean * error) ** 2, fewest)
         return numbers
 
     upper = ((n - 1) / float(special.chdtri(n - 1, CAUTION)) for n in (n_u, n_s))

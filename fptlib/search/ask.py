@@ -24,7 +24,7 @@ from fptlib.search.source import Ledger, Source
 from fptlib.trajectories import DEFAULT_METRIC, Target, Trajectories, reached
 
 _Values = NDArray[np.float64]
-_Told = tuple[int, _Values]  # epochs asked for, and the values of a run up to its passage
+_Known = tuple[int, _Values]  # epochs asked for, and the values of a run up to its passage
 _NOTHING = (0, np.zeros(0))
 
 
@@ -47,14 +47,14 @@ class Trial:
 
 
 @final
-class Told(Source):
+class Reported(Source):
     """Runs that somebody else trained and told; ``notes`` says so if they show that training does not repeat itself."""
 
     def __init__(self, *, horizon: int, retirement: Target, resumes: bool) -> None:
         super().__init__(horizon=horizon, retirement=retirement, ledger=Ledger(shared=False))
         self.notes: tuple[str, ...] = ()
         self._resumes = resumes
-        self._known: dict[int, dict[Cell, _Told]] = {}  # by seed
+        self._known: dict[int, dict[Cell, _Known]] = {}  # by seed
         self._spent: dict[Cell, list[int]] = {}
 
     @property
@@ -70,8 +70,8 @@ class Told(Source):
         known = {seed: self._of(cell(candidate, period), seed) for seed in range(n_runs)}
         return {
             seed: values
-            for seed, (asked, values) in known.items()
-            if (self._anew and asked < epochs) or (len(values) < epochs and not self._passed(values))
+            for seed, (requested, values) in known.items()
+            if (self._anew and requested < epochs) or (len(values) < epochs and not self._passed(values))
         }
 
     def at_most(self, candidate: Candidate | None, period: int | None, n_runs: int, epochs: int) -> int:
@@ -82,7 +82,7 @@ class Told(Source):
     def tell(self, trial: Trial, start: int, values: Sequence[float]) -> None:
         """Add epochs of a run, and compare them with those of its seed."""
         key, own = (trial.perturbation, trial.period), self._known.setdefault(trial.seed, {})
-        (asked, before), end, wrong = own.get(key, _NOTHING), start + len(values), ""
+        (requested, before), end, wrong = own.get(key, _NOTHING), start + len(values), ""
         if not values:
             wrong = "no value was told; a run has one number for each epoch"
         elif end > trial.epochs:
@@ -95,7 +95,7 @@ class Told(Source):
                 f"the value at epoch {start + i + 1} is {values[i]}, a finite number is needed; if the run diverged for good, "
                 "tell a value that no threshold takes for a passage"
             )
-        elif end == len(before) < trial.epochs == asked and not self._passed(values):
+        elif end == len(before) < trial.epochs == requested and not self._passed(values):
             wrong = f"it ended at epoch {end} again; epoch {trial.epochs} or the threshold is to be reached"
         if wrong:
             raise InputError(f"{trial}: {wrong}")
@@ -112,12 +112,12 @@ class Told(Source):
                     "generators and the order of the data are seeded, torch.use_deterministic_algorithms(True) is set, nothing depends on "
                     "the number of epochs asked for, and perturbations follow the evaluation",
                 )
-        own[key] = max((asked, before), (trial.epochs, whole), key=lambda told: (self._anew and told[0], len(told[1])))
+        own[key] = max((requested, before), (trial.epochs, whole), key=lambda run: (self._anew and run[0], len(run[1])))
         spent = self._spent.setdefault(key, [])
         spent.append(len(values))
         self.ledger.charge(key[0], period=key[1], followed=np.array(spent), passed=np.ones(len(spent), dtype=bool))
 
-    def _of(self, key: Cell, seed: int) -> _Told:
+    def _of(self, key: Cell, seed: int) -> _Known:
         """Return what is known of a run: the unperturbed one of its seed, if that had passed before the perturbation."""
         own = self._known.get(seed, {})
         plain = own.get(UNPERTURBED, _NOTHING)
@@ -184,7 +184,7 @@ class Search:
         about = json.loads(json.dumps(about, default=str))  # as it is read back
         self._state: dict[str, Any] = {"search": about, "out": [], "told": []}
         self._seen, self._path, self._mutex = 0, Path(state) if state else None, threading.Lock()
-        self._source = Told(horizon=horizon, retirement=target, resumes=resumes)
+        self._source = Reported(horizon=horizon, retirement=target, resumes=resumes)
         self._decisions = Decisions(self._source, named, chosen)
         with self._shared():
             pass
@@ -212,11 +212,11 @@ class Search:
         that ended before, because it was killed, is asked for again. No value, one that is not a finite number, a run that ends again where
         it did before, and more epochs than were asked for raise an InputError.
         """
-        told = [trial.seed, trial.perturbation, trial.period, trial.epochs, start, _numbers(trial, values)]
+        report = [trial.seed, trial.perturbation, trial.period, trial.epochs, start, _numbers(trial, values)]
         with self._shared():
-            self._take(told)
-            self._state["told"].append(told)
-            self._state["out"] = [run for run in self._state["out"] if run != told[:3]]
+            self._take(report)
+            self._state["told"].append(report)
+            self._state["out"] = [run for run in self._state["out"] if run != report[:3]]
 
     def release(self) -> None:
         """Ask again for runs whose workers are gone; a result that one of them still tells counts as well."""
@@ -238,24 +238,24 @@ class Search:
             before = path.read_text() if path and path.exists() else None
             if path and before is not None:
                 self._state = _continued(path, before, self._state)
-            for told in self._state["told"][self._seen :]:
-                self._take(told)
+            for report in self._state["told"][self._seen :]:
+                self._take(report)
             yield
             text = json.dumps(self._state)
             if path and text != before:
                 write_atomically(path, lambda file: file.write(text.encode()))
 
-    def _take(self, told: Sequence[Any]) -> None:
+    def _take(self, report: Sequence[Any]) -> None:
         """Take what was told, and decide once the runs of an action are there: decisions are a function of what was told."""
-        *trial, start, values = told
+        *trial, start, values = report
         self._source.tell(Trial(*trial), start, values)
         self._seen += 1
         while (a := self._decisions.action) is not None:
-            asked = a.candidate, a.period, a.n_runs, a.epochs
-            missing = self._source.missing(*asked)
+            request = a.candidate, a.period, a.n_runs, a.epochs
+            missing = self._source.missing(*request)
             if missing and self._decisions.payable(a, reserve=False):
                 return
-            self._decisions.take(None if missing else self._source._runs(*asked))
+            self._decisions.take(None if missing else self._source._runs(*request))
 
 
 def _numbers(trial: Trial, values: Iterable[float]) -> list[float]:

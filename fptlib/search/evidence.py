@@ -204,9 +204,9 @@ class _View:
     def _spread(self, mean: Array, part: float) -> Array:
         """Return replicates whose logs deviate as ``sampling`` asks for: those of few runs do not show how uncertain they are."""
         logs = np.nan_to_num(np.log(mean / mean[0]))  # of a replicate in which no run was perturbed nothing is known
-        wanted, own = part / float(special.ndtri(0.5 + self.level / 2)), float(np.std(logs[1:]))
-        if own * _WIDEST >= wanted:
-            logs *= wanted / own if own > 0 else 1.0
+        spread, own = part / float(special.ndtri(0.5 + self.level / 2)), float(np.std(logs[1:]))
+        if own * _WIDEST >= spread:
+            logs *= spread / own if own > 0 else 1.0
         else:
-            logs[1:] = wanted * np.random.default_rng(len(mean)).standard_normal(len(mean) - 1)
+            logs[1:] = spread * np.random.default_rng(len(mean)).standard_normal(len(mean) - 1)
         return np.asarray(mean[0] * np.exp(logs))

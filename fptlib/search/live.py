@@ -53,10 +53,10 @@ class Live(Source):
         held = self._held.get(key)
         if held is None or held.n_runs < n_runs or held.n_epochs < epochs:
             rule = None if candidate is None else {**candidate.rule, "period": period}
-            wanted = math.ceil(n_runs / self.unit) * self.unit
-            asked = override(self._spec, {"runs": wanted, "epochs": epochs, "perturbation": rule})
+            whole = math.ceil(n_runs / self.unit) * self.unit
+            requested = override(self._spec, {"runs": whole, "epochs": epochs, "perturbation": rule})
             keep = [p for p in self._periods if p <= epochs] if candidate is None else ()
-            runs = train(asked, keep=keep, **self._how)
+            runs = train(requested, keep=keep, **self._how)
             self.trained += int(runs.meta["trained"])
             if held is None or (runs.n_runs >= held.n_runs and runs.n_epochs >= held.n_epochs):
                 self._held[key] = runs

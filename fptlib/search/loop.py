@@ -61,8 +61,8 @@ class Decisions:
 
     def __init__(self, source: Source, candidates: Sequence[Candidate], settings: Settings) -> None:
         self.source, self.candidates, self.settings = source, tuple(candidates), settings
-        asked = DEFAULT_PERIODS if settings.periods is None else settings.periods
-        self.periods = tuple(sorted({p for p in asked if p < source.horizon}))
+        periods = DEFAULT_PERIODS if settings.periods is None else settings.periods
+        self.periods = tuple(sorted({p for p in periods if p < source.horizon}))
         if not self.periods:
             raise InputError(f"no period is shorter than the horizon of {source.horizon} epochs")
         self.runs: dict[Choice, Trajectories] = {}
@@ -140,8 +140,8 @@ class Decisions:
         if self.forked_at is None:
             return True
         share = float(np.mean(times.running(self.forked_at)))
-        wanted = self.whole(min(math.ceil(self.settings.batch / share), GREATEST * self.settings.batch))
-        return wanted <= n_runs or (yield from self.do(Action("unperturbed", None, None, wanted, epochs)))
+        total = self.whole(min(math.ceil(self.settings.batch / share), GREATEST * self.settings.batch))
+        return total <= n_runs or (yield from self.do(Action("unperturbed", None, None, total, epochs)))
 
     def _fork(self, *, cycles: int = 3) -> Course[bool]:
         """Perturb every candidate at one period, and follow it for so many of them."""
@@ -273,20 +273,20 @@ class Decisions:
         spent, budget, need = self.source.ledger.spent, self.settings.budget or 0, self.at_most(action)
         kept = min(math.ceil(self._kept(reserve)), budget - spent)
         reserved = f", {kept} of them reserved for measuring the choice" if kept else ""
-        wanted = spent + need + math.ceil(self._wanted if reserve else 0)
+        enough = spent + need + math.ceil(self._confirmation if reserve else 0)
         left = f"{budget - spent} of the budget of {budget} were left{reserved}"
-        more = f"a budget of {wanted} would allow it, and nothing is trained twice"
+        more = f"a budget of {enough} would allow it, and nothing is trained twice"
         return f"no further step could be paid for: the next may take {need} run-epochs, and {left} ({more})"
 
     @property
-    def _wanted(self) -> float:
+    def _confirmation(self) -> float:
         """Run-epochs that the runs to confirm the choice are expected to take."""
         return self.settings.confirm * float(self.leader.mean[0]) if self.leader and self._confirmations() else 0.0
 
     def _kept(self, reserve: bool) -> float:
         """Return the run-epochs reserved to confirm the choice: none if what is left does not pay for the fewest runs."""
         least = self._confirmations()[-1:] if reserve else []
-        return self._wanted if least and self.payable(least[0], reserve=False) else 0.0
+        return self._confirmation if least and self.payable(least[0], reserve=False) else 0.0
 
     def at_most(self, action: Action) -> int:
         """Return the run-epochs that an action takes if no further run passes."""

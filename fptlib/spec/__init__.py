@@ -23,8 +23,8 @@ from fptlib.parameters import (
     build,
     describe,
     kinds_of,
+    optional,
     read_kind,
-    unsaid,
 )
 from fptlib.perturbations import RateDrop, Schedule, schedule
 from fptlib.spec import uses as user_files
@@ -98,7 +98,7 @@ class TrainingSpec(Part):
     """
 
     batch_size: PositiveInteger = 25
-    sampling: Literal["reshuffle", "replace"] = unsaid("reshuffle")
+    sampling: Literal["reshuffle", "replace"] = optional("reshuffle")
     drop_last: bool = False
     dtype: Literal["float32", "float64"] = "float32"
     autocast: Literal["none", "bfloat16", "float16"] = "none"

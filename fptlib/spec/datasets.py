@@ -47,9 +47,9 @@ class DataSpec(Kind):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        asked, name, items = (self.train_size or 1) + self.validation_size, self.name, self.ITEMS
-        if self.POOL is not None and asked > self.POOL:
-            given = f"train_size + validation_size is {'' if self.train_size else 'at least '}{asked}"
+        requested, name, items = (self.train_size or 1) + self.validation_size, self.name, self.ITEMS
+        if self.POOL is not None and requested > self.POOL:
+            given = f"train_size + validation_size is {'' if self.train_size else 'at least '}{requested}"
             raise ValueError(f"{given}; {name} has {self.POOL} {items} beside its test {items}")
         if self.TEST is not None and self.test_size is not None and self.test_size > self.TEST:
             raise ValueError(f"test_size is {self.test_size}; {name} has {self.TEST} test {items}")

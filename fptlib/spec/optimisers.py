@@ -13,7 +13,7 @@ from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError, 
 from pydantic_core import PydanticCustomError
 
 from fptlib.errors import InputError
-from fptlib.parameters import Below1, Fraction, Kind, NonNegative, Number, Positive, nearest, unsaid
+from fptlib.parameters import Below1, Fraction, Kind, NonNegative, Number, Positive, nearest, optional
 from fptlib.spec.schedules import ConstantSpec, Schedule
 
 Betas = tuple[Below1, Below1]
@@ -29,7 +29,7 @@ class OptimiserSpec(Kind):
     name: str
     lr: Positive
     weight_decay: NonNegative = 0.0
-    schedule: Schedule = unsaid(ConstantSpec())
+    schedule: Schedule = optional(ConstantSpec())
 
 
 class SgdSpec(OptimiserSpec):
@@ -40,8 +40,8 @@ class SgdSpec(OptimiserSpec):
     name: Literal["sgd"] = "sgd"
     lr: Positive = 0.1
     momentum: Below1 = 0.0
-    dampening: Fraction = unsaid(0.0)
-    nesterov: bool = unsaid(False)
+    dampening: Fraction = optional(0.0)
+    nesterov: bool = optional(False)
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -53,9 +53,9 @@ class SgdSpec(OptimiserSpec):
 
 class _AdamSpec(OptimiserSpec):
     lr: Positive = 1e-3
-    betas: Betas = unsaid((0.9, 0.999))
-    eps: NonNegative = unsaid(1e-8)
-    amsgrad: bool = unsaid(False)
+    betas: Betas = optional((0.9, 0.999))
+    eps: NonNegative = optional(1e-8)
+    amsgrad: bool = optional(False)
 
 
 class AdamSpec(_AdamSpec):

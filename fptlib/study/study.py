@@ -140,11 +140,11 @@ class Study:
         for each in times.values():
             horizon = _head(each, horizon).supported(horizon)
         for name, period in self.perturbed:
-            asked = f"period {period} of the runs of {name} is not"
+            subject = f"period {period} of the runs of {name} is not"
             if not 1 <= period < shortest:
-                raise InputError(f"{asked} between 1 and {shortest - 1} (their horizon is {shortest})")
+                raise InputError(f"{subject} between 1 and {shortest - 1} (their horizon is {shortest})")
             if period >= horizon:
-                raise InputError(f"{asked} before epoch {horizon}, the last that enough runs were followed to")
+                raise InputError(f"{subject} before epoch {horizon}, the last that enough runs were followed to")
         return shortest, horizon
 
     def _check(self) -> None:

@@ -115,11 +115,11 @@ def doubts(runs: Trajectories) -> list[str]:
         and not all(_even(row[:end]) for row, end in zip(values, ends, strict=True))
     }
     pairs = _equal(np.stack([*evaluated.values()], axis=2).reshape(runs.n_runs, -1)) if evaluated else []
-    told = {
+    telling = {
         name: [pair for pair in pairs if _tells(values[pair[0], : ends[pair[0]]])] for name, values in evaluated.items()
     }
-    found = max(told, key=lambda name: len(told[name]), default="")
-    equal = [f"{in_words(runs, told[found])} ({found}): {TWICE}"] if found and told[found] else []
+    clearest = max(telling, key=lambda name: len(telling[name]), default="")
+    equal = [f"{in_words(runs, telling[clearest])} ({clearest}): {TWICE}"] if clearest and telling[clearest] else []
     return [*equal, *_early(runs)]
 
 

@@ -147,11 +147,11 @@ class Trajectories:
 
     def require_followed(self, target: Target) -> None:
         """Raise an InputError if a run was retired before it could reach the target."""
-        retirement, asked = self.retirement, target.on(self)
-        if retirement is not None and self.retired.any() and not retirement.covers(asked):
+        retirement, requested = self.retirement, target.on(self)
+        if retirement is not None and self.retired.any() and not retirement.covers(requested):
             bound = "at most" if retirement.direction == "above" else "at least"
             raise InputError(
-                f"{self._where}: runs were retired at {retirement}, which says nothing of {asked}; ask for "
+                f"{self._where}: runs were retired at {retirement}, which says nothing of {requested}; ask for "
                 f"{retirement.metric} {retirement.direction} {bound} {retirement.threshold:.10g}, or follow the runs further"
             )
 
