@@ -48,7 +48,7 @@ OWN = compute.kind
 FUSED = ("mlp", "mlp with BatchNorm", "regression")
 
 
-def asked(work: str, **changes: Any) -> spec.EnsembleSpec:
+def spec_of(work: str, **changes: Any) -> spec.EnsembleSpec:
     """Return the parameters of some work; its section ``data`` is only a name."""
     plain = {"data": {"name": "digits"}, "training": {"batch_size": 10}, **WORK[work]}
     return spec.override(plain, changes)
@@ -86,7 +86,7 @@ def trained(
     **changes: Any,
 ) -> Training:
     """Return runs after their training, in stacks of so many."""
-    task = Task(asked(work, **changes), tuple(runs), epochs, device, retirement, keep)
+    task = Task(spec_of(work, **changes), tuple(runs), epochs, device, retirement, keep)
     size = patch("fptlib.ensemble.stacks.stack_size", lambda *_: stack)
     with resources.numerics(), size, patch.object(compute, "kind", kind):
         training = Training(task, source(work), start, branches)
@@ -110,9 +110,9 @@ DOUBLE = {"training.dtype": "float64"}
 def trains_as_the_cpu_does(device: str, *, work: str, way: str) -> None:
     """Perturbed training in double precision by one way of computing, beside what the CPU does."""
     expected = trained(work, "cpu", kind=OWN, perturbation=KICK, **DOUBLE)
-    found = trained(work, device, kind=lambda *_: way, perturbation=KICK, **DOUBLE)
-    agree(found.metrics, expected.metrics, 1e-6)
-    whole, other = (training.snapshots()[0] for training in (found, expected))
+    result = trained(work, device, kind=lambda *_: way, perturbation=KICK, **DOUBLE)
+    agree(result.metrics, expected.metrics, 1e-6)
+    whole, other = (training.snapshots()[0] for training in (result, expected))
     agree(whole.parameters, other.parameters, 1e-6)
 
 
@@ -144,7 +144,7 @@ def is_the_same_in_a_store(device: str) -> None:
         patch.object(compute, "kind", on_a_gpu),
         tempfile.TemporaryDirectory() as folder,
     ):
-        request = asked("mlp with BatchNorm", **some, epochs=2)
+        request = spec_of("mlp with BatchNorm", **some, epochs=2)
         ensemble.train(request, out=folder, workers=1)
         longer = spec.override(request, {"epochs": 4})
         grown = ensemble.train(longer, out=folder, workers=1)
@@ -163,7 +163,7 @@ def stays_within_its_memory(device: str) -> None:
     """A stack takes no more than the budget, and more than a tenth of it."""
     budget = 0.25
     section = {"execution.memory_gb": budget, "model.width": 16}
-    request = asked("resnet18", **section)
+    request = spec_of("resnet18", **section)
     training = Training(Task(request, (0,), 1, "cpu"), source("resnet18"))
     size = resources.stack_size(request, training.network, source("resnet18"), device)
     assert 1 < size < 1000
@@ -191,8 +191,8 @@ def gives_the_same_with(device: str, *, work: str, option: str) -> None:
     with warnings.catch_warnings(), patch("torch.compile", traced if device == "cpu" else torch.compile):
         # A compiler may be missing; graphs may not, where there is a GPU.
         warnings.filterwarnings("error" if device == "cuda" and option != "compile" else "ignore", message="execution")
-        found = trained(work, device, **DOUBLE, **{f"execution.{option}": True})
-    agree(found.metrics, plain.metrics, 1e-9)
+        result = trained(work, device, **DOUBLE, **{f"execution.{option}": True})
+    agree(result.metrics, plain.metrics, 1e-9)
 
 
 def goes_on_without(device: str, *, option: str) -> None:
@@ -205,9 +205,9 @@ def goes_on_without(device: str, *, option: str) -> None:
     name = "torch.compile" if option == "compile" else "torch.cuda.CUDAGraph"
     with patch(name, broken), warnings.catch_warnings(record=True) as messages:
         warnings.simplefilter("always")
-        found = trained("resnet", device, **{f"execution.{option}": True})
+        result = trained("resnet", device, **{f"execution.{option}": True})
     assert any(f"execution.{option}" in str(message.message) for message in messages)
-    agree(found.metrics, plain.metrics, 0)
+    agree(result.metrics, plain.metrics, 0)
 
 
 Check = Callable[[str], None]

@@ -15,17 +15,17 @@ from fptlib.perturbations import ShrinkPerturb
 
 
 def plain_run(
-    asked: spec.EnsembleSpec, run: int, schedule_of: Callable[[torch.optim.Optimizer], Any] | None = None
+    requested: spec.EnsembleSpec, run: int, schedule_of: Callable[[torch.optim.Optimizer], Any] | None = None
 ) -> dict[str, list[float]]:
     """Train one run by an ordinary loop over an ordinary module; only the random numbers are those of the ensemble.
 
     One of PyTorch's schedulers is stepped after every epoch.
     """
-    source = data.load(asked.data)
-    model = models.build(asked.model, shape=source.shape, n_classes=source.n_classes)
+    source = data.load(requested.data)
+    model = models.build(requested.model, shape=source.shape, n_classes=source.n_classes)
 
     def fresh(purpose: Any, epoch: int) -> dict[str, torch.Tensor]:
-        generator = stream(asked.seed, run, purpose, epoch)
+        generator = stream(requested.seed, run, purpose, epoch)
         return models.run_state(*model.initialise([generator], dtype=torch.float64, device=torch.device("cpu")), run=0)
 
     network: nn.Module = model.single().double()
@@ -33,7 +33,7 @@ def plain_run(
     x, y, x_test, y_test = map(torch.from_numpy, (source.x_train, source.y_train, source.x_test, source.y_test))
     x, x_test, regression = x.double(), x_test.double(), source.task == "regression"
     y, y_test = (y.double(), y_test.double()) if regression else (y, y_test)
-    section, kick = asked.optimiser, asked.perturbation
+    section, kick = requested.optimiser, requested.perturbation
     made = getattr(torch.optim, section.TORCH)
     options = {n: getattr(section, n) for n in ("lr", "momentum", "weight_decay") if hasattr(section, n)}
     optimiser = made(network.parameters(), **options)
@@ -43,11 +43,11 @@ def plain_run(
         return functional.mse_loss(outputs[:, 0], targets) if regression else functional.cross_entropy(outputs, targets)
 
     record: dict[str, list[float]] = {"train_loss": [], "test_loss": [], "test_metric": []}
-    for epoch in range(1, asked.epochs + 1):
+    for epoch in range(1, requested.epochs + 1):
         network.train()
-        shown = order(stream(asked.seed, run, "order", epoch), len(y), asked.training)
+        shown = order(stream(requested.seed, run, "order", epoch), len(y), requested.training)
         seen = 0.0
-        for batch in torch.from_numpy(shown).split(asked.training.batch_size):
+        for batch in torch.from_numpy(shown).split(requested.training.batch_size):
             loss = loss_of(network(x[batch]), y[batch])
             optimiser.zero_grad()
             loss.backward()

@@ -98,12 +98,12 @@ def test_files_that_cells_read_are_part_of_the_key(project: Project, name: str) 
 
 
 def test_versions_and_data_are_part_of_the_key(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = [job(project).key]
+    made = [job(project).key]
     monkeypatch.setattr(keys, "versions", lambda: {"python": "4"})
-    found.append(job(project).key)
+    made.append(job(project).key)
     monkeypatch.setattr(keys.sources, "fingerprint", lambda: "other data")
-    found.append(job(project).key)
-    assert len(set(found)) == 3
+    made.append(job(project).key)
+    assert len(set(made)) == 3
 
 
 def test_the_libraries_are_part_of_the_key_but_for_what_no_chapter_imports(
@@ -135,12 +135,12 @@ def test_two_executions_are_byte_identical_also_at_the_same_time(warm: Project) 
 
 
 def test_parameters_and_key_of_a_chapter_are_determined_once(warm: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
+    calls: list[str] = []
     for module, name in ((keys, "chapter_key"), (sys.modules[declared.__module__], "declared")):
         original = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda *a, f=original, n=name: asked.append(n) or f(*a))  # type: ignore[func-returns-value]
+        monkeypatch.setattr(module, name, lambda *a, f=original, n=name: calls.append(n) or f(*a))  # type: ignore[func-returns-value]
     site.build(warm.root)
-    assert sorted(asked) == ["chapter_key"] * 2 + ["declared"] * 2
+    assert sorted(calls) == ["chapter_key"] * 2 + ["declared"] * 2
 
 
 # What is refused
@@ -283,10 +283,10 @@ def test_second_build_at_the_same_time_is_refused(project: Project) -> None:
 
 
 def test_parameters_come_from_chapter_then_file_then_overrides(project: Project) -> None:
-    asked = job(project, "wait", hazard=1, **{"grid.inner.first": 2})
+    requested = job(project, "wait", hazard=1, **{"grid.inner.first": 2})
     grid = {"step": 1, "inner": {"first": 2}}
-    assert asked.parameters == {"hazard": 1, "horizon": 20, "grid": grid}
-    assert asked.changed == asked.parameters
+    assert requested.parameters == {"hazard": 1, "horizon": 20, "grid": grid}
+    assert requested.changed == requested.parameters
     assert job(project).changed == {"horizon": 20}
 
 

@@ -165,9 +165,9 @@ def test_page_is_complete_fits_and_can_be_read_by_everybody(
 
 
 @pytest.mark.parametrize(("width", "theme"), [(DESK, "light"), (PHONE, "dark")])
-@pytest.mark.parametrize(("name", "keys", "said"), MOVES)
+@pytest.mark.parametrize(("name", "keys", "message"), MOVES)
 def test_a_figure_answers_to_the_keyboard(
-    figures: Reader, name: str, keys: tuple[str, int], said: str, width: int, theme: str
+    figures: Reader, name: str, keys: tuple[str, int], message: str, width: int, theme: str
 ) -> None:
     visit = figures.open(f"book/{name}.html", width=width, theme=theme)
     check(visit)
@@ -176,7 +176,7 @@ def test_a_figure_answers_to_the_keyboard(
     assert tab_until(page, ".vl-controls input[type=range]") == "solid"
     for _ in range(keys[1]):
         page.keyboard.press(keys[0])
-    page.wait_for_function("text => RegExp(text).test(document.querySelector('.vl-said').textContent)", arg=said)
+    page.wait_for_function("text => RegExp(text).test(document.querySelector('.vl-said').textContent)", arg=message)
     shown = page.locator(".vl-live svg.marks").text_content()
     numbers = re.findall(r"\d+\.\d+|\d+ %", page.locator(".vl-said").inner_text())
     assert shown != first
@@ -239,9 +239,9 @@ def test_keyboard_skips_the_navigation_and_unfolds_solutions_and_numbers(reader:
 
 def test_search_finds_a_word_and_leads_to_its_page(reader: Reader) -> None:
     page = reader.open("search.html?q=memoryless").page
-    found = page.locator("#search-results li a").first
-    found.wait_for()
-    found.click()
+    link = page.locator("#search-results li a").first
+    link.wait_for()
+    link.click()
     page.wait_for_url("**/book/waiting.html**")
 
 
@@ -310,8 +310,8 @@ def findings(page: Any) -> list[str]:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
     page.evaluate(UNFOLD)
     page.wait_for_timeout(400)  # boxes unfold in 0.3 s
-    found = axe.Axe().run(page, context="article", options={"resultTypes": ["violations"]}).response["violations"]
-    severe = [finding for finding in found if finding["impact"] in ("serious", "critical")]
+    violations = axe.Axe().run(page, context="article", options={"resultTypes": ["violations"]}).response["violations"]
+    severe = [finding for finding in violations if finding["impact"] in ("serious", "critical")]
     return [f"{finding['id']}: {node['html']}" for finding in severe for node in finding["nodes"]]
 
 

@@ -66,9 +66,9 @@ def test_intervals_cover_and_the_errors_of_the_target_widen_them(find: Find) -> 
     rng = np.random.default_rng(1)
     for error in (0.0, 0.01):
         curves = [Curve(EPOCHS, mean(truth) + rng.normal(0, error, 3), np.full(3, error)) for _ in range(n)]
-        found = [find(curve, [RATE], seed=seed) for seed, curve in enumerate(curves)]
-        assert 0.85 * n <= sum(f.low[0] <= truth <= f.high[0] for f in found) <= n
-        width = np.median([f.high[0] / f.low[0] for f in found])
+        results = [find(curve, [RATE], seed=seed) for seed, curve in enumerate(curves)]
+        assert 0.85 * n <= sum(f.low[0] <= truth <= f.high[0] for f in results) <= n
+        width = np.median([f.high[0] / f.low[0] for f in results])
         assert width < 1.1 if not error else 1.1 < width < 1.3
 
 
@@ -121,10 +121,10 @@ def test_the_learning_rate_of_digits_is_found_and_the_same_call_trains_nothing(f
     assert (status, err.startswith("0 run-epochs")) == (0, False)
     status, again, err = fpt(*called)
     assert (status, again, err) == (0, out, "0 run-epochs trained by this call\n")
-    found = json.loads(fpt(*called, "--json")[1])
-    assert found["low"][0] <= 0.13 <= found["high"][0] < 4 * found["low"][0]
-    assert out.splitlines()[0] == found["advice"][0]
-    assert out.startswith(f"optimiser.lr = {found['value'][0]:.3g} (95 % interval ")
+    answer = json.loads(fpt(*called, "--json")[1])
+    assert answer["low"][0] <= 0.13 <= answer["high"][0] < 4 * answer["low"][0]
+    assert out.splitlines()[0] == answer["advice"][0]
+    assert out.startswith(f"optimiser.lr = {answer['value'][0]:.3g} (95 % interval ")
 
 
 @pytest.mark.published

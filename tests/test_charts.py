@@ -77,8 +77,8 @@ every_chart = pytest.mark.parametrize("make", CHARTS.values(), ids=CHARTS.keys()
 
 def rows(spec: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     """Return the data of a specification, name of a set to its rows."""
-    found: dict[str, list[dict[str, Any]]] = spec["datasets"]
-    return found
+    datasets: dict[str, list[dict[str, Any]]] = spec["datasets"]
+    return datasets
 
 
 def svg(chart: alt.LayerChart, width: int = 500) -> str:

@@ -153,23 +153,23 @@ def test_claims_of_related_abstracts_are_judged_by_what_chapters_keep(tmp_path: 
     def measure(claim: dict[str, Any], mean: float, half: float) -> dict[str, Any]:
         return {"quantity": claim["quantity"], "mean": mean, "low": mean - half, "high": mean + half, "runs": 9}
 
-    def found(claim: dict[str, Any]) -> str:
+    def outcome(claim: dict[str, Any]) -> str:
         return str(kept.related(tmp_path).set_index("quantity").loc[claim["quantity"], "verdict"])
 
     assert set(kept.related(tmp_path)["verdict"]) == {"cannot be tested"}
     folder = tmp_path / row["chapter"]
     kept.record(folder, [measure(row, 1.0, 0.001), measure(ours, 2 * ours["accepted"][1], 0.001)])
-    assert (found(row), found(ours)) == ("reproduces", "does not hold")
+    assert (outcome(row), outcome(ours)) == ("reproduces", "does not hold")
     kept.record(folder, [measure(row, 1.0, 0.1)])
-    assert (found(row), found(ours)) == ("undecided", "does not hold"), "rows of other quantities stay"
+    assert (outcome(row), outcome(ours)) == ("undecided", "does not hold"), "rows of other quantities stay"
     assert len(pd.read_csv(folder / "measures.csv")) == 2
 
 
 def test_every_claim_of_related_abstracts_has_its_measure() -> None:
-    found = kept.related()
-    assert list(found.loc[found["verdict"] == "cannot be tested", "quantity"]) == []
+    table = kept.related()
+    assert list(table.loc[table["verdict"] == "cannot be tested", "quantity"]) == []
     assert all(row["accepted"][0] < row["accepted"][1] for row in kept.CLAIMS)
-    ratios = found[found["quantity"].str.startswith("SGLD / SGWORLD")].set_index("quantity")["verdict"]
+    ratios = table[table["quantity"].str.startswith("SGLD / SGWORLD")].set_index("quantity")["verdict"]
     assert ratios["SGLD / SGWORLD, one epoch per relaxation time"] == "reproduces"
     assert ratios["SGLD / SGWORLD, ten times the learning rate"] == "does not hold"
 
@@ -224,7 +224,7 @@ def test_what_the_published_data_say() -> None:
 @pytest.mark.slow
 def test_only_what_the_authors_say_reproduces() -> None:
     table = judged()
-    words = {said: set(part["verdict"]) for said, part in table.groupby("said")}
+    words = {by_authors: set(part["verdict"]) for by_authors, part in table.groupby("said")}
     assert words[True] == {"reproduces", "undecided", "does not reproduce", "cannot be tested"}
     assert words[False] == {"holds", "undecided", "does not hold", "cannot be tested"}
     assert set(table.loc[table["said"], "id"]) == {row["id"] for row in CLAIMS if row.get("authors")}

@@ -66,7 +66,7 @@ def params(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def asked(command: str, logs: Path, *more: object) -> list[object]:
+def words(command: str, logs: Path, *more: object) -> list[object]:
     return [command, "--unperturbed", logs / "plain.csv", "--threshold", 1.5, *more]
 
 
@@ -95,7 +95,7 @@ def test_json_has_the_documented_keys(fpt: Fpt, predict: list[Any], logs: Path) 
     assert [p["measured"] for p in content["predictions"]] == [False, True, False]
     assert content["best"].keys() == {"period", "grade", "speedup", *INTERVAL}
     assert content["final_metrics"]["without perturbation"].keys() == {"final", "best", "horizon"}
-    ranked = json.loads(fpt(*asked("recommend", logs, "--perturbed", f"kick:10={logs / 'ten.csv'}", "--json"))[1])
+    ranked = json.loads(fpt(*words("recommend", logs, "--perturbed", f"kick:10={logs / 'ten.csv'}", "--json"))[1])
     assert list(ranked) == [
         "threshold",
         "unperturbed",
@@ -115,7 +115,7 @@ def test_json_has_the_documented_keys(fpt: Fpt, predict: list[Any], logs: Path) 
 @pytest.mark.parametrize("command", ["predict", "recommend"])
 def test_the_answer_comes_first_and_fits_a_page(fpt: Fpt, logs: Path, command: str) -> None:
     names = {"predict": "", "recommend": "shrink:"}[command]
-    arguments = asked(
+    arguments = words(
         command, logs, *(f"--perturbed={names}{p}={logs / file}" for p, file in ((10, "ten.csv"), (5, "five.csv")))
     )
     content = json.loads(fpt(*arguments, "--json")[1])
@@ -156,7 +156,7 @@ def test_options_reach_the_library(fpt: Fpt, predict: list[Any], logs: Path, tmp
 
 
 def test_a_perturbation_that_was_applied_once_is_named(fpt: Fpt, logs: Path) -> None:
-    arguments = asked("recommend", logs, "--perturbed", f"kick:10={logs / 'ten.csv'}", "--once", "kick")
+    arguments = words("recommend", logs, "--perturbed", f"kick:10={logs / 'ten.csv'}", "--once", "kick")
     content = json.loads(fpt(*arguments, "--json")[1])
     assert {p["method"] for p in content["ranking"] if p["perturbation"] == "kick"} == {"measured", "single"}
     text = fpt(*arguments)[1]
@@ -166,17 +166,19 @@ def test_a_perturbation_that_was_applied_once_is_named(fpt: Fpt, logs: Path) -> 
 
 def test_the_quasi_steady_state_in_words_and_json(fpt: Fpt, logs: Path) -> None:
     status, out, _ = fpt("qss", logs / "plain", "--threshold", 1.5, "--json")
-    said = json.loads(out)
+    state = json.loads(out)
     assert status == 0
-    assert said.keys() == {"reached", "relaxation_epoch", "reasons", "advice", "profile", "notes"}
-    where = f"drop it by epoch {said['relaxation_epoch']}, where training has settled; an earlier drop is often faster."
-    assert said["advice"] == [f"If the learning rate is to drop once, {where}"] * said["reached"]
-    assert said["profile"][0]["epoch"] == 1
+    assert state.keys() == {"reached", "relaxation_epoch", "reasons", "advice", "profile", "notes"}
+    where = (
+        f"drop it by epoch {state['relaxation_epoch']}, where training has settled; an earlier drop is often faster."
+    )
+    assert state["advice"] == [f"If the learning rate is to drop once, {where}"] * state["reached"]
+    assert state["profile"][0]["epoch"] == 1
     status, text, _ = fpt("qss", logs / "plain", "--threshold", 1.5)
     assert status == 0
-    word = f"reached at epoch {said['relaxation_epoch']}" if said["reached"] else "not reached"
+    word = f"reached at epoch {state['relaxation_epoch']}" if state["reached"] else "not reached"
     assert f"quasi-steady state: {word}" in text
-    assert all(line in text for line in (*said["reasons"], *said["advice"]))
+    assert all(line in text for line in (*state["reasons"], *state["advice"]))
 
 
 def test_inspect_says_what_is_there_and_what_to_type(fpt: Fpt, logs: Path, tmp_path: Path) -> None:
@@ -190,10 +192,10 @@ def test_inspect_says_what_is_there_and_what_to_type(fpt: Fpt, logs: Path, tmp_p
     n = int(reach.split()[0])
     assert 60 <= n <= 80
     _, *typed = command.split()
-    status, said, _ = fpt(*typed, "--json")
+    status, answer, _ = fpt(*typed, "--json")
     reached = read(logs / "plain").metric().max(axis=1) >= float(typed[-1])
     assert (status, n) == (0, reached.sum())
-    assert json.loads(said)["relaxation_epoch"] > 1
+    assert json.loads(answer)["relaxation_epoch"] > 1
     content = json.loads(fpt("inspect", logs / "plain", "--json")[1])
     assert content["next"]["command"] == command
     assert (content["runs"], content["epochs"], content["one_epoch"]) == (120, 60, {"axis": "epoch", "every": 1})
@@ -269,12 +271,12 @@ def test_inspect_names_what_is_left_out_and_how_to_read_it(fpt: Fpt, tmp_path: P
 def test_runs_that_are_equal_are_named_with_every_answer(fpt: Fpt, tmp_path: Path) -> None:
     rising = [0.1, 0.4, 0.3, 0.5, 0.7, 0.6, 0.8]
     path = table_of(tmp_path / "t.csv", 8, 7, acc=lambda run, epoch: np.array(rising)[epoch])
-    said = "runs 5 and 6 and 6 more pairs are equal over all their 7 common epochs"
+    message = "runs 5 and 6 and 6 more pairs are equal over all their 7 common epochs"
     ask = ["--unperturbed", path, "--threshold", 0.6]
     for command in (["inspect", path], ["qss", path, "--threshold", 0.6], ["recommend", *ask]):
         status, out, err = fpt(*command)
         assert (status, err) == (0, "")
-        assert said in " ".join(out.split())
+        assert message in " ".join(out.split())
 
 
 def test_a_negative_verdict_is_a_result(fpt: Fpt, tmp_path: Path) -> None:
@@ -299,19 +301,19 @@ def test_data_list_and_help(fpt: Fpt) -> None:
 
 def test_several_periods_predict_from_the_nearest(fpt: Fpt, logs: Path) -> None:
     both = ["--perturbed", f"10={logs / 'ten.csv'}", "--perturbed", f"5={logs / 'five.csv'}"]
-    status, out, _ = fpt(*asked("predict", logs, *both, "--periods", "5,7,10,20", "--json"))
+    status, out, _ = fpt(*words("predict", logs, *both, "--periods", "5,7,10,20", "--json"))
     content = json.loads(out)
     assert (status, content["residual"]["period"]) == (0, 10)
     assert [p["measured"] for p in content["predictions"]] == [True, False, True, False]
 
 
 def test_one_path_with_a_period_is_one_without_and_its_period(fpt: Fpt, logs: Path) -> None:
-    plain = fpt(*asked("predict", logs, "--perturbed", logs / "ten.csv", "--period", 10, "--json"))
-    assert plain == fpt(*asked("predict", logs, "--perturbed", f"10={logs / 'ten.csv'}", "--json"))
+    plain = fpt(*words("predict", logs, "--perturbed", logs / "ten.csv", "--period", 10, "--json"))
+    assert plain == fpt(*words("predict", logs, "--perturbed", f"10={logs / 'ten.csv'}", "--json"))
 
 
 def test_several_thresholds_give_an_answer_each(fpt: Fpt, logs: Path, tmp_path: Path) -> None:
-    arguments = asked("predict", logs, "--perturbed", f"10={logs / 'ten.csv'}", "--threshold", "1.4,1.5,99")
+    arguments = words("predict", logs, "--perturbed", f"10={logs / 'ten.csv'}", "--threshold", "1.4,1.5,99")
     status, out, _ = fpt(*arguments, "--json")
     content = json.loads(out)
     assert status == 0
@@ -329,14 +331,14 @@ def test_several_thresholds_give_an_answer_each(fpt: Fpt, logs: Path, tmp_path: 
 
 def test_recommend_writes_a_report(fpt: Fpt, logs: Path, tmp_path: Path) -> None:
     page = tmp_path / "out.html"
-    status, out, err = fpt(*asked("recommend", logs, "--perturbed", f"shrink:10={logs / 'ten.csv'}", "--report", page))
+    status, out, err = fpt(*words("recommend", logs, "--perturbed", f"shrink:10={logs / 'ten.csv'}", "--report", page))
     assert (status, err) == (0, f"report: {page}\n")
     assert page.stat().st_size > 500_000
     assert out.splitlines()[0] in page.read_text()
 
 
 def test_recommend_needs_no_perturbed_runs(fpt: Fpt, logs: Path) -> None:
-    status, out, _ = fpt(*asked("recommend", logs, "--json"))
+    status, out, _ = fpt(*words("recommend", logs, "--json"))
     assert status == 0
     assert {entry["perturbation"] for entry in json.loads(out)["ranking"]} == {None, "full_reset"}
 
@@ -353,7 +355,7 @@ def test_with_a_handful_of_runs_the_answer_says_what_can_be_said(fpt: Fpt, tmp_p
 
 
 def test_budgets_and_quantiles(fpt: Fpt, logs: Path) -> None:
-    arguments = asked(
+    arguments = words(
         "predict", logs, "--perturbed", f"10={logs / 'ten.csv'}", "--periods", "10,20", "--budgets", "30,60"
     )
     status, out, _ = fpt(*arguments, "--json")
@@ -373,10 +375,10 @@ def test_plan_says_how_many_runs(fpt: Fpt, logs: Path) -> None:
     for width in (0.4, 0.2, 0.1):
         status, out, _ = fpt(*arguments, "--perturbed", logs / "ten.csv", "--width", width, "--json")
         assert status == 0
-        said = json.loads(out)
-        assert [r["period"] for r in said["requirements"]] == [10, 20]
-        assert said["cautious"]["run_epochs"] >= said["expected"]["run_epochs"] > 0
-        sizes.append(said["expected"]["unperturbed"])
+        answer = json.loads(out)
+        assert [r["period"] for r in answer["requirements"]] == [10, 20]
+        assert answer["cautious"]["run_epochs"] >= answer["expected"]["run_epochs"] > 0
+        sizes.append(answer["expected"]["unperturbed"])
     assert sizes == sorted(sizes)
     assert 2.5 < sizes[2] / sizes[1] < 5  # a quarter of the variance
     status, out, _ = fpt(*arguments)
@@ -450,17 +452,17 @@ def test_optimise_goes_on_where_it_was(fpt: Fpt, tmp_path: Path) -> None:
     ]
     status, out, err = fpt(*arguments)
     assert status == 0
-    said = json.loads(out)
-    assert 0 < said["spent"] <= 1500
-    assert [c["label"] for c in said["candidates"]] == ["shrink_perturb", "full_reset"]
-    assert said["choice"]["low"] <= said["choice"]["mean"] <= said["choice"]["high"]
+    answer = json.loads(out)
+    assert 0 < answer["spent"] <= 1500
+    assert [c["label"] for c in answer["candidates"]] == ["shrink_perturb", "full_reset"]
+    assert answer["choice"]["low"] <= answer["choice"]["mean"] <= answer["choice"]["high"]
     assert not err.startswith("0 run-epochs")
     status, again, err = fpt(*arguments)
     assert (status, again) == (0, out)
     assert err.startswith("0 run-epochs")
     first, *others = fpt(*arguments[:-1])[1].splitlines()
-    assert first == said["advice"][0]
-    assert f"{said['spent']} run-epochs were spent" in first
+    assert first == answer["advice"][0]
+    assert f"{answer['spent']} run-epochs were spent" in first
     assert len(others) < 30
 
 
@@ -485,5 +487,5 @@ def test_help_and_answers_in_words_load_what_they_need(root: Path, logs: Path) -
     heavy = {"torch", "sklearn", "pandas", "scipy.stats"}
     state = ["qss", logs / "plain", "--threshold", 1.5]
     assert not {*heavy, "companion"} & loaded_by(root, state)
-    choice = asked("recommend", logs, "--unperturbed", logs / "plain", "--perturbed", f"kick:10={logs / 'kicked'}")
+    choice = words("recommend", logs, "--unperturbed", logs / "plain", "--perturbed", f"kick:10={logs / 'kicked'}")
     assert not {*heavy, "altair"} & loaded_by(root, choice)

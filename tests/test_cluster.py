@@ -32,14 +32,14 @@ ASKED = small(
 
 
 @pytest.fixture(scope="module")
-def asked() -> spec.EnsembleSpec:
+def requested() -> spec.EnsembleSpec:
     return ASKED
 
 
 @pytest.fixture(scope="module")
-def alone(asked: spec.EnsembleSpec, tmp_path_factory: pytest.TempPathFactory) -> Trajectories:
+def alone(requested: spec.EnsembleSpec, tmp_path_factory: pytest.TempPathFactory) -> Trajectories:
     """What one process gives."""
-    return ensemble.train(asked, out=tmp_path_factory.mktemp("alone"), workers=1)
+    return ensemble.train(requested, out=tmp_path_factory.mktemp("alone"), workers=1)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -50,7 +50,7 @@ def _stopped_at_the_end() -> Generator[None]:
 
 def children_of(pid: int) -> list[int]:
     """Processes below this one that train: those that hold a lock of a store."""
-    found = []
+    children = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             parent = int(path.read_text().rpartition(")")[2].split()[1])
@@ -58,8 +58,8 @@ def children_of(pid: int) -> list[int]:
         except OSError:
             continue
         if parent == pid and any(link.endswith(".lock") for link in links):
-            found.append(int(path.parent.name))
-    return found
+            children.append(int(path.parent.name))
+    return children
 
 
 def script(text: str, folder: Path, root: Path, **options: Any) -> subprocess.Popen[str]:
@@ -79,7 +79,7 @@ import sys
 from fptlib import ensemble, spec
 from fptlib.errors import InputError
 try:
-    print(ensemble.train(spec.load("asked.yml"), out="stores", workers={workers}).meta["trained"])
+    print(ensemble.train(spec.load("requested.yml"), out="stores", workers={workers}).meta["trained"])
 except InputError as error:
     sys.exit(str(error))
 """
@@ -90,11 +90,11 @@ except InputError as error:
 
 @pytest.mark.slow
 def test_two_workers_of_which_one_is_killed_give_what_one_process_gives(
-    asked: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path, root: Path
+    requested: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path, root: Path
 ) -> None:
-    (tmp_path / "asked.yml").write_text(asked.model_dump_json())
+    (tmp_path / "requested.yml").write_text(requested.model_dump_json())
     process = script(_TRAIN.format(workers=2), tmp_path, root)
-    folder = tmp_path / "stores" / asked.digest()
+    folder = tmp_path / "stores" / requested.digest()
     victims: list[int] = []
     wait_for(
         lambda: (
@@ -113,34 +113,34 @@ def test_two_workers_of_which_one_is_killed_give_what_one_process_gives(
 
 @pytest.mark.slow
 def test_a_scheduler_somewhere_else_trains_the_same(
-    asked: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path
+    requested: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path
 ) -> None:
     from distributed import LocalCluster
 
     with LocalCluster(
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0"
     ) as somewhere:
-        there = ensemble.train(asked, out=tmp_path, scheduler=somewhere.scheduler_address)
+        there = ensemble.train(requested, out=tmp_path, scheduler=somewhere.scheduler_address)
         assert same(there, alone)
         assert there.meta["trained"] == 64 * 200
-        assert ensemble.train(asked, out=tmp_path, scheduler=somewhere.scheduler_address).meta["trained"] == 0
+        assert ensemble.train(requested, out=tmp_path, scheduler=somewhere.scheduler_address).meta["trained"] == 0
 
 
 def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_named(
-    asked: spec.EnsembleSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    requested: spec.EnsembleSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from distributed import LocalCluster
 
     monkeypatch.setattr(cluster, "_CONNECT_S", 1)
     with pytest.raises(InputError, match=r"scheduler tcp://127\.0\.0\.1:9: no answer"):
-        ensemble.train(asked, out=tmp_path, scheduler="tcp://127.0.0.1:9")
+        ensemble.train(requested, out=tmp_path, scheduler="tcp://127.0.0.1:9")
     with (
         LocalCluster(n_workers=0, host="127.0.0.1", dashboard_address="127.0.0.1:0") as idle,
         pytest.raises(InputError, match="it has no workers; start some with: dask worker"),
     ):
-        ensemble.train(asked, out=tmp_path, scheduler=idle.scheduler_address)
+        ensemble.train(requested, out=tmp_path, scheduler=idle.scheduler_address)
     with pytest.raises(InputError, match="workers and scheduler: name one of them"):
-        ensemble.train(asked, out=tmp_path, scheduler="tcp://127.0.0.1:9", workers=2)
+        ensemble.train(requested, out=tmp_path, scheduler="tcp://127.0.0.1:9", workers=2)
 
 
 # -- several processes, a full disk
@@ -148,28 +148,28 @@ def test_a_scheduler_that_does_not_answer_or_has_no_workers_is_named(
 
 @pytest.mark.slow
 def test_two_processes_on_one_store_share_the_work(
-    asked: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
+    requested: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verbs, "LARGEST_TASK", 16)
     text = _TRAIN.format(workers=1).replace(
         "from fptlib import ensemble, spec\n",
         "from fptlib import ensemble, spec\nfrom fptlib.ensemble import verbs\nverbs.LARGEST_TASK = 16\n",
     )
-    (tmp_path / "asked.yml").write_text(asked.model_dump_json())
+    (tmp_path / "requested.yml").write_text(requested.model_dump_json())
     processes = [script(text, tmp_path, root) for _ in range(2)]
     results = [process.communicate(timeout=300) for process in processes]
     assert [errors for _, errors in results] == ["", ""]
     assert sum(int(out) for out, _ in results) == 64 * 200
-    assert same(trajectories.read_store(tmp_path / "stores" / asked.digest()), alone)
+    assert same(trajectories.read_store(tmp_path / "stores" / requested.digest()), alone)
 
 
 @pytest.mark.slow
 def test_a_full_disk_is_reported_and_nothing_is_lost(
-    asked: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path, root: Path
+    requested: spec.EnsembleSpec, alone: Trajectories, tmp_path: Path, root: Path
 ) -> None:
-    (tmp_path / "asked.yml").write_text(asked.model_dump_json())
-    folder = tmp_path / "stores" / asked.digest()
-    first = ensemble.train(spec.override(asked, {"runs": 16, "epochs": 8}), out=tmp_path / "stores")
+    (tmp_path / "requested.yml").write_text(requested.model_dump_json())
+    folder = tmp_path / "stores" / requested.digest()
+    first = ensemble.train(spec.override(requested, {"runs": 16, "epochs": 8}), out=tmp_path / "stores")
     before = {path.name: path.read_bytes() for path in folder.glob("runs-*.[pc]*")}
     longest = max(len(content) for content in before.values())
 
@@ -186,12 +186,14 @@ def test_a_full_disk_is_reported_and_nothing_is_lost(
     after = {path.name: path.read_bytes() for path in folder.glob("runs-*.[pc]*")}
     assert {name: after[name] for name in before} == before
     assert not list(folder.glob(".*.tmp"))
-    again = ensemble.train(asked, out=tmp_path / "stores", workers=1)
+    again = ensemble.train(requested, out=tmp_path / "stores", workers=1)
     assert same(again, alone)
     assert same(again.head(runs=16, epochs=8), first)
 
 
-def test_a_lock_is_given_back_by_a_process_that_is_gone(asked: spec.EnsembleSpec, tmp_path: Path, root: Path) -> None:
+def test_a_lock_is_given_back_by_a_process_that_is_gone(
+    requested: spec.EnsembleSpec, tmp_path: Path, root: Path
+) -> None:
     holder = script(
         "from pathlib import Path; from fptlib.ensemble.store import Store; import time\n"
         "with Store(Path('.'), 'd').locked([0], wait=True):\n    print('held', flush=True); time.sleep(600)",

@@ -70,11 +70,11 @@ def test_best_is_the_first_of_the_highest_values() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_snapshot_holds_the_state_after_the_best_epoch(kind: str) -> None:
     # Perturbed after the last epoch only, so that the same training without perturbation shows every epoch's state.
-    asked = small(**KINDS[kind])
-    source = data.load(asked.data)
-    plain = training.Training(training.Task(asked, tuple(range(16)), asked.epochs, "cpu"), source)
-    kept = spec.override(asked, {"perturbation": {"name": "back", "period": asked.epochs}})
-    trained = training.Training(training.Task(kept, tuple(range(16)), asked.epochs, "cpu"), source)
+    requested = small(**KINDS[kind])
+    source = data.load(requested.data)
+    plain = training.Training(training.Task(requested, tuple(range(16)), requested.epochs, "cpu"), source)
+    kept = spec.override(requested, {"perturbation": {"name": "back", "period": requested.epochs}})
+    trained = training.Training(training.Task(kept, tuple(range(16)), requested.epochs, "cpu"), source)
     states = []
     while plain.active:
         plain.step_epoch()
@@ -118,14 +118,14 @@ def test_going_back_is_the_same_however_a_run_is_trained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, momenta: bool
 ) -> None:
     kick = {"name": "back", "period": 2, "momenta": momenta}
-    asked = small(**KINDS[kind], perturbation=kick, **{"execution.snapshot_s": 0})
-    whole = ensemble.train(asked, out=tmp_path / "whole", workers=1)
-    half = spec.override(asked, {"epochs": 3, "execution.stack": 5})
+    requested = small(**KINDS[kind], perturbation=kick, **{"execution.snapshot_s": 0})
+    whole = ensemble.train(requested, out=tmp_path / "whole", workers=1)
+    half = spec.override(requested, {"epochs": 3, "execution.stack": 5})
     ensemble.train(half, out=tmp_path / "grown", workers=1)
-    assert same(ensemble.train(asked, out=tmp_path / "grown", workers=1), whole)
+    assert same(ensemble.train(requested, out=tmp_path / "grown", workers=1), whole)
     at = Target(float(np.median(whole.metric()[:, :4].max(axis=1))), "above", "test_metric")
-    assert same(ensemble.train(asked, out=tmp_path / "retired", retirement=at, workers=1), retire(whole, at))
-    assert same(ensemble.train(asked, out=tmp_path / "retired", workers=1), whole)
+    assert same(ensemble.train(requested, out=tmp_path / "retired", retirement=at, workers=1), retire(whole, at))
+    assert same(ensemble.train(requested, out=tmp_path / "retired", workers=1), whole)
     save, written = Store.save, 0
 
     def stop(self: Store, snapshots: Any) -> None:
@@ -137,8 +137,8 @@ def test_going_back_is_the_same_however_a_run_is_trained(
 
     monkeypatch.setattr(Store, "save", stop)
     with pytest.raises(KeyboardInterrupt):
-        ensemble.train(asked, out=tmp_path / "again", workers=1)
-    assert same(ensemble.train(asked, out=tmp_path / "again", workers=1), whole)
+        ensemble.train(requested, out=tmp_path / "again", workers=1)
+    assert same(ensemble.train(requested, out=tmp_path / "again", workers=1), whole)
 
 
 def test_a_fork_is_the_perturbed_training(tmp_path: Path) -> None:

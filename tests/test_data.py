@@ -78,8 +78,8 @@ def test_train_and_test_together_are_all_the_images() -> None:
     loaded = data.load(DigitsSpec(train_size=1000))
     images, labels = load_digits(return_X_y=True)
     both = np.concatenate([loaded.x_train, loaded.x_test])
-    found = sorted(map(tuple, np.column_stack([both * 16, np.concatenate([loaded.y_train, loaded.y_test])])))
-    assert found == sorted(map(tuple, np.column_stack([images, labels])))
+    result = sorted(map(tuple, np.column_stack([both * 16, np.concatenate([loaded.y_train, loaded.y_test])])))
+    assert result == sorted(map(tuple, np.column_stack([images, labels])))
 
 
 def test_noise_leaves_images_and_held_out_labels_alone() -> None:

@@ -132,10 +132,10 @@ def test_what_is_recorded(tmp_path: Path) -> None:
     ],
 )
 def test_stacked_training_is_one_network_at_a_time(tmp_path: Path, normalisation: str, changes: dict[str, Any]) -> None:
-    asked = small(**changes, **{"training.dtype": "float64", "model.normalisation": normalisation, "epochs": 3})
-    trained = ensemble.train(asked, out=tmp_path)
+    requested = small(**changes, **{"training.dtype": "float64", "model.normalisation": normalisation, "epochs": 3})
+    trained = ensemble.train(requested, out=tmp_path)
     for run in (0, 5, 15):
-        for name, values in plain_run(asked, run).items():
+        for name, values in plain_run(requested, run).items():
             np.testing.assert_allclose(trained.metrics[name][run], values, rtol=1e-9, err_msg=f"{name} of run {run}")
 
 
@@ -147,28 +147,28 @@ def forty(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A perturbed ensemble of 40 runs with widths that no vector register divides, as one process trained it."""
     changes = {"model.widths": [13, 7], "model.normalisation": request.param, "optimiser.momentum": 0.9}
     changes["execution.snapshot_s"] = 0  # after each epoch
-    asked = small(**changes, perturbation=KICK | {"period": 4, "fresh_optimiser": False}, runs=40, epochs=6)
-    return asked, ensemble.train(asked, out=tmp_path_factory.mktemp("forty"), workers=1)
+    requested = small(**changes, perturbation=KICK | {"period": 4, "fresh_optimiser": False}, runs=40, epochs=6)
+    return requested, ensemble.train(requested, out=tmp_path_factory.mktemp("forty"), workers=1)
 
 
 @pytest.mark.parametrize("runs", [1, 5, 16, 17])
 def test_a_run_is_the_same_whatever_number_is_trained(forty: Any, tmp_path: Path, runs: int) -> None:
-    asked, whole = forty
-    assert same(ensemble.train(spec.override(asked, {"runs": runs}), out=tmp_path), whole.head(runs=runs))
+    requested, whole = forty
+    assert same(ensemble.train(spec.override(requested, {"runs": runs}), out=tmp_path), whole.head(runs=runs))
 
 
 def test_a_store_grows_by_what_is_missing(forty: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, whole = forty
+    requested, whole = forty
     done: list[int] = []
     plain = training.Training.step_epoch
     monkeypatch.setattr(training.Training, "step_epoch", lambda self: (done.append(self.active), plain(self))[1])
     for runs, epochs, work in [(3, 4, 64), (16, 4, 0), (16, 6, 32), (40, 6, 192), (40, 6, 0), (7, 5, 0)]:
         done.clear()
-        grown = ensemble.train(spec.override(asked, {"runs": runs, "epochs": epochs}), out=tmp_path)
+        grown = ensemble.train(spec.override(requested, {"runs": runs, "epochs": epochs}), out=tmp_path)
         assert same(grown, whole.head(runs=runs, epochs=epochs))
         assert sum(done) == grown.meta["trained"] == work
     # A smaller request does not make the store smaller.
-    assert same(trajectories.read_store(ensemble.store_path(asked, tmp_path)), whole)
+    assert same(trajectories.read_store(ensemble.store_path(requested, tmp_path)), whole)
 
 
 def _stop_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
@@ -189,59 +189,59 @@ def _stop_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
 def test_an_interrupted_training_goes_on_as_if_nothing_had_been(
     forty: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
 ) -> None:
-    asked, whole = forty
+    requested, whole = forty
     with monkeypatch.context() as patch:
         _stop_after(patch, stop)
         with pytest.raises(KeyboardInterrupt):
-            ensemble.train(asked, out=tmp_path, workers=1)
+            ensemble.train(requested, out=tmp_path, workers=1)
     with pytest.raises(InputError, match="of 40 runs are trained to epoch 6"):
-        trajectories.read_store(ensemble.store_path(asked, tmp_path))
-    assert same(ensemble.train(asked, out=tmp_path), whole)
+        trajectories.read_store(ensemble.store_path(requested, tmp_path))
+    assert same(ensemble.train(requested, out=tmp_path), whole)
 
 
 def test_a_shorter_horizon_after_an_interruption_needs_no_training(
     forty: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, whole = forty
-    asked = spec.override(asked, {"runs": 16})
+    requested, whole = forty
+    requested = spec.override(requested, {"runs": 16})
     _stop_after(monkeypatch, 5)
     with pytest.raises(KeyboardInterrupt):
-        ensemble.train(asked, out=tmp_path, workers=1)
-    assert same(ensemble.train(spec.override(asked, {"epochs": 4}), out=tmp_path), whole.head(runs=16, epochs=4))
+        ensemble.train(requested, out=tmp_path, workers=1)
+    assert same(ensemble.train(spec.override(requested, {"epochs": 4}), out=tmp_path), whole.head(runs=16, epochs=4))
 
 
 # No guard of the main module, as people write scripts: processes must start from it all the same.
 _SCRIPT = """
 from fptlib import ensemble, spec
-trained = ensemble.train(spec.load("asked.yml"), out="stores", workers=2).meta["trained"]
+trained = ensemble.train(spec.load("requested.yml"), out="stores", workers=2).meta["trained"]
 print("done", trained)
 """
 
 
 def _script(folder: Path, *, epochs: int) -> tuple[spec.EnsembleSpec, Path]:
     """Parameters of 32 runs, their file and the script that trains them; and where the store will be."""
-    asked = small(**{"model.normalisation": "batch", "perturbation": KICK, "runs": 32, "epochs": epochs})
-    asked = spec.override(asked, {"execution.snapshot_s": 0.1})
-    (folder / "asked.yml").write_text(asked.model_dump_json())
+    requested = small(**{"model.normalisation": "batch", "perturbation": KICK, "runs": 32, "epochs": epochs})
+    requested = spec.override(requested, {"execution.snapshot_s": 0.1})
+    (folder / "requested.yml").write_text(requested.model_dump_json())
     (folder / "script.py").write_text(_SCRIPT)
-    return asked, folder / "stores" / asked.digest()
+    return requested, folder / "stores" / requested.digest()
 
 
 def _alive(group: int) -> list[str]:
     """Processes of a group that have not ended (dead ones that nobody has waited for have)."""
-    found = []
+    names = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             name, _, rest = path.read_text().rpartition(")")
             state, _, process_group = rest.split()[:3]
             if int(process_group) == group and state != "Z":
-                found.append(name)
-    return found
+                names.append(name)
+    return names
 
 
 @pytest.mark.slow
 def test_killed_in_the_middle_the_same_command_gives_the_same_result(tmp_path: Path, root: Path) -> None:
-    asked, store = _script(tmp_path, epochs=60)
+    requested, store = _script(tmp_path, epochs=60)
     options: dict[str, Any] = {"cwd": tmp_path, "env": os.environ | {"PYTHONPATH": str(root)}}
     process = subprocess.Popen([sys.executable, "script.py"], start_new_session=True, **options)
     wait_for(lambda: list(store.glob("*.ckpt")), process)
@@ -250,8 +250,8 @@ def test_killed_in_the_middle_the_same_command_gives_the_same_result(tmp_path: P
     assert len(list(store.glob("*.parquet"))) < 2
     again = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=False, **options)
     assert again.stderr == ""
-    assert 0 < int(again.stdout.removeprefix("done ")) < asked.runs * asked.epochs
-    assert same(trajectories.read_store(store), ensemble.train(asked, out=tmp_path / "uninterrupted", workers=1))
+    assert 0 < int(again.stdout.removeprefix("done ")) < requested.runs * requested.epochs
+    assert same(trajectories.read_store(store), ensemble.train(requested, out=tmp_path / "uninterrupted", workers=1))
 
 
 @pytest.mark.slow
@@ -288,8 +288,8 @@ def test_no_process_outlives_the_one_that_asked(tmp_path: Path, root: Path, how:
 
 @pytest.fixture
 def stored(tmp_path: Path) -> tuple[spec.EnsembleSpec, Path, Trajectories]:
-    asked = small(runs=32)
-    return asked, ensemble.store_path(asked, tmp_path), ensemble.train(asked, out=tmp_path)
+    requested = small(runs=32)
+    return requested, ensemble.store_path(requested, tmp_path), ensemble.train(requested, out=tmp_path)
 
 
 def _flip(path: Path) -> None:
@@ -300,42 +300,42 @@ def _flip(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [_flip, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(b"PAR1")])
 def test_a_damaged_shard_is_made_again(stored: Any, tmp_path: Path, damage: Any) -> None:
-    asked, store, whole = stored
+    requested, store, whole = stored
     damage(store / "runs-00016-00031.parquet")
     with pytest.warns(UserWarning, match=r"runs-00016-00031\.parquet: .*trained again"):
-        again = ensemble.train(asked, out=tmp_path)
+        again = ensemble.train(requested, out=tmp_path)
     assert same(again, whole)
 
 
 def test_altered_numbers_are_found(stored: Any, tmp_path: Path) -> None:
-    asked, store, whole = stored
+    requested, store, whole = stored
     path = store / "runs-00000-00015.parquet"
     table = pq.ParquetFile(path).read()
     values = table["test_metric"].to_numpy() + np.eye(1, table.num_rows, 20)[0] / 100
     pq.write_table(table.set_column(table.column_names.index("test_metric"), "test_metric", pa.array(values)), path)
     with pytest.warns(UserWarning, match="its checksum differs"):
-        assert same(ensemble.train(asked, out=tmp_path), whole)
+        assert same(ensemble.train(requested, out=tmp_path), whole)
 
 
 def test_shards_and_snapshots_of_another_ensemble_are_not_taken(stored: Any, tmp_path: Path) -> None:
-    asked, store, whole = stored
+    requested, store, whole = stored
     other = ensemble.store_path(small(seed=5), tmp_path)
     ensemble.train(small(seed=5), out=tmp_path)
     for name in ("runs-00000-00015.parquet", "runs-00000-00015.ckpt"):
         shutil.copy(other / name, store / name)
     with pytest.warns(UserWarning, match="belongs to") as warned:
-        again = ensemble.train(asked, out=tmp_path)
+        again = ensemble.train(requested, out=tmp_path)
     assert len(warned) == 2
     assert same(again, whole)
 
 
 def test_a_snapshot_that_is_damaged_or_of_another_format_costs_time_only(stored: Any, tmp_path: Path) -> None:
-    asked, store, _ = stored
+    requested, store, _ = stored
     path, other = store / "runs-00000-00015.ckpt", store / "runs-00016-00031.ckpt"
     start, _, rest = other.read_bytes().partition(b"\n")
     _flip(path)
     other.write_bytes(b"fptlib snapshot 1\n" + rest)
-    longer = spec.override(asked, {"epochs": 9})
+    longer = spec.override(requested, {"epochs": 9})
     with pytest.warns(UserWarning, match=r"runs-00000-00015\.ckpt: damaged snapshot") as warned:
         again = ensemble.train(longer, out=tmp_path)
     assert len(warned) == 1
@@ -344,9 +344,9 @@ def test_a_snapshot_that_is_damaged_or_of_another_format_costs_time_only(stored:
 
 
 def test_a_damaged_note_of_what_was_asked_for_is_written_again(stored: Any, tmp_path: Path) -> None:
-    asked, store, whole = stored
+    requested, store, whole = stored
     (store / "store.json").write_text("{")
-    assert same(ensemble.train(asked, out=tmp_path), whole)
+    assert same(ensemble.train(requested, out=tmp_path), whole)
     assert same(trajectories.read_store(store), whole)
 
 
@@ -375,7 +375,7 @@ def test_golden_trajectory(tmp_path: Path) -> None:
 
     Images counted right by run 3 of a short training in double precision; another machine may round one the other way.
     """
-    asked = small(
+    requested = small(
         **{
             "data": {"name": "digits", "train_size": 200, "label_noise": 0.1},
             "model": {"name": "mlp", "widths": [32], "normalisation": "batch"},
@@ -386,7 +386,7 @@ def test_golden_trajectory(tmp_path: Path) -> None:
         }
     )
     assert spec.ENGINE_VERSION == 2
-    trained = ensemble.train(asked, out=tmp_path)
+    trained = ensemble.train(requested, out=tmp_path)
     counts = np.round(trained.metrics["test_metric"][3] * 797)
     assert np.abs(counts - GOLDEN_COUNTS).max() <= 2, counts
     np.testing.assert_allclose(trained.metrics["train_loss"][3], GOLDEN_LOSSES, rtol=1e-4)

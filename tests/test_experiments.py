@@ -96,11 +96,11 @@ def rewrite(path: Path, **meta: Any) -> None:
 def tamper(row: ex.Row, key: Any, run: int, epoch: int, by: float, *, where: dict[str, str] | None = None) -> None:
     """Change one number of a kept ensemble, its checksum included."""
     spec = row.ensemble(key)
-    found = read_shard(kept.kept_path(spec))
-    values = {name: array.copy() for name, array in found.metrics.items()}
+    record = read_shard(kept.kept_path(spec))
+    values = {name: array.copy() for name, array in record.metrics.items()}
     values["test_metric"][run, epoch - 1 :] += by
-    meta = {**found.meta, **({"machine": where} if where else {})}
-    kept.keep(dataclasses.replace(found, metrics=values, meta=meta), spec)
+    meta = {**record.meta, **({"machine": where} if where else {})}
+    kept.keep(dataclasses.replace(record, metrics=values, meta=meta), spec)
 
 
 # -- closed forms
@@ -152,23 +152,23 @@ def analysed(**processes: DelayedGeometric) -> dict[str, ex.Measured]:
 
 
 def test_a_known_process_is_predicted_and_measured() -> None:
-    found = analysed(helps=HELPS)["helps"]
-    cells = found.comparison.to_frame().set_index("period")
+    result = analysed(helps=HELPS)["helps"]
+    cells = result.comparison.to_frame().set_index("period")
     for period in (5, 40):
         exact = sum((1 - 0.005) ** max(k - 5, 0) for k in range(period)) + (1 - 0.005) ** (period - 5) * (1 + 1 / 0.3)
         assert cells.loc[period, "measured"] == pytest.approx(exact, rel=0.1)
         assert cells.loc[period, "predicted"] == pytest.approx(exact, rel=0.12)
     assert sorted(cells.index) == [5, 40], "at P0 there is nothing to predict"
     assert cells["covered"].all()
-    assert found.best == found.choice() == found.choice(more=True) == ("shrink_perturb", 5)
+    assert result.best == result.choice() == result.choice(more=True) == ("shrink_perturb", 5)
 
 
 def test_a_further_ensemble_is_measured_where_the_ensembles_at_p0_name_one() -> None:
     study = synthetic(SLOW, 1)
-    found = ex.measure(study, period=20)
-    assert found.choice() == ("shrink_perturb", 20)
-    assert found.ranking.next == ("shrink_perturb", 5)
-    assert found.choice(more=True) == ("shrink_perturb", 5)
+    result = ex.measure(study, period=20)
+    assert result.choice() == ("shrink_perturb", 20)
+    assert result.ranking.next == ("shrink_perturb", 5)
+    assert result.choice(more=True) == ("shrink_perturb", 5)
     with pytest.raises(InputError, match="shrink_perturb is not measured at P0 = 30"):
         ex.measure(study, period=30)
     assert ex.measure(study, period=20, controls=["shrink_perturb"]).means.keys() == {None}
@@ -220,19 +220,19 @@ def test_a_choice_is_carried_out_at_the_nearest_period() -> None:
 
 @pytest.mark.slow
 def test_what_is_kept_is_what_training_gives(row: ex.Row, tmp_path: Path) -> None:
-    found = complete(row)
+    stored = complete(row)
     fresh = ex.train_row(row, out=tmp_path / "stores", workers=1)
-    assert fresh.target == found.target
-    assert set(fresh.perturbed) == set(found.perturbed) == {("shrink_perturb", p) for p in (2, 4, 6)}
+    assert fresh.target == stored.target
+    assert set(fresh.perturbed) == set(stored.perturbed) == {("shrink_perturb", p) for p in (2, 4, 6)}
     for key in row.members():
-        a, b = fresh.of(key), found.of(key)
+        a, b = fresh.of(key), stored.of(key)
         assert set(b.metrics) == {"test_metric", "valid_metric"}
         np.testing.assert_array_equal(a.lengths, b.lengths)
         for name in b.metrics:
             np.testing.assert_array_equal(a.metrics[name], b.metrics[name])
     key = ("shrink_perturb", 4)
-    again = retrain(row.ensemble(key), [13, 5], found.target)
-    np.testing.assert_array_equal(again["test_metric"], found.of(key).metrics["test_metric"][[13, 5]])
+    again = retrain(row.ensemble(key), [13, 5], stored.target)
+    np.testing.assert_array_equal(again["test_metric"], stored.of(key).metrics["test_metric"][[13, 5]])
 
 
 def test_verification_is_exact_here(row: ex.Row) -> None:
@@ -247,10 +247,10 @@ def test_training_goes_on_where_it_was(row: ex.Row, tmp_path: Path, trained: dic
     gone.unlink()
     assert ex.missing_of(row) == [("shrink_perturb", 6)]
     assert gather.read_row(row) is None, "a row counts with all its ensembles"
-    said: list[str] = []
-    assert ex.keep_row(row, out=tmp_path / "stores", workers=1, say=said.append) > 0
+    messages: list[str] = []
+    assert ex.keep_row(row, out=tmp_path / "stores", workers=1, say=messages.append) > 0
     assert gone.read_bytes() == trained[gone.name]
-    assert ex.keep_row(row, out=tmp_path / "stores", workers=1, say=said.append) == 0
+    assert ex.keep_row(row, out=tmp_path / "stores", workers=1, say=messages.append) == 0
     assert not (tmp_path / "stores" / "tiny").exists()
 
 
@@ -264,9 +264,9 @@ def test_generation_of_the_processor_belongs_to_the_machine(monkeypatch: pytest.
 def test_what_is_kept_decides_where_this_machine_trains_otherwise(row: ex.Row, tmp_path: Path) -> None:
     # The unperturbed runs came from another machine: they have another threshold than the same runs trained here.
     spec = row.unperturbed
-    found = read_shard(kept.kept_path(spec))
-    shifted = {name: values + 0.003 for name, values in found.metrics.items()}
-    kept.keep(dataclasses.replace(found, metrics=shifted, meta={**found.meta, "machine": {"cpu": "another"}}), spec)
+    record = read_shard(kept.kept_path(spec))
+    shifted = {name: values + 0.003 for name, values in record.metrics.items()}
+    kept.keep(dataclasses.replace(record, metrics=shifted, meta={**record.meta, "machine": {"cpu": "another"}}), spec)
     for key in row.members()[1:]:
         kept.kept_path(row.ensemble(key)).unlink()
     todo = ex.missing_of(row)
@@ -295,8 +295,8 @@ def test_elsewhere_only_the_first_epochs_must_agree(row: ex.Row, epoch: int, by:
 
 
 def test_another_device_is_another_machine(row: ex.Row) -> None:
-    found = read_shard(kept.kept_path(row.unperturbed))
-    kept.keep(dataclasses.replace(found, meta={**found.meta, "device": "cuda"}), row.unperturbed)
+    record = read_shard(kept.kept_path(row.unperturbed))
+    kept.keep(dataclasses.replace(record, meta={**record.meta, "device": "cuda"}), row.unperturbed)
     compared = ex.verify({"tiny": row}, runs=72)
     assert {c.ensemble for c in compared if not c.exact} == {"no perturbation"}
 
@@ -435,9 +435,9 @@ def test_the_projects_own_rows_and_results() -> None:
         assert len(chain) >= 2, step
         assert [known[name].steps[step] for name in chain] == list(range(1, len(chain) + 1))
     assert all(len(row.periods) >= 4 for row in known.values())
-    found, notes = ex.read_rows(known)
+    ensembles, notes = ex.read_rows(known)
     assert notes == []
-    assert all(len(e.perturbed) >= 10 for e in found.values())
+    assert all(len(e.perturbed) >= 10 for e in ensembles.values())
     size = sum(path.stat().st_size for path in kept.FOLDER.glob("*"))
     assert size < 20e6, f"{size / 1e6:.1f} MB are kept"
 
@@ -449,11 +449,11 @@ def test_validation_data_have_a_threshold_of_their_own(row: ex.Row) -> None:
     full = complete(row)
     with pytest.raises(InputError, match="retire: false"):
         full.on_validation()
-    found = ex.Ensembles(row.sized(retire=False), full.target, full.unperturbed, {}).on_validation()
-    assert found.row.metric == "valid_metric"
+    result = ex.Ensembles(row.sized(retire=False), full.target, full.unperturbed, {}).on_validation()
+    assert result.row.metric == "valid_metric"
     best = full.unperturbed.metrics["valid_metric"].max(axis=1)
-    assert np.mean(best < found.target.threshold) == pytest.approx(0.5, abs=0.1)
-    assert found.study().target.metric == "valid_metric"
+    assert np.mean(best < result.target.threshold) == pytest.approx(0.5, abs=0.1)
+    assert result.study().target.metric == "valid_metric"
 
 
 def test_figures_hold_every_number() -> None:
@@ -482,15 +482,15 @@ def test_figures_hold_every_number() -> None:
 def test_a_chapter_gets_what_is_kept_and_says_what_is_not(row: ex.Row, monkeypatch: Any) -> None:
     notes: list[str] = []
     monkeypatch.setattr("companion.book.note", lambda text, title: notes.append(f"{title}: {text}"))
-    found = book.experiments(stored=True)
-    assert (set(found), notes) == ({"tiny"}, [])
+    result = book.experiments(stored=True)
+    assert (set(result), notes) == ({"tiny"}, [])
     assert book.record["ensembles"][-1]["digest"] == row.unperturbed.digest()
     kept.kept_path(row.unperturbed).unlink()
     assert book.experiments(["tiny"], stored=True) == {}
     assert notes == ["Not stored: Row tiny is left out: 3 of 4 ensembles are kept."]
     fresh = book.experiments(["tiny"], stored=False, runs=16, perturbed_runs=16, periods=[2])["tiny"]
     assert set(fresh.perturbed) == {("shrink_perturb", 2), ("shrink_perturb", 4)}
-    expected = found["tiny"].unperturbed.metrics["test_metric"][:16]
+    expected = result["tiny"].unperturbed.metrics["test_metric"][:16]
     np.testing.assert_array_equal(fresh.unperturbed.metrics["test_metric"], expected)
 
 

@@ -149,9 +149,9 @@ def test_below_a_metric_is_above_its_negative(values: Any, threshold: float) -> 
 def test_retired_runs_pass_when_they_would_have_passed(
     values: Any, threshold: float, easier: float, direction: Literal["above", "below"]
 ) -> None:
-    asked = threshold - easier if direction == "above" else threshold + easier
+    level = threshold - easier if direction == "above" else threshold + easier
     cut = retire(record(values), Target(threshold, direction=direction, metric="metric"))
-    retired, whole = (first_passage(runs, Target(asked, direction=direction)) for runs in (cut, record(values)))
+    retired, whole = (first_passage(runs, Target(level, direction=direction)) for runs in (cut, record(values)))
     np.testing.assert_array_equal(retired.time, whole.time)
     np.testing.assert_array_equal(retired.observed, whole.observed)
 
@@ -417,20 +417,22 @@ def test_bad_input_is_one_clear_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("target", "message"),
     [
         ({"threshold": 3.5}, "which says nothing of m above 3.5; ask for m above at most 3,"),
         ({"threshold": 3, "direction": "below"}, "which says nothing of m below 3"),
         ({"threshold": 1, "metric": "loss"}, "which says nothing of loss above 1"),
     ],
 )
-def test_runs_that_were_retired_say_nothing_of_what_they_were_not_followed_to(asked: dict[str, Any], said: str) -> None:
+def test_runs_that_were_retired_say_nothing_of_what_they_were_not_followed_to(
+    target: dict[str, Any], message: str
+) -> None:
     values = np.array([[1.0, 3, 4], [0, 0, 0]])
     runs = Trajectories(metrics={"m": values, "loss": -values}, run=np.arange(2))
     cut = retire(runs, Target(3, metric="m"))
     with pytest.raises(InputError, match=r"^trajectories: runs were retired at m above 3, ") as refused:
-        first_passage(cut, Target(**{"metric": "m", **asked}))
-    assert said in str(refused.value)
+        first_passage(cut, Target(**{"metric": "m", **target}))
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
     # Falling metrics have their harder thresholds below.
     falling = retire(runs, Target(-3, direction="below", metric="loss"))

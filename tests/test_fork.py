@@ -28,7 +28,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(params=KINDS)
-def asked(request: pytest.FixtureRequest) -> spec.EnsembleSpec:
+def requested(request: pytest.FixtureRequest) -> spec.EnsembleSpec:
     return spec.override(SMALL, KINDS[request.param])
 
 
@@ -42,33 +42,33 @@ def middle(record: Trajectories, epoch: int = 6) -> Target:
 
 
 @pytest.mark.slow
-def test_retired_runs_are_the_whole_runs_cut_and_cost_no_more(asked: spec.EnsembleSpec, tmp_path: Path) -> None:
-    whole = ensemble.train(asked, out=tmp_path / "whole")
+def test_retired_runs_are_the_whole_runs_cut_and_cost_no_more(requested: spec.EnsembleSpec, tmp_path: Path) -> None:
+    whole = ensemble.train(requested, out=tmp_path / "whole")
     at = middle(whole)
-    retired = ensemble.train(asked, out=tmp_path / "retired", retirement=at)
+    retired = ensemble.train(requested, out=tmp_path / "retired", retirement=at)
     assert same(retired, retire(whole, at))
     assert retired.meta["trained"] == retired.n_trained < whole.n_trained
     times = firstpassage.first_passage(retired, at.threshold)
     assert np.array_equal(times.time, firstpassage.first_passage(whole, at.threshold).time)
-    assert same(trajectories.read_store(ensemble.store_path(asked, tmp_path / "retired")), retired)
+    assert same(trajectories.read_store(ensemble.store_path(requested, tmp_path / "retired")), retired)
 
 
 def test_what_a_retired_run_did_not_show_is_trained_when_it_is_asked_for(
-    asked: spec.EnsembleSpec, tmp_path: Path
+    requested: spec.EnsembleSpec, tmp_path: Path
 ) -> None:
-    whole = ensemble.train(asked, out=tmp_path / "whole")
+    whole = ensemble.train(requested, out=tmp_path / "whole")
     at = middle(whole)
-    first = ensemble.train(asked, out=tmp_path, retirement=at)
+    first = ensemble.train(requested, out=tmp_path, retirement=at)
     with pytest.raises(InputError, match="retired"):
         firstpassage.first_passage(first, at.threshold + 0.05)
     harder = Target(at.threshold + 0.02, metric="test_metric")
-    second = ensemble.train(asked, out=tmp_path, retirement=harder)
+    second = ensemble.train(requested, out=tmp_path, retirement=harder)
     assert same(second, retire(whole, harder))
     assert second.meta["trained"] == second.n_trained - first.n_trained
-    third = ensemble.train(asked, out=tmp_path)
+    third = ensemble.train(requested, out=tmp_path)
     assert same(third, whole)
     assert third.meta["trained"] == whole.n_trained - second.n_trained
-    assert ensemble.train(asked, out=tmp_path, retirement=at).meta["trained"] == 0
+    assert ensemble.train(requested, out=tmp_path, retirement=at).meta["trained"] == 0
 
 
 def test_a_metric_that_is_not_recorded_cannot_retire(tmp_path: Path) -> None:
@@ -85,30 +85,34 @@ def test_a_metric_that_is_not_recorded_cannot_retire(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("repeat", ["once", "periodic"])
 def test_a_fork_is_the_perturbed_training_without_its_prefix(
-    asked: spec.EnsembleSpec, tmp_path: Path, repeat: str
+    requested: spec.EnsembleSpec, tmp_path: Path, repeat: str
 ) -> None:
     kick = KICK | {"repeat": repeat, "fresh_optimiser": False}
-    from_start = ensemble.train(spec.override(asked, {"perturbation": kick | {"period": 4}}), out=tmp_path / "start")
-    plain = ensemble.train(asked, out=tmp_path, keep=[4])
-    forked = ensemble.fork(asked, at=4, perturbation=kick, out=tmp_path)
+    from_start = ensemble.train(
+        spec.override(requested, {"perturbation": kick | {"period": 4}}), out=tmp_path / "start"
+    )
+    plain = ensemble.train(requested, out=tmp_path, keep=[4])
+    forked = ensemble.fork(requested, at=4, perturbation=kick, out=tmp_path)
     assert same(forked.trajectories, from_start)
-    assert forked.trajectories.meta["trained"] == asked.runs * (asked.epochs - 4)
+    assert forked.trajectories.meta["trained"] == requested.runs * (requested.epochs - 4)
     assert (forked.n_parents, forked.n_survivors) == (32, 32)
     assert same(forked.trajectories.head(epochs=4), plain.head(epochs=4))
 
 
 @pytest.mark.slow
-def test_a_fork_costs_the_residual_epochs_of_the_survivors(asked: spec.EnsembleSpec, tmp_path: Path) -> None:
-    whole = ensemble.train(asked, out=tmp_path / "whole")
-    from_start = ensemble.train(spec.override(asked, {"perturbation": KICK | {"period": 5}}), out=tmp_path / "whole")
+def test_a_fork_costs_the_residual_epochs_of_the_survivors(requested: spec.EnsembleSpec, tmp_path: Path) -> None:
+    whole = ensemble.train(requested, out=tmp_path / "whole")
+    from_start = ensemble.train(
+        spec.override(requested, {"perturbation": KICK | {"period": 5}}), out=tmp_path / "whole"
+    )
     at = middle(whole)
-    ensemble.train(asked, out=tmp_path, keep=[5], retirement=at)
-    forked = ensemble.fork(asked, at=5, perturbation=KICK, retirement=at, out=tmp_path)
+    ensemble.train(requested, out=tmp_path, keep=[5], retirement=at)
+    forked = ensemble.fork(requested, at=5, perturbation=KICK, retirement=at, out=tmp_path)
     expected = retire(from_start, at)
     assert same(forked.trajectories, expected)
     survivors = expected.lengths > 5
     passed_at_fork = expected.metrics["test_metric"][:, 4] >= at.threshold
-    assert forked.n_survivors == int((survivors | ((expected.lengths == 5) & ~passed_at_fork)).sum()) < asked.runs
+    assert forked.n_survivors == int((survivors | ((expected.lengths == 5) & ~passed_at_fork)).sum()) < requested.runs
     assert forked.trajectories.meta["trained"] == int((expected.lengths[survivors] - 5).sum())
     # Their prediction is that of whole training runs.
     pairs = (retire(whole, at), forked.trajectories), (whole, from_start)
@@ -119,41 +123,41 @@ def test_a_fork_costs_the_residual_epochs_of_the_survivors(asked: spec.EnsembleS
 
 
 @pytest.mark.slow
-def test_a_fork_makes_the_snapshots_that_are_missing(asked: spec.EnsembleSpec, tmp_path: Path) -> None:
-    whole = ensemble.train(asked, out=tmp_path)  # without snapshots to fork from
+def test_a_fork_makes_the_snapshots_that_are_missing(requested: spec.EnsembleSpec, tmp_path: Path) -> None:
+    whole = ensemble.train(requested, out=tmp_path)  # without snapshots to fork from
     at = middle(whole)
-    forked = ensemble.fork(asked, at=5, perturbation=KICK, retirement=at, out=tmp_path)
+    forked = ensemble.fork(requested, at=5, perturbation=KICK, retirement=at, out=tmp_path)
     from_start = ensemble.train(
-        spec.override(asked, {"perturbation": KICK | {"period": 5}}), out=tmp_path / "start", retirement=at
+        spec.override(requested, {"perturbation": KICK | {"period": 5}}), out=tmp_path / "start", retirement=at
     )
     assert same(forked.trajectories, from_start)
-    store = Store(ensemble.store_path(asked, tmp_path), asked.digest())
+    store = Store(ensemble.store_path(requested, tmp_path), requested.digest())
     path, kept = store.path(0, ".epoch-00005.ckpt"), store.snapshot(0, 5)
     assert kept is not None
     assert 0 < len(kept.run) < 16
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.warns(UserWarning, match=r"epoch-00005\.ckpt: damaged snapshot"):
-        ensemble.fork(asked, at=5, perturbation={"name": "full_reset"}, retirement=at, out=tmp_path)
+        ensemble.fork(requested, at=5, perturbation={"name": "full_reset"}, retirement=at, out=tmp_path)
 
 
 def test_perturbed_training_branches_off_whatever_unperturbed_training_left(tmp_path: Path) -> None:
-    asked = spec.override(SMALL, {})
-    ensemble.train(asked, out=tmp_path, keep=[4])
-    perturbed = spec.override(asked, {"perturbation": KICK | {"period": 4}})
+    requested = spec.override(SMALL, {})
+    ensemble.train(requested, out=tmp_path, keep=[4])
+    perturbed = spec.override(requested, {"perturbation": KICK | {"period": 4}})
     branched = ensemble.train(perturbed, out=tmp_path)
     assert branched.meta["trained"] == 32 * 8
     assert same(branched, ensemble.train(perturbed, out=tmp_path / "start"))
 
 
 def test_impossible_forks_are_named(tmp_path: Path) -> None:
-    asked = spec.override(SMALL, {})
+    requested = spec.override(SMALL, {})
     with pytest.raises(InputError, match="fork at epoch 12: not between 1 and 11"):
-        ensemble.fork(asked, at=12, perturbation=KICK, out=tmp_path)
+        ensemble.fork(requested, at=12, perturbation=KICK, out=tmp_path)
     with pytest.raises(InputError, match="the parent is perturbed already"):
         ensemble.fork(
-            spec.override(asked, {"perturbation": KICK | {"period": 4}}), at=5, perturbation=KICK, out=tmp_path
+            spec.override(requested, {"perturbation": KICK | {"period": 4}}), at=5, perturbation=KICK, out=tmp_path
         )
     with pytest.raises(InputError, match="snapshot at epoch 13: not between 1 and epochs = 12"):
-        ensemble.train(asked, keep=[13], out=tmp_path)
+        ensemble.train(requested, keep=[13], out=tmp_path)
     with pytest.raises(InputError, match="unknown perturbation 'kick'"):
-        ensemble.fork(asked, at=5, perturbation={"name": "kick"}, out=tmp_path)
+        ensemble.fork(requested, at=5, perturbation={"name": "kick"}, out=tmp_path)

@@ -118,5 +118,5 @@ def test_tables_and_links_of_the_real_site_where_it_has_been_built(root: Path) -
     if not (root / "_build" / "site.json").exists():
         return
     assert broken(html) == []
-    found = {path.name: list(faults(path.read_text())) for path in (html / "book").glob("*.html")}
-    assert {name: some for name, some in found.items() if some} == {}
+    pages = {path.name: list(faults(path.read_text())) for path in (html / "book").glob("*.html")}
+    assert {name: some for name, some in pages.items() if some} == {}

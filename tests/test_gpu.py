@@ -37,11 +37,11 @@ def test_a_step_leaves_no_tensor_on_the_cpu(way: str, work: str, monkeypatch: py
     """Tensors without memory stand for those of a GPU: what meets one of the CPU fails."""
     monkeypatch.setattr(compute, "kind", lambda *_: way)
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda _: False)  # not known of such tensors
-    asked, source, meta = on_device.asked(work), on_device.source(work), torch.device("meta")
-    network = models.build(asked.model, shape=source.shape, n_classes=10)
+    requested, source, meta = on_device.spec_of(work), on_device.source(work), torch.device("meta")
+    network = models.build(requested.model, shape=source.shape, n_classes=10)
     drawn = network.initialise([np.random.default_rng(0)] * 2, dtype=torch.float32, device=torch.device("cpu"))
     moved = [{name: value.to(meta) for name, value in part.items()} for part in drawn]
-    stack = compute.build(asked, network, "cuda", State(*moved, {}, 0.1))
+    stack = compute.build(requested, network, "cuda", State(*moved, {}, 0.1))
     x, y = (torch.from_numpy(part).to(meta) for part in (source.x_train, source.y_train))
     losses = [stack.train(x, y, torch.zeros(2, 45, dtype=torch.int64, device=meta), 10), *stack.evaluate(x, y)]
     assert all(value.device == meta for value in losses)
@@ -71,7 +71,7 @@ def test_what_is_drawn_ahead_and_gathered_late_is_the_same(perturbed: bool, monk
 
 def test_metrics_wait_where_nothing_retires_and_a_record_has_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "_ASYNCHRONOUS", ("cpu",))
-    task = training.Task(on_device.asked("mlp"), (0,), 20, "cpu")
+    task = training.Task(on_device.spec_of("mlp"), (0,), 20, "cpu")
     work = training.Training(task, on_device.source("mlp"))
     for _ in range(3):
         work.step_epoch()
@@ -83,14 +83,14 @@ def test_metrics_wait_where_nothing_retires_and_a_record_has_them(monkeypatch: p
 
 
 def test_a_stack_on_a_gpu_is_what_its_memory_holds(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, source = on_device.asked("resnet", **{"execution.memory_gb": 0.1}), on_device.source("resnet")
-    network = models.build(asked.model, shape=source.shape, n_classes=10)
+    requested, source = on_device.spec_of("resnet", **{"execution.memory_gb": 0.1}), on_device.source("resnet")
+    network = models.build(requested.model, shape=source.shape, n_classes=10)
     for name, value in {"memory_allocated": 5, "reset_peak_memory_stats": None, "max_memory_allocated": 12}.items():
         monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
-    assert resources._peak(asked, network, source, 2, "cpu") == 7
+    assert resources._peak(requested, network, source, 2, "cpu") == 7
     monkeypatch.setattr(resources, "_peak", lambda *few: 10**6 + few[-1] * 5 * 2**20)
-    assert resources.runs_within(asked, network, source, "cuda") == 20
-    assert resources.stack_size(asked, network, source, "cuda") == 16
+    assert resources.runs_within(requested, network, source, "cuda") == 20
+    assert resources.stack_size(requested, network, source, "cuda") == 16
 
 
 # -- graphs, where capturing leaves a function to be called
@@ -99,15 +99,15 @@ def test_a_stack_on_a_gpu_is_what_its_memory_holds(monkeypatch: pytest.MonkeyPat
 @pytest.fixture
 def captured(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
     """Let graphs be possible here; returns what is captured."""
-    found: list[Callable[[], None]] = []
+    functions: list[Callable[[], None]] = []
 
     def graph(function: Callable[[], None]) -> Callable[[], None]:
-        found.append(function)
+        functions.append(function)
         return function
 
     for name, value in {"_DEVICES": ("cpu",), "_aside": nullcontext, "_graph": graph, "_BATCHES": 2}.items():
         monkeypatch.setattr(graphs, name, value)
-    return found
+    return functions
 
 
 @pytest.mark.parametrize(("way", "work"), WAYS.items())

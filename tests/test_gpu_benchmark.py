@@ -21,10 +21,10 @@ def run(root: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the notes that a page shows, and how many tables."""
-    found: list[str] = []
-    monkeypatch.setattr(gpu.book, "note", lambda text, *, title: found.append(f"{title}: {text}"))
-    monkeypatch.setattr(gpu.book, "table", lambda frame, **_: found.append(f"{len(frame)} rows"))
-    return found
+    notes: list[str] = []
+    monkeypatch.setattr(gpu.book, "note", lambda text, *, title: notes.append(f"{title}: {text}"))
+    monkeypatch.setattr(gpu.book, "table", lambda frame, **_: notes.append(f"{len(frame)} rows"))
+    return notes
 
 
 @pytest.mark.slow

@@ -179,7 +179,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def asked(section: dict[str, Any]) -> spec.EnsembleSpec:
+def spec_of(section: dict[str, Any]) -> spec.EnsembleSpec:
     changes = {"data.validation_size": 40, "optimiser.lr": 0.4, "optimiser.momentum": 0.8, "training.batch_size": 15}
     changes |= {"model.widths": [9, 8], "model.normalisation": "batch", "training.dtype": "float64"}
     return small(**changes, perturbation=section, runs=8, epochs=9, seed=11)
@@ -256,7 +256,7 @@ class Loop:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SECTIONS)
 def test_a_plain_loop_is_a_run_of_an_ensemble(tmp_path: Path, kind: str) -> None:
-    parameters = asked(SECTIONS[kind])
+    parameters = spec_of(SECTIONS[kind])
     trained = ensemble.train(parameters, out=tmp_path, workers=1).metrics["test_loss"]
     for run in (0, 5):
         loop = Loop(parameters, run)
@@ -266,10 +266,10 @@ def test_a_plain_loop_is_a_run_of_an_ensemble(tmp_path: Path, kind: str) -> None
 
 @pytest.mark.parametrize("kind", SECTIONS)
 def test_a_resumed_training_is_the_same(kind: str) -> None:
-    whole = Loop(asked(SECTIONS[kind]), 2)
+    whole = Loop(spec_of(SECTIONS[kind]), 2)
     whole.train_to(9)
     for epoch in (1, 4, 5):
-        first, second = Loop(asked(SECTIONS[kind]), 2), Loop(asked(SECTIONS[kind]), 2)
+        first, second = Loop(spec_of(SECTIONS[kind]), 2), Loop(spec_of(SECTIONS[kind]), 2)
         first.train_to(epoch)
         second.go_on_from(first.saved(), epoch)
         second.train_to(9)

@@ -197,8 +197,8 @@ def test_no_file_names_a_place_on_somebodys_machine() -> None:
     for path in paths:
         if not path.is_file() or path.suffix in (".png", ".parquet", ".npz", ".gz"):
             continue
-        found = machine.search(path.read_text(errors="replace"))
-        assert found is None, f"{path.relative_to(ROOT)}: {found[0] if found else ''}"
+        match = machine.search(path.read_text(errors="replace"))
+        assert match is None, f"{path.relative_to(ROOT)}: {match[0] if match else ''}"
 
 
 def test_every_module_is_in_the_api_pages() -> None:

@@ -38,8 +38,8 @@ def raw() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
 def test_binding_energies_are_those_that_the_evaluation_prints(z: int, n: int, per_nucleon: float) -> None:
     # keV per nucleon of oxygen-16, iron-56, nickel-62 and lead-208.
     protons, neutrons, binding = nuclei._nuclei()
-    found = (binding / (protons + neutrons))[(protons == z) & (neutrons == n)]
-    np.testing.assert_allclose(found, per_nucleon, atol=0.02)
+    result = (binding / (protons + neutrons))[(protons == z) & (neutrons == n)]
+    np.testing.assert_allclose(result, per_nucleon, atol=0.02)
 
 
 def test_no_nucleus_is_bound_more_tightly_than_nickel_62() -> None:

@@ -101,8 +101,8 @@ def rows(state: Any, which: Sequence[int]) -> Any:
     return {i: {name: value[list(which)] for name, value in entries.items()} for i, entries in state.items()}
 
 
-def assert_same(found: Any, expected: Any) -> None:
-    (parameters, state), (other, kept) = found, expected
+def assert_same(result: Any, expected: Any) -> None:
+    (parameters, state), (other, kept) = result, expected
     assert all(torch.equal(a, b) for a, b in zip(parameters, other, strict=True))
     assert state.keys() == kept.keys()
     for i, entries in kept.items():
@@ -156,10 +156,10 @@ def test_every_class_of_pytorch_trains_or_is_refused_in_one_line() -> None:
     ],
 )
 def test_options_are_checked_before_training(change: dict[str, Any], message: str, tmp_path: Path) -> None:
-    asked = small(optimiser={"name": "RMSprop", "lr": 0.01} | change)
+    requested = small(optimiser={"name": "RMSprop", "lr": 0.01} | change)
     for begin in (ensemble.train, estimate):
         with pytest.raises(InputError, match=message) as caught:
-            begin(asked, out=tmp_path)
+            begin(requested, out=tmp_path)
         assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 
@@ -186,7 +186,7 @@ def test_a_stack_steps_as_each_run_alone_in_pytorch(case: dict[str, Any]) -> Non
     shapes = [(5, 4), (4,)]
     start = [gradients((runs, *shape), torch.float64, 1)[0] + 0.5 for shape in shapes]
     steps = [gradients((runs, *shape), torch.float64, 12) for shape in shapes]
-    found, _ = walk(kind, start, list(zip(*steps, strict=True)))
+    result, _ = walk(kind, start, list(zip(*steps, strict=True)))
     for run in range(runs):
         alone = [value[run].clone() for value in start]
         optimiser = like_pytorch(kind, alone)
@@ -194,7 +194,7 @@ def test_a_stack_steps_as_each_run_alone_in_pytorch(case: dict[str, Any]) -> Non
             for parameter, gradient in zip(alone, each, strict=True):
                 parameter.grad = gradient[run].clone()
             optimiser.step()
-        for stacked, single in zip(found, alone, strict=True):
+        for stacked, single in zip(result, alone, strict=True):
             torch.testing.assert_close(stacked[run], single, rtol=1e-9, atol=1e-12)
 
 
@@ -230,11 +230,11 @@ def test_runs_that_came_apart_go_on_as_each_would_alone(
     ahead, kept = walk(kind, [start[0][[0, 2]]], [[g[0][[0, 2]]] for g in steps[:behind]])
     late, fewer = walk(kind, [start[0][[1]]], [[g[0][[1]]] for g in steps[:1]] if seen else [])
     both = updates.joined([kept, fewer], [2, 1])
-    found, state = walk(kind, [torch.cat([ahead[0], late[0]])], [[g[0][[0, 2, 1]]] for g in steps[behind:]], both)
+    result, state = walk(kind, [torch.cat([ahead[0], late[0]])], [[g[0][[0, 2, 1]]] for g in steps[behind:]], both)
     first = walk(kind, ahead, [[g[0][[0, 2]]] for g in steps[behind:]], kept)
     second = walk(kind, late, [[g[0][[1]]] for g in steps[behind:]], fewer)
-    assert_same(([found[0][:2]], rows(state, [0, 1])), first)
-    assert_same(([found[0][2:]], rows(state, [2])), second)
+    assert_same(([result[0][:2]], rows(state, [0, 1])), first)
+    assert_same(([result[0][2:]], rows(state, [2])), second)
 
 
 def test_a_fresh_optimiser_beside_others_is_marked_and_stays_fresh() -> None:

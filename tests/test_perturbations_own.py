@@ -42,8 +42,8 @@ class SignFlip(Perturbation):
 
 @pytest.fixture(autouse=True)
 def kinds() -> Iterator[dict[tuple[str, str], Any]]:
-    with parameters.collected() as found:
-        yield found
+    with parameters.collected() as result:
+        yield result
 
 
 class Nothing(Perturbation):

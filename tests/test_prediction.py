@@ -231,8 +231,8 @@ def test_intervals_cover_where_the_method_is_exact(process: Any, at: int, n_runs
     truth = [process.restricted_mean(horizon=150, period=p) for p in periods]
     hits = np.zeros(4)
     for seed in range(40):
-        found = ask(process, at, periods, seed=seed, n_runs=n_runs, n_boot=100, times_alone=True)
-        hits += [p.low <= mean <= p.high for p, mean in zip(found.predictions, truth, strict=True)]
+        answer = ask(process, at, periods, seed=seed, n_runs=n_runs, n_boot=100, times_alone=True)
+        hits += [p.low <= mean <= p.high for p, mean in zip(answer.predictions, truth, strict=True)]
     assert (hits >= 34).all()  # 0.95 of 40 less three standard errors
 
 

@@ -266,7 +266,7 @@ def test_a_passing_epoch_is_not_perturbed_and_hazard_processes_stay_passed() -> 
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: GeometricWithKick(hazard=1.2, kick=0.3), "hazard is 1.2; it must be a finite number at least 0 and"),
         (lambda: GeometricWithKick(hazard=0.1, kick=float("nan")), "kick is nan; it must be"),
@@ -296,10 +296,10 @@ def test_a_passing_epoch_is_not_perturbed_and_hazard_processes_stay_passed() -> 
         (lambda: DRIFT.sample_times(np.random.default_rng(0), 0), "n is 0; it must be a whole number of at least 1"),
     ],
 )
-def test_bad_input_is_one_clear_line(make: Callable[[], object], said: str) -> None:
+def test_bad_input_is_one_clear_line(make: Callable[[], object], message: str) -> None:
     with pytest.raises(InputError) as refused:
         make()
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

@@ -195,7 +195,7 @@ def test_a_store_of_retired_runs_is_read_as_it_was_written(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ({}, "nothing in this folder that can be read"),
         ({"a": "acc;1;2,3;"}, "a.csv, line 3: 2 values, but the header names 1 columns"),
@@ -236,19 +236,21 @@ def test_a_store_of_retired_runs_is_read_as_it_was_written(tmp_path: Path) -> No
         ("run,epoch,acc;0,1,0.5,;0,2,0.5,;", "line 2: 4 values, but the header names 3 columns"),
     ],
 )
-def test_faults_of_a_folder_or_table_name_file_and_line(tmp_path: Path, files: dict[str, str] | str, said: str) -> None:
+def test_faults_of_a_folder_or_table_name_file_and_line(
+    tmp_path: Path, files: dict[str, str] | str, message: str
+) -> None:
     path = table(tmp_path / "t.csv", files) if isinstance(files, str) else folder(tmp_path / "logs", **files)
     with pytest.raises(InputError) as refused:
         read(path)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert str(path) in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
-    for content, said in ((b"PAR1 and no more", "readable table"), (b"\xff\x00run", "text file in UTF-8")):
+    for content, message in ((b"PAR1 and no more", "readable table"), (b"\xff\x00run", "text file in UTF-8")):
         (tmp_path / "odd").write_bytes(content)
-        with pytest.raises(InputError, match=f"odd: not a {said}"):
+        with pytest.raises(InputError, match=f"odd: not a {message}"):
             read(tmp_path / "odd")
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "odd.csv").write_bytes(b"\xff\x00acc\n1\n")
@@ -257,7 +259,7 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "message"),
     [
         ({"r1": "acc,loss;1,2;nan,3;"}, "r1.csv, line 3: acc is nan at epoch 2, a finite number is needed"),
         ({"r1": "acc,loss;1,2;high,3;"}, "r1.csv, line 3: acc is 'high', a number is needed"),
@@ -268,14 +270,14 @@ def test_files_that_are_no_tables_are_refused(tmp_path: Path) -> None:
     ids=["not finite", "a text", "a gap", "never", "ends before the others"],
 )
 def test_a_metric_with_a_fault_is_refused_when_it_is_asked_for(
-    tmp_path: Path, files: dict[str, str], said: str
+    tmp_path: Path, files: dict[str, str], message: str
 ) -> None:
     runs = read(folder(tmp_path, **files))
     assert runs.metric("loss")[0, 0] == 2
     with pytest.raises(InputError) as refused:
         runs.metric("acc")
     assert str(refused.value).startswith(f"{tmp_path}/")
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert runs.meta["left_out"] == {"acc": str(refused.value)}
     assert f"acc is left out: {refused.value}" in runs.meta["notes"]
     # Nor is the other taken for it.
@@ -328,15 +330,15 @@ def test_a_format_of_ones_own_is_tried_first(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("arrays", "said"),
+    ("arrays", "message"),
     [
         ({"value": np.ones(2)}, "needs the epoch or the step"),
         ({"value": np.ones(2), "epoch": np.ones(3)}, r"has 2 values, but epoch has shape \(3,\)"),
         ({"value": np.ones(2), "step": np.ones(2), "line": np.ones(1, dtype=int)}, r"but line has shape \(1,\)"),
     ],
 )
-def test_a_series_is_checked_when_it_is_made(arrays: dict[str, Any], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_a_series_is_checked_when_it_is_made(arrays: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         Series(**arrays)
 
 

@@ -68,7 +68,7 @@ def test_epochs_from_zero_are_counted_from_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("step", "said"),
+    ("step", "message"),
     [
         ([500, 1000, 1500], "one epoch is 500 steps of the log, from one evaluation to the next"),
         ([499, 999, 1499], "steps that the log counts from 0 are counted from 1"),
@@ -82,13 +82,13 @@ def test_epochs_from_zero_are_counted_from_one() -> None:
         ([0, 499, 999, 1499], "what was logged at step 0, before the first 500 steps were over, is left out"),
     ],
 )
-def test_evaluations_equally_spaced_in_steps_are_epochs(step: Places, said: str) -> None:
+def test_evaluations_equally_spaced_in_steps_are_epochs(step: Places, message: str) -> None:
     values = [9.0, 1.0, 2.0, 3.0][-len(step) :]
     runs = read(log(acc=of(values, step=step)))
     assert runs.metric().tolist() == [[1, 2, 3]]
     assert runs.meta["axis"] == "step"
     assert runs.meta["every"] == step[-1] - step[-2]
-    assert said in "; ".join(runs.meta["notes"])
+    assert message in "; ".join(runs.meta["notes"])
 
 
 @pytest.mark.parametrize("epoch", [[5, 10, 15], [4, 9, 14], [0, 5, 10, 15]])
@@ -189,8 +189,8 @@ def test_an_evaluation_before_training_is_left_out_where_that_is_said_or_shown()
         runs = read(shown)
         assert runs.metric("val_acc").tolist() == [[1, 2, 3]]
         assert read(shown, metric="val_acc").metric("val_acc").tolist() == [[1, 2, 3]]
-        said = f"epoch 0 is an evaluation before training, as {why}; epoch_zero='first' counts it"
-        assert said in runs.meta["notes"]
+        message = f"epoch 0 is an evaluation before training, as {why}; epoch_zero='first' counts it"
+        assert message in runs.meta["notes"]
     assert read(shown, epoch_zero="first").metric().tolist() == [[0.1, 1, 2, 3]]
     # Two metrics are never counted from different places.
     with pytest.raises(InputError, match="val_loss starts at epoch 1, but val_acc at 0; if 0 is an evaluation before"):
@@ -233,7 +233,7 @@ RISING = [0.1, 0.4, 0.3, 0.5, 0.7, 0.6]
 
 
 @pytest.mark.parametrize(
-    ("runs", "said"),
+    ("runs", "message"),
     [
         (
             [RISING, RISING, RISING[::-1]],
@@ -247,14 +247,14 @@ RISING = [0.1, 0.4, 0.3, 0.5, 0.7, 0.6]
         ([[1, 2, 3, 4, 5, 6]] * 3, None),  # a counter
     ],
 )
-def test_the_same_training_twice_is_said(runs: list[list[float]], said: str | None) -> None:
+def test_the_same_training_twice_is_said(runs: list[list[float]], message: str | None) -> None:
     logs = [
         log(f"run_{k}", acc=of(v, epoch=[*range(1, len(v) + 1)]), lr=of(v, epoch=[*range(1, len(v) + 1)]))
         for k, v in enumerate(runs)
     ]
     notes = "; ".join(read(*logs).meta["notes"])
-    assert (said or "") in notes
-    assert ("twice, leave one out" in notes) == (said is not None)
+    assert (message or "") in notes
+    assert ("twice, leave one out" in notes) == (message is not None)
 
 
 def test_a_schedule_is_alike_in_all_runs_and_a_clock_in_none() -> None:
@@ -313,18 +313,20 @@ def test_runs_that_all_end_at_their_best_may_have_been_stopped() -> None:
         return log(f"run_{k}", acc=of([0.3, 0.2, 0.4, last], epoch=[1, 2, 3, 4]))
 
     whole = log("run_9", acc=of([0.3, 0.2, 0.4, 0.3, 0.4], epoch=[1, 2, 3, 4, 5]))
-    said = "all of these end at their best acc: if they were stopped on reaching a target, ask for no harder threshold"
-    assert said in read(*[stopped(k, 0.9) for k in range(5)], whole).meta["notes"][-1]
-    assert said not in read(*[stopped(k, 0.9) for k in range(4)], whole).meta["notes"][-1]
-    assert said not in read(*[stopped(k, 0.9 if k else 0.35) for k in range(5)], whole).meta["notes"][-1]
+    message = (
+        "all of these end at their best acc: if they were stopped on reaching a target, ask for no harder threshold"
+    )
+    assert message in read(*[stopped(k, 0.9) for k in range(5)], whole).meta["notes"][-1]
+    assert message not in read(*[stopped(k, 0.9) for k in range(4)], whole).meta["notes"][-1]
+    assert message not in read(*[stopped(k, 0.9 if k else 0.35) for k in range(5)], whole).meta["notes"][-1]
 
 
 @pytest.mark.parametrize("name", ["lr", "learning_rate", "lr-SGD", "train/learning_rate", "optim/lr/group0"])
 def test_a_learning_rate_that_changes_is_said(name: str) -> None:
     acc = of([0.1, 0.2], epoch=[1, 2])
     falling = log(acc=acc, **{name: of([0.1, 0.05, 0.01], epoch=[0.5, 1, 1.5])})
-    said = f"{name} goes from 0.1 to 0.01 (run_1.csv): predictions hold where training is the same at every epoch"
-    assert said in read(falling).meta["notes"]
+    message = f"{name} goes from 0.1 to 0.01 (run_1.csv): predictions hold where training is the same at every epoch"
+    assert message in read(falling).meta["notes"]
     steady = log(acc=acc, **{name: of([0.1, 0.1], epoch=[1, 2])})
     assert read(steady).meta["notes"] == ()
     other = log(acc=acc, blur=of([0.1, 0.01], epoch=[1, 2]))
@@ -411,7 +413,7 @@ def one(value: list[float], **places: Places) -> list[Log]:
 
 
 @pytest.mark.parametrize(
-    ("logs", "options", "said"),
+    ("logs", "options", "message"),
     [
         ([], {}, "logs: no run"),
         ([log()], {}, "logs: no metric; at least one is needed"),
@@ -445,10 +447,10 @@ def one(value: list[float], **places: Places) -> list[Log]:
         ),
     ],
 )
-def test_what_cannot_be_counted_is_refused_in_one_line(logs: list[Log], options: dict[str, Any], said: str) -> None:
+def test_what_cannot_be_counted_is_refused_in_one_line(logs: list[Log], options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as refused:
         read(*logs, **options)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 

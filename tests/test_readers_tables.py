@@ -142,7 +142,7 @@ def test_numbers_are_read_from_tensors(tmp_path: Path, cell: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("cell", "said"),
+    ("cell", "message"),
     [
         ("0.9±0.02", "acc is '0.9±0.02', a number is needed"),
         ("9/10", "acc is '9/10', a number is needed"),
@@ -150,9 +150,9 @@ def test_numbers_are_read_from_tensors(tmp_path: Path, cell: str) -> None:
         ("90%", "line 2: acc is '0.5', a number is needed, with % as in other cells"),
     ],
 )
-def test_a_cell_that_may_be_meant_as_a_number_is_named(tmp_path: Path, cell: str, said: str) -> None:
+def test_a_cell_that_may_be_meant_as_a_number_is_named(tmp_path: Path, cell: str, message: str) -> None:
     (tmp_path / "a.csv").write_text(f"epoch,loss,acc\n1,2,0.5\n2,1,{cell}\n")
-    with pytest.raises(InputError, match=re.escape(said)):
+    with pytest.raises(InputError, match=re.escape(message)):
         read(tmp_path).metric("acc")
     (tmp_path / "a.csv").write_text("epoch,loss,when\n1,2,2024-01-01\n2,1,2024-01-02\n")
     runs = read(tmp_path)
@@ -194,15 +194,15 @@ def test_one_table_has_many_dresses(tmp_path: Path, text: str, pack: Callable[[b
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("epoch,acc/1,.5/epoch,acc/2,.6/", "a header line stands again; what follows belongs to the same run"),
         ("epoch,acc/1,.5/2", "the last line was cut, and is left out"),
     ],
 )
-def test_what_was_left_out_of_a_file_is_noted(tmp_path: Path, text: str, said: str) -> None:
+def test_what_was_left_out_of_a_file_is_noted(tmp_path: Path, text: str, message: str) -> None:
     notes = read(run(tmp_path, text)).meta["notes"]
-    assert any(note.startswith(f"{said} ({tmp_path / 'run_0.csv'}, line 3") for note in notes)
+    assert any(note.startswith(f"{message} ({tmp_path / 'run_0.csv'}, line 3") for note in notes)
 
 
 # Folders
@@ -318,5 +318,5 @@ def test_folders_of_runs_are_named_and_one_alone_is_read(tmp_path: Path) -> None
 
 def test_columns_that_differ_in_a_number_are_noted(tmp_path: Path) -> None:
     (tmp_path / "acc.csv").write_text("epoch,acc_0,acc_1,acc_2\n1,0.1,0.2,0.3\n2,0.5,0.4,0.6\n")
-    said = "columns acc_0 to acc_2 look like one metric of 3 runs; if they are, write columns run, epoch and value"
-    assert said in read(tmp_path / "acc.csv").meta["notes"]
+    message = "columns acc_0 to acc_2 look like one metric of 3 runs; if they are, write columns run, epoch and value"
+    assert message in read(tmp_path / "acc.csv").meta["notes"]

@@ -299,7 +299,7 @@ class TestWeightsAndBiases:
         assert read(tmp_path, axis="step").meta["every"] == 8
 
     @pytest.mark.parametrize(
-        ("change", "said"),
+        ("change", "message"),
         [
             (
                 lambda text: text.replace('"0.2","0.2"', '"0.2","0.15"'),
@@ -312,12 +312,12 @@ class TestWeightsAndBiases:
             (lambda text: text.replace('"2","0.3"', '"two","0.3"'), "line 4: Step is 'two', a number is needed"),
         ],
     )
-    def test_what_is_refused(self, tmp_path: Path, change: Callable[[str], str], said: str) -> None:
+    def test_what_is_refused(self, tmp_path: Path, change: Callable[[str], str], message: str) -> None:
         (tmp_path / "e.csv").write_text(change(chart("Step", {"a-1": [0.1, 0.2, 0.3]})))
         with pytest.raises(InputError) as refused:
             read(tmp_path)
         assert f"{tmp_path / 'e.csv'}" in str(refused.value)
-        assert said in str(refused.value)
+        assert message in str(refused.value)
 
     def test_runs_of_one_name_are_told_apart(self, tmp_path: Path) -> None:
         (tmp_path / "a.csv").write_text("Step,x - acc,x - acc\n1,0.1,0.3\n2,0.2,0.4\n")

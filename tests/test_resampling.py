@@ -73,7 +73,7 @@ def test_many_runs_give_the_bca_interval_of_scipy(seed: int) -> None:
 
 
 def test_exponential_means_are_covered_where_percentiles_fall_short() -> None:
-    rng, n, found = np.random.default_rng(3), 30, {"corrected": 0, "percentile": 0}
+    rng, n, hits = np.random.default_rng(3), 30, {"corrected": 0, "percentile": 0}
     repeats = 800
     for _ in range(repeats):
         x = rng.exponential(size=n)
@@ -82,8 +82,8 @@ def test_exponential_means_are_covered_where_percentiles_fall_short() -> None:
             ("corrected", corrected_interval(replicates, 0.95, n_runs=n)),
             ("percentile", percentile_interval(replicates[1:], 0.95)),
         ):
-            found[name] += low <= 1 <= high
-    corrected = stats.binomtest(found["corrected"], repeats).proportion_ci(0.999)
+            hits[name] += low <= 1 <= high
+    corrected = stats.binomtest(hits["corrected"], repeats).proportion_ci(0.999)
     assert corrected.low < 0.95
-    assert found["corrected"] / repeats > 0.93
-    assert found["corrected"] - found["percentile"] > 0.008 * repeats
+    assert hits["corrected"] / repeats > 0.93
+    assert hits["corrected"] - hits["percentile"] > 0.008 * repeats

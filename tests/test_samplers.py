@@ -69,8 +69,8 @@ def test_the_variance_of_a_gaussian_mean_has_a_closed_form(name: str, step: floa
     else:
         between = size / batch * v / (n - 1)  # batches of an epoch add up to the data
         expected = (1 + n * between * step / 2) / (1 - step / 2) - between * (1 - a**n) / (1 + a**n)
-    found = MEAN.sampled(rate=step / h, batch=batch, replacement=replacement)
-    assert h * found[0, 0] == pytest.approx(expected, rel=1e-6)
+    covariance = MEAN.sampled(rate=step / h, batch=batch, replacement=replacement)
+    assert h * covariance[0, 0] == pytest.approx(expected, rel=1e-6)
     steps = 1500 if batch == size else 400
     weights = run(MEAN, rate=step / h, batch=batch, replacement=replacement, steps=steps, every=100)[:, -1, 0]
     low, high = (999 * weights.var(ddof=1) / stats.chi2.ppf(q, 999) * h for q in (0.999, 0.001))
@@ -94,9 +94,9 @@ def test_without_replacement_is_thirty_times_closer_where_an_epoch_is_one_relaxa
     ends = {
         name: run(LINE, rate=rate, batch=b, replacement=r, steps=400, every=400)[:, 1] for name, (b, r) in ways.items()
     }
-    found = {name: np.cov(w.T) for name, w in ends.items()}
-    error = found["full"] - exact["full"]  # of sampling, and the same for all, since they share their noise
-    assert LINE.distance(found["SGLD"] - error) > 30 * LINE.distance(found["SGWORLD"] - error)
+    covariances = {name: np.cov(w.T) for name, w in ends.items()}
+    error = covariances["full"] - exact["full"]  # of sampling, and the same for all, since they share their noise
+    assert LINE.distance(covariances["SGLD"] - error) > 30 * LINE.distance(covariances["SGWORLD"] - error)
 
 
 def test_runs_are_the_same_from_the_same_seed_and_share_their_noise() -> None:

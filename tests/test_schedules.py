@@ -126,10 +126,10 @@ def test_schedules_are_those_of_pytorch(
 ) -> None:
     use(monkeypatch, kind)
     section, schedule_of = SCHEDULES[schedule]
-    asked = small(**KINDS[kind], **{"optimiser.schedule": section})
-    trained = ensemble.train(asked, out=tmp_path, workers=1)
+    requested = small(**KINDS[kind], **{"optimiser.schedule": section})
+    trained = ensemble.train(requested, out=tmp_path, workers=1)
     for run in (0, 11):
-        for name, values in plain_run(asked, run, schedule_of).items():
+        for name, values in plain_run(requested, run, schedule_of).items():
             np.testing.assert_allclose(trained.metrics[name][run], values, rtol=1e-9, err_msg=name)
 
 
@@ -140,9 +140,9 @@ def test_the_rate_after_a_perturbation_multiplies_that_of_the_schedule(
     # Perturbed after epochs 2 and 4: epochs 3 and 5 have a quarter of the rate, 4 and 6 half of it.
     factors = [StepSpec.model_validate(STEP).at(e) * f for e, f in enumerate([1, 1, 0.25, 0.5, 0.25, 0.5], start=1)]
     use(monkeypatch, kind)
-    asked = small(**KINDS[kind], **{"optimiser.schedule": STEP, "perturbation": {"name": "slow", "period": 2}})
-    trained = ensemble.train(asked, out=tmp_path, workers=1)
-    expected = plain_run(asked, 5, lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda e: [*factors, 1][e]))
+    requested = small(**KINDS[kind], **{"optimiser.schedule": STEP, "perturbation": {"name": "slow", "period": 2}})
+    trained = ensemble.train(requested, out=tmp_path, workers=1)
+    expected = plain_run(requested, 5, lambda o: torch.optim.lr_scheduler.LambdaLR(o, lambda e: [*factors, 1][e]))
     for name, values in expected.items():
         np.testing.assert_allclose(trained.metrics[name][5], values, rtol=1e-9, err_msg=name)
 
@@ -169,9 +169,9 @@ def test_a_drop_is_pytorch_s_in_every_way_of_computing_and_when_it_is_forked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, before: float, after: Any, repeat: str, sampling: str
 ) -> None:
     monkeypatch.setattr(compute, "kind", lambda *_: kind)
-    asked = small(**{"optimiser": MOMENTUM | {"momentum": before}, "training.sampling": sampling})
+    requested = small(**{"optimiser": MOMENTUM | {"momentum": before}, "training.sampling": sampling})
     drop = {"name": "rate_drop", "factor": 0.3, "momentum": after, "repeat": repeat}
-    forked = ensemble.fork(asked, at=3, perturbation=drop, out=tmp_path / "fork", workers=1)
+    forked = ensemble.fork(requested, at=3, perturbation=drop, out=tmp_path / "fork", workers=1)
     at = (3,) if repeat == "once" else (3, 6)
     for name, values in plain_run(forked.spec, 5, lambda o: Dropped(o, at, 0.3, after)).items():
         np.testing.assert_allclose(forked.trajectories.metrics[name][5], values, rtol=1e-9, err_msg=name)
@@ -209,14 +209,14 @@ def test_runs_whose_rates_differ_are_the_same_however_they_are_trained(tmp_path:
         "training.sampling": "replace",
         "training.dtype": "float32",
     } | MIXED[kind]
-    asked = small(**changes, runs=32)
-    together = ensemble.train(asked, out=tmp_path / "one", workers=1)
-    assert same(ensemble.train(spec.override(asked, {"runs": 16}), out=tmp_path / "few"), together.head(runs=16))
+    requested = small(**changes, runs=32)
+    together = ensemble.train(requested, out=tmp_path / "one", workers=1)
+    assert same(ensemble.train(spec.override(requested, {"runs": 16}), out=tmp_path / "few"), together.head(runs=16))
     assert same(
-        ensemble.train(spec.override(asked, {"execution.stack": 5}), out=tmp_path / "five", workers=1), together
+        ensemble.train(spec.override(requested, {"execution.stack": 5}), out=tmp_path / "five", workers=1), together
     )
-    first = ensemble.train(spec.override(asked, {"epochs": 3}), out=tmp_path / "grown")
-    grown = ensemble.train(asked, out=tmp_path / "grown")
+    first = ensemble.train(spec.override(requested, {"epochs": 3}), out=tmp_path / "grown")
+    grown = ensemble.train(requested, out=tmp_path / "grown")
     assert same(first, together.head(epochs=3))
     assert same(grown, together)
 
@@ -226,8 +226,8 @@ def test_runs_whose_rates_differ_are_the_same_however_they_are_trained(tmp_path:
 
 def test_stores_know_schedules_apart() -> None:
     sections = [None, STEP, STEP | {"every": 3}, STEP | {"factor": 0.2}, COSINE, COSINE | {"floor": 0.0}]
-    asked = [small() if section is None else small(**{"optimiser.schedule": section}) for section in sections]
-    assert len({one.digest() for one in asked}) == len(sections)
+    requested = [small() if section is None else small(**{"optimiser.schedule": section}) for section in sections]
+    assert len({one.digest() for one in requested}) == len(sections)
     assert small(**{"optimiser.schedule": {"name": "constant"}}).digest() == small().digest()
 
 

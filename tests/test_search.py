@@ -155,7 +155,7 @@ def test_what_is_paid_depends_on_what_was_asked_for_and_not_on_the_order(data: s
     unperturbed = np.array(data.draw(st.lists(st.integers(1, 40), min_size=3, max_size=3)))
     cells = {("a", 5): 7, ("b", 12): 20, ("a", 12): 3}
     lengths = {key: np.where(unperturbed <= key[1], unperturbed, key[1] + tau) for key, tau in cells.items()}
-    asked = data.draw(st.lists(st.sampled_from([None, *cells]), min_size=1, max_size=6))
+    chosen = data.draw(st.lists(st.sampled_from([None, *cells]), min_size=1, max_size=6))
 
     def spent(order: list[Any]) -> int:
         ledger, before = Ledger(), 0
@@ -167,9 +167,9 @@ def test_what_is_paid_depends_on_what_was_asked_for_and_not_on_the_order(data: s
             before = ledger.spent
         return ledger.spent
 
-    assert spent(asked) == spent(data.draw(st.permutations(asked)))
-    apart = sum(int((unperturbed if key is None else lengths[key]).sum()) for key in set(asked))
-    assert spent(asked) <= apart  # without sharing
+    assert spent(chosen) == spent(data.draw(st.permutations(chosen)))
+    apart = sum(int((unperturbed if key is None else lengths[key]).sum()) for key in set(chosen))
+    assert spent(chosen) <= apart  # without sharing
 
 
 def test_more_runs_leave_those_that_were_drawn_as_they_are() -> None:
@@ -572,12 +572,12 @@ def test_a_schedule_that_depends_on_the_epochs_asked_for_is_noticed_and_ends() -
 @pytest.mark.slow
 def test_live_it_trains_resumes_and_repeats_itself(tmp_path: Any, root: Any) -> None:
     small = {"model.widths": [32], "epochs": 40, "device": "cpu", "seed": 7}
-    asked = spec.override(spec.load(root / "params" / "ensembles" / "digits_bn.yml"), small)
+    requested = spec.override(spec.load(root / "params" / "ensembles" / "digits_bn.yml"), small)
     at = Target(0.90, metric="test_metric")
     candidates = parse(["shrink_perturb:shrink=0.4,perturb=0.1", "full_reset"])
 
     def search(budget: int) -> tuple[SearchResult, int]:
-        live = Live(asked, retirement=at, periods=(3, 5, 10, 20), out=tmp_path, workers=1)
+        live = Live(requested, retirement=at, periods=(3, 5, 10, 20), out=tmp_path, workers=1)
         how = Settings(periods=(3, 5, 10, 20), budget=budget, confirm=0, n_boot=100)
         return optimise(live, candidates, settings=how), live.trained
 
@@ -596,7 +596,7 @@ def test_live_it_trains_resumes_and_repeats_itself(tmp_path: Any, root: Any) -> 
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (lambda: parse([]), "no candidate"),
         (lambda: parse(["shrink_perturb:shrink"]), "key=value"),
@@ -616,13 +616,13 @@ def test_live_it_trains_resumes_and_repeats_itself(tmp_path: Any, root: Any) -> 
         ),
     ],
 )
-def test_it_refuses(call: Callable[[], object], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_it_refuses(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         call()
 
 
 @pytest.mark.parametrize(
-    ("told", "start", "said"),
+    ("values", "start", "message"),
     [
         ([], 0, "no value was told; a run has one number for each epoch"),
         ([0.1] * 17, 0, "epochs up to 17 were told, 16 were asked for"),
@@ -636,12 +636,12 @@ def test_it_refuses(call: Callable[[], object], said: str) -> None:
         ([np.inf], 0, "the value at epoch 1 is inf"),
     ],
 )
-def test_it_refuses_to_be_told(told: Any, start: int, said: str) -> None:
+def test_it_refuses_to_be_told(values: Any, start: int, message: str) -> None:
     search = asking()
     trial = search.ask()
     assert trial is not None
-    with pytest.raises(InputError, match=said):
-        search.tell(trial, told, start=start)
+    with pytest.raises(InputError, match=message):
+        search.tell(trial, values, start=start)
     search.tell(trial, [0.0] * 5)  # and goes on
     with pytest.raises(InputError, match="it ended at epoch 5 again; epoch 16 or the threshold"):
         search.tell(trial, [0.0] * 5)

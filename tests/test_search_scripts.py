@@ -138,7 +138,7 @@ def test_an_interrupted_search_ends_its_scripts(folder: Folder, root: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "message"),
     [
         ("sys.exit('no such device')", r"failed with status 1; the end of \S+output\.txt: no such device$"),
         ("lines = lines[:5]", r"logged 4 epochs; 16 were asked for, or fewer that reach 0\.9; the end .*: trained$"),
@@ -153,11 +153,11 @@ def test_an_interrupted_search_ends_its_scripts(folder: Folder, root: Path) -> N
         ),
     ],
 )
-def test_a_script_that_fails_ends_the_search_in_one_line(folder: Folder, extra: str, said: str) -> None:
+def test_a_script_that_fails_ends_the_search_in_one_line(folder: Folder, extra: str, message: str) -> None:
     folder.write(f"if seed == '3':\n    {extra}")
     status, result, err = folder.run()
     assert (status, result) == (1, {})
-    assert re.fullmatch(rf"fpt: \S+ -S -E \S+train\.py 3 16 none 0 \S+log\.csv 0\.9: .*{said}.*", err)
+    assert re.fullmatch(rf"fpt: \S+ -S -E \S+train\.py 3 16 none 0 \S+log\.csv 0\.9: .*{message}.*", err)
     kept = {path.name for path in (folder.path / "logs" / "none").iterdir()}
     assert kept == {f"seed{k}-epochs16" for k in range(3)}
     assert not (folder.path / "logs" / ".running").exists()
@@ -197,7 +197,7 @@ def test_other_runs_are_ended_with_the_one_that_fails(folder: Folder) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "status", "said"),
+    ("options", "status", "message"),
     [
         ({"metric": "accuracy"}, 1, r"no metric 'accuracy'; there is acc, loss"),
         ({"metric": None}, 1, r"which metric\? name one of acc, loss"),
@@ -219,11 +219,11 @@ def test_other_runs_are_ended_with_the_one_that_fails(folder: Folder) -> None:
         ({"budget": 5}, 2, "budget 5 is too small"),
     ],
 )  # fmt: skip
-def test_it_refuses(folder: Folder, options: dict[str, Any], status: int, said: str) -> None:
-    found = folder.run(**options)
-    assert found[0] == status
-    err = found[2]
-    assert re.search(said, err), err
+def test_it_refuses(folder: Folder, options: dict[str, Any], status: int, message: str) -> None:
+    result = folder.run(**options)
+    assert result[0] == status
+    err = result[2]
+    assert re.search(message, err), err
     assert len(err.strip().splitlines()) == 1
     assert not folder.calls or status == 1
 

@@ -21,13 +21,13 @@ FALLING = np.exp(-np.arange(60) / 8) + 0.05 * np.random.default_rng(0).standard_
 
 
 def test_is_the_interval_of_an_ordinary_regression() -> None:
-    found = settled(FALLING, window=9, level=0.9)
-    assert found.shape == FALLING.shape
-    assert not found[:, :8].any()
+    result = settled(FALLING, window=9, level=0.9)
+    assert result.shape == FALLING.shape
+    assert not result[:, :8].any()
     for run, epoch in np.ndindex(7, 52):
         fit = stats.linregress(np.arange(9), FALLING[run, epoch : epoch + 9])
         half = stats.t.ppf(0.95, 7) * fit.stderr
-        assert found[run, epoch + 8] == (fit.slope - half <= 0 <= fit.slope + half)
+        assert result[run, epoch + 8] == (fit.slope - half <= 0 <= fit.slope + half)
 
 
 def test_units_do_not_matter_and_equal_losses_are_settled() -> None:
@@ -61,8 +61,8 @@ def test_refuses(losses: Any, options: dict[str, Any], message: str) -> None:
 
 
 def drops(losses: Any, window: int) -> Any:
-    found = settled(losses, window=window)
-    return np.where(found.any(axis=1), found.argmax(axis=1) + 1, found.shape[1] + 1)
+    result = settled(losses, window=window)
+    return np.where(result.any(axis=1), result.argmax(axis=1) + 1, result.shape[1] + 1)
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5])

@@ -406,7 +406,7 @@ def test_percentages_and_fractions_are_not_mixed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("plain", "kicked", "said"),
+    ("plain", "kicked", "message"),
     [
         (
             ("step", 100),
@@ -423,19 +423,19 @@ def test_percentages_and_fractions_are_not_mixed() -> None:
     ],
 )
 def test_one_epoch_is_the_same_in_all_ensembles(
-    plain: tuple[str, int], kicked: tuple[str, int] | None, said: str | None
+    plain: tuple[str, int], kicked: tuple[str, int] | None, message: str | None
 ) -> None:
     ensembles = []
     for i, (source, unit) in enumerate((("a", plain), ("b", kicked))):
         runs = PROCESS.sample(np.random.default_rng(i), n_runs=60, horizon=40, period=20 * i or None)
         meta = {"source": source, **({} if unit is None else dict(zip(("axis", "every"), unit, strict=True)))}
         ensembles.append(dataclasses.replace(runs, meta=meta))
-    if said is None:
+    if message is None:
         assert Study(ensembles[0], {KEY: ensembles[1]}, 1.5).horizon == 40
         return
     with pytest.raises(InputError) as refused:
         Study(ensembles[0], {KEY: ensembles[1]}, 1.5)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_the_same_run_twice_is_noted_in_each_ensemble() -> None:
@@ -447,11 +447,11 @@ def test_the_same_run_twice_is_noted_in_each_ensemble() -> None:
         Trajectories(metrics={name: np.concatenate([v, v[:2]]) for name, v in runs.metrics.items()}, run=np.arange(62))
         for runs in (plain, kicked)
     ]
-    said = [str(note) for note in Study(twice[0], {KEY: twice[1]}, 1.5).notes if note.cause is Cause.TWICE]
+    messages = [str(note) for note in Study(twice[0], {KEY: twice[1]}, 1.5).notes if note.cause is Cause.TWICE]
     equal = "runs 0 and 60 and 1 more pair are equal over all their 40 common epochs: if they are one training run"
     assert [
         note.startswith(f"{name}, {equal}")
-        for name, note in zip(("unperturbed", "kick every 20 epochs"), said, strict=True)
+        for name, note in zip(("unperturbed", "kick every 20 epochs"), messages, strict=True)
     ] == [True] * 2
 
 
@@ -487,9 +487,9 @@ def test_runs_that_jump_where_others_are_perturbed_are_swapped() -> None:
             values[:, epoch : epoch + 2] -= 0.5
         return Trajectories({"m": values}, np.arange(20) + 100 * seed)
 
-    for unperturbed, perturbed, found in ((None, 10, False), (10, None, True), (None, None, False), (10, 10, False)):
+    for unperturbed, perturbed, swapped in ((None, 10, False), (10, None, True), (None, None, False), (10, 10, False)):
         study = Study(runs(0, unperturbed), {("kick", 10): runs(1, perturbed)}, 1.1)
-        assert (Cause.SWAPPED in [note.cause for note in study.notes]) == found
-        if found:
+        assert (Cause.SWAPPED in [note.cause for note in study.notes]) == swapped
+        if swapped:
             first, *_ = recommend(study).advice
             assert first.startswith("Check this first: after epoch 10 the metric of the unperturbed runs jumps")

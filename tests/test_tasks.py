@@ -112,10 +112,10 @@ def test_regression_is_a_plain_loop_over_mean_squared_errors(
     # A last batch of 15 of 75 nuclei.
     changes = {"optimiser.momentum": momentum, "optimiser.weight_decay": weight_decay, "data.train_size": 75}
     changes |= {"training.dtype": "float64", "model.widths": widths, "model.normalisation": normalisation}
-    asked = nuclei(**changes, runs=16, epochs=2)
-    trained = ensemble.train(asked, out=tmp_path)
+    requested = nuclei(**changes, runs=16, epochs=2)
+    trained = ensemble.train(requested, out=tmp_path)
     for run in (0, 5):
-        for name, values in plain_run(asked, run).items():
+        for name, values in plain_run(requested, run).items():
             np.testing.assert_allclose(trained.metrics[name][run], values, rtol=1e-9, err_msg=f"{name} of run {run}")
 
 
@@ -170,21 +170,21 @@ def test_a_store_of_regression_is_read_and_predicted_from(tmp_path: Path, capsys
 
 
 def test_a_training_that_passes_below_an_error_is_retired(tmp_path: Path) -> None:
-    asked = nuclei(runs=16, epochs=8)
-    whole = ensemble.train(asked, out=tmp_path / "whole")
+    requested = nuclei(runs=16, epochs=8)
+    whole = ensemble.train(requested, out=tmp_path / "whole")
     threshold = float(np.median(whole.metrics["test_rmse"][:, 4]))
     at = Target(threshold, direction="below", metric="test_rmse")
-    short = ensemble.train(asked, out=tmp_path / "short", retirement=at)
+    short = ensemble.train(requested, out=tmp_path / "short", retirement=at)
     passed = (whole.metrics["test_rmse"] <= threshold).argmax(axis=1) + 1
     reached = (whole.metrics["test_rmse"] <= threshold).any(axis=1)
     assert np.array_equal(short.lengths, np.where(reached, passed, 8))
     with pytest.raises(InputError, match=r"no metric 'valid_rmse' is recorded; there is .*test_rmse"):
-        ensemble.train(asked, out=tmp_path, retirement=Target(1.0, metric="valid_rmse", direction="below"))
+        ensemble.train(requested, out=tmp_path, retirement=Target(1.0, metric="valid_rmse", direction="below"))
 
 
 def test_what_regression_would_cost_is_known_before(tmp_path: Path) -> None:
-    asked = nuclei(runs=16, epochs=8)
-    cost = estimate(asked, out=tmp_path)
+    requested = nuclei(runs=16, epochs=8)
+    cost = estimate(requested, out=tmp_path)
     assert cost.data_at_hand
     # Two for a multiply-add of 6 x 9 + 9 x 8 + 8 weights; backwards twice that, less the gradient of the inputs.
     weights = 6 * 9 + 9 * 8 + 8

@@ -48,7 +48,7 @@ def store(
     runs: int,
     digest: str = "d",
     retired: dict[int, float] | None = None,
-    **asked: Any,
+    **more: Any,
 ) -> Path:
     """Write a store with shards of two runs each, first run to number of epochs; values are ``10 * run + epoch``.
 
@@ -60,7 +60,7 @@ def store(
         if first in (retired or {}):
             shard = retire(shard, at((retired or {})[first]))
         write_shard(folder / f"runs-{first:05d}-{first + 1:05d}.parquet", shard)
-    write_store_file(folder, {"spec": {}, "digest": digest, "runs": runs, "epochs": epochs, **asked})
+    write_store_file(folder, {"spec": {}, "digest": digest, "runs": runs, "epochs": epochs, **more})
     return folder
 
 
@@ -114,29 +114,29 @@ def test_a_retired_run_ends_with_its_passage() -> None:
 
 def test_a_run_that_ended_early_is_told_from_one_that_was_retired() -> None:
     short = [[1, 3, np.nan, np.nan], [0, 1, np.nan, np.nan], [0, 0, 0, 1]]
-    untold = record(short, followed=[2, 2, 4])
-    assert untold.ended_early.tolist() == [True, True, False]
-    assert not untold.retired.any()
-    told = record(short, followed=[2, 2, 4], meta={"retirement": at(3).to_dict()})
-    assert told.ended_early.tolist() == [False, True, False]
-    assert told.retired.tolist() == [True, False, False]
-    assert (untold.complete, untold.n_trained, untold.n_epochs) == (False, 8, 4)
-    for runs in (untold, told):
+    unmarked = record(short, followed=[2, 2, 4])
+    assert unmarked.ended_early.tolist() == [True, True, False]
+    assert not unmarked.retired.any()
+    marked = record(short, followed=[2, 2, 4], meta={"retirement": at(3).to_dict()})
+    assert marked.ended_early.tolist() == [False, True, False]
+    assert marked.retired.tolist() == [True, False, False]
+    assert (unmarked.complete, unmarked.n_trained, unmarked.n_epochs) == (False, 8, 4)
+    for runs in (unmarked, marked):
         np.testing.assert_array_equal(runs.head(epochs=3).lengths, [2, 2, 3])
         assert runs.head(epochs=2).complete
         assert not runs.head(epochs=2).ended_early.any()
         assert not holds(runs, epochs=4, retirement=at(3))  # for a store that is a training to resume
         assert holds(runs, epochs=2, retirement=None)
     # Runs that ended early do not hinder a retirement, whatever it is, and no one is followed further than it was.
-    cut = retire(untold, at(1))
+    cut = retire(unmarked, at(1))
     assert cut.lengths.tolist() == [1, 2, 4]
-    assert retire(untold, at(5)).lengths.tolist() == [2, 2, 4]
-    assert retire(untold, at(5)).ended_early.tolist() == [True, True, False]
+    assert retire(unmarked, at(5)).lengths.tolist() == [2, 2, 4]
+    assert retire(unmarked, at(5)).ended_early.tolist() == [True, True, False]
     with pytest.raises(
         InputError, match=r"retired at test_metric above 3, and not all runs followed to test_metric above 5"
     ):
-        retire(told, at(5))
-    both = concatenate([untold, record(np.ones((1, 4)), run=[9], meta={"retirement": at(7).to_dict()})])
+        retire(marked, at(5))
+    both = concatenate([unmarked, record(np.ones((1, 4)), run=[9], meta={"retirement": at(7).to_dict()})])
     assert both.lengths.tolist() == [2, 2, 4, 4]
     assert both.retirement is None
 
@@ -149,8 +149,8 @@ def test_what_a_record_holds() -> None:
     assert not holds(whole, epochs=5, retirement=None)
     assert not holds(hard, epochs=4, retirement=None)
     assert holds(hard, epochs=2, retirement=None)
-    for asked, held in ((1, True), (3, True), (3.5, False)):
-        assert holds(hard, epochs=4, retirement=at(asked)) == held
+    for easier, enough in ((1, True), (3, True), (3.5, False)):
+        assert holds(hard, epochs=4, retirement=at(easier)) == enough
     assert not holds(hard, epochs=4, retirement=at(3, metric="f1"))
     assert not holds(hard, epochs=5, retirement=at(1))
     with pytest.raises(
@@ -161,8 +161,8 @@ def test_what_a_record_holds() -> None:
 
 def test_a_store_shows_all_runs_as_if_retired_where_it_was_asked_for(tmp_path: Path) -> None:
     # Runs 0 and 1 were trained to the end, 2 and 3 to a harder threshold, and longer than asked for.
-    asked = at(12).to_dict()
-    folder = store(tmp_path, shards={0: 4, 2: 6}, runs=4, epochs=4, retired={2: 24}, retirement=asked)
+    target = at(12).to_dict()
+    folder = store(tmp_path, shards={0: 4, 2: 6}, runs=4, epochs=4, retired={2: 24}, retirement=target)
     whole = read_store(folder)
     expected = [[1, 2, 3, 4], [11, 12, np.nan, np.nan], [21, np.nan, np.nan, np.nan], [31, np.nan, np.nan, np.nan]]
     np.testing.assert_array_equal(whole.metric(), expected)
@@ -170,15 +170,15 @@ def test_a_store_shows_all_runs_as_if_retired_where_it_was_asked_for(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("epochs", "asked", "n_held"),
+    ("epochs", "threshold", "n_held"),
     [(4, None, 2), (4, 24, 4), (5, 25, 2), (3, None, 2), (2, 11, 4), (7, 1, 0)],
     ids=["not retired", "as hard", "harder", "fewer epochs, not retired", "easier", "more epochs"],
 )
 def test_a_store_whose_runs_were_retired_too_early_is_not_trained(
-    tmp_path: Path, epochs: int, asked: float | None, n_held: int
+    tmp_path: Path, epochs: int, threshold: float | None, n_held: int
 ) -> None:
     # Run 2 leaves after epoch 4, run 3 after epoch 1.
-    more = {} if asked is None else {"retirement": at(asked).to_dict()}
+    more = {} if threshold is None else {"retirement": at(threshold).to_dict()}
     folder = store(tmp_path, shards={0: 6, 2: 6}, runs=4, epochs=epochs, retired={2: 24}, **more)
     if n_held == 4:
         assert read_store(folder).n_runs == 4
@@ -365,7 +365,7 @@ def test_a_target_is_a_number_or_names_its_metric() -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "said"),
+    ("make", "message"),
     [
         (lambda: Trajectories(metrics={}, run=np.arange(2)), "no metric; at least one is needed"),
         (lambda: record(run=[0, 1, 2]), r"shape \(2, 3\), expected \(3 runs, epochs\)"),
@@ -405,8 +405,8 @@ def test_a_target_is_a_number_or_names_its_metric() -> None:
         (lambda: Target.from_dict({"threshold": 1, "direction": "above", "metric": None}), "name the metric"),
     ],
 )
-def test_a_record_is_checked_when_it_is_made(make: Callable[[], object], said: str) -> None:
-    with pytest.raises(InputError, match=said):
+def test_a_record_is_checked_when_it_is_made(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         make()
 
 
@@ -476,7 +476,7 @@ def test_shards_of_another_ensemble_and_missing_ones_are_refused(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (None, "No such file or directory; a store has this file"),
         ("{", "damaged"),
@@ -488,8 +488,8 @@ def test_shards_of_another_ensemble_and_missing_ones_are_refused(tmp_path: Path)
         (json.dumps({"format": 1, "digest": "d", "runs": 2, "epochs": 3, "retirement": {"threshold": 1}}), "damaged"),
     ],
 )
-def test_a_damaged_store_file_is_named(tmp_path: Path, content: str | None, said: str) -> None:
+def test_a_damaged_store_file_is_named(tmp_path: Path, content: str | None, message: str) -> None:
     if content is not None:
         (tmp_path / "store.json").write_text(content)
-    with pytest.raises(InputError, match=rf"store\.json: .*{said}"):
+    with pytest.raises(InputError, match=rf"store\.json: .*{message}"):
         read_store_file(tmp_path)

@@ -321,12 +321,12 @@ def test_diffgrad_trains_through_the_command_line(fpt: Fpt, root: Path, tmp_path
     overrides = [item for text in [*SMALL, "optimiser.lr=0.01", "epochs=6"] for item in ("--set", text)]
     arguments = ["train", os.path.relpath(file), *overrides, "--out", str(tmp_path)]
     assert fpt(*arguments)[0] == 0
-    asked = spec.load(file, [*SMALL, "optimiser.lr=0.01", "epochs=6"])
-    trained = ensemble.train(asked, out=tmp_path)
+    requested = spec.load(file, [*SMALL, "optimiser.lr=0.01", "epochs=6"])
+    trained = ensemble.train(requested, out=tmp_path)
     assert trained.meta["trained"] == 0
     assert (trained.metrics["train_loss"][:, -1] < trained.metrics["train_loss"][:, 0]).all()
     # Going on from snapshots is the same as going through.
-    longer = spec.override(asked, {"epochs": 9})
+    longer = spec.override(requested, {"epochs": 9})
     assert np.array_equal(
         ensemble.train(longer, out=tmp_path).metrics["train_loss"],
         ensemble.train(longer, out=tmp_path / "afresh").metrics["train_loss"],

@@ -46,11 +46,11 @@ def machine() -> dict[str, str]:
     import torch
 
     text = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else platform.processor()
-    found = {
+    matches = {
         key: re.search(rf"^{key}\s*: (.*)$", text, re.MULTILINE)
         for key in ("cpu family", "model", "stepping", "model name")
     }
-    cpu = " ".join(match[1] for match in found.values() if match)
+    cpu = " ".join(match[1] for match in matches.values() if match)
     return {"cpu": cpu, "torch": torch.__version__, "numpy": np.__version__}
 
 
