@@ -16,8 +16,6 @@ def bar(total: int | None, desc: str) -> tqdm[NoReturn]:
     """Return a progress bar over ``total`` steps (``None``: an unknown number), silent unless there is a terminal: stderr, or the one
     that ``FPTLIB_PROGRESS`` names.
 
-    Examples
-    --------
     >>> with bar(3, "steps") as steps:
     ...     _ = steps.update(3)
     """

@@ -71,11 +71,7 @@ def minimum(function: Function, w: ArrayLike) -> Array:
     """Return the minimum next to a start, by Newton's method.
 
     Each step is taken along the eigenvectors of the Hessian, divided by the size of the curvature, and halved until the function falls.
-
-    Raises
-    ------
-    InputError
-        If the gradient does not vanish to rounding.
+    A gradient that does not vanish to rounding raises an InputError.
     """
     at = _vector(w)
     for _ in range(_NEWTON):

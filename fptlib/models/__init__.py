@@ -30,7 +30,7 @@ def register(name: str, builder: Callable[[Any, Shape, int], Network]) -> None:
 
 
 def build(spec: ModelSpec, *, shape: Shape, n_classes: int) -> Network:
-    """Build the network that the section ``model`` of the parameters names.
+    """Build the network that the section ``model`` names; an InputError if it is not known, or cannot take such inputs.
 
     Parameters
     ----------
@@ -39,11 +39,6 @@ def build(spec: ModelSpec, *, shape: Shape, n_classes: int) -> Network:
         ... numbers for a square image of one channel.
     n_classes
         Number of classes; 1 for regression.
-
-    Raises
-    ------
-    InputError
-        If no builder is known for the name, or the network cannot take such inputs.
 
     Examples
     --------

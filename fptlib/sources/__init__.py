@@ -66,8 +66,7 @@ BUNDLED = {
 def fetch(name: str) -> Path:
     """Download a source unless it is available, and return its folder or file.
 
-    It is taken from ``$FPTLIB_DATA`` where that has it, else downloaded. The content is checked before anything is
-    kept; an InputError says what failed.
+    The content is checked before anything is kept; an InputError says what failed.
     """
     return _known(name).fetch()
 

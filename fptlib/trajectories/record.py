@@ -24,6 +24,8 @@ DEFAULT_METRIC = "test_metric"
 class Trajectories:
     """Metrics of many training runs, epoch by epoch.
 
+    If a run, an epoch or a metric is missing, that of a retirement too, shapes disagree or labels repeat, an InputError is raised.
+
     Parameters
     ----------
     metrics
@@ -37,11 +39,6 @@ class Trajectories:
     followed
         Epochs recorded of each run, int64, shape ``(runs,)``; ``None`` means all of them. A run with fewer was retired, if it had
         reached the retirement by then, or else ended early.
-
-    Raises
-    ------
-    InputError
-        If a run, an epoch or a metric is missing, that of a retirement too, shapes disagree or labels repeat.
 
     Examples
     --------
