@@ -205,9 +205,8 @@ def calibrate(
         else:
             break
         centre = nearer
-    value, low, high = (
-        tuple(axis.at(x) for axis, x in zip(axes, at, strict=True)) for at in (solution[0], *zip(*ends, strict=True))
-    )
+    points = (solution[0], *zip(*ends, strict=True))
+    value, low, high = (tuple(axis.at(x) for axis, x in zip(axes, at, strict=True)) for at in points)
     notes = tuple(_notes(axes, solution, ends, (fitted - target.value) / np.sqrt(variance), target, level))
     curve, key = (*target[:2], fitted, np.sqrt(variance)), tuple(axis.key for axis in axes)
     return Calibration(key, value, low, high, level, *curve, runs, len(curves), trained, notes)

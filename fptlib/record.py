@@ -25,12 +25,7 @@ class Record:
 
     def rows(self) -> Iterable[dict[str, Any]]:
         """Return the rows of the table: one for each entry of the fields that are arrays, or else one of the scalar fields,
-        those of a record within it under its name and theirs.
-
-        Raises
-        ------
-        TypeError
-            If the arrays have several lengths, so that they are no columns.
+        those of a record within it under its name and theirs. Arrays of several lengths are no columns and raise a TypeError.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
         columns = {name: value.tolist() for name, value in values.items() if isinstance(value, np.ndarray)}
@@ -50,8 +45,6 @@ class Record:
 def plain(value: Any) -> Any:
     """Return a value in JSON types.
 
-    Examples
-    --------
     >>> plain({"ends": np.array([1.5, np.nan]), 3: (np.int64(2), float("inf"))})
     {'ends': [1.5, None], '3': [2, None]}
     """
@@ -77,10 +70,6 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
         if isinstance(value, Record):
             inner = {field.name: getattr(value, field.name) for field in fields(value)}  # type: ignore[arg-type]
             row |= {f"{name}_{key}": entry for key, entry in _flat(inner).items()}
-        elif _is_scalar(value):
+        elif value is None or isinstance(value, bool | int | float | str | Enum | np.generic):
             row[name] = value
     return row
-
-
-def _is_scalar(value: Any) -> bool:
-    return value is None or isinstance(value, bool | int | float | str | Enum | np.generic)

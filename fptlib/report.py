@@ -49,7 +49,7 @@ def write(path: Path, answers: Mapping[float, tuple[Study, Ranking] | str]) -> N
     several, parts = len(answers) > 1, []
     for x, answer in answers.items():
         heading = f"<h2>Threshold {x:g}</h2>\n" if several else ""
-        body = _none(answer) if isinstance(answer, str) else _answer(answer[1])
+        body = f'<p class="none">{html.escape(answer)}</p>' if isinstance(answer, str) else _answer(answer[1])
         parts.append(heading + body)
     rankings = {x: answer[1] for x, answer in known.items()}
     if several and any(p.period for ranking in rankings.values() for p in ranking.predictions):
@@ -86,10 +86,6 @@ def _page(title: str, body: str) -> str:
     )
 
 
-def _none(reason: str) -> str:
-    return f'<p class="none">{html.escape(reason)}</p>'
-
-
 def _answer(ranking: Ranking) -> str:
     """Return the advice, the chart, the short table and the whole one, folded."""
     advice = "\n".join(f"<p>{html.escape(sentence)}</p>" for sentence in ranking.advice)
@@ -97,12 +93,10 @@ def _answer(ranking: Ranking) -> str:
         f"Mean first-passage time up to epoch {ranking.horizon} against the period, with {100 * ranking.level:g} % intervals; where the "
         "mean is open, the interval only. Dashed: without perturbation."
     )
-    drawn, plain = [p for p in ranking.predictions if p.period is not None], ranking.unperturbed.mean
-    figure = (
-        _figure(charts.ranking(ranking.to_frame(), unperturbed=plain, cap=float(ranking.horizon)), caption)
-        if drawn
-        else ""
-    )
+    figure = ""
+    if any(p.period is not None for p in ranking.predictions):
+        plain, cap = ranking.unperturbed.mean, float(ranking.horizon)
+        figure = _figure(charts.ranking(ranking.to_frame(), unperturbed=plain, cap=cap), caption)
     shown = tables.shortlist(ranking)
     table = _table(tables.in_words(ranking, shown))
     more = len(ranking.predictions) - len(shown)

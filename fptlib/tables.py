@@ -96,9 +96,8 @@ def compared(metrics: Mapping[str, FinalMetric | str]) -> list[str]:
     for name, m in metrics.items():
         if m is not plain and not isinstance(m, str):
             apart = (m.final.low > plain.final.high) - (m.final.high < plain.final.low)
-            groups.setdefault(("cannot be told apart from that", "is higher than", "is lower than")[apart], []).append(
-                name
-            )
+            how = ("cannot be told apart from that", "is higher than", "is lower than")[apart]
+            groups.setdefault(how, []).append(name)
     parts = [f"with {' and '.join(names)} it {how} without perturbation" for how, names in groups.items()]
     return [f"Final metric, the mean at epoch {plain.horizon}: {'; '.join(parts)}."] if parts else []
 

@@ -190,7 +190,6 @@ def hazard(curves: Mapping[str, pd.DataFrame], *, tau: float | None = None) -> a
     layers = intervals(base, axis, names=("hazard", "low", "high"), shape=shape(names, "curve"), tips=tips, size=55)
     if tau:
         layers += level(1 / tau, f"1/τ = {1 / tau:.2g}")
-    text = "; ".join(
-        f"{name} from {table['hazard'].iloc[0]:.2g} to {table['hazard'].iloc[-1]:.2g}" for name, table in curves.items()
-    )
+    ends = {name: (table["hazard"].iloc[0], table["hazard"].iloc[-1]) for name, table in curves.items()}
+    text = "; ".join(f"{name} from {first:.2g} to {last:.2g}" for name, (first, last) in ends.items())
     return finish(layers, f"Hazard per epoch: {text}{f'; 1/τ is {1 / tau:.2g}' if tau else ''}.")

@@ -115,9 +115,8 @@ def predict(
     if period is not None and ("", period) not in paths:
         raise InputError(f"--period {period}: --perturbed was given for {', '.join(str(p) for _, p in paths)}")
     requested, within = options.integers("--periods", periods), options.integers("--budgets", budgets)
-    plain, kicked = _named(
-        *options.ensembles(unperturbed, paths, metric=metric, axis=axis, every=every, epoch_zero=epoch_zero)
-    )
+    plain, kicked = options.ensembles(unperturbed, paths, metric=metric, axis=axis, every=every, epoch_zero=epoch_zero)
+    kicked = _named(kicked)
 
     def ask(x: float) -> answers.Answer:
         once_only = [name for name, _ in kicked] if once else ()
@@ -130,15 +129,13 @@ def predict(
         answers.draw(chart, results)
 
 
-def _named(
-    plain: Trajectories, kicked: Mapping[tuple[str, int], Trajectories]
-) -> tuple[Trajectories, dict[tuple[str, int], Trajectories]]:
+def _named(kicked: Mapping[tuple[str, int], Trajectories]) -> dict[tuple[str, int], Trajectories]:
     """Name a perturbation that was given without: by that of its record, if there is one."""
     from fptlib.trajectories.origin import Origin
 
     names = {str(Origin.of(runs).perturbation.get("name", "")) for runs in kicked.values()}
     name = next(iter(names)) if len(names) == 1 and "" not in names else "the perturbation"
-    return plain, {(name, period): runs for (_, period), runs in kicked.items()}
+    return {(name, period): runs for (_, period), runs in kicked.items()}
 
 
 def recommend(
@@ -225,10 +222,8 @@ def plan(
 
     requested = options.integers("--periods", periods)
     paths = {} if perturbed is None else {("", period): perturbed}
-    plain, kicked = _named(
-        *options.ensembles(unperturbed, paths, metric=metric, axis=axis, every=every, epoch_zero=epoch_zero)
-    )
-    study = Study(plain, kicked, Target(threshold, direction, metric), level=level, seed=seed)
+    plain, kicked = options.ensembles(unperturbed, paths, metric=metric, axis=axis, every=every, epoch_zero=epoch_zero)
+    study = Study(plain, _named(kicked), Target(threshold, direction, metric), level=level, seed=seed)
     size = sample_size(study, width, periods=requested, period=period, fork=fork)
     if as_json:
         output.print_json(size.to_dict() | {"notes": [str(note) for note in study.notes]})

@@ -34,9 +34,8 @@ def overview(path: Path, runs: Trajectories, *, options: str = "") -> dict[str, 
     perturbed = period and f"fpt predict --unperturbed FOLDER --perturbed {period}={where}{arguments}"
     n_reach = int(passages(runs, target)[1].sum())
     why = f"{n_reach} of {_many(runs.n_runs, 'run')} reach{'es' * (n_reach == 1)} {target}"
-    for name, fault in reversed(
-        left_out.items()
-    ):  # held-out data that is evaluated more rarely, where there is no other
+    # Held-out data that is evaluated more rarely, where there is no other.
+    for name, fault in reversed(left_out.items()):
         if _HELD_OUT.search(name) and not _HELD_OUT.search(target.name) and (apart := re.search(r"every=(\d+)", fault)):
             command, why = f"fpt inspect {where} --every {apart[1]}", f"{name} is evaluated more rarely"
     return {
@@ -82,9 +81,7 @@ def suggestion(runs: Trajectories) -> Target:
     row = min((_metric(runs, name) for name in runs.metrics), key=rank)
     name = row["metric"]
     below = row["scale"] == "loss" or (row["end"] < row["start"] and not _SCORE.search(name))
-    best = (
-        np.nanmin(runs.metrics[name], axis=1) if below else -np.nanmax(runs.metrics[name], axis=1)
-    )  # smaller is better
+    best = np.nanmin(runs.metrics[name] if below else -runs.metrics[name], axis=1)  # smaller is better
     bound = np.sort(best)[-(-3 * len(best) // 5) - 1]  # three runs in five are as good
     rounded = (float(f"{bound:.{digits}g}") for digits in range(1, 7))
     bound = next((x for x in rounded if 0.5 <= np.mean(best <= x) <= 2 / 3), float(bound))
@@ -98,11 +95,9 @@ def print_overview(content: dict[str, Any], *, everything: bool = False) -> None
     print(f"{content['path']}: {_many(n_runs, 'run')} of {up_to}{_many(n_epochs, 'epoch')}")
     until = f", each followed until {content['retirement']}" if content["retirement"] else ""
     axis, every = content["one_epoch"].get("axis"), content["one_epoch"].get("every", 1)
-    one = (
-        f", one epoch is {_many(every, axis)} of the log"
-        if axis == "step" or every > 1
-        else ", epochs as logged" * bool(axis)
-    )
+    one = ", epochs as logged" if axis else ""
+    if axis == "step" or every > 1:
+        one = f", one epoch is {_many(every, axis)} of the log"
     print(f"{content['format']}{one}{until}")
     labels = [*content["names"]]
     if {*labels} != {str(place) for place in range(n_runs)}:

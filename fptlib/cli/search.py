@@ -147,11 +147,7 @@ def _run(
             steps.close()
             print(f"fpt: {error}", file=sys.stderr)
             raise typer.Exit(1) from None
-    print(
-        *(f"note: {output.as_options(note)}" for note in runs.notes),
-        sep="\n",
-        end="\n" * bool(runs.notes),
-        file=sys.stderr,
-    )
+    for note in runs.notes:
+        print(f"note: {output.as_options(note)}", file=sys.stderr)
     result = search.result()
     return replace(result, target=replace(result.target, metric=runs.metric)), new

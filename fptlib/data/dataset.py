@@ -107,7 +107,6 @@ def placeholder(spec: DataSpec) -> Dataset | None:
     if spec.SHAPE is None or spec.POOL is None or spec.TEST is None:
         return None
     image = np.random.default_rng(0).standard_normal(spec.SHAPE, dtype=np.float32)
-    pool, test = (
-        (np.broadcast_to(image, (n, *spec.SHAPE)), np.arange(n) % spec.CLASSES) for n in (spec.POOL, spec.TEST)
-    )
+    sizes = (spec.POOL, spec.TEST)
+    pool, test = ((np.broadcast_to(image, (n, *spec.SHAPE)), np.arange(n) % spec.CLASSES) for n in sizes)
     return assemble(spec, pool, test, as_input=np.ascontiguousarray)

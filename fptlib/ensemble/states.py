@@ -60,13 +60,12 @@ def join(states: Sequence[State]) -> State:
     def joined(parts: Sequence[Mapping[str, Tensor]]) -> Tensors:
         return {name: torch.cat([part[name].detach() for part in parts]) for name in parts[0]}
 
+    sizes = [len(next(iter(state.parameters.values()))) for state in states]
     return replace(
         states[0],
         parameters=joined([state.parameters for state in states]),
         buffers=joined([state.buffers for state in states]),
-        optimiser=updates.joined(
-            [state.optimiser for state in states], [len(next(iter(state.parameters.values()))) for state in states]
-        ),
+        optimiser=updates.joined([state.optimiser for state in states], sizes),
     )
 
 

@@ -223,10 +223,8 @@ class Perturber:
         if best := dict(state["best"] or {}):
             self._best = best.pop("metric"), State(**best, learning_rate=0.0)
         # The epoch may have been trained before the state was saved.
-        self._factor.value, self._factor.used = (
-            self._lasting * self.schedule.factor((self.epoch or 0) + 1, self._last),
-            True,
-        )
+        self._factor.value = self._lasting * self.schedule.factor((self.epoch or 0) + 1, self._last)
+        self._factor.used = True
 
     def _identity(self) -> dict[str, Any]:
         rule = self.schedule.rule

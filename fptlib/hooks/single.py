@@ -146,9 +146,8 @@ class RateFactor:
     def attach(self, optimisers: Sequence[torch.optim.Optimizer]) -> None:
         """Act on all steps from now on; an InputError names an optimiser that does not let it."""
         for one in optimisers:
-            if not hasattr(one, "_optimizer_step_pre_hooks") or any(
-                group.get("lr") is None for group in one.param_groups
-            ):
+            without = any(group.get("lr") is None for group in one.param_groups)
+            if without or not hasattr(one, "_optimizer_step_pre_hooks"):
                 why = "does not let its learning rate be changed for a step; use an optimiser of PyTorch"
                 raise InputError(f"optimizer: {type(one).__name__} {why}")
             if _FACTORS.get(one) not in (None, self):

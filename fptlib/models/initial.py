@@ -138,9 +138,8 @@ def _laws(module: nn.Module, own: Mapping[str, Tensor]) -> dict[str, list[Tensor
 
 def _entries(value: Tensor) -> Tensor:
     """Return all entries; complex ones as pairs."""
-    return (
-        (torch.view_as_real(value.detach()) if value.is_complex() else value.detach()).flatten().cpu().double().clone()
-    )
+    value = torch.view_as_real(value.detach()) if value.is_complex() else value.detach()
+    return value.flatten().cpu().double().clone()
 
 
 def _fineness(dtype: torch.dtype) -> float:

@@ -70,10 +70,8 @@ def count(logs: Sequence[Log], name: str, way: str, every: int | None, zero: str
     if apart < unit:
         notes.append(f"values in between, logged every {apart} {way}{'s' * (apart > 1)}, are passed over")
     if starts[0] == apart - 1:
-        other = (
-            "" if zero or apart > 1 else "; if 0 is an evaluation before training, epoch_zero='before' leaves it out"
-        )
-        notes.append(f"{way}s that the log counts from 0 are counted from 1{other}")
+        remedy = "; if 0 is an evaluation before training, epoch_zero='before' leaves it out"
+        notes.append(f"{way}s that the log counts from 0 are counted from 1{'' if zero or apart > 1 else remedy}")
     if resumed := [back for _, back in settled if back is not None]:
         many = f"{len(resumed)} runs were" if len(resumed) > 1 else "1 run was"
         notes.append(f"{many} resumed ({resumed[0]}); of what is logged twice the last counts")

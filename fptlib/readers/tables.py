@@ -140,9 +140,8 @@ class Table:
         chosen: dict[int, _Floats] = {}
         for name in sorted(values, key=lambda name: (not moves[name].any(), meaning(name))):
             above = [one for one in values if one not in (name, _CALLS) and kinds[one] <= kinds[name]]
-            if ("/" not in name or moves[name].any()) and not any(
-                ((moves[name] < 0) & (moves[one] > 0)).any() for one in above
-            ):
+            starts_again = any(((moves[name] < 0) & (moves[one] > 0)).any() for one in above)
+            if ("/" not in name or moves[name].any()) and not starts_again:
                 chosen.setdefault(kinds[name], values[name])
         if chosen:
             return chosen.get(0), chosen.get(1), {*values}

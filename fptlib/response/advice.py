@@ -132,7 +132,8 @@ def _what_next(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
         else:
             yield f"No other ensemble is needed to choose; runs with this period would {purpose}."
     if not measured:
-        settled = "once they have settled" if ranking.qss is None or not ranking.qss.reached else _settled(ranking)
+        qss = ranking.qss
+        settled = f"at epoch {qss.relaxation_epoch} or later" if qss and qss.reached else "once they have settled"
         yield (
             f"{'Next,' if following is None else 'Or'} measure another perturbation, such as shrink-and-perturb: fork the unperturbed runs "
             f"{settled}, with at least {_SETTLED_RUNS} still below the threshold, and not after epoch {ranking.horizon // 2}."
@@ -141,8 +142,3 @@ def _what_next(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
 
 def _range(prediction: Prediction) -> str:
     return f"{prediction.low:.1f} to {prediction.high:.1f} epochs"
-
-
-def _settled(ranking: Ranking) -> str:
-    assert ranking.qss is not None
-    return f"at epoch {ranking.qss.relaxation_epoch} or later"

@@ -88,9 +88,8 @@ def compare(predicted: Ranking, measured: Mapping[Key, Estimate]) -> Comparison:
             continue
         truth = measured[p.perturbation, p.period]
         quotient = ratio(p.estimate, truth)
-        error = Estimate(
-            quotient.mean - 1, quotient.low - 1, quotient.high - 1, truth.n_runs, truth.n_censored, p.level
-        )
+        ends = quotient.mean - 1, quotient.low - 1, quotient.high - 1
+        error = Estimate(*ends, truth.n_runs, truth.n_censored, p.level)
         end = _AT_HORIZON * predicted.horizon
         cells.append(Compared(p, truth, error, at_horizon=p.centre >= end and truth.mean >= end))
     return Comparison(tuple(cells))

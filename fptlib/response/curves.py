@@ -27,8 +27,6 @@ LEAST_RUNS = 10  # a pool that fewer runs enter is left out
 def conditional(survival: Curves, period: int) -> Curves:
     """Return the survival after ``period`` of those left there, ``(horizon - period + 1, replicates)``; NaN where nobody is.
 
-    Examples
-    --------
     >>> conditional(np.array([[1.0], [0.5], [0.25]]), 1).ravel()
     array([1. , 0.5])
     """
@@ -99,8 +97,6 @@ def held(residual: Curves, n_epochs: int) -> Curves:
 def spliced(survival: Curves, residual: Curves, period: int) -> Curves:
     """Return ``S(t)`` up to the period and ``S(P) S_tau(t - P)`` after it, ``(horizon + 1, replicates)``.
 
-    Examples
-    --------
     >>> spliced(np.array([[1.0], [0.8], [0.6]]), np.array([[1.0], [0.5]]), 1).ravel()
     array([1. , 0.8, 0.4])
     """
@@ -125,8 +121,6 @@ def continued(survival: Curves, horizon: int, *, since: int | None) -> Curves:
 def restarted(survival: Curves, period: int) -> Curves:
     """Return the survival under a sharp full restart, ``S(P)**(t // P) S(t mod P)``, from unperturbed runs alone.
 
-    Examples
-    --------
     >>> restarted(np.array([[1.0], [0.5], [0.4], [0.3]]), 1).ravel()
     array([1.   , 0.5  , 0.25 , 0.125])
     """

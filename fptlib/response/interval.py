@@ -132,8 +132,6 @@ class Interval:
 def reach(period: int, at: int, exponent: float = REACH_EXPONENT) -> float:
     """Return the factor by which a residual time may change between two periods.
 
-    Examples
-    --------
     >>> reach(40, 20, 1 / 3) == reach(20, 40, 1 / 3) == 2 ** (1 / 3)
     True
     """

@@ -23,7 +23,9 @@ Answer = TypeVar("Answer")
 
 
 def predict(study: Study, periods: Sequence[int] | None = None) -> Ranking:
-    """Predict the restricted mean first-passage time of one perturbation at many periods.
+    """Predict the restricted mean first-passage time of one perturbation at many periods, in their order; the best is the choice.
+
+    An InputError says that the study holds no perturbed runs or several perturbations, or a period is not between 1 and the horizon.
 
     Parameters
     ----------
@@ -32,16 +34,6 @@ def predict(study: Study, periods: Sequence[int] | None = None) -> Ranking:
         nearest on the log scale; at a measured period it is the measurement.
     periods
         Periods to predict for, in epochs, below the horizon; a spread of them and those that were measured by default.
-
-    Returns
-    -------
-    Ranking
-        Predictions in the order of the periods; its choice is the best of these periods.
-
-    Raises
-    ------
-    InputError
-        If the study holds no perturbed runs or several perturbations, or a period is not between 1 and the horizon.
 
     Examples
     --------
@@ -73,17 +65,14 @@ def predict(study: Study, periods: Sequence[int] | None = None) -> Ranking:
 def recommend(study: Study, periods: Sequence[int] | None = None) -> Ranking:
     """Rank perturbations and periods by their mean first-passage time, doing nothing and a full reset included, and choose.
 
+    Predictions are in the order of their means, those that are open included, as they may be the best.
+
     Parameters
     ----------
     study
         Unperturbed runs and perturbed ones, if any: a full reset needs none.
     periods
         As in `predict`.
-
-    Returns
-    -------
-    Ranking
-        Predictions in the order of their means, those that are open included, as they may be the best.
 
     Notes
     -----
@@ -118,17 +107,7 @@ def recommend(study: Study, periods: Sequence[int] | None = None) -> Ranking:
 def at_each(thresholds: Sequence[float], ask: Callable[[float], Answer]) -> dict[float, Answer | str]:
     """Answer at several thresholds; where there is no answer, one line explains why.
 
-    Parameters
-    ----------
-    thresholds
-        Metric values to reach.
-    ask
-        Called with each, as ``lambda x: recommend(study.at(x))``.
-
-    Raises
-    ------
-    InputError
-        If no threshold has an answer: the reason of the first.
+    ``ask`` is called with each, as ``lambda x: recommend(study.at(x))``. If none has an answer, an InputError has the reason of the first.
     """
     answers: dict[float, Answer | str] = {}
     for threshold in thresholds:

@@ -127,8 +127,6 @@ class Prediction(Record):
 def named(perturbation: str | None, period: int | None, *, once: bool = False) -> str:
     """Return a perturbation with its period in words.
 
-    Examples
-    --------
     >>> named(None, None), named("full_reset", 1), named("shrink_perturb", 20), named("my_rule", 20, once=True)
     ('no perturbation', 'full reset every epoch', 'shrink-and-perturb every 20 epochs', 'my_rule at epoch 20')
     """
@@ -143,9 +141,9 @@ def spelt(perturbation: str) -> str:
 
 def least(factor: float) -> float:
     """Return a lower bound of a speed-up as it is printed: rounded down, to a tenth below 10."""
-    return (
-        math.floor(10 * factor) / 10 if factor < 10 else float(math.floor(factor)) if math.isfinite(factor) else factor
-    )
+    if not math.isfinite(factor):
+        return factor
+    return math.floor(10 * factor) / 10 if factor < 10 else float(math.floor(factor))
 
 
 def when(period: int | None, *, once: bool) -> str:
@@ -202,13 +200,7 @@ class Ranking(Record):
         return ratio(self.unperturbed, prediction.estimate)
 
     def at(self, period: int | None, perturbation: str | None = None) -> Prediction:
-        """Return the prediction at a period, of the named perturbation where there are several.
-
-        Raises
-        ------
-        KeyError
-            If there is none.
-        """
+        """Return the prediction at a period, of the named perturbation where there are several; a KeyError if there is none."""
         for p in self.predictions:
             if p.period == period and perturbation in (None, p.perturbation):
                 return p
@@ -224,12 +216,13 @@ class Ranking(Record):
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as JSON types: threshold, unperturbed, qss, ranking, choice, next, advice and notes."""
-        speedup = self.speedup()
+        speedup, mean = self.speedup(), self.unperturbed
+        unperturbed = {"n_runs": mean.n_runs, "n_censored": mean.n_censored, "horizon": self.horizon}
         chosen = self.choice.to_dict() | {"speedup": {name: getattr(speedup, name) for name in ("mean", "low", "high")}}
         following = None if self.next is None else dict(zip(("perturbation", "period"), self.next, strict=True))
         content = {
             "threshold": self.target.threshold,
-            "unperturbed": _unperturbed(self),
+            "unperturbed": unperturbed | {"restricted_mean": {"mean": mean.mean, "low": mean.low, "high": mean.high}},
             "qss": self.qss,
             "ranking": self.predictions,
             "choice": chosen,
@@ -238,9 +231,3 @@ class Ranking(Record):
             "notes": [str(note) for note in self.notes],
         }
         return {name: plain(value) for name, value in content.items()}
-
-
-def _unperturbed(ranking: Ranking) -> dict[str, Any]:
-    mean = ranking.unperturbed
-    counts = {"n_runs": mean.n_runs, "n_censored": mean.n_censored, "horizon": ranking.horizon}
-    return counts | {"restricted_mean": {"mean": mean.mean, "low": mean.low, "high": mean.high}}

@@ -53,9 +53,8 @@ class Ledger:
     def at_most(self, label: str | None, *, period: int | None, n_runs: int, epochs: int) -> int:
         """Return the run-epochs that a request costs if no further run reaches the threshold."""
         accounts = self._accounts((label, period), n_runs)
-        return sum(
-            int(np.maximum(np.clip(epochs, start, end) - start - paid[1], 0).sum()) for paid, start, end in accounts
-        )
+        due = [np.clip(epochs, start, end) - start - paid[1] for paid, start, end in accounts]
+        return sum(int(np.maximum(each, 0).sum()) for each in due)
 
     @property
     def unperturbed(self) -> int:

@@ -29,6 +29,9 @@ _CHANCE = 4.0  # standard errors: means that differ by more are no chance
 class Study:
     """Evidence on perturbations: unperturbed runs, perturbed runs, and the target.
 
+    An InputError says that no run reaches the target, all unperturbed runs do at epoch 1, no perturbed run is left at its period, a period
+    is not below the horizon, ensembles are in different units, a name is of two perturbations, or a record says something else.
+
     Parameters
     ----------
     unperturbed
@@ -51,12 +54,6 @@ class Study:
         Times, metric and period up to the horizon of the unperturbed runs (key ``None``) and of each perturbed ensemble.
     notes
         What the runs and their records give to think about, each with its `Cause`.
-
-    Raises
-    ------
-    InputError
-        If no run reaches the target, all unperturbed runs do at epoch 1, no perturbed run is left at its period, a period is not below
-        the horizon, ensembles are in different units, a name is of two perturbations, or a record says something else.
 
     Examples
     --------
@@ -181,9 +178,8 @@ class Study:
             yield Cause.CUT.note(horizon=self.horizon, length=self.length)
         for key, runs in self._runs():
             if isinstance(runs, Trajectories) and (equal := twins(runs.metric(self.target.metric))):
-                yield Cause.TWICE.note(
-                    name="unperturbed" if key is None else self.name(key), equal=in_words(runs, equal)
-                )
+                name = "unperturbed" if key is None else self.name(key)
+                yield Cause.TWICE.note(name=name, equal=in_words(runs, equal))
         for key, runs in self.perturbed.items():
             period, name = key[1], self.name(key)
             until = agreement(self.ensembles[None], self.ensembles[key])

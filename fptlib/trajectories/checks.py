@@ -115,9 +115,7 @@ def doubts(runs: Trajectories) -> list[str]:
         and not all(_even(row[:end]) for row, end in zip(values, ends, strict=True))
     }
     pairs = _equal(np.stack([*evaluated.values()], axis=2).reshape(runs.n_runs, -1)) if evaluated else []
-    telling = {
-        name: [pair for pair in pairs if _tells(values[pair[0], : ends[pair[0]]])] for name, values in evaluated.items()
-    }
+    telling = {name: [p for p in pairs if _tells(values[p[0], : ends[p[0]]])] for name, values in evaluated.items()}
     clearest = max(telling, key=lambda name: len(telling[name]), default="")
     equal = [f"{in_words(runs, telling[clearest])} ({clearest}): {TWICE}"] if clearest and telling[clearest] else []
     return [*equal, *_early(runs)]

@@ -45,9 +45,8 @@ def to_table(trajectories: Trajectories) -> pa.Table:
     }
     columns |= {name: pa.array(values[recorded]) for name, values in trajectories.metrics.items()}
     meta = {**trajectories.meta, "content": _checksum(trajectories)}
-    return pa.table(columns).replace_schema_metadata(
-        {_METADATA_KEY: json.dumps(meta, sort_keys=True).encode(), _HORIZON_KEY: str(trajectories.n_epochs).encode()}
-    )
+    kept = {_METADATA_KEY: json.dumps(meta, sort_keys=True), _HORIZON_KEY: str(trajectories.n_epochs)}
+    return pa.table(columns).replace_schema_metadata({key: text.encode() for key, text in kept.items()})
 
 
 def _checksum(trajectories: Trajectories) -> str:
@@ -70,10 +69,7 @@ def write_shard(path: str | os.PathLike[str], trajectories: Trajectories, *, lev
 def read_shard(path: str | os.PathLike[str], *, digest: str | None = None, first: int | None = None) -> Trajectories:
     """Read a shard that `write_shard` wrote, of the ensemble with this digest, with runs labelled from ``first`` on.
 
-    Raises
-    ------
-    InputError
-        If the file is not a shard, is damaged or altered, or holds other runs than asked for.
+    An InputError says that the file is not a shard, is damaged or altered, or holds other runs than asked for.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -150,10 +146,7 @@ def read_store_file(folder: Path) -> dict[str, Any]:
 def read_store(folder: str | os.PathLike[str]) -> Trajectories:
     """Return the requested runs and epochs of a store, all cut at the requested retirement, if any.
 
-    Raises
-    ------
-    InputError
-        If the store is damaged or altered, or its training was interrupted.
+    An InputError says that the store is damaged or altered, or its training was interrupted.
     """
     folder = Path(folder)
     content = read_store_file(folder)
