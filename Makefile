@@ -18,7 +18,7 @@ help:
 	@echo "make book PARAMS=quick  the same, and of the experiments train two rows at a small size instead of showing what is kept"
 	@echo "make book PARAMS=full   the same with the parameters in params/full: an estimated two hours on two cores; after an interruption it goes on"
 	@echo "make serve              show the site on http://127.0.0.1:$(PORT)"
-	@echo "make test               run all tests, about 4 minutes on two cores (JOBS=$(JOBS) processes)"
+	@echo "make test               run all tests, about a quarter of an hour on two cores (JOBS=$(JOBS) processes)"
 	@echo "make quick              run the tests that are not marked slow, about one minute"
 	@echo "make check              format, lint, types and tests"
 	@echo "make clean              delete _build and the tools' caches (trained ensembles stay in the user's cache)"
