@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 
 def print_table(rows: Sequence[Mapping[str, object]]) -> None:
@@ -21,16 +19,9 @@ def print_table(rows: Sequence[Mapping[str, object]]) -> None:
 
 def print_json(content: object) -> None:
     """Print one JSON object."""
-    print(json.dumps(_plain(content), indent=1, allow_nan=False))
+    from fptlib.record import plain
 
-
-def _plain(value: Any) -> Any:
-    """Replace NaN and infinity, which JSON does not have, by null."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    print(json.dumps(plain(content), indent=1, allow_nan=False))
 
 
 def as_options(text: str) -> str:

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from scipy import special
 
 from fptlib.errors import InputError
-from fptlib.firstpassage.resampling import bootstrap_weights, corrected_interval, generator
+from fptlib.firstpassage.resampling import Floats, Weights, bootstrap_weights, corrected_interval, generator
 from fptlib.firstpassage.times import FirstPassageTimes
 from fptlib.record import Record
 
 N_BOOT = 2000
-_Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +71,9 @@ class Survival(Record):
     """Kaplan-Meier estimate of ``S(k)`` for ``k = 0 .. horizon``, with a pointwise interval; arrays of shape ``(horizon + 1,)``."""
 
     epoch: NDArray[np.int64]
-    survival: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
+    survival: Floats
+    low: Floats
+    high: Floats
     n_runs: int
     n_censored: int
     level: float
@@ -105,7 +104,7 @@ def survival(times: FirstPassageTimes, *, level: float = 0.95) -> Survival:
     return Survival(epoch, estimate, low, high, times.n_runs, times.n_censored, level)
 
 
-def binomial_interval(passed: NDArray[Any], n: NDArray[Any], level: float) -> tuple[_Floats, _Floats]:
+def binomial_interval(passed: NDArray[Any], n: NDArray[Any], level: float) -> tuple[Floats, Floats]:
     """Return the exact intervals of proportions ``passed / n`` (Clopper and Pearson, Biometrika 26, 404 (1934)).
 
     >>> low, high = binomial_interval(np.array([7]), np.array([50]), 0.95)
@@ -124,9 +123,9 @@ class Hazard(Record):
 
     first: NDArray[np.int64]
     last: NDArray[np.int64]
-    hazard: NDArray[np.float64]
-    low: NDArray[np.float64]
-    high: NDArray[np.float64]
+    hazard: Floats
+    low: Floats
+    high: Floats
     n_passed: NDArray[np.int64]
     n_runs: int
     level: float
@@ -169,9 +168,7 @@ def restricted_mean(
     return Estimate(float(means[0]), low, high, times.n_runs, n_censored, level)
 
 
-def survival_curves(
-    times: FirstPassageTimes, weights: NDArray[np.float32], *, horizon: int | None = None
-) -> NDArray[np.float64]:
+def survival_curves(times: FirstPassageTimes, weights: Weights, *, horizon: int | None = None) -> Floats:
     """Return the product-limit estimate of ``S(0), S(1), ...`` under weights ``(replicates, runs)``, shape ``(replicates, horizon + 1)``.
 
     Where runs that had not passed were lost and none is left, it is NaN. The values of one epoch lie side by side in
@@ -193,7 +190,7 @@ def survival_curves(
     return curves.T
 
 
-def contributions(times: FirstPassageTimes, *, horizon: int) -> NDArray[np.float64]:
+def contributions(times: FirstPassageTimes, *, horizon: int) -> Floats:
     """Return the contribution of each run to the restricted mean at ``horizon``, ``min(T, horizon)`` where all is known, shape ``(runs,)``.
 
     Where runs were lost before the horizon and before they passed, the jackknife's pseudo-observations stand in, ``n RM

@@ -8,6 +8,8 @@ from scipy import special
 
 from fptlib.errors import InputError
 
+Floats = NDArray[np.float64]
+Weights = NDArray[np.float32]  # (replicates, runs)
 _ROWS = 256  # replicates drawn at a time: their counts stay in the processor's cache
 _ROWS_OF_SUMS = 2048  # replicates summed at a time: enough for a matrix product to be fast, few enough for memory
 
@@ -19,7 +21,7 @@ def generator(seed: int) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
-def bootstrap_weights(strata: list[NDArray[np.int64]], *, n_boot: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def bootstrap_weights(strata: list[NDArray[np.int64]], *, n_boot: int, rng: np.random.Generator) -> Weights:
     """Count how often each run (or seed) occurs in the data (row 0: once) and in each replicate (the others), ``(1 + n_boot, runs)``.
 
     Indices of one stratum are drawn among themselves, so that every replicate has as many of each kind as the data.
@@ -36,7 +38,7 @@ def bootstrap_weights(strata: list[NDArray[np.int64]], *, n_boot: int, rng: np.r
     return weights
 
 
-def weighted_sums(weights: NDArray[np.float32], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+def weighted_sums(weights: Weights, columns: Floats) -> Floats:
     """Return sums of columns ``(runs, columns)`` for each row of weights ``(replicates, runs)``, shape ``(replicates, columns)``."""
     sums = np.empty((len(weights), columns.shape[1]))
     for first in range(0, len(weights), _ROWS_OF_SUMS):
@@ -45,7 +47,7 @@ def weighted_sums(weights: NDArray[np.float32], columns: NDArray[np.float64]) ->
     return sums
 
 
-def percentile_interval(samples: NDArray[np.float64], level: float) -> tuple[float, float]:
+def percentile_interval(samples: Floats, level: float) -> tuple[float, float]:
     """Return the percentile interval of bootstrap replicates; replicates that are not finite are left out, NaN if none is left."""
     finite = samples[np.isfinite(samples)]
     if len(finite) == 0:
@@ -54,7 +56,7 @@ def percentile_interval(samples: NDArray[np.float64], level: float) -> tuple[flo
     return float(low), float(high)
 
 
-def corrected_interval(replicates: NDArray[np.float64], level: float, *, n_runs: int) -> tuple[float, float]:
+def corrected_interval(replicates: Floats, level: float, *, n_runs: int) -> tuple[float, float]:
     r"""Return the interval of an estimate from its bootstrap replicates, corrected for bias, skewness and few runs.
 
     Parameters
@@ -107,9 +109,7 @@ def corrected_interval(replicates: NDArray[np.float64], level: float, *, n_runs:
     return float(low), float(high)
 
 
-def weighted_slope(
-    x: NDArray[np.float64], y: NDArray[np.float64], weights: NDArray[np.float32]
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def weighted_slope(x: Floats, y: Floats, weights: Weights) -> tuple[Floats, Floats]:
     """Return the slope of ``y`` on ``x`` (0 where ``x`` is constant) and the mean of ``x`` for each row of weights ``(replicates, runs)``.
 
     ``x`` is ``(runs,)``, and so is ``y``, or it is ``(runs, targets)``, with slopes ``(replicates, targets)``.

@@ -117,12 +117,6 @@ def _joined(name: str, files: list[tuple[str, Log]]) -> Log:
     return whole
 
 
-def read_run(path: Path, *, name: str) -> Log:
-    """Read one file as what one run logged."""
-    table = read_table(path)
-    return replace(run_logs(table, name)[0], notes=summary([table.notes]))
-
-
 def run_logs(table: Table, name: str, *, alone: bool = False) -> list[Log]:
     """Return the log of each run of a table; one that holds a single run is named from outside, unless it stands alone.
 

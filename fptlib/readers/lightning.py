@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fptlib.errors import InputError
-from fptlib.readers.csv_folder import read_run
-from fptlib.readers.logs import Format, Log, Series, decimals, files_below, folder_name
-from fptlib.readers.tables import header_of
+from fptlib.readers.csv_folder import run_logs
+from fptlib.readers.logs import Format, Log, Series, decimals, files_below, folder_name, summary
+from fptlib.readers.tables import header_of, read_table
 
 FILE = "metrics.csv"
 _VERSION = re.compile(r"/version_(\d+)$")
@@ -27,9 +27,12 @@ def _find(path: Path) -> list[Path]:
 
 
 def _read(path: Path, files: Sequence[Path]) -> list[Log]:
-    logs = [read_run(file, name=folder_name(file, path)) for file in files]
-    for log in logs:  # what Lightning logs are tensors of 32 bits
-        log.metrics.update({metric: replace(s, value=decimals(s.value)) for metric, s in log.metrics.items()})
+    logs = []
+    for file in files:
+        table = read_table(file)
+        log = run_logs(table, folder_name(file, path))[0]
+        metrics = {name: replace(s, value=decimals(s.value)) for name, s in log.metrics.items()}  # tensors of 32 bits
+        logs.append(replace(log, metrics=metrics, notes=summary([table.notes])))
     return join_versions(logs)
 
 

@@ -14,10 +14,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from fptlib.firstpassage import FirstPassageTimes
+from fptlib.firstpassage.resampling import Floats
 from fptlib.response.curves import Curves, conditional, cycles, extended, held, periodic, restarted, spliced
 from fptlib.study import Key, Study
 
@@ -138,9 +138,7 @@ def reach(period: int, at: int, exponent: float = REACH_EXPONENT) -> float:
     return float((max(period, at) / min(period, at)) ** exponent)
 
 
-def carried(
-    origin: Source, period: int, *, level: float, exponent: float = REACH_EXPONENT
-) -> tuple[Interval, NDArray[np.float64]]:
+def carried(origin: Source, period: int, *, level: float, exponent: float = REACH_EXPONENT) -> tuple[Interval, Floats]:
     """Return the mean at a period from runs perturbed at ``P0`` with its interval, and its replicates, ``(replicates,)``.
 
     Parameters
@@ -167,9 +165,7 @@ def carried(
     return combined(float(mean[0]), low, high, part, floor=floor, horizon=origin.horizon), mean
 
 
-def transfer(
-    origin: Source, period: int, *, exponent: float = REACH_EXPONENT
-) -> tuple[NDArray[np.float64], float, float]:
+def transfer(origin: Source, period: int, *, exponent: float = REACH_EXPONENT) -> tuple[Floats, float, float]:
     """Return the mean at a period, ``(replicates,)``, and its fast and slow end beside sampling; arguments as those of `carried`."""
     survival, left = origin.survival, origin.horizon - period
     before, entering = survival[:period].sum(axis=0), survival[period]  # RM(P) and S(P), (replicates,)
@@ -195,7 +191,7 @@ def _ends(origin: Source, period: int, low: float, high: float, r: float) -> tup
     return low, high * r
 
 
-def restart(study: Study, period: int) -> tuple[Interval, NDArray[np.float64]]:
+def restart(study: Study, period: int) -> tuple[Interval, Floats]:
     """Return the mean under a sharp full restart with its interval, and its replicates: exact, from unperturbed runs alone."""
     survival, times = study.survival, study.ensembles[None].times
     mean = restarted(survival, period)[:-1].sum(axis=0)
@@ -205,9 +201,7 @@ def restart(study: Study, period: int) -> tuple[Interval, NDArray[np.float64]]:
     return combined(centre, centre, centre, part, floor=floor, horizon=study.horizon), mean
 
 
-def sampling(
-    mean: NDArray[np.float64], level: float, *, n: int, n_passed: int | None = None, least: float = 0.0
-) -> float:
+def sampling(mean: Floats, level: float, *, n: int, n_passed: int | None = None, least: float = 0.0) -> float:
     """Return the half-width of the sampling interval of the log of a mean.
 
     Parameters
