@@ -70,15 +70,15 @@ class Runs:
         try:
             fields = (field for word in self._words for field in string.Formatter().parse(word))
             named = {name for _, name, _, _ in fields if name is not None}
-            wrong = [f"{{{name}}} is missing" for name in _NEEDED if name not in named]
-            wrong += [f"{{{name}}} is not known" for name in sorted(named.difference(_NEEDED, ["threshold"]))]
-            if not wrong:
+            faults = [f"{{{name}}} is missing" for name in _NEEDED if name not in named]
+            faults += [f"{{{name}}} is not known" for name in sorted(named.difference(_NEEDED, ["threshold"]))]
+            if not faults:
                 self._filled(Trial(0, None, None, 1), self.folder)
         except (ValueError, LookupError):
-            wrong = ["a brace stands alone, or a placeholder holds more than its name"]
-        if wrong:
+            faults = ["a brace stands alone, or a placeholder holds more than its name"]
+        if faults:
             allowed = f"{', '.join(f'{{{name}}}' for name in _NEEDED)} are needed, {{threshold}} is allowed"
-            raise InputError(f"--run: {', '.join(wrong)}; {allowed}, {{{{ and }}}} are braces")
+            raise InputError(f"--run: {', '.join(faults)}; {allowed}, {{{{ and }}}} are braces")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.folder / ".lock")
         try:
@@ -116,10 +116,10 @@ class Runs:
 
     def finish(self, trial: Trial, place: Path, status: int) -> NDArray[np.float64]:
         """Keep the log of a run that has ended, and return its values; a ScriptError says why there are none, and where its output is."""
-        wrong = f"failed with status {status}" if status > 0 else f"was ended by signal {-status}" if status else ""
-        if not wrong and not (place / _LOG).exists():
-            wrong = "wrote no log"
-        if not wrong:
+        reason = f"failed with status {status}" if status > 0 else f"was ended by signal {-status}" if status else ""
+        if not reason and not (place / _LOG).exists():
+            reason = "wrote no log"
+        if not reason:
             try:
                 values = self._read(place)
                 if self._enough(trial, values) and len(values) <= trial.epochs:
@@ -128,9 +128,9 @@ class Runs:
                     os.rename(place, self._place(trial))
                     return values
                 least = f"{trial.epochs} were asked for, or fewer that reach {self.target.threshold:g}"
-                wrong = "; ".join([f"logged {len(values)} epochs", least, *self.notes])
+                reason = "; ".join([f"logged {len(values)} epochs", least, *self.notes])
             except InputError as error:
-                wrong = str(error)
+                reason = str(error)
         kept = self.folder / "failed" / place.name.rpartition("-")[0]
         kept.parent.mkdir(exist_ok=True)
         shutil.rmtree(kept, ignore_errors=True)
@@ -138,8 +138,8 @@ class Runs:
         output = kept / _OUTPUT
         lines = [line.strip() for line in output.read_text(errors="replace").splitlines()] if output.exists() else []
         end = " / ".join([_short(line) for line in lines if line][-_LAST_LINES:]) or "nothing"
-        wrong = as_options(wrong.replace(str(place), str(kept)))
-        raise ScriptError(f"{shlex.join(self._filled(trial, kept))}: {wrong}; the end of {output}: {end}")
+        reason = as_options(reason.replace(str(place), str(kept)))
+        raise ScriptError(f"{shlex.join(self._filled(trial, kept))}: {reason}; the end of {output}: {end}")
 
     def _filled(self, trial: Trial, place: Path) -> list[str]:
         values = {"seed": trial.seed, "epochs": trial.epochs, "period": trial.period or 0, "log": str(place / _LOG)}

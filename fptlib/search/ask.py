@@ -82,23 +82,23 @@ class Reported(Source):
     def tell(self, trial: Trial, start: int, values: Sequence[float]) -> None:
         """Add epochs of a run, and compare them with those of its seed."""
         key, own = (trial.perturbation, trial.period), self._known.setdefault(trial.seed, {})
-        (requested, before), end, wrong = own.get(key, _NOTHING), start + len(values), ""
+        (requested, before), end, reason = own.get(key, _NOTHING), start + len(values), ""
         if not values:
-            wrong = "no value was told; a run has one number for each epoch"
+            reason = "no value was told; a run has one number for each epoch"
         elif end > trial.epochs:
-            wrong = f"epochs up to {end} were told, {trial.epochs} were asked for; end the run there, or tell the first of them only"
+            reason = f"epochs up to {end} were told, {trial.epochs} were asked for; end the run there, or tell the first of them only"
         elif not 0 <= start <= len(before):
-            wrong = f"{len(before)} epochs are known, and {len(values)} from epoch {start + 1} on were told"
+            reason = f"{len(before)} epochs are known, and {len(values)} from epoch {start + 1} on were told"
         elif not np.isfinite(values).all():
             i = int(np.isfinite(values).argmin())
-            wrong = (
+            reason = (
                 f"the value at epoch {start + i + 1} is {values[i]}, a finite number is needed; if the run diverged for good, "
                 "tell a value that no threshold takes for a passage"
             )
         elif end == len(before) < trial.epochs == requested and not self._passed(values):
-            wrong = f"it ended at epoch {end} again; epoch {trial.epochs} or the threshold is to be reached"
-        if wrong:
-            raise InputError(f"{trial}: {wrong}")
+            reason = f"it ended at epoch {end} again; epoch {trial.epochs} or the threshold is to be reached"
+        if reason:
+            raise InputError(f"{trial}: {reason}")
         whole = np.concatenate([before[:start], values])
         if self._passed(whole):
             whole = whole[: reached(whole, self.retirement).argmax() + 1]
@@ -270,11 +270,11 @@ def _continued(path: Path, text: str, mine: Mapping[str, Any]) -> dict[str, Any]
     """Return the content of a state file, which has to go on from mine."""
     try:
         content = dict(json.loads(text))
-        wrong = [name for name, value in mine["search"].items() if content["search"][name] != value]
+        differing = [name for name, value in mine["search"].items() if content["search"][name] != value]
         if content["told"][: len(mine["told"])] != mine["told"]:
-            wrong.append("runs")
+            differing.append("runs")
     except (ValueError, TypeError, KeyError):
         raise InputError(f"{path}: not the state of a search, or damaged; name another file") from None
-    if wrong:
-        raise InputError(f"{path}: the state of another search (its {', '.join(wrong)} differ); name another file")
+    if differing:
+        raise InputError(f"{path}: the state of another search (its {', '.join(differing)} differ); name another file")
     return content

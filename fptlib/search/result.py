@@ -44,17 +44,17 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        wrong = ""
+        reason = ""
         if self.periods is not None and (not self.periods or min(self.periods) < 1):
-            wrong = "periods: at least one is needed, each of 1 epoch or more"
+            reason = "periods: at least one is needed, each of 1 epoch or more"
         elif self.budget is not None and self.budget < 1:
-            wrong = f"budget {self.budget} is not possible; at least 1 run-epoch is needed, or none for no limit"
+            reason = f"budget {self.budget} is not possible; at least 1 run-epoch is needed, or none for no limit"
         elif not 0 < self.precision < 1 or not 0.5 < self.level < 1:
-            wrong = f"precision {self.precision:g} must lie between 0 and 1, level {self.level:g} between 0.5 and 1"
+            reason = f"precision {self.precision:g} must lie between 0 and 1, level {self.level:g} between 0.5 and 1"
         elif self.batch < 8 or self.confirm < 0 or self.max_runs < self.batch or self.n_boot < 50:
-            wrong = "batch of 8 runs or more, confirm of 0 or more, max_runs of a batch or more, n_boot of 50 or more are needed"
-        if wrong:
-            raise InputError(wrong)
+            reason = "batch of 8 runs or more, confirm of 0 or more, max_runs of a batch or more, n_boot of 50 or more are needed"
+        if reason:
+            raise InputError(reason)
 
 
 @dataclass(frozen=True, slots=True)

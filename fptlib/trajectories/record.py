@@ -76,9 +76,9 @@ class Trajectories:
         if not counts or not ((followed >= 1) & (followed <= n_epochs)).all():
             raise InputError(f"{where}: followed must hold, for each of {self.n_runs} runs, 1 to {n_epochs} epochs")
         later = self.later
-        if wrong := [name for name, values in self.metrics.items() if not np.isnan(values[later]).all()]:
+        if late := [name for name, values in self.metrics.items() if not np.isnan(values[later]).all()]:
             raise InputError(
-                f"{where}: metric {wrong[0]!r} has values after the last epoch that its run was followed to"
+                f"{where}: metric {late[0]!r} has values after the last epoch that its run was followed to"
             )
         retirement = self.retirement
         if not self.complete and retirement is not None and retirement.metric not in self.metrics:
