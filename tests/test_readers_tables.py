@@ -316,6 +316,19 @@ def test_folders_of_runs_are_named_and_one_alone_is_read(tmp_path: Path) -> None
         read(tmp_path)
 
 
+@pytest.mark.parametrize("above", ["", "deeper"])
+def test_folders_of_runs_that_have_a_folder_each_are_named(tmp_path: Path, above: str) -> None:
+    for name in ("plain/0", "plain/1", "kick_20/0", "kick_20/1"):
+        folder = tmp_path / above / name
+        folder.mkdir(parents=True)
+        (folder / "log.csv").write_text("epoch,acc\n1,0.1\n2,0.5\n")
+    with pytest.raises(
+        InputError, match=r"of runs \(\S*kick_20, \S*plain\); read one of them, such as \S*plain; to compare"
+    ):
+        read(tmp_path)
+    assert read(tmp_path / above / "plain").n_runs == 2
+
+
 def test_columns_that_differ_in_a_number_are_noted(tmp_path: Path) -> None:
     (tmp_path / "acc.csv").write_text("epoch,acc_0,acc_1,acc_2\n1,0.1,0.2,0.3\n2,0.5,0.4,0.6\n")
     message = "columns acc_0 to acc_2 look like one metric of 3 runs; if they are, write columns run, epoch and value"

@@ -18,7 +18,7 @@ from typing import Any
 from fptlib.errors import InputError
 from fptlib.readers import csv_folder, hugging_face, json_lines, lightning, mlflow, stores, tensorboard, wandb
 from fptlib.readers.assemble import Axis, Zero, assemble
-from fptlib.readers.csv_folder import is_table
+from fptlib.readers.csv_folder import is_table, require_one_folder
 from fptlib.readers.logs import Format, Log, Series, visible_files
 from fptlib.readers.tables import header_of, meaning
 from fptlib.trajectories import Trajectories
@@ -76,6 +76,7 @@ def read(
         form, files = max(matches, key=lambda each: _coverage(path, *each)) if len(matches) > 1 else matches[0]
         logs = form.read(path, files)
         if not isinstance(logs, Trajectories):
+            require_one_folder(path, [log.name for log in logs])
             left_out = _left_out(path, form, {*files})
             logs = [replace(log, notes=(*log.notes, *left_out)) for log in logs]
             return assemble(logs, source=str(path), kind=form.name, metric=metric, **counting)

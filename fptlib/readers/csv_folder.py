@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -61,15 +61,12 @@ def read_files(path: Path, files: Sequence[Path], read: Callable[[Path], Table] 
             if tag and "Value" in log.metrics:
                 log.metrics[tag[2]] = log.metrics.pop("Value")
             runs.setdefault(log.name, []).append((part, log))
-    inner = {file.parent: folder_name(file, path) for file in files}
+    inner = {file.parent for file in files}
     patterns = {(file.parent, re.sub(r"\d+", "", file.name)) for file in files}
     if path not in inner and len(patterns) == len(inner) and min(Counter(file.parent for file in files).values()) > 1:
         if len(inner) == 1:
             return read_files(files[0].parent, files, read)
-        holds = f"holds folders of runs ({', '.join(inner.values())})"
-        one, other = sorted(inner, key=lambda folder: not _PLAIN.search(folder.name))[:2]
-        pair = f"to compare two: fpt recommend --unperturbed {one} --perturbed NAME:PERIOD={other}"
-        raise InputError(f"{path}: {holds}; read one of them, such as {one}; {pair}")
+        require_one_folder(path, [file.relative_to(path).as_posix() for file in files])
     notes = summary([table.notes for table in tables])
     wide = [*next(iter(runs.values()))[0][1].metrics]
     if len(runs) == 1 and len(wide) > 2 and len({re.sub(r"\d+", "#", name) for name in wide}) == 1:
@@ -81,6 +78,18 @@ def read_files(path: Path, files: Sequence[Path], read: Callable[[Path], Table] 
         notes = (*notes, f"{sum(parts)} files hold metrics of {len(parts)} run{'s' * (len(parts) > 1)}")
     first, *others = [_joined(name, own) for name, own in runs.items()]
     return [replace(first, notes=notes), *others]
+
+
+def require_one_folder(path: Path, runs: Sequence[str]) -> None:
+    """Raise an InputError where all runs, named from ``path`` on, are in folders of several runs each."""
+    names = [run.split("/") for run in runs]
+    depth = 1 + len([*takewhile(lambda parts: len({*parts}) == 1, zip(*names, strict=False))])
+    folders = Counter("/".join(name[:depth]) for name in names if len(name) > depth)
+    if len(folders) > 1 < min(folders.values()) and folders.total() == len(names) and (path / min(folders)).is_dir():
+        one, other = sorted(map(path.joinpath, folders), key=lambda folder: not _PLAIN.search(folder.name))[:2]
+        holds = f"{path}: holds folders of runs ({', '.join([*folders][:5])}{', ...' * (len(folders) > 5)}); read one of them"
+        pair = f"to compare two: fpt recommend --unperturbed {one} --perturbed NAME:PERIOD={other}"
+        raise InputError(f"{holds}, such as {one}; {pair}")
 
 
 def _names(path: Path, files: Sequence[Path]) -> list[tuple[str, str]]:
