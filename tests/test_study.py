@@ -300,6 +300,12 @@ def test_a_wrong_period_is_noted() -> None:
         assert until in str(note)
     right = dataclasses.replace(plain, metrics={"test_metric": later})
     assert Study(plain, {KEY: right}, 1.5).notes == ()
+    (note,) = Study(plain, {("kick", 30): right}, 1.5, once=["kick"]).notes
+    assert str(note).endswith("already at epoch 21; check whether they were perturbed at epoch 20")
+    one_by_one = np.where(np.arange(60) > np.arange(plain.n_runs)[:, None] % 29, plain.metric() + 1e-9, plain.metric())
+    for values in (one_by_one, plain.metric() + 1e-9):  # training that is not deterministic
+        runs = dataclasses.replace(plain, metrics={"test_metric": values})
+        assert Study(plain, {("kick", 30): runs}, 1.5).notes == ()
 
 
 @pytest.mark.parametrize(

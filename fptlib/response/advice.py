@@ -16,7 +16,8 @@ _NEVER = 0.99  # of the horizon: a mean beyond says that hardly any run reaches 
 def advise(ranking: Ranking) -> tuple[str, ...]:
     """Return the advice that follows from a ranking, the answer first; before it only that a period is not the one that was given."""
     better = _better(ranking)
-    doubts = [f"Check this first: {note}." for note in ranking.notes if note.cause in (Cause.SWAPPED, Cause.PERIOD)]
+    wrong = (Cause.SWAPPED, Cause.PERIOD, Cause.EARLIER)
+    doubts = [f"Check this first: {note}." for note in ranking.notes if note.cause in wrong]
     parts = (
         doubts,
         _answer(ranking, better),

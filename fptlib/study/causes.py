@@ -34,6 +34,7 @@ class Cause(Enum):
     )
     DISJOINT = "the interval from the runs perturbed every {source} epochs does not overlap with this one"
     PERIOD = "the runs of {name} equal unperturbed ones {until}, although they are said to be perturbed at epoch {period}; check the period"
+    EARLIER = "the runs of {name} differ from unperturbed ones already at epoch {epoch}; check whether they were perturbed {when}"
     SWAPPED = (
         "after epoch {period} the metric of the unperturbed runs jumps, and that of {name}, said to be perturbed there, does not; check "
         "that the two were not swapped"

@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from fptlib.firstpassage import FirstPassageTimes
 from fptlib.firstpassage.resampling import bootstrap_weights, generator
+from fptlib.trajectories.checks import FEWEST_DISTINCT
+
+_NEARLY_ALL = 0.9  # of the runs that part
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,25 @@ def agreement(first: Ensemble, second: Ensemble) -> int:
     x, y = first.values[a, :n], second.values[b, :n]
     differ = ((x != y) & np.isfinite(x) & np.isfinite(y)).any(axis=0)
     return int(differ.argmax()) if differ.any() else n
+
+
+def parting(first: Ensemble, second: Ensemble, until: int) -> int:
+    """Return the epoch, up to ``until``, at which nearly all runs of one label that part by then do; 0 if there is none.
+
+    Before it they agree and differ from other runs, so that training is the same until something is done to one of the two. Runs that
+    never agreed, or part one by one as rounding errors grow, have no such epoch.
+    """
+    if first.values is None or second.values is None:
+        return 0
+    _, a, b = np.intersect1d(first.times.run, second.times.run, return_indices=True)
+    x, y = first.values[a, :until], second.values[b, :until]
+    differ = (x != y) & np.isfinite(x) & np.isfinite(y)
+    parted, epoch = differ.any(axis=1), differ.argmax(axis=1)
+    counts = np.bincount(epoch[parted], minlength=1)
+    at = int(counts.argmax())
+    together = parted & (epoch == at)
+    apart = len(np.unique(x[together, :at], axis=0))
+    return at + 1 if counts[at] >= _NEARLY_ALL * counts.sum() and at and apart >= FEWEST_DISTINCT else 0
 
 
 def _shared(first: Ensemble, second: Ensemble) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -15,7 +15,7 @@ from fptlib.firstpassage.estimates import contributions, restricted_mean, surviv
 from fptlib.firstpassage.resampling import corrected_interval
 from fptlib.study.causes import Cause, Note
 from fptlib.study.records import Key, Runs, applied_once, check_units, check_unperturbed, differences, origin_of
-from fptlib.study.seeds import Ensemble, agreement, joint_weights
+from fptlib.study.seeds import Ensemble, agreement, joint_weights, parting
 from fptlib.trajectories import Target, Trajectories
 from fptlib.trajectories.checks import in_words, twins
 from fptlib.trajectories.origin import Origin
@@ -186,6 +186,9 @@ class Study:
             if until > period:
                 words = "to their end" if until >= self.horizon else f"until epoch {until}"
                 yield Cause.PERIOD.note(name=name, until=words, period=period)
+            elif epoch := parting(self.ensembles[None], self.ensembles[key], period):
+                when = f"at epoch {epoch - 1}" if key[0] in self.once else f"every {epoch - 1} epochs"
+                yield Cause.EARLIER.note(name=name, epoch=epoch, when=when)
             elif until == 0 and (note := self._unlike(key)) is not None:
                 yield note
             if _swapped(self.ensembles[None], self.ensembles[key], period):
