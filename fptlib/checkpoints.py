@@ -74,7 +74,7 @@ def write(path: str | os.PathLike[str], snapshot: Snapshot) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> Snapshot:
-    """Read a snapshot; an InputError if it is missing, damaged or none, an `OtherFormatError` if another version wrote it."""
+    """Read a snapshot; an InputError if it is missing, damaged or none, an `OtherFormatError` if of another version."""
     try:
         raw = Path(path).read_bytes()
     except OSError as error:

@@ -25,7 +25,7 @@ class Record:
 
     def rows(self) -> Iterable[dict[str, Any]]:
         """Return the rows of the table: one for each entry of the fields that are arrays, or else one of the scalar fields,
-        those of a record within it under its name and theirs. Arrays of several lengths are no columns and raise a TypeError.
+        those of a record within it under its name and theirs. Arrays of several lengths raise a TypeError.
         """
         values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
         columns = {name: value.tolist() for name, value in values.items() if isinstance(value, np.ndarray)}

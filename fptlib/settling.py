@@ -29,7 +29,7 @@ def settled(losses: ArrayLike, *, window: int = WINDOW, level: float = LEVEL) ->
     -------
     array of bool, shape ``(..., epochs)``
         False before epoch ``window`` and where a loss of the window is not a finite number. ``settled(losses)[-1]`` is the answer now;
-        ``losses[..., k]`` is epoch ``k + 1``. An InputError is raised if there are no losses, or an argument is not in its range.
+        ``losses[..., k]`` is epoch ``k + 1``. An InputError says that losses are missing or an argument is out of range.
 
     Notes
     -----

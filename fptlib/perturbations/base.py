@@ -104,8 +104,8 @@ def rule(name: str) -> Callable[[_Class], _Class]:
 
     Its fields become those of the section ``perturbation``, with their types and defaults, beside ``repeat``, ``period`` and
     ``fresh_optimiser``, whose default is the class's own. A ``ValueError`` that the class raises when it is made is reported as
-    an error of the section. An InputError says that the class is no frozen dataclass derived from `Perturbation`, lacks ``apply``,
-    needs what no training can give, has a field that cannot be one of the parameters, or the name is a built-in kind's.
+    an error of the section. An InputError says that the class is no frozen dataclass derived from `Perturbation`, lacks
+    ``apply``, needs what no training can give, has a field that cannot be a parameter, or the name is built in.
 
     >>> from dataclasses import dataclass, replace
     >>> from fptlib.perturbations import Perturbation, State, rule, schedule

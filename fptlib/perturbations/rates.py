@@ -57,7 +57,7 @@ class WarmRestart(_OfTheRate):
     floor: Fraction = 0.0
 
     def timed(self, period: int, repeat: Repeat) -> Self:
-        """Return the rule with its length; a ValueError says that training could be left without a learning rate for good."""
+        """Return the rule with its length; a ValueError if training could stay without a learning rate."""
         length = self.length or period
         if self.floor == 0 and not (repeat == "periodic" and length == period):
             raise ValueError(

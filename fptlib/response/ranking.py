@@ -23,9 +23,9 @@ Answer = TypeVar("Answer")
 
 
 def predict(study: Study, periods: Sequence[int] | None = None) -> Ranking:
-    """Predict the restricted mean first-passage time of one perturbation at many periods, in their order; the best is the choice.
+    """Predict the restricted mean first-passage time of one perturbation at many periods, and choose the best.
 
-    An InputError says that the study holds no perturbed runs or several perturbations, or a period is not between 1 and the horizon.
+    An InputError says that there are no perturbed runs or several perturbations, or a period is not below the horizon.
 
     Parameters
     ----------
@@ -107,7 +107,8 @@ def recommend(study: Study, periods: Sequence[int] | None = None) -> Ranking:
 def at_each(thresholds: Sequence[float], ask: Callable[[float], Answer]) -> dict[float, Answer | str]:
     """Answer at several thresholds; where there is no answer, one line explains why.
 
-    ``ask`` is called with each, as ``lambda x: recommend(study.at(x))``. If none has an answer, an InputError has the reason of the first.
+    ``ask`` is called with each, as ``lambda x: recommend(study.at(x))``. If none has an answer, an InputError has the
+    reason of the first.
     """
     answers: dict[float, Answer | str] = {}
     for threshold in thresholds:

@@ -200,7 +200,7 @@ class Ranking(Record):
         return ratio(self.unperturbed, prediction.estimate)
 
     def at(self, period: int | None, perturbation: str | None = None) -> Prediction:
-        """Return the prediction at a period, of the named perturbation where there are several; a KeyError if there is none."""
+        """Return the prediction at a period, of the named perturbation if there are several; a KeyError without one."""
         for p in self.predictions:
             if p.period == period and perturbation in (None, p.perturbation):
                 return p

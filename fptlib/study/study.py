@@ -29,8 +29,8 @@ _CHANCE = 4.0  # standard errors: means that differ by more are no chance
 class Study:
     """Evidence on perturbations: unperturbed runs, perturbed runs, and the target.
 
-    An InputError says that no run reaches the target, all unperturbed runs do at epoch 1, no perturbed run is left at its period, a period
-    is not below the horizon, ensembles are in different units, a name is of two perturbations, or a record says something else.
+    An InputError says that no run reaches the target, all unperturbed runs do at epoch 1, no perturbed run is left at
+    its period, a period is not below the horizon, units differ, a name is of two perturbations, or a record disagrees.
 
     Parameters
     ----------

@@ -24,7 +24,7 @@ DEFAULT_METRIC = "test_metric"
 class Trajectories:
     """Metrics of many training runs, epoch by epoch.
 
-    If a run, an epoch or a metric is missing, that of a retirement too, shapes disagree or labels repeat, an InputError is raised.
+    An InputError says that a run, an epoch or a metric is missing, shapes disagree or labels repeat.
 
     Parameters
     ----------
