@@ -98,11 +98,9 @@ def experiments(names: Sequence[str] = (), *, stored: bool, **sizes: Any) -> dic
     else:
         result = {name: library.train_row(row.sized(**sizes) if sizes else row) for name, row in rows.items()}
     where = "kept with the book in book/results/ensembles" if stored else _TRAINED
-    for name, ensembles in result.items():
-        origin = (
-            f"with {len(ensembles.perturbed)} perturbed ensembles of {ensembles.row.perturbed_runs} runs each, {where}"
-        )
-        _record_ensemble(name, ensembles.row.unperturbed, origin)
+    for name, study in result.items():
+        origin = f"with {len(study.perturbed)} perturbed ensembles of {study.row.perturbed_runs} runs each, {where}"
+        _record_ensemble(name, study.row.unperturbed, origin)
     return result
 
 
