@@ -306,7 +306,7 @@ def test_a_search_that_ends_early_says_what_the_next_step_needs_and_what_was_lef
     )
     assert (left, budget) == (5000 - outcome.spent, 5000)
     assert need > left
-    assert f"(a budget of {outcome.spent + need} would allow it, and nothing is trained twice)" in outcome.stopped
+    assert f"(a budget of {outcome.spent + need} would pay for it, though" in outcome.stopped
     kept = searched(INTERIOR, budget=1500)
     left, reserved, took = map(
         int,
@@ -482,7 +482,8 @@ WORKER = """
 import numpy as np, fptlib as fpt
 search, count = fpt.Search("kick", 0.98, horizon=60, budget=2000, n_boot=50, state=STATE), 0
 while (trial := search.ask()) is not None:
-    search.tell(trial, np.random.default_rng(trial.seed).random(trial.epochs))
+    values = np.random.default_rng(trial.seed).random(trial.epochs)
+    search.tell(trial, values if trial.period is None else np.r_[values[: trial.period], 1 - values[trial.period :]])
     count += 1
 """
 
@@ -557,6 +558,22 @@ def test_training_that_does_not_repeat_itself_is_noticed_and_run_by_itself() -> 
     plain = [trial for trial in done if trial.period is None]
     for epochs in {trial.epochs for trial in plain}:  # passed or not, all are run anew for more epochs
         assert len({trial.seed for trial in plain if trial.epochs == epochs}) >= 8
+
+
+@pytest.mark.parametrize(
+    ("threshold", "seeds", "message"),
+    [
+        (0.99, 99, "the runs of kick every 7 epochs equal unperturbed ones to their end"),
+        (0.99, 1, "all 8 unperturbed runs are equal over their 16 epochs"),
+        (99, 99, "they are fractions: is 0.99 meant?"),
+    ],
+)
+def test_runs_that_are_not_what_was_asked_for_end_the_search(threshold: float, seeds: int, message: str) -> None:
+    search = Search("kick", threshold, horizon=40, n_boot=50)
+    while (trial := search.ask()) is not None:
+        search.tell(trial, np.random.default_rng(trial.seed % seeds).random(trial.epochs))
+    assert search.finished
+    assert message in search.result().advice[0]
 
 
 def test_a_schedule_that_depends_on_the_epochs_asked_for_is_noticed_and_ends() -> None:

@@ -1,7 +1,7 @@
 """Training runs of a user's own script, started as a search asks for them; the folder of their logs is the only state.
 
 Its finished logs are ``CELL/seedK-epochsN/log.csv``, where a cell is ``none`` or ``PERTURBATION-everyP``; ``.running`` is what is not
-finished, and ``failed`` what a run left that failed in the last search.
+finished, and ``failed`` what a run left that failed in the last search. A log that goes on from a shorter one replaces it.
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ class Runs:
 
     def finish(self, trial: Trial, place: Path, status: int) -> NDArray[np.float64]:
         """Keep the log of a run that has ended, and return its values; a ScriptError says why there are none, and where its output is."""
+        unreadable = False
         reason = f"failed with status {status}" if status > 0 else f"was ended by signal {-status}" if status else ""
         if not reason and not (place / _LOG).exists():
             reason = "wrote no log"
@@ -126,11 +127,12 @@ class Runs:
                     shutil.rmtree(self._place(trial), ignore_errors=True)  # of a target that was easier to reach
                     self._place(trial).parent.mkdir(exist_ok=True)
                     os.rename(place, self._place(trial))
+                    self._drop_beginnings(trial, values)
                     return values
                 least = f"{trial.epochs} were asked for, or fewer that reach {self.target.threshold:g}"
                 reason = "; ".join([f"logged {len(values)} epochs", least, *self.notes])
             except InputError as error:
-                reason = str(error)
+                reason, unreadable = str(error), True
         kept = self.folder / "failed" / place.name.rpartition("-")[0]
         kept.parent.mkdir(exist_ok=True)
         shutil.rmtree(kept, ignore_errors=True)
@@ -139,7 +141,14 @@ class Runs:
         lines = [line.strip() for line in output.read_text(errors="replace").splitlines()] if output.exists() else []
         end = " / ".join([_short(line) for line in lines if line][-_LAST_LINES:]) or "nothing"
         reason = as_options(reason.replace(str(place), str(kept)))
-        raise ScriptError(f"{shlex.join(self._filled(trial, kept))}: {reason}; the end of {output}: {end}")
+        said = "" if unreadable else f"; the end of {output}: {end}"
+        raise ScriptError(f"{shlex.join(self._filled(trial, kept))}: {reason}{said}")
+
+    def _drop_beginnings(self, trial: Trial, values: NDArray[np.float64]) -> None:
+        """Remove shorter logs of a run that are the beginning of its new one: as two runs they would be one logged twice."""
+        for place in [*self._place(trial).parent.glob(f"seed{trial.seed}-epochs*")]:
+            if place != self._place(trial) and np.array_equal(shorter := self._read(place), values[: len(shorter)]):
+                shutil.rmtree(place)
 
     def _filled(self, trial: Trial, place: Path) -> list[str]:
         values = {"seed": trial.seed, "epochs": trial.epochs, "period": trial.period or 0, "log": str(place / _LOG)}
@@ -195,6 +204,8 @@ def perform(search: Search, runs: Runs, executor: Executor, *, jobs: int, report
                 raise failed
     finally:
         shutil.rmtree(runs.folder / ".running", ignore_errors=True)  # which ends what still runs
+    if search.doubt:
+        raise ScriptError(search.doubt)
     return new
 
 

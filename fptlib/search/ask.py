@@ -194,6 +194,11 @@ class Search:
         """True if no further run is wanted, as far as this process knows."""
         return self._decisions.action is None
 
+    @property
+    def doubt(self) -> str:
+        """Why the runs told cannot be what was asked for, which ends the search; empty if nothing says so."""
+        return self._decisions.doubt
+
     def ask(self) -> Trial | None:
         """Return a run that is wanted, or ``None`` if there is none now: other workers run the rest, or the search is finished."""
         with self._shared():

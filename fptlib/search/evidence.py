@@ -20,10 +20,11 @@ from fptlib.firstpassage.estimates import survival_curves
 from fptlib.response import Prediction
 from fptlib.response.curves import Curves, conditional, continued, restarted, spliced
 from fptlib.response.interval import Interval, Source, combined, reach, sampling, transfer
+from fptlib.response.results import named
 from fptlib.search.candidates import UNPERTURBED, Candidate, cell
 from fptlib.search.result import Settings
 from fptlib.search.source import Source as SourceOfRuns
-from fptlib.study.seeds import Ensemble, joint_weights
+from fptlib.study.seeds import Ensemble, joint_weights, require_use
 from fptlib.trajectories import Trajectories
 
 Array = NDArray[np.float64]
@@ -101,6 +102,7 @@ def gather(
     target, horizon, level = source.retirement, source.horizon, settings.level
     times = {key: first_passage(each, target) for key, each in runs.items()}
     ensembles = [Ensemble(times[key], each.metric(target.metric), key[1]) for key, each in runs.items()]
+    require_use({named(*cell(*key)): each for key, each in zip(runs, ensembles, strict=True)}, target)
     weights = dict(zip(runs, joint_weights(ensembles, n_boot=settings.n_boot, seed=settings.seed), strict=True))
     curves = {key: survival_curves(times[key], weights[key], horizon=runs[key].n_epochs).T for key in runs}
     followed, plain = runs[UNPERTURBED].n_epochs, continued(curves[UNPERTURBED], horizon, since=start)

@@ -23,6 +23,7 @@ from fptlib.search.evidence import Arm, Choice, Evidence, gather
 from fptlib.search.planning import Action, fork_period, inside, leading, promising, rivals
 from fptlib.search.result import SearchResult, Settings, Standing, Step
 from fptlib.search.source import Source
+from fptlib.study.seeds import DoubtfulError
 from fptlib.trajectories import Trajectories
 
 _Result = TypeVar("_Result")
@@ -40,7 +41,7 @@ def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Setti
     """Find the perturbation and the period with the smallest mean first-passage time.
 
     A source, which knows threshold and horizon, gives the runs; not to perturb is one more choice. No candidate, two that share a label,
-    and no period below the horizon raise an InputError.
+    no period below the horizon, and runs that cannot be what was asked for raise an InputError.
 
     Unperturbed runs are followed until their metric rests, unless runs perturbed early pass at once; all candidates are perturbed at one
     period; then the step is taken that promises most for its costs; fresh runs measure the choice.
@@ -49,6 +50,8 @@ def optimise(source: Source, candidates: Sequence[Candidate], *, settings: Setti
     while (action := decisions.action) is not None:
         runs = source.runs(action.candidate, action.period, n_runs=action.n_runs, epochs=action.epochs)
         decisions.take(runs)
+    if decisions.doubt:
+        raise InputError(decisions.doubt)
     return decisions.result()
 
 
@@ -56,7 +59,8 @@ class Decisions:
     """The decisions of a search, one after the other, and what they rest on: all its runs so far, and what these say.
 
     ``action`` is what it asks for now, ``None`` once it has ended; ``leader`` the best choice so far; ``start`` the first epoch at which
-    unperturbed runs rest; ``forked_at`` the period of the first perturbations; ``refused`` why the last action was too expensive.
+    unperturbed runs rest; ``forked_at`` the period of the first perturbations; ``refused`` why the last action was too expensive;
+    ``doubt`` why runs cannot be what was asked for, which ends a search.
     """
 
     def __init__(self, source: Source, candidates: Sequence[Candidate], settings: Settings) -> None:
@@ -74,6 +78,7 @@ class Decisions:
         self.refused = ""
         self._further: dict[tuple[Any, ...], int] = {}  # epochs up to which so many runs of a choice are wanted
         self.action: Action | None = None
+        self.doubt = ""
         self._end: SearchResult | None = None
         self._course = self._decide()
         self.take(None)
@@ -84,10 +89,13 @@ class Decisions:
             self.action = self._course.send(runs)
         except StopIteration as end:
             self.action, self._end = None, end.value
+        except DoubtfulError as error:
+            self.action, self.doubt = None, str(error)
 
     def result(self) -> SearchResult:
         """Return the result as far as it is known."""
-        return self._end or conclude(self, stopped=f"runs are to be told of {self.action}", finished=False)
+        waiting = f"runs are to be told of {self.action}"
+        return self._end or conclude(self, stopped=self.doubt or waiting, finished=bool(self.doubt))
 
     def _decide(self) -> Course[SearchResult]:
         """Settle, fork, race, confirm."""
@@ -275,7 +283,7 @@ class Decisions:
         reserved = f", {kept} of them reserved for measuring the choice" if kept else ""
         enough = spent + need + math.ceil(self._confirmation if reserve else 0)
         left = f"{budget - spent} of the budget of {budget} were left{reserved}"
-        more = f"a budget of {enough} would allow it, and nothing is trained twice"
+        more = f"a budget of {enough} would pay for it, though deciding may take more; nothing is trained twice"
         return f"no further step could be paid for: the next may take {need} run-epochs, and {left} ({more})"
 
     @property
@@ -331,7 +339,7 @@ def conclude(
 ) -> SearchResult:
     """Return the result of a search; ``fresh`` are times of the leader's runs that had no part in the choice."""
     source, evidence, settings = state.source, state.evidence, state.settings
-    leader = state.recommended
+    leader = None if state.doubt else state.recommended
     if leader is not None and leader.mean[0] >= source.horizon and finished:
         leader, reached = None, f"no run reached {source.retirement.threshold:g} within {source.horizon} epochs"
         stopped = f"{reached}; a longer horizon or an easier threshold may help"

@@ -137,10 +137,11 @@ class SearchResult(Record):
         choice, spent = self.choice, f"{self.spent} run-epochs were spent"
         notes = [f"Note: {note}." for note in self.notes]
         if choice is None:
-            return (f"Nothing can be recommended{'' if self.finished else ' yet'}: {self.stopped}; {spent}.", *notes)
+            reason = self.stopped + "." * (not self.stopped.endswith("?"))
+            return (f"Nothing can be recommended{'' if self.finished else ' yet'}: {reason}", f"{spent}.", *notes)
         if self.speedup is None:
-            mean = f"{interval(choice)}, measured on {choice.n_runs} runs"
-            answer = f"Train without perturbation, which takes {mean}: no candidate is known to be faster"
+            takes = f"{interval(choice)}, measured on {choice.n_runs} runs"
+            answer = f"Train without perturbation, which takes {takes}: no candidate is known to be faster"
         else:
             low = math.floor(10 * self.speedup.low) / 10
             least = f"at least {low:g} times faster" if low > 1 else "not shown to be faster"
@@ -149,13 +150,25 @@ class SearchResult(Record):
             if choice.method == "restart":
                 basis = f"as follows from {choice.n_runs} unperturbed runs"
             elif not choice.measured:
-                basis = "as predicted, not measured"
+                own = "from runs of its own that were not all followed to their end"
+                basis = f"as predicted {own}" if choice.source == choice.period else "as predicted, not measured"
             start = "Use" if low > 1 else "Undecided: the best so far is"
-            answer = f"{start} {choice}: training takes {interval(choice)}, {least} than without perturbation, {basis}"
+            plain = self.unperturbed
+            known = f"{plain.mean:.1f} epochs, {plain.low:.1f} to {plain.high:.1f}"
+            without = f"at least {plain.low:.1f} epochs" if math.isnan(plain.high) else known
+            faster = f"{least} than without perturbation ({without})"
+            answer = f"{start} {choice}: training takes {interval(choice)}, {faster}, {basis}"
         ended = f"The search {'ended because' if self.finished else 'goes on:'} {self.stopped}"
         sentences = [f"{answer}; {spent}.", f"{ended}; means are up to epoch {self.horizon}."]
         if choice.period is not None and not self.inside:
-            sentences.append(f"{choice.period} lies at an edge of the periods looked at: the minimum may lie beyond.")
+            sentences.append(
+                f"Not both a shorter and a longer period were found worse: the minimum may not lie at {choice.period}."
+            )
+        key = (choice.perturbation, choice.period)
+        mean = next((p.centre for p in self.cells if (p.perturbation, p.period) == key), choice.centre)
+        if (first := next((p for p in self.cells if p.mean is not None and p.centre < mean), None)) is not None:
+            ends = f"{first.low:.1f} to {first.high:.1f} epochs"
+            sentences.append(f"The mean of {first} is smaller but less sure ({ends}), which counts too.")
         if self.next is not None:
             open_for = "The last runs reopened one question" if self.decided else "Not all is decided"
             sentences.append(f"{open_for}: {named(*self.next)} may be faster still and is what to look at next.")

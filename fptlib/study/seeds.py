@@ -6,16 +6,20 @@ differences between perturbations would get intervals that are wrong by factors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fptlib.firstpassage import FirstPassageTimes
+from fptlib.errors import InputError
+from fptlib.firstpassage import FirstPassageTimes, require_passage
 from fptlib.firstpassage.resampling import bootstrap_weights, generator
-from fptlib.trajectories.checks import FEWEST_DISTINCT
+from fptlib.trajectories import Target
+from fptlib.trajectories.checks import FEWEST_DISTINCT, twins
 
+_FEWEST = 3  # runs that are equal, or equal unperturbed ones, by no chance
+_PER_CENT = 10.0  # a threshold beyond may be a percentage, of a metric that is a fraction and near to its hundredth
 _NEARLY_ALL = 0.9  # of the runs that part
 
 
@@ -70,13 +74,47 @@ def seeds_of(ensembles: Sequence[Ensemble]) -> list[NDArray[np.int64]]:
 
 def agreement(first: Ensemble, second: Ensemble) -> int:
     """Return the last epoch until which the metric of all runs that share their seed agrees; 0 if none does or it is not known."""
-    a, b = _shared(first, second)
-    if not len(a) or first.values is None or second.values is None:
-        return 0
-    n = min(first.values.shape[1], second.values.shape[1])
-    x, y = first.values[a, :n], second.values[b, :n]
+    x, y = _paired(first, second)
     differ = ((x != y) & np.isfinite(x) & np.isfinite(y)).any(axis=0)
-    return int(differ.argmax()) if differ.any() else n
+    return int(differ.argmax()) if differ.any() else x.shape[1] * bool(len(x))
+
+
+class DoubtfulError(InputError):
+    """Runs that cannot be what was asked for."""
+
+
+def require_use(ensembles: Mapping[str, Ensemble], target: Target) -> None:
+    """Raise a DoubtfulError if runs, unperturbed ones first, use no seed or no perturbation, or a fraction is to reach a percentage."""
+    plain, *_ = ensembles.values()
+    values = np.asarray(plain.values)
+    pairs, low, high = twins(values), np.nanmin(values), np.nanmax(values)
+    if _FEWEST <= len(values) == len(pairs) + 1:
+        n = np.isfinite(values).sum(axis=1).max()
+        raise DoubtfulError(
+            f"all {len(values)} unperturbed runs are equal over their {n} epochs: does training use the seed?"
+        )
+    if low >= 0 and high <= 1 and max(_PER_CENT, 50 * high) < target.threshold < 200 * high:
+        try:
+            require_passage(target, unperturbed=values)
+        except InputError as error:
+            raise DoubtfulError(str(error)) from None
+    for name, ensemble in ensembles.items():
+        x, y = _paired(plain, ensemble)
+        after = np.isfinite(x) & np.isfinite(y)
+        after[:, : ensemble.period] = False
+        enough = after.any(axis=1).sum() >= _FEWEST and len(np.unique(x[after])) >= FEWEST_DISTINCT
+        if enough and (x == y)[after].all():
+            message = f"the runs of {name} equal unperturbed ones to their end"
+            raise DoubtfulError(f"{message}: does training use the perturbation and the period?")
+
+
+def _paired(first: Ensemble, second: Ensemble) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the metric of both ensembles up to a common epoch for the runs that share their seed, none where it is not known."""
+    a, b = _shared(first, second)
+    if first.values is None or second.values is None:
+        return np.zeros((0, 0)), np.zeros((0, 0))
+    n = min(first.values.shape[1], second.values.shape[1])
+    return first.values[a, :n], second.values[b, :n]
 
 
 def parting(first: Ensemble, second: Ensemble, until: int) -> int:
