@@ -161,14 +161,13 @@ class SearchResult(Record):
         ended = f"The search {'ended because' if self.finished else 'goes on:'} {self.stopped}"
         sentences = [f"{answer}; {spent}.", f"{ended}; means are up to epoch {self.horizon}."]
         if choice.period is not None and not self.inside:
-            sentences.append(
-                f"Not both a shorter and a longer period were found worse: the minimum may not lie at {choice.period}."
-            )
+            side = f"Periods on one side of {choice.period} were not shown to be slower"
+            sentences.append(f"{side}, so the minimum may lie there.")
         key = (choice.perturbation, choice.period)
         mean = next((p.centre for p in self.cells if (p.perturbation, p.period) == key), choice.centre)
         if (first := next((p for p in self.cells if p.mean is not None and p.centre < mean), None)) is not None:
             ends = f"{first.low:.1f} to {first.high:.1f} epochs"
-            sentences.append(f"The mean of {first} is smaller but less sure ({ends}), which counts too.")
+            sentences.append(f"The mean of {first} is smaller but less certain ({ends}).")
         if self.next is not None:
             open_for = "The last runs reopened one question" if self.decided else "Not all is decided"
             sentences.append(f"{open_for}: {named(*self.next)} may be faster still and is what to look at next.")
