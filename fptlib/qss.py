@@ -35,6 +35,7 @@ from fptlib.trajectories import Trajectories
 TOLERANCE = 0.2  # on published trajectories predictions hold within 7 % across distances of 0.12 to 0.17
 EFFECT = 0.1  # of the restricted mean: the error that a prediction may have
 MIN_SURVIVORS = 30  # below this a distribution function is known to about 0.2 only
+LEAST_EPOCHS = 8  # three doublings from epoch 1 are the least that can show a plateau
 N_EPOCHS = 40  # epochs tested, spaced evenly in log(epoch): the question is about doublings
 N_GRID = 200  # metric values at which distribution functions are compared
 N_BOOT = 500
@@ -107,11 +108,8 @@ def assess_qss(study: Study, *, tolerance: float = TOLERANCE, n_boot: int = N_BO
     runs, values, times = _metric(study)
     left = np.array([times.running(t).sum() for t in range(1, study.horizon + 1)])
     last = int(np.max(np.flatnonzero(left >= MIN_SURVIVORS) + 1, initial=0))
-    if last < 8:  # three doublings from epoch 1 are the least that can show a plateau
-        reason = (
-            f"{left[0]} of {times.n_runs} runs are below the threshold after epoch 1 and fewer than {MIN_SURVIVORS} from epoch "
-            f"{last + 1} on: too few to compare distributions"
-        )
+    if last < LEAST_EPOCHS:
+        reason = _untested(left, times.n_runs)
         empty: Profile = dict.fromkeys(("epoch", "n_survivors", "at"), np.empty(0, dtype=np.int64))
         empty |= dict.fromkeys(("distance", "p_value", "distance_to_end", *_EFFECTS), np.empty(0))
         return QuasiSteadyState(
@@ -223,6 +221,18 @@ def plain_ks(study: Study, at: Sequence[int], lag: int, *, survivors: bool = Tru
         rows.append((epoch, epoch + lag, n, m, test.statistic, critical, test.pvalue))
     columns: list[Any] = [np.array(column) for column in zip(*rows, strict=True)]
     return PlainKS(level, *columns)
+
+
+def _untested(left: Epochs, n_runs: int) -> str:
+    """Return why distributions cannot be compared up to the least epoch, and what would help."""
+    if len(left) < LEAST_EPOCHS:
+        return f"epochs are compared with later ones, up to epoch {LEAST_EPOCHS} at least, and these runs end at epoch {len(left)}"
+    n = int(left[LEAST_EPOCHS - 1])
+    more = f"about {-(-MIN_SURVIVORS * n_runs // n)} runs would leave as many" if n else "set a harder threshold"
+    return (
+        f"{n} of {n_runs} runs are below the threshold at epoch {LEAST_EPOCHS}, too few to compare distributions, which takes "
+        f"{MIN_SURVIVORS}: {more}"
+    )
 
 
 def _metric(study: Study) -> tuple[Trajectories, Reals, FirstPassageTimes]:

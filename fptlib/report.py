@@ -124,9 +124,11 @@ def _metrics(study: Study) -> str:
     """Return the final metrics: whether faster is also better."""
     metrics = final_metrics(study)
     rows = tables.metric_rows(metrics)
-    reasons = dict.fromkeys(metric for metric in metrics.values() if isinstance(metric, str))
     parts = [f"<p>{html.escape(line)}</p>" for line in tables.compared(metrics)]
-    parts += [*([_table(rows)] if rows else []), *(f"<p>{html.escape(reason)}.</p>" for reason in reasons)]
+    parts += [
+        *([_table(rows)] if rows else []),
+        *(f"<p>{html.escape(reason)}.</p>" for reason in tables.unknown(metrics)),
+    ]
     return "\n".join(["<h2>Is faster also better?</h2>", *parts])
 
 

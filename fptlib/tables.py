@@ -61,13 +61,17 @@ def in_words(ranking: Ranking, predictions: Sequence[Prediction]) -> list[dict[s
 
 def verdict(state: QuasiSteadyState) -> str:
     """Return whether a quasi-steady state was reached, in words."""
+    if not len(state.epoch):
+        return "cannot be told from these runs"
     return f"reached at epoch {state.relaxation_epoch}" if state.reached else "not reached"
 
 
-def drop(state: QuasiSteadyState) -> list[str]:
-    """Return the sentence that names the last epoch at which to drop the learning rate; none where no state is reached."""
+def drop(state: QuasiSteadyState) -> str:
+    """Return the sentence that names the last epoch at which to drop the learning rate, or says that there is none to name."""
+    if not state.reached:
+        return "No advice on when to drop the learning rate: these runs do not show that training settles."
     at = f"by epoch {state.relaxation_epoch}, where training has settled; an earlier drop is often faster"
-    return [f"If the learning rate is to drop once, drop it {at}."] if state.reached else []
+    return f"If the learning rate is to drop once, drop it {at}."
 
 
 def spelled(estimate: Any, number: str = ".2f") -> str:
@@ -100,6 +104,15 @@ def compared(metrics: Mapping[str, FinalMetric | str]) -> list[str]:
             groups.setdefault(how, []).append(name)
     parts = [f"with {' and '.join(names)} it {how} without perturbation" for how, names in groups.items()]
     return [f"Final metric, the mean at epoch {plain.horizon}: {'; '.join(parts)}."] if parts else []
+
+
+def unknown(metrics: Mapping[str, FinalMetric | str]) -> list[str]:
+    """Return the reasons for which final metrics are not known, each once, with the ensembles that it concerns."""
+    groups = dict[str, list[str]]()
+    for name, reason in metrics.items():
+        if isinstance(reason, str):
+            groups.setdefault(reason, []).append(name)
+    return [f"{reason} ({', '.join(names)})" for reason, names in groups.items()]
 
 
 def doubts(ranking: Ranking) -> list[str]:

@@ -593,6 +593,8 @@ def test_calls_that_are_impossible() -> None:
     refused("epoch: 0 is not possible; allowed: at least 1", new(), 0)
     refused("epoch: 1.5 is not a whole number", new(), 1.5)
     refused("metric: missing at epoch 1", new(threshold=1), 1)
+    with pytest.warns(UserWarning, match=r"the metric of epoch 1 is 0.5; if it is a fraction, is 0.95 meant\?"):
+        new(threshold=95).step(1, model, optimizer, metric=0.5)
     refused("metric: there is no threshold", new(), 1, metric=1.0)
     refused("optimizer: none is given", new(), 1, optimizer=[])
     refused("optimizer: Linear is no PyTorch optimiser", new(), 1, optimizer=model)

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fptlib.cli.answers import print_qss
 from fptlib.errors import InputError
 from fptlib.firstpassage import first_passage
 from fptlib.processes import GeometricWithKick, OrnsteinUhlenbeck
 from fptlib.qss import MIN_SURVIVORS, QuasiSteadyState, assess_qss, plain_ks
 from fptlib.study import Study
+from fptlib.tables import drop, verdict
 from fptlib.trajectories import Target, Trajectories, retire
 
 NEVER = 1e9  # a threshold that keeps every run
@@ -219,13 +221,25 @@ def test_a_plateau_shorter_than_two_doublings_is_too_short() -> None:
     assert f"ends at epoch {3 * whole.relaxation_epoch}: too short to tell a plateau" in reason
 
 
+def test_an_epoch_that_a_reason_names_has_its_row(capsys: pytest.CaptureFixture[str]) -> None:
+    state = assessed(relaxing(0.9, -3.0), threshold=20.0)
+    print_qss(dataclasses.replace(state, reasons=tuple(f"between epochs {t} and 2" for t in state.epoch[::3])))
+    rows = {int(line.split()[0]) for line in capsys.readouterr().out.splitlines() if line[0].isdigit()}
+    assert {2, *state.epoch[::3].tolist()} < rows < {*state.epoch.tolist()}
+
+
 def test_few_survivors_are_a_reason() -> None:
     few = assessed(record(np.random.default_rng(0).standard_normal((MIN_SURVIVORS - 1, 50))), threshold=NEVER)
     assert not few.reached
     assert len(few.epoch) == 0
-    assert "too few to compare distributions" in few.reasons[0]
+    assert few.reasons[0].startswith(
+        "29 of 29 runs are below the threshold at epoch 8, too few to compare distributions"
+    )
+    assert few.reasons[0].endswith("which takes 30: about 30 runs would leave as many")
+    assert (verdict(few), "No advice" in drop(few)) == ("cannot be told from these runs", True)
     fast = GeometricWithKick(hazard=0.5, kick=0.5).sample(np.random.default_rng(0), n_runs=500, horizon=50)
-    assert "fewer than 30 from epoch" in assessed(fast, threshold=0.5).reasons[0]
+    assert assessed(fast, threshold=0.5).reasons[0].endswith("about 5000 runs would leave as many")
+    assert "end at epoch 7" in assessed(fast.head(epochs=7), threshold=0.5).reasons[0]
     enough = assessed(record(np.random.default_rng(0).standard_normal((MIN_SURVIVORS, 50))), threshold=NEVER)
     assert len(enough.epoch) > 0
 

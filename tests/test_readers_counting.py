@@ -310,9 +310,11 @@ def test_a_run_ends_with_the_last_epoch_that_has_all_metrics() -> None:
 
 def test_runs_that_all_end_at_their_best_may_have_been_stopped() -> None:
     def stopped(k: int, last: float) -> Log:
-        return log(f"run_{k}", acc=of([0.3, 0.2, 0.4, last], epoch=[1, 2, 3, 4]))
+        return log(f"run_{k}", lr=of([0.1] * 4, epoch=[1, 2, 3, 4]), acc=of([0.3, 0.2, 0.4, last], epoch=[1, 2, 3, 4]))
 
-    whole = log("run_9", acc=of([0.3, 0.2, 0.4, 0.3, 0.4], epoch=[1, 2, 3, 4, 5]))
+    whole = log(
+        "run_9", lr=of([0.1] * 5, epoch=[1, 2, 3, 4, 5]), acc=of([0.3, 0.2, 0.4, 0.3, 0.4], epoch=[1, 2, 3, 4, 5])
+    )
     message = (
         "all of these end at their best acc: if they were stopped on reaching a target, ask for no harder threshold"
     )

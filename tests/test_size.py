@@ -213,7 +213,7 @@ def test_sixty_published_runs_plan_as_a_thousand_do() -> None:
         return sample_size(Study(one, {("shrink_perturb", 50): other}, 72), periods=[20, 50, 100])
 
     whole, rng = of(plain, kicked), np.random.default_rng(0)
-    assert "the pilot itself is large enough" in whole.advice[1]
+    assert "the pilot itself is large enough for that" in whole.advice[1]
     results = []
     for _ in range(6):
         chosen = ((x, np.sort(rng.choice(x.n_runs, 60, replace=False))) for x in (plain, kicked))

@@ -225,6 +225,17 @@ def causes(study: Study, periods: list[int]) -> list[set[Cause]]:
     return [{note.cause for note in p.notes} for p in predict(study, periods).predictions]
 
 
+def test_a_measured_mean_that_is_open_says_why() -> None:
+    kicked = sampled(DELAYED, 1, period=20)
+    never = dataclasses.replace(
+        kicked, metrics={"test_metric": np.where(np.arange(kicked.n_epochs) < 20, kicked.metric(), 0)}
+    )
+    assert [Cause.FEW_PASSED in c for c in causes(Study(sampled(DELAYED, 0), {KEY: never}, 0.5), [20, 40])] == [
+        True,
+        False,
+    ]
+
+
 @pytest.mark.parametrize(
     ("schedule", "horizon", "steady"),
     [

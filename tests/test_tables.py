@@ -147,3 +147,9 @@ def test_what_runs_end_with_is_said_once() -> None:
         "Final metric, the mean at epoch 60: with a and d it is higher than without perturbation; with b it cannot be told apart from that "
         "without perturbation; with c it is lower than without perturbation."
     ]
+
+
+def test_the_ensembles_without_a_final_metric_are_named() -> None:
+    assert tables.unknown({"kick every 5 epochs": "some end", "kick every 9 epochs": "some end"}) == [
+        "some end (kick every 5 epochs, kick every 9 epochs)"
+    ]

@@ -66,7 +66,7 @@ def qss(
     if as_json:
         notes = [str(note) for note in study.notes]
         output.print_json(
-            state.to_dict() | {"advice": drop(state), "profile": plain(list(state.rows())), "notes": notes}
+            state.to_dict() | {"advice": [drop(state)], "profile": plain(list(state.rows())), "notes": notes}
         )
     else:
         answers.print_qss(state, everything=everything)

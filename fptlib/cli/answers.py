@@ -5,6 +5,7 @@ Nothing here needs pandas; the commands import it when they run.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -124,8 +125,10 @@ def _show(study: Study, ranking: Ranking, fates: Sequence[Distribution], *, ever
     metrics = final_metrics(study)
     print(*(f"{line}\n" for line in tables.compared(metrics)), sep="", end="")
     print_table(tables.metric_rows(metrics)[: None if everything else _ENSEMBLES])
-    reasons = dict.fromkeys(f"final metric: {reason}" for reason in metrics.values() if isinstance(reason, str))
-    notes = [*reasons, *(f"note: {line}" for line in tables.doubts(ranking))]
+    notes = [
+        *(f"final metric: {line}" for line in tables.unknown(metrics)),
+        *(f"note: {line}" for line in tables.doubts(ranking)),
+    ]
     print(*notes[: None if everything else _NOTES], sep="\n", end="\n" if notes else "")
     if not everything and len(notes) > _NOTES:
         print(f"({len(notes) - _NOTES} more notes with --all)")
@@ -144,15 +147,17 @@ def _fate(fate: Distribution) -> dict[str, str]:
 
 
 def print_qss(state: QuasiSteadyState, *, everything: bool = False) -> None:
-    """Print whether a quasi-steady state is reached, why, and the distances that this rests on, a dozen of them or all."""
+    """Print whether a quasi-steady state is reached, why, and the distances that this rests on: those that it names, and a dozen or all."""
     print(f"quasi-steady state: {tables.verdict(state)}  ({state.n_runs} runs)", *state.reasons, sep="\n- ")
-    print(*(f"{line}\n" for line in tables.drop(state)), sep="", end="")
+    print(tables.drop(state))
     names = {"epoch": "epoch", "n_survivors": "survivors", "distance": "distance", "at": "at epoch", "p_value": "p"}
     rows = [{**row, "distance": f"{row['distance']:.2f}", "p_value": f"{row['p_value']:.3f}"} for row in state.rows()]
     step = 1 if everything else max(1, -(-len(rows) // tables.MOST_ROWS))
-    print_table([{column: row[name] for name, column in names.items()} for row in rows[::-1][::step][::-1]])
-    if step > 1:
-        print(f"({len(rows) - len(rows[::-1][::step])} more with --all)")
+    named = {int(epoch) for reason in state.reasons for epoch in re.findall(r"(?:epochs?|and) (\d+)", reason)}
+    shown = [row for i, row in enumerate(rows[::-1]) if i % step == 0 or row["epoch"] in named][::-1]
+    print_table([{column: row[name] for name, column in names.items()} for row in shown])
+    if len(shown) < len(rows):
+        print(f"({len(rows) - len(shown)} more with --all)")
 
 
 def draw(path: Path, answers: Answers) -> None:

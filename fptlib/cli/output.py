@@ -31,7 +31,9 @@ def as_options(text: str) -> str:
     '--every 5 makes them one epoch; --axis step counts evaluations'
     """
     spelled = re.sub(
-        r"\b(axis|every|epoch_zero|metric)=('[^']+'|\d+)", lambda match: f"--{match[1]} {match[2].strip(chr(39))}", text
+        r"\b(axis|every|epoch_zero|metric|direction)=('[^']+'|\d+)",
+        lambda match: f"--{match[1]} {match[2].strip(chr(39))}",
+        text,
     )
     return spelled.replace("--epoch_zero", "--epoch-zero")
 

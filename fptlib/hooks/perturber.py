@@ -156,6 +156,9 @@ class Perturber:
                 f"metric: missing at epoch {epoch}; each step needs it for the threshold or the best epoch"
             )
         value = torch.as_tensor(metric, dtype=torch.float64).numpy(force=True)
+        if threshold and direction == "above" and self.epoch is None and 0 <= value <= 1 < threshold <= 100:
+            also = f"the metric of epoch {epoch} is {value:.4g}; if it is a fraction, is {threshold / 100:g} meant?"
+            warnings.warn(f"threshold: it is {threshold:g}, and {also}", stacklevel=3)
         if self.passed is None and threshold is not None and reached(value, Target(threshold, direction)):
             self.passed = epoch
 

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fptlib.errors import InputError
+from fptlib.errors import InputError, meant
 from fptlib.readers.counting import Counted, count
 from fptlib.readers.logs import Log, labels
 from fptlib.trajectories import Trajectories
@@ -61,7 +61,9 @@ def assemble(
     if not names:
         raise InputError(f"{source}: no metric; at least one is needed")
     if metric not in (None, *names):
-        raise InputError(f"{source}: no metric {metric!r}; there is {', '.join(sorted(names))}")
+        raise InputError(
+            f"{source}: no metric {metric!r}; there is {', '.join(sorted(names))}{meant(str(metric), names)}"
+        )
     requested = names if metric is None else [metric]
     leading = _leading(logs, names)
     ways = [way for way in _WAYS if any(_places(log, requested, way) for log in logs)] or ["epoch"]

@@ -76,7 +76,8 @@ def _runs(ranking: Ranking) -> str:
     perturbed = {(p.perturbation, p.source): p.n_runs for p in ranking.predictions if p.source is not None}
     n = ranking.unperturbed.n_runs
     k = sum(perturbed.values())
-    return f"{n} unperturbed runs" + (f" and {k} perturbed one{'' if k == 1 else 's'}" if perturbed else "")
+    left = f" and {k} perturbed one{'' if k == 1 else 's'} still below the threshold at their period"
+    return f"{n} unperturbed runs" + left * bool(perturbed)
 
 
 def _how_sure(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
@@ -98,9 +99,9 @@ def _how_sure(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
 
 def _horizon(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
     plain = ranking.unperturbed
-    if better is not None and plain.n_censored:
+    if plain.n_censored:
         passed = plain.n_runs - plain.n_censored or "none"
-        larger = "" if better.n_censored else ", so the true speed-up is larger"
+        larger = "" if better is None or better.n_censored else ", so the true speed-up is larger"
         until = f"Means are taken up to epoch {ranking.horizon}, when {passed} of {plain.n_runs} unperturbed runs"
         yield f"{until} had reached the threshold{larger}."
 

@@ -11,7 +11,7 @@ from fptlib.errors import InputError
 from fptlib.firstpassage import Estimate
 from fptlib.qss import QuasiSteadyState, assess_qss
 from fptlib.response.advice import advise
-from fptlib.response.interval import Interval, Source, carried, reach, restart, source
+from fptlib.response.interval import OPEN, Interval, Source, carried, reach, restart, source
 from fptlib.response.results import Method, Prediction, Ranking
 from fptlib.study import Cause, Key, Note, Study
 from fptlib.study.records import doubts, moving
@@ -168,14 +168,16 @@ def _carried(study: Study, at: Source, period: int, qss: QuasiSteadyState | None
         n_runs=at.n_survivors,
         n_censored=at.n_survivors - at.n_passed,
         level=study.level,
-        notes=tuple(_doubts(study, at, period, qss)),
+        notes=tuple(_doubts(study, at, period, qss, is_open=interval.grade == OPEN)),
         once=at.once,
     )
 
 
-def _doubts(study: Study, at: Source, period: int, qss: QuasiSteadyState | None) -> Iterator[Note]:
+def _doubts(study: Study, at: Source, period: int, qss: QuasiSteadyState | None, *, is_open: bool) -> Iterator[Note]:
     if at.n_survivors < 2:
         yield Cause.FEW_SURVIVORS.note(n=at.n_survivors, source=at.period)
+    elif at.measures(period) and is_open:
+        yield Cause.FEW_PASSED.note(n=at.n_passed or "none", left=at.n_survivors, source=at.period)
     if period == at.period:
         return
     origins = study.origin(None), study.origin(at.key)

@@ -222,15 +222,18 @@ def _required(pilot: _Pilot, period: int, width: float, level: float) -> Require
 
 def _advice(size: SampleSize, n_censored: int) -> Iterator[str]:
     e, c, at, name = size.expected, size.cautious, size.period, spelt(size.perturbation or "a perturbation")
-    what, sure = f"{e.perturbed} perturbed ones ({name} at epoch {at})", c.perturbed
+    what, sure = (
+        f"{e.perturbed} perturbed ones ({name} at epoch {at})",
+        f"up to {c.perturbed}, until {c.survivors} are left at epoch {at}",
+    )
     if size.fork:
-        what, sure = f"fork {e.survivors} of them at epoch {at} ({name})", c.survivors
+        what, sure = f"fork {e.survivors} of them at epoch {at} ({name})", str(c.survivors)
     yield (
         f"Train {e.unperturbed} unperturbed runs and {what}: about {e.run_epochs} run-epochs. "
         f"To be on the safe side, take {c.unperturbed} and {sure}, about {c.run_epochs} run-epochs."
     )
     wide = ", ".join(str(r.period) for r in size.requirements if r.width > size.width)
-    enough = f"the pilot itself is not enough at {wide}" if wide else "the pilot itself is large enough"
+    enough = f"the pilot itself is not enough at {wide}" if wide else "the pilot itself is large enough for that"
     yield f"Sampling intervals ({100 * size.level:g} %) are then at most {100 * size.width:g} % of the mean wide; {enough}."
     grades = {grade: [str(r.period) for r in size.requirements if r.grade == grade] for grade in (*GRADES, OPEN)}
     listed = "; ".join(f"{grade} at {', '.join(periods)}" for grade, periods in grades.items() if periods)

@@ -32,6 +32,10 @@ class Cause(Enum):
     FEW_SURVIVORS = (
         "only {n} of the perturbed runs is left at epoch {source}, too few to say anything but the possible range"
     )
+    FEW_PASSED = (
+        "{n} of the {left} runs left at epoch {source} reach the threshold, too few for a mean: the interval allows for what so few do not "
+        "show"
+    )
     DISJOINT = "the interval from the runs perturbed every {source} epochs does not overlap with this one"
     PERIOD = "the runs of {name} equal unperturbed ones {until}, although they are said to be perturbed at epoch {period}; check the period"
     EARLIER = "the runs of {name} differ from unperturbed ones already at epoch {epoch}; check whether they were perturbed {when}"

@@ -151,9 +151,8 @@ class Study:
         if self.perturbed:
             self.require_passage()
         at = "" if plain.values is None else f" ({np.nanmin(plain.values):.4g} to {np.nanmax(plain.values):.4g})"
-        scale = (
-            f"is {threshold:g} on the scale of the metric{at}, and is {self.target.direction!r} the right direction?"
-        )
+        other = "below" if self.target.direction == "above" else "above"
+        scale = f"is {threshold:g} on the scale of the metric{at}, or is direction={other!r} meant?"
         if plain.times.observed.all() and plain.times.time.max() == 1:
             raise InputError(f"all unperturbed runs reach {threshold:g} at epoch 1: {scale}")
         for key in self.perturbed:

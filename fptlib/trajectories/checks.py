@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,7 +118,7 @@ def doubts(runs: Trajectories) -> list[str]:
     telling = {name: [p for p in pairs if _tells(values[p[0], : ends[p[0]]])] for name, values in evaluated.items()}
     clearest = max(telling, key=lambda name: len(telling[name]), default="")
     equal = [f"{in_words(runs, telling[clearest])} ({clearest}): {TWICE}"] if clearest and telling[clearest] else []
-    return [*equal, *_early(runs)]
+    return [*equal, *_early(runs, evaluated)]
 
 
 def in_words(runs: Trajectories, pairs: list[tuple[int, int]]) -> str:
@@ -130,7 +130,7 @@ def in_words(runs: Trajectories, pairs: list[tuple[int, int]]) -> str:
     return f"runs {one} and {other}{more} are equal over all their {runs.lengths[[*first]].min()} common epochs"
 
 
-def _early(runs: Trajectories) -> list[str]:
+def _early(runs: Trajectories, evaluated: Mapping[str, NDArray[np.float64]]) -> list[str]:
     early = np.flatnonzero(runs.lengths < runs.n_epochs)
     if not len(early):
         return []
@@ -139,7 +139,7 @@ def _early(runs: Trajectories) -> list[str]:
         f"{len(early)} of {runs.n_runs} runs end before epoch {runs.n_epochs} ({first} at epoch {runs.lengths[early[0]]}): each is "
         "censored at its own end, which is right if that has nothing to do with its metric"
     ]
-    for name, values in runs.metrics.items():
+    for name, values in evaluated.items():
         last = values[early, runs.lengths[early] - 1]
         at_best = (last >= np.nanmax(values[early], axis=1)).all() or (last <= np.nanmin(values[early], axis=1)).all()
         if len(early) >= FEWEST_STOPPED and at_best and runs.lengths[early].min() > 2:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fptlib.errors import InputError
+from fptlib.errors import InputError, meant
 from fptlib.trajectories.target import Target, reached
 
 DEFAULT_METRIC = "test_metric"
@@ -164,11 +164,15 @@ class Trajectories:
             name = next(iter(self.metrics)) if alone else DEFAULT_METRIC
             if name not in self.metrics and name not in left_out:
                 beside = f" ({', '.join(sorted(left_out))} left out)" if left_out else ""
-                raise InputError(f"{where}: which metric? name one of {known}{beside}")
+                moving = [each for each, values in self.metrics.items() if len(np.unique(values[~self.later])) > 1]
+                names = sorted(moving or self.metrics)
+                raise InputError(
+                    f"{where}: which metric? name one of {', '.join(names)}{beside}, as metric={names[0]!r}"
+                )
         if name in left_out:
             raise InputError(left_out[name])
         if name not in self.metrics:
-            raise InputError(f"{where}: no metric {name!r}; there is {known}")
+            raise InputError(f"{where}: no metric {name!r}; there is {known}{meant(name, self.metrics)}")
         return name
 
     def metric(self, name: str | None = None) -> NDArray[np.float64]:
