@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from fptlib.firstpassage import Estimate
@@ -119,3 +120,12 @@ def test_a_perturbation_applied_once_acts_at_an_epoch() -> None:
     first, second, *_ = advice(at(10, 18, 20, 24, once=True), at(20, 28, 30, 33, measured=True, once=True))
     assert first.startswith("Use kick at epoch 10: ")
     assert second.endswith("from 6 runs perturbed at epoch 20.")
+
+
+def test_a_full_reset_that_may_be_there_under_another_name_is_asked_for() -> None:
+    restart = dataclasses.replace(at(10, 18, 20, 60), perturbation="full_reset", method="restart", source=None)
+    for name, asked in (("my_reset", True), ("partial_reset", False)):
+        measured = dataclasses.replace(at(20, 28, 30, 33, measured=True), perturbation=name)
+        assert (
+            "If such runs are there under another name, give them as full_reset." in advice(restart, measured)
+        ) is asked

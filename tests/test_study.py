@@ -236,6 +236,15 @@ def test_a_measured_mean_that_is_open_says_why() -> None:
     ]
 
 
+def test_a_full_reset_that_is_not_what_unperturbed_runs_predict_is_said() -> None:
+    kicked, plain = (sampled(DELAYED, seed, period=period) for seed, period in ((1, 20), (0, None)))
+    soon = np.where(np.arange(kicked.n_epochs) < 20, kicked.metric(), 1)
+    runs = dataclasses.replace(kicked, metrics={"test_metric": soon})
+    for name, said in (("full_reset", True), ("reset", False)):
+        advice = recommend(Study(plain, {(name, 20): runs}, 0.5)).advice
+        assert any(line.startswith("But with full_reset every 20 epochs training takes") for line in advice) is said
+
+
 @pytest.mark.parametrize(
     ("schedule", "horizon", "steady"),
     [

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from fptlib.firstpassage import Estimate
-from fptlib.response.results import Prediction, Ranking, least, named, when
+from fptlib.response.results import WORDS, Prediction, Ranking, least, named, when
 from fptlib.study import Cause
 
 _SETTLED_RUNS = 30  # unperturbed runs to leave below the threshold where a first perturbation is measured
 _WORTH = 1.2  # a speed-up that one would measure another ensemble for
+_RESTART = re.compile("reset|restart|init", re.IGNORECASE)  # in names that may mean a full reset
 _NEVER = 0.99  # of the horizon: a mean beyond says that hardly any run reaches the threshold
 
 
@@ -22,6 +24,7 @@ def advise(ranking: Ranking) -> tuple[str, ...]:
         doubts,
         _answer(ranking, better),
         _how_sure(ranking, better),
+        [f"But {note}" for p in ranking.predictions for note in p.notes if note.cause is Cause.RESET],
         _what_next(ranking, better),
         _horizon(ranking, better),
     )
@@ -114,6 +117,7 @@ def _what_next(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
     elif better is None and following is None and choice.perturbation is not None and not choice.measured:
         following = choice.perturbation, choice.period or 0  # nothing but runs of its own can tell
     if following is not None:
+        others = {str(p.perturbation) for p in ranking.predictions} - {*WORDS}
         expected = [p for p in ranking.predictions if (p.perturbation, p.period) == following]
         what = str(expected[0]) if expected else named(*following, once=choice.once)
         if not expected:
@@ -122,6 +126,8 @@ def _what_next(ranking: Ranking, better: Prediction | None) -> Iterator[str]:
             yield f"One more ensemble, of {what}, may tell: {_range(expected[0])} are expected of it."
         else:
             yield f"Next, measure {what}, which may be faster still: {_range(expected[0])} are expected of it."
+        if expected and expected[0].method == "restart" and any(map(_RESTART.search, others)):
+            yield f"If such runs are there under another name, give them as {following[0]}."
     elif better is None and not _pointless(ranking):
         yield f"More runs without perturbation and with {choice} may tell."
     elif measured and better is choice and not choice.measured:

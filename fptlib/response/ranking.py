@@ -152,8 +152,17 @@ def _of_one(study: Study, name: str, periods: Sequence[int], qss: QuasiSteadySta
             yield _restarted(study, name, period)
             continue
         prediction = _carried(study, at, period, qss)
+        if full and prediction.mean is not None:
+            prediction = replace(prediction, notes=(*prediction.notes, *_unexpected(study, at, prediction)))
         others = (_disjoint(study, s, period, prediction) for s in sources if s is not at and s.n_survivors > 1)
         yield replace(prediction, notes=(*prediction.notes, *(note for note in others if note is not None)))
+
+
+def _unexpected(study: Study, at: Source, measured: Prediction) -> Iterator[Note]:
+    """Yield a note if a full reset was measured outside the interval that unperturbed runs predict."""
+    expected, _ = restart(study, at.period)
+    if not expected.low <= measured.centre <= expected.high:
+        yield Cause.RESET.note(name=study.name(at.key), mean=measured.centre, low=expected.low, high=expected.high)
 
 
 def _carried(study: Study, at: Source, period: int, qss: QuasiSteadyState | None) -> Prediction:

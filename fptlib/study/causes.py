@@ -32,6 +32,10 @@ class Cause(Enum):
     FEW_SURVIVORS = (
         "only {n} of the perturbed runs is left at epoch {source}, too few to say anything but the possible range"
     )
+    RESET = (
+        "with {name} training takes {mean:.1f} epochs on average, outside the {low:.1f} to {high:.1f} that the unperturbed runs predict of "
+        "a full reset: does the seed also choose data or labels, which a reset keeps?"
+    )
     FEW_PASSED = (
         "{n} of the {left} runs left at epoch {source} reach the threshold, too few for a mean: the interval allows for what so few do not "
         "show"
