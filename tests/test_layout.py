@@ -64,13 +64,13 @@ ANALYSIS = [
 LONGEST = 400
 # Lines of Python in all, docstrings included.
 LINES = {
-    "fptlib": 19_030,
+    "fptlib": 19_100,
     "fptlib/readers": 1_620,
     "fptlib/search": 1_530,
     "fptlib/hooks": 1_000,
     "fptlib/equilibrium": 350,
     "companion": 4_400,
-    "tests": 18_680,
+    "tests": 18_740,
     "benchmarks": 4_280,
 }
 FILES, EXPORTED, AT_THE_TOP = 137, 167, 20
