@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from fptlib.errors import InputError
-from fptlib.firstpassage import Estimate
+from fptlib.firstpassage import Estimate, ratio
 from fptlib.qss import QuasiSteadyState, assess_qss
 from fptlib.response.advice import advise
 from fptlib.response.interval import OPEN, Interval, Source, carried, reach, restart, source
@@ -159,9 +159,10 @@ def _of_one(study: Study, name: str, periods: Sequence[int], qss: QuasiSteadySta
 
 
 def _unexpected(study: Study, at: Source, measured: Prediction) -> Iterator[Note]:
-    """Yield a note if a full reset was measured outside the interval that unperturbed runs predict."""
+    """Yield a note if a measured full reset and what unperturbed runs predict of it differ by more than the uncertainty of both."""
     expected, _ = restart(study, at.period)
-    if not expected.low <= measured.centre <= expected.high:
+    off = ratio(measured.estimate, Estimate(expected.centre, expected.low, expected.high, 0, 0, study.level))
+    if off.low > 1 or off.high < 1:
         yield Cause.RESET.note(name=study.name(at.key), mean=measured.centre, low=expected.low, high=expected.high)
 
 

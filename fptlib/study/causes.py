@@ -33,7 +33,7 @@ class Cause(Enum):
         "only {n} of the perturbed runs is left at epoch {source}, too few to say anything but the possible range"
     )
     RESET = (
-        "with {name} training takes {mean:.1f} epochs on average, outside the {low:.1f} to {high:.1f} that the unperturbed runs predict of "
+        "with {name} training takes {mean:.1f} epochs on average, where the unperturbed runs predict {low:.1f} to {high:.1f} for "
         "a full reset: does the seed also choose data or labels, which a reset keeps?"
     )
     FEW_PASSED = (
