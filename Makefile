@@ -16,7 +16,7 @@ help:
 	@echo "make install            install everything into $(VENV), as the others do where it is missing"
 	@echo "make book               execute what has changed, $(JOBS) chapters at a time, and build the site in _build/html"
 	@echo "make book PARAMS=quick  the same, and of the experiments train two rows at a small size instead of showing what is kept"
-	@echo "make book PARAMS=full   the same with the parameters in params/full: an estimated two hours on two cores; after an interruption it goes on"
+	@echo "make book PARAMS=full   the same with the parameters in params/full: an hour and a half on two cores; after an interruption it goes on"
 	@echo "make serve              show the site on http://127.0.0.1:$(PORT)"
 	@echo "make test               run all tests, about a quarter of an hour on two cores (JOBS=$(JOBS) processes)"
 	@echo "make quick              run the tests that are not marked slow, about one minute"
