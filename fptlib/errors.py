@@ -11,7 +11,10 @@ class InputError(ValueError):
     """
 
 
-def meant(name: str, known: Iterable[str]) -> str:
-    """Return a question for the known name that is nearest to a wrong one, to go on a sentence; nothing where none is near."""
-    near = difflib.get_close_matches(name, [*known], n=1)
+def meant(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return a question for the known name that is nearest to a wrong one, to go on a sentence; nothing where none is near.
+
+    ``cutoff`` goes from 0, where every name is near, to 1, where only an equal one is.
+    """
+    near = difflib.get_close_matches(name, [*known], n=1, cutoff=cutoff)
     return f"; did you mean {near[0]!r}?" if near else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import operator
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ import numpy as np
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from fptlib.errors import InputError
+from fptlib.errors import InputError, meant
 
 # Runs, epochs, units and the like: far beyond what can be trained, and far below what overflows.
 LARGEST: Final = 1_000_000
@@ -164,9 +163,7 @@ def build(kind: type[_Any], values: Mapping[str, Any], where: str, keys: Iterabl
 def nearest(name: object, candidates: Iterable[str]) -> str:
     """Return ``; did you mean ...? known: ...``."""
     candidates = list(candidates)
-    close = difflib.get_close_matches(str(name), candidates, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]!r}?" if close else ";"
-    return f"{hint} known: {', '.join(candidates)}"
+    return f"{meant(str(name), candidates, cutoff=0.5) or ';'} known: {', '.join(candidates)}"
 
 
 # pydantic's error types -> what would have been allowed there.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Hashable, Iterable, Mapping
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from fptlib.errors import InputError
+from fptlib.errors import InputError, meant
 
 if TYPE_CHECKING:
     from fptlib.trajectories import Target, Trajectories
@@ -93,10 +92,10 @@ def perturbed_paths(texts: Iterable[str], *, named: bool, period: int | None = N
             raise InputError(f"--perturbed {text}: which period? write P0={text}, or name it by --period")
         else:
             name, at, path = "", period, text
-        near = difflib.get_close_matches(name, WORDS, n=1, cutoff=0.8)
+        near = meant(name, WORDS, cutoff=0.8)
         if near and not name.startswith(tuple(WORDS)):
             raise InputError(
-                f"--perturbed {text}: {name!r} is no rule of this library; did you mean {near[0]!r}? Allowed: {', '.join(WORDS)}, or a "
+                f"--perturbed {text}: {name!r} is no rule of this library{near} Allowed: {', '.join(WORDS)}, or a "
                 "name of your own that is less like them"
             )
         if (name, at) in paths:

@@ -141,8 +141,8 @@ class Runs:
         lines = [line.strip() for line in output.read_text(errors="replace").splitlines()] if output.exists() else []
         end = " / ".join([_short(line) for line in lines if line][-_LAST_LINES:]) or "nothing"
         reason = as_options(reason.replace(str(place), str(kept)))
-        said = "" if unreadable else f"; the end of {output}: {end}"
-        raise ScriptError(f"{shlex.join(self._filled(trial, kept))}: {reason}{said}")
+        shown = "" if unreadable else f"; the end of {output}: {end}"
+        raise ScriptError(f"{shlex.join(self._filled(trial, kept))}: {reason}{shown}")
 
     def _drop_beginnings(self, trial: Trial, values: NDArray[np.float64]) -> None:
         """Remove shorter logs of a run that are the beginning of its new one: as two runs they would be one logged twice."""
